@@ -1,0 +1,160 @@
+"""Every error that Beewire raises on purpose, in one tree.
+
+    BeewireError
+    |-- CompileError (also a SyntaxError)   the Python source of a program cannot be compiled
+    |-- FormatError (also a ValueError)     bytes or text that are not what they should be
+    |   |-- EncodingError                   a value that does not fit its encoding
+    |   `-- DecodingError                   bytes that are no instruction, BTF or ELF of ours
+    |-- SpecError (also a ValueError)       an ObjectSpec that contradicts itself
+    |-- KernelError (also an OSError)       bpf(2) or its kin refused; carries errno and command
+    |   |-- VerifierError                   BPF_PROG_LOAD refused the program; carries the log
+    |   |-- NotSupported                    this kernel lacks a feature
+    |   `-- NotPermitted                    the process lacks a capability
+    |-- AttachError                         a program cannot be attached where it was asked to
+    |-- MapError (also a LookupError)       a map operation that the map does not allow
+    |-- MeshError                           the mesh or its lab cannot do what was asked
+    `-- UsageError                          the command line or a user's file is wrong
+
+`str()` of each is one sentence; longer context travels in `__notes__`.
+"""
+
+
+class BeewireError(Exception):
+    """Base of all errors that Beewire raises on purpose."""
+
+
+class Diagnostic:
+    """One fault in a program's source: where it is, what it is, what to write instead.
+
+    Lines and columns count from 1, as in Python's own SyntaxError.
+    """
+
+    __slots__ = (
+        "column",
+        "end_column",
+        "end_line",
+        "filename",
+        "hint",
+        "line",
+        "message",
+        "text",
+    )
+
+    def __init__(  # noqa: PLR0913 - the fields of a source position belong together
+        self,
+        message: str,
+        *,
+        filename: str,
+        line: int,
+        column: int,
+        end_line: int | None = None,
+        end_column: int | None = None,
+        text: str = "",
+        hint: str = "",
+    ) -> None:
+        self.message = message
+        self.filename = filename
+        self.line = line
+        self.column = column
+        self.end_line = end_line
+        self.end_column = end_column
+        self.text = text
+        self.hint = hint
+
+
+class CompileError(BeewireError, SyntaxError):
+    """A program's source cannot be compiled; Python prints file, line and caret.
+
+    `diagnostics` holds every fault found; the first one is what `str()` says.
+    """
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        first = diagnostics[0]
+        super().__init__(
+            first.message,
+            (
+                first.filename,
+                first.line,
+                first.column,
+                first.text,
+                first.end_line,
+                first.end_column,
+            ),
+        )
+        self.diagnostics = diagnostics
+        if first.hint:
+            self.add_note(first.hint)
+
+
+class FormatError(BeewireError, ValueError):
+    """Bytes or text that are not what they should be."""
+
+
+class EncodingError(FormatError):
+    """A value that does not fit its encoding."""
+
+
+class DecodingError(FormatError):
+    """Bytes or text that are no instruction, BTF or ELF that we know."""
+
+
+class SpecError(BeewireError, ValueError):
+    """An ObjectSpec that contradicts itself."""
+
+
+class KernelError(BeewireError, OSError):
+    """bpf(2), or a system call beside it, refused.
+
+    `errno` is the kernel's; `command` names what was asked, such as "MAP_CREATE".
+    """
+
+    def __init__(self, errno: int, command: str, message: str) -> None:
+        super().__init__(errno, message)
+        self.command = command
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class VerifierError(KernelError):
+    """BPF_PROG_LOAD refused a program.
+
+    `log` is the verifier's whole log, `insn` the slot it stopped at (-1: unknown).
+    """
+
+    def __init__(self, errno: int, message: str, *, log: str, insn: int = -1) -> None:
+        super().__init__(errno, "PROG_LOAD", message)
+        self.log = log
+        self.insn = insn
+
+
+class NotSupported(KernelError):  # noqa: N818 - a fact about the kernel, read as one
+    """This kernel lacks a feature; `since` is the first mainline version that has it."""
+
+    def __init__(self, errno: int, feature: str, since: str = "") -> None:
+        message = f"this kernel does not support {feature}"
+        if since:
+            message += f" (mainline Linux has it since {since})"
+        super().__init__(errno, feature, message)
+        self.feature = feature
+        self.since = since
+
+
+class NotPermitted(KernelError):  # noqa: N818 - a fact about the process, read as one
+    """The process lacks a capability; the message names it."""
+
+
+class AttachError(BeewireError):
+    """A program cannot be attached where it was asked to."""
+
+
+class MapError(BeewireError, LookupError):
+    """A map operation that the map does not allow."""
+
+
+class MeshError(BeewireError):
+    """The mesh or its lab cannot do what was asked."""
+
+
+class UsageError(BeewireError):
+    """The command line, or a file that the user names, is wrong."""
