@@ -1,0 +1,88 @@
+"""Type information (BTF): bytes <-> types, and the records that point into it.
+
+    builder = Builder()
+    builder.add(Ptr(Struct("pair", 8, (Member("a", u32, 0), Member("b", u32, 32)))))
+    index = Index.build(builder.encode())
+    pair = index.lookup("pair", Struct)
+
+types       every kind of type, as plain objects
+structure   when two types are equal; how large a type is
+builder     types -> ids -> the `.BTF` section
+encode      one type -> its record
+index       the `.BTF` section -> types, as far as somebody looks
+decode      one record -> its type
+ext         func_info, line_info and CO-RE records; the `.BTF.ext` section
+"""
+
+from beewire.bpf.btf.builder import Builder
+from beewire.bpf.btf.index import Index, decode
+from beewire.bpf.btf.structure import same, size_of, strip
+from beewire.bpf.btf.types import (
+    ARRAY_INDEX,
+    Array,
+    Composite,
+    Const,
+    DataSec,
+    DeclTag,
+    Enum,
+    Enum64,
+    Enumerator,
+    Float,
+    Func,
+    FuncProto,
+    Fwd,
+    Int,
+    Kind,
+    Linkage,
+    Member,
+    Param,
+    Ptr,
+    Reference,
+    Restrict,
+    SectionEntry,
+    Struct,
+    Type,
+    Typedef,
+    TypeTag,
+    Union,
+    Var,
+    Volatile,
+)
+
+__all__ = [
+    "ARRAY_INDEX",
+    "Array",
+    "Builder",
+    "Composite",
+    "Const",
+    "DataSec",
+    "DeclTag",
+    "Enum",
+    "Enum64",
+    "Enumerator",
+    "Float",
+    "Func",
+    "FuncProto",
+    "Fwd",
+    "Index",
+    "Int",
+    "Kind",
+    "Linkage",
+    "Member",
+    "Param",
+    "Ptr",
+    "Reference",
+    "Restrict",
+    "SectionEntry",
+    "Struct",
+    "Type",
+    "TypeTag",
+    "Typedef",
+    "Union",
+    "Var",
+    "Volatile",
+    "decode",
+    "same",
+    "size_of",
+    "strip",
+]
