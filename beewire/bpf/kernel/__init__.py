@@ -1,0 +1,114 @@
+"""Programs and maps in the running kernel: the only room that makes system calls.
+
+    with load(spec) as loaded:
+        with attach_tracepoint(loaded.programs["on_exec"], "sched", "sched_process_exec"):
+            for record in RingReader(loaded.maps["events"], bytes):
+                print(record)
+
+load       ObjectSpec -> Loaded: types, maps, relocations, programs
+loaded     Loaded, and the data sections of it (section)
+program    Program: run it once, ask about it, pin it
+maps       Map and its families: mutable mappings
+ring       RingReader: the records of a ring buffer
+links      attach_*: Program -> Link
+pins       names under a BPF file system
+features   what this kernel can do, found out by trying
+target     the running kernel's types (btf_cache, core)
+verdict    a refusal in the author's words (log, advice, explain, privilege)
+syscall    bpf(2) itself (attr: its structures)
+"""
+
+from typing import TYPE_CHECKING
+
+from beewire.bpf.kernel.load import load
+from beewire.bpf.kernel.loaded import Loaded
+from beewire.bpf.kernel.maps import AnyCodec, AnyMap, Map, MapCodec, default_codec
+from beewire.bpf.kernel.program import Program, TestRun
+from beewire.bpf.kernel.section import Section
+from beewire.bpf.kernel.target import Target
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.btf_cache import kernel_index
+    from beewire.bpf.kernel.features import Feature
+    from beewire.bpf.kernel.info import ProgramInfo
+    from beewire.bpf.kernel.links.base import Link, LinkInfo, LinkKind
+    from beewire.bpf.kernel.links.cgroup import attach_cgroup, cgroup2_mount
+    from beewire.bpf.kernel.links.netns import attach_netns
+    from beewire.bpf.kernel.links.raw_tracepoint import (
+        attach_raw_tracepoint,
+        attach_tracing,
+    )
+    from beewire.bpf.kernel.links.sockmap import attach_sockmap
+    from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
+    from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
+    from beewire.bpf.kernel.maps.percpu import possible_cpus
+    from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
+    from beewire.bpf.kernel.ring import RingReader
+
+_LAZY = {
+    "Feature": "features",
+    "Link": "links.base",
+    "LinkInfo": "links.base",
+    "LinkKind": "links.base",
+    "ProgramInfo": "info",
+    "RingReader": "ring",
+    "XdpMode": "links.xdp",
+    "attach_cgroup": "links.cgroup",
+    "attach_netns": "links.netns",
+    "attach_raw_tracepoint": "links.raw_tracepoint",
+    "attach_sockmap": "links.sockmap",
+    "attach_tracepoint": "links.tracepoint",
+    "attach_tracing": "links.raw_tracepoint",
+    "attach_xdp": "links.xdp",
+    "cgroup2_mount": "links.cgroup",
+    "ensure_bpffs": "pins",
+    "is_bpffs": "pins",
+    "kernel_index": "btf_cache",
+    "possible_cpus": "maps.percpu",
+    "tracepoint_id": "links.tracepoint",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
+
+    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+__all__ = [
+    "AnyCodec",
+    "AnyMap",
+    "Feature",
+    "Link",
+    "LinkInfo",
+    "LinkKind",
+    "Loaded",
+    "Map",
+    "MapCodec",
+    "Program",
+    "ProgramInfo",
+    "RingReader",
+    "Section",
+    "Target",
+    "TestRun",
+    "XdpMode",
+    "attach_cgroup",
+    "attach_netns",
+    "attach_raw_tracepoint",
+    "attach_sockmap",
+    "attach_tracepoint",
+    "attach_tracing",
+    "attach_xdp",
+    "cgroup2_mount",
+    "default_codec",
+    "ensure_bpffs",
+    "is_bpffs",
+    "kernel_index",
+    "load",
+    "possible_cpus",
+    "tracepoint_id",
+]

@@ -1,0 +1,64 @@
+"""The base of all objects that own a file descriptor."""
+
+import os
+from types import TracebackType
+from typing import Self
+
+
+class Descriptor:
+    """Owns one descriptor: a context manager that closes it, once.
+
+    What is forgotten is closed when it is collected; a Link then detaches, so keep it.
+    """
+
+    __slots__ = ("__weakref__", "_fd")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """The descriptor; it stays this object's own.
+
+        Raises:
+            ValueError: it is closed.
+        """
+        if self._fd < 0:
+            raise ValueError(f"{self!r} is closed")
+        return self._fd
+
+    @property
+    def fd(self) -> int:
+        """The same as `fileno()`."""
+        return self.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._fd < 0
+
+    def release(self) -> int:
+        """Hand the descriptor to the caller, who closes it from now on."""
+        fd, self._fd = self._fd, -1
+        return fd
+
+    def close(self) -> None:
+        """Give the descriptor back. Closing twice does nothing."""
+        fd = self.release()
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A subclass whose __init__ failed early has no descriptor yet.
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()

@@ -1,0 +1,12 @@
+"""Links: a program attached to a hook, for as long as the Link is open.
+
+One module a kind, imported one by one: `beewire.bpf.kernel` hands their names on.
+
+base            Link
+tracepoint      static tracepoints, by perf event
+raw_tracepoint  raw tracepoints, and programs that name their hook by BTF
+cgroup          sockets and packets of the processes in a cgroup
+netns           socket lookup in a network namespace
+xdp             packets of a network interface
+sockmap         messages on the sockets of a sockmap
+"""

@@ -1,0 +1,86 @@
+"""Programs on a cgroup: they see the sockets of the processes in it and below."""
+
+import os
+
+from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
+from beewire.bpf.kernel.program import Program
+from beewire.bpf.object import AttachKind, ProgramKind
+from beewire.errors import AttachError
+
+BEFORE, AFTER, PREORDER = 1 << 3, 1 << 4, 1 << 6
+
+# Kinds of program with one hook, whose section may leave it out.
+_ONLY_HOOK = {
+    ProgramKind.SOCK_OPS: AttachKind.CGROUP_SOCK_OPS,
+    ProgramKind.CGROUP_DEVICE: AttachKind.CGROUP_DEVICE,
+    ProgramKind.CGROUP_SYSCTL: AttachKind.CGROUP_SYSCTL,
+    ProgramKind.CGROUP_SOCK: AttachKind.CGROUP_INET_SOCK_CREATE,
+}
+
+
+def attach_cgroup(program: Program, cgroup: str | int, *, flags: int = 0) -> Link:
+    """Run `program` for every process in `cgroup` and below until the Link is closed.
+
+    `cgroup` is a directory of the cgroup2 file system, or a descriptor of one, which
+    stays the caller's. Programs of child cgroups run first; within one cgroup in the
+    order of attaching, unless `flags` says otherwise (BPF_F_BEFORE and BPF_F_AFTER,
+    Linux 6.16; BPF_F_PREORDER, 6.15).
+
+    Raises:
+        AttachError: the path is no cgroup, or the program no cgroup program.
+        NotPermitted: CAP_NET_ADMIN or CAP_BPF is missing.
+        NotSupported: BPF_LINK_CREATE knows no cgroups (before Linux 5.7).
+    """
+    hook = program.spec.attach_kind
+    if hook is None:
+        hook = _ONLY_HOOK.get(program.spec.kind)
+    if hook is None:
+        raise AttachError(
+            f"program {program.name!r} ({program.spec.section}) has no cgroup hook"
+        )
+    if isinstance(cgroup, int):
+        place = f"the cgroup of descriptor {cgroup}"
+        return _link(program, cgroup, hook, place, flags)
+    fd = _open(cgroup)
+    try:
+        return _link(program, fd, hook, f"cgroup {cgroup}", flags)
+    finally:
+        os.close(fd)
+
+
+def _link(program: Program, fd: int, hook: AttachKind, place: str, flags: int) -> Link:
+    link = create_link(program, fd, hook, place, flags)
+    return Link(link, LinkKind.CGROUP, f"{program.name!r} on {place}")
+
+
+def _open(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise AttachError(
+            f"cgroup {path} does not exist: create it with `mkdir {path}`, or look for "
+            f"it below {cgroup2_mount() or 'the cgroup2 mount, which is missing'}"
+        ) from None
+    except NotADirectoryError:
+        raise AttachError(f"{path} is a file; a cgroup is a directory") from None
+    except OSError as error:
+        raise AttachError(f"cannot open cgroup {path}: {error.strerror}") from error
+    # Every cgroup2 directory has this file, and no other file system does; cgroup v1
+    # has tasks and cgroup.procs, but not this.
+    if not os.access(f"{path}/cgroup.controllers", os.F_OK):
+        os.close(fd)
+        raise AttachError(
+            f"{path} is not a cgroup2 directory: use one below "
+            f"{cgroup2_mount() or '/sys/fs/cgroup, after `mount -t cgroup2`'}"
+        )
+    return fd
+
+
+def cgroup2_mount() -> str:
+    """Where the cgroup2 file system is mounted, or "" where it is not."""
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:  # noqa: PTH123 - no pathlib here
+        for line in mounts:
+            _, point, kind, *_ = line.split(" ")
+            if kind == "cgroup2":
+                return point
+    return ""

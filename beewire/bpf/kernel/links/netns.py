@@ -1,0 +1,40 @@
+"""Socket lookup programs on a network namespace."""
+
+import os
+
+from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
+from beewire.bpf.kernel.program import Program
+from beewire.bpf.object import AttachKind
+from beewire.errors import AttachError
+
+
+def attach_netns(program: Program, netns: str | int) -> Link:
+    """Let `program` choose the socket for what arrives in a network namespace.
+
+    `netns` is a path such as /var/run/netns/NAME or /proc/PID/ns/net, or a descriptor of
+    one, which stays the caller's. Several programs run in the order of attaching. The
+    link does not keep the namespace alive.
+
+    Raises:
+        AttachError: the path is no network namespace, or the program no lookup program.
+        NotPermitted: CAP_NET_ADMIN or CAP_BPF is missing.
+        NotSupported: the kernel has no sk_lookup (before Linux 5.9).
+    """
+    if isinstance(netns, int):
+        return _link(program, netns, f"the namespace of descriptor {netns}")
+    try:
+        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AttachError(
+            f"cannot open network namespace {netns}: {error.strerror}; `ip netns list` "
+            "shows those with a name"
+        ) from error
+    try:
+        return _link(program, fd, f"network namespace {netns}")
+    finally:
+        os.close(fd)
+
+
+def _link(program: Program, fd: int, place: str) -> Link:
+    link = create_link(program, fd, AttachKind.SK_LOOKUP, place)
+    return Link(link, LinkKind.NETNS, f"{program.name!r} on {place}")

@@ -1,0 +1,63 @@
+"""Maps of the kernel, as Python mappings.
+
+base        Map: hash, LRU and LPM maps, and what all share
+array       fixed keys, no deletion
+percpu      lists of values, one for each possible CPU
+references  sockets, programs and maps: set by descriptor, read by number
+storage     values in sockets, files, tasks and cgroups
+keyless     ring buffers and others that are no mapping
+codec       values <-> bytes
+walk        iteration that ends
+create      MapSpec -> a new map
+describe    an existing map -> MapSpec
+"""
+
+from typing import TYPE_CHECKING
+
+from beewire.bpf.kernel.maps.base import AnyMap, Map
+from beewire.bpf.kernel.maps.codec import AnyCodec, MapCodec, default_codec
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.maps.array import ArrayMap
+    from beewire.bpf.kernel.maps.keyless import KeylessMap
+    from beewire.bpf.kernel.maps.percpu import PerCpuArray, PerCpuHash, possible_cpus
+    from beewire.bpf.kernel.maps.references import HasFileno, ReferenceMap
+    from beewire.bpf.kernel.maps.storage import StorageMap
+
+_LAZY = {
+    "ArrayMap": "array",
+    "HasFileno": "references",
+    "KeylessMap": "keyless",
+    "PerCpuArray": "percpu",
+    "PerCpuHash": "percpu",
+    "ReferenceMap": "references",
+    "StorageMap": "storage",
+    "possible_cpus": "percpu",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
+
+    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+__all__ = [
+    "AnyCodec",
+    "AnyMap",
+    "ArrayMap",
+    "HasFileno",
+    "KeylessMap",
+    "Map",
+    "MapCodec",
+    "PerCpuArray",
+    "PerCpuHash",
+    "ReferenceMap",
+    "StorageMap",
+    "default_codec",
+    "possible_cpus",
+]

@@ -1,0 +1,310 @@
+"""Map: a map of the kernel as a mutable mapping."""
+
+import errno
+import struct
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any
+
+from beewire.bpf.kernel import attr, pins, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
+from beewire.bpf.kernel.syscall import Cmd, address, try_bpf
+from beewire.bpf.object import MapKind, MapSpec
+from beewire.errors import MapError
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.maps.walk import Shape
+
+_ELEM = struct.Struct("=IIQQQ")
+_SIZE = attr.MAP_ELEM.size
+
+ANY, NOEXIST, EXIST = 0, 1, 2
+
+# Plain ints for the path of every single operation.
+_LOOKUP = int(Cmd.MAP_LOOKUP_ELEM)
+_UPDATE = int(Cmd.MAP_UPDATE_ELEM)
+_DELETE = int(Cmd.MAP_DELETE_ELEM)
+_TAKE = int(Cmd.MAP_LOOKUP_AND_DELETE_ELEM)
+
+_PACKAGE = "beewire.bpf.kernel.maps"
+_REFERENCES = ("references", "ReferenceMap")
+_STORAGE = ("storage", "StorageMap")
+_KEYLESS = ("keyless", "KeylessMap")
+# Kinds that are more, or less, than Map: module and class.
+_FAMILIES = {
+    MapKind.ARRAY: ("array", "ArrayMap"),
+    MapKind.PERCPU_ARRAY: ("percpu", "PerCpuArray"),
+    MapKind.PERCPU_HASH: ("percpu", "PerCpuHash"),
+    MapKind.LRU_PERCPU_HASH: ("percpu", "PerCpuHash"),
+    MapKind.SOCKMAP: _REFERENCES,
+    MapKind.SOCKHASH: _REFERENCES,
+    MapKind.REUSEPORT_SOCKARRAY: _REFERENCES,
+    MapKind.PROG_ARRAY: _REFERENCES,
+    MapKind.PERF_EVENT_ARRAY: _REFERENCES,
+    MapKind.CGROUP_ARRAY: _REFERENCES,
+    MapKind.ARRAY_OF_MAPS: _REFERENCES,
+    MapKind.HASH_OF_MAPS: _REFERENCES,
+    MapKind.SK_STORAGE: _STORAGE,
+    MapKind.INODE_STORAGE: _STORAGE,
+    MapKind.TASK_STORAGE: _STORAGE,
+    MapKind.CGRP_STORAGE: _STORAGE,
+    MapKind.RINGBUF: _KEYLESS,
+    MapKind.USER_RINGBUF: _KEYLESS,
+    MapKind.STRUCT_OPS: _KEYLESS,
+    MapKind.ARENA: _KEYLESS,
+}
+
+
+class Map(Descriptor, MutableMapping[K, V]):
+    """A map in the kernel; every operation is one system call.
+
+    Reading while programs write is safe, each entry by itself. Iteration goes by
+    batches where the kernel has them, and always ends. The class for a kind is chosen by
+    `Map.wrap`; `spec` describes the map, `codec` how Python sees it.
+    """
+
+    __slots__ = ("codec", "spec")
+
+    def __init__(
+        self, fd: int, spec: MapSpec, codec: MapCodec[K, V] | None = None
+    ) -> None:
+        super().__init__(fd)
+        self.spec = spec
+        self.codec: MapCodec[K, V] = codec or default_codec(spec)
+
+    @staticmethod
+    def wrap(fd: int, spec: MapSpec, codec: AnyCodec | None = None) -> "AnyMap":
+        """The Map of the right family around `fd`, which it owns from now on."""
+        return _family(spec.kind)(fd, spec, codec)
+
+    @staticmethod
+    def from_pin(path: str, codec: AnyCodec | None = None) -> "AnyMap":
+        """Open the map pinned at `path`; its spec comes from the kernel.
+
+        Raises:
+            KernelError: nothing is pinned there, or it is no map.
+        """
+        from beewire.bpf.kernel.maps.describe import describe  # noqa: PLC0415 - not on the start-up path
+
+        fd = pins.open_pin(path)
+        handle = Descriptor(fd)
+        with handle:
+            spec = describe(fd, path)
+            return Map.wrap(handle.release(), spec, codec)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec.name!r} ({self.spec.kind.name})>"
+
+    @property
+    def name(self) -> str:
+        """The name in the object; the kernel may know it cut to 15 characters."""
+        return self.spec.name
+
+    # What families change: the value as the kernel copies it.
+
+    def _width(self) -> int:
+        """Bytes of one value in a system call."""
+        return self.spec.value_size
+
+    def _encode(self, value: V) -> bytes:
+        return self.codec.encode_value(value)
+
+    def _decode(self, data: bytes) -> V:
+        return self.codec.decode_value(data)
+
+    # One entry.
+
+    def _element(
+        self, cmd: int, key: bytes, value: bytes = b"", flags: int = 0
+    ) -> tuple[int, bytearray, int]:
+        """Result of one element command, its buffer, and where the value lies in it."""
+        fd = self._fd if self._fd >= 0 else self.fileno()
+        at = _SIZE + (len(key) + 7 & ~7)
+        buffer = bytearray(at + self._width())
+        base = address(buffer)
+        # A deletion with anything in the value's place is refused (CHECK_ATTR).
+        place = 0 if cmd == _DELETE else base + at
+        _ELEM.pack_into(buffer, 0, fd, 0, base + _SIZE, place, flags)
+        buffer[_SIZE : _SIZE + len(key)] = key
+        if value:
+            buffer[at:] = value
+        return try_bpf(cmd, buffer, _SIZE), buffer, at
+
+    def lookup(self, key: K) -> V | None:
+        """The value at `key`, or None when the map has no such key."""
+        result, buffer, at = self._element(_LOOKUP, self.codec.encode_key(key))
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise self._refusal(-result, "MAP_LOOKUP_ELEM", "read", key)
+        return self._decode(bytes(buffer[at:]))
+
+    def __getitem__(self, key: K) -> V:
+        value = self.lookup(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        # A key of the wrong type raises, as in a program it would not compile.
+        return self.lookup(key) is not None  # type: ignore[arg-type] # Mapping says object
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._store(key, value, ANY)
+
+    def insert(self, key: K, value: V) -> bool:
+        """Store a new entry; False, and nothing changes, when the key is there."""
+        return self._store(key, value, NOEXIST)
+
+    def replace(self, key: K, value: V) -> bool:
+        """Store over an entry; False, and nothing changes, when there is none."""
+        return self._store(key, value, EXIST)
+
+    def _store(self, key: K, value: V, flags: int) -> bool:
+        result, _, _ = self._element(
+            _UPDATE,
+            self.codec.encode_key(key),
+            self._encode(value),
+            flags,
+        )
+        if result in (-errno.EEXIST, -errno.ENOENT) and flags:
+            return False
+        if result < 0:
+            raise self._refusal(-result, "MAP_UPDATE_ELEM", "write", key)
+        return True
+
+    def __delitem__(self, key: K) -> None:
+        encoded = self.codec.encode_key(key)
+        result, _, _ = self._element(_DELETE, encoded)
+        if result == -errno.ENOENT:
+            raise KeyError(key)
+        if result < 0:
+            raise self._refusal(-result, "MAP_DELETE_ELEM", "delete from", key)
+
+    def take(self, key: K) -> V | None:
+        """Remove the entry at `key` in one step and return its value, or None.
+
+        No update by a program between reading and deleting gets lost (hash families,
+        Linux 5.14).
+        """
+        result, buffer, at = self._element(_TAKE, self.codec.encode_key(key))
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise self._refusal(-result, "MAP_LOOKUP_AND_DELETE_ELEM", "take from", key)
+        return self._decode(bytes(buffer[at:]))
+
+    # All entries.
+
+    def _shape(self) -> "Shape":
+        from beewire.bpf.kernel.maps.walk import Shape  # noqa: PLC0415 - not on the start-up path
+
+        spec = self.spec
+        return Shape(self.fd, spec.name, spec.key_size, self._width(), spec.max_entries)
+
+    def _entries(self) -> Iterator[tuple[bytes, bytes]]:
+        from beewire.bpf.kernel.maps.walk import entries  # noqa: PLC0415 - not on the start-up path
+
+        return entries(self._shape())
+
+    def __iter__(self) -> Iterator[K]:
+        decode = self.codec.decode_key
+        for key, _ in self._entries():
+            yield decode(key)
+
+    def __len__(self) -> int:
+        from beewire.bpf.kernel.maps.walk import count_entries  # noqa: PLC0415 - not on the start-up path
+
+        return count_entries(self._shape())
+
+    def __bool__(self) -> bool:
+        """A map is true, empty or not: `if map` asks whether there is one."""
+        return True
+
+    def items(self) -> ItemsView[K, V]:
+        """Keys and values, read in batches; the view may be iterated again."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """The values, read in batches; the view may be iterated again."""
+        return _Values(self)
+
+    def clear(self) -> None:
+        """Delete every entry; what programs add meanwhile may stay."""
+        for key, _ in list(self._entries()):
+            self._element(_DELETE, key)
+
+    def to_dict(self) -> dict[K, V]:
+        """All entries as a dict of their own."""
+        return dict(self.items())
+
+    # The map as a whole.
+
+    def freeze(self) -> None:
+        """Forbid writing from user space, for good; programs may write on (Linux 5.2)."""
+        record = attr.MAP_ELEM.pack(map_fd=self.fd)[:4]
+        syscall.bpf(Cmd.MAP_FREEZE, record, f"freeze map {self.name!r}")
+
+    def pin(self, path: str) -> None:
+        """Keep the map alive under `path` on a BPF file system."""
+        pins.pin(self.fd, path)
+
+    def _refusal(self, number: int, command: str, verb: str, key: object) -> Exception:
+        from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+        name, limit = repr(self.name), self.spec.max_entries
+        if number == errno.E2BIG:
+            return MapError(f"map {name} is full: it holds at most {limit} entries")
+        if number == errno.EPERM and command != "MAP_LOOKUP_ELEM":
+            return MapError(f"cannot {verb} map {name}: it is frozen or read-only")
+        if number in (errno.EINVAL, errno.EOPNOTSUPP, explain.ENOTSUPP):
+            kind = self.spec.kind.name
+            return MapError(
+                f"cannot {verb} map {name} at {key!r}: a {kind} map does not allow it"
+            )
+        return explain.refusal(number, command, f"{verb} map {name}")
+
+
+# The types of a map that is found by name or pin are known at run time only.
+AnyMap = Map[Any, Any]
+
+
+def _family(kind: MapKind) -> type[AnyMap]:
+    """The class for a kind of map; its module is imported when first needed.
+
+    By name, as the families build on Map.
+    """
+    if kind not in _FAMILIES:
+        return Map
+    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
+
+    module, name = _FAMILIES[kind]
+    family: type[AnyMap] = getattr(import_module(f"{_PACKAGE}.{module}"), name)
+    return family
+
+
+class _Items(ItemsView[K, V]):
+    __slots__ = ("_map",)
+
+    def __init__(self, source: Map[K, V]) -> None:
+        super().__init__(source)
+        self._map = source
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        source = self._map
+        decode = source.codec.decode_key
+        for key, value in source._entries():
+            yield decode(key), source._decode(value)
+
+
+class _Values(ValuesView[V]):
+    __slots__ = ("_map",)
+
+    def __init__(self, source: Map[Any, V]) -> None:
+        super().__init__(source)
+        self._map = source
+
+    def __iter__(self) -> Iterator[V]:
+        source = self._map
+        for _, value in source._entries():
+            yield source._decode(value)

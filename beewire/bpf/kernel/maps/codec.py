@@ -1,0 +1,100 @@
+"""Python values <-> the bytes of a map's keys and values."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from beewire.bpf.btf import types as btf
+from beewire.bpf.object import MapKind, MapSpec
+from beewire.errors import EncodingError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+# An array's key is its index, whether or not a type says so.
+_INDEXED = frozenset({
+    MapKind.ARRAY,
+    MapKind.PERCPU_ARRAY,
+    MapKind.SOCKMAP,
+    MapKind.PROG_ARRAY,
+    MapKind.ARRAY_OF_MAPS,
+})  # fmt: skip
+_SIZES = (1, 2, 4, 8)
+
+
+class MapCodec(NamedTuple, Generic[K, V]):
+    """How one map's keys and values become bytes of exactly its sizes, and back."""
+
+    encode_key: Callable[[K], bytes]
+    decode_key: Callable[[bytes], K]
+    encode_value: Callable[[V], bytes]
+    decode_value: Callable[[bytes], V]
+
+
+# The types of a map that is found by name or pin are known at run time only.
+AnyCodec = MapCodec[Any, Any]
+
+
+def default_codec(spec: MapSpec) -> AnyCodec:
+    """Integers where BTF says integer (1, 2, 4 or 8 bytes), bytes elsewhere."""
+    key_type = _strip(spec.key)
+    if key_type is None and spec.kind in _INDEXED:
+        key_type = btf.Int("unsigned int", 4)
+    key = _codec(key_type, spec.key_size, f"a key of map {spec.name!r}")
+    value = _codec(_strip(spec.value), spec.value_size, f"a value of map {spec.name!r}")
+    return MapCodec(*key, *value)
+
+
+def _strip(found: btf.Type | None) -> btf.Type | None:
+    while isinstance(found, btf.Typedef | btf.Const | btf.Volatile | btf.TypeTag):
+        found = found.to
+    return found
+
+
+def _codec(
+    found: btf.Type | None, size: int, what: str
+) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    if isinstance(found, btf.Int) and found.size == size and size in _SIZES:
+        return integer_codec(size, what, signed=found.signed)
+    return bytes_codec(size, what)
+
+
+def integer_codec(
+    size: int, what: str, *, signed: bool = False
+) -> tuple[Callable[[int], bytes], Callable[[bytes], int]]:
+    """Encode and decode an integer of `size` bytes in the machine's order."""
+    order = sys.byteorder
+
+    def encode(value: int) -> bytes:
+        try:
+            return value.to_bytes(size, order, signed=signed)
+        except OverflowError:
+            sign = "i" if signed else "u"
+            raise EncodingError(
+                f"{what} is {sign}{size * 8}; {value} does not fit"
+            ) from None
+        except AttributeError:
+            raise EncodingError(
+                f"{what} is an integer, not {type(value).__name__}"
+            ) from None
+
+    def decode(data: bytes) -> int:
+        return int.from_bytes(data, order, signed=signed)
+
+    return encode, decode
+
+
+def bytes_codec(
+    size: int, what: str
+) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """Pass bytes through, having checked that there are `size` of them."""
+
+    def encode(value: bytes) -> bytes:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise EncodingError(f"{what} is {size} bytes, not {type(value).__name__}")
+        data = bytes(value)
+        if len(data) != size:
+            raise EncodingError(f"{what} is {size} bytes long, not {len(data)}")
+        return data
+
+    return encode, bytes

@@ -1,0 +1,139 @@
+"""MapSpec -> a new map in the kernel."""
+
+import errno
+from collections.abc import Mapping
+
+from beewire.bpf.btf import Array, DataSec, Int, SectionEntry, Struct, Type, Var
+from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.bpf.kernel.names import kernel_name
+from beewire.bpf.object import DataSection, MapKind, MapSpec
+from beewire.errors import KernelError
+
+NO_PREALLOC, MMAPABLE, RDONLY_PROG = 0x1, 0x400, 0x80
+
+_UNTYPED: Mapping[str, int] = {}
+
+_STORAGE = frozenset({
+    MapKind.SK_STORAGE,
+    MapKind.INODE_STORAGE,
+    MapKind.TASK_STORAGE,
+    MapKind.CGRP_STORAGE,
+})  # fmt: skip
+# The families whose keys and values the kernel describes by BTF; others refuse ids.
+_TYPED = _STORAGE | {
+    MapKind.HASH,
+    MapKind.ARRAY,
+    MapKind.PERCPU_HASH,
+    MapKind.PERCPU_ARRAY,
+    MapKind.LRU_HASH,
+    MapKind.LRU_PERCPU_HASH,
+    MapKind.LPM_TRIE,
+}
+_ARRAYS = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
+# The kernel allocates these entry by entry and insists on being told so.
+_LAZY = _STORAGE | {MapKind.LPM_TRIE}
+
+
+def map_types(spec: MapSpec) -> tuple[Type, Type] | None:
+    """The types to describe the map with, or None where none are needed or taken."""
+    if spec.kind not in _TYPED:
+        return None
+    key, value = spec.key, spec.value
+    if key is None and (spec.kind in _ARRAYS or spec.kind in _STORAGE):
+        key = Int("int", 4, signed=True)
+    if value is None and spec.kind in _STORAGE:
+        value = Array(Int("unsigned char", 1), spec.value_size)
+    if key is None or value is None:
+        return None
+    # trie_check_btf: the key is a struct that begins with the prefix length.
+    if spec.kind is MapKind.LPM_TRIE and not isinstance(key, Struct):
+        return None
+    return key, value
+
+
+def section_type(section: DataSection) -> Type | None:
+    """The DATASEC of the section's variables, or None when it names none."""
+    if not section.variables:
+        return None
+    entries = tuple([
+        SectionEntry(Var(each.name, each.type), each.offset, each.size)
+        for each in section.variables
+    ])  # fmt: skip
+    return DataSec(section.name, len(section.content), entries)
+
+
+def create_map(spec: MapSpec, types: Mapping[str, int] = _UNTYPED) -> int:
+    """Create the map and return its descriptor, which the caller closes.
+
+    `types` are the fields that describe it by BTF.
+
+    Raises:
+        NotPermitted: CAP_BPF is missing.
+        KernelError: the kernel refuses; a note says what it asks of such a map.
+    """
+    if spec.inner is not None:
+        # The kernel copies the shape of the inner map; the template itself may go.
+        with Descriptor(create_map(spec.inner)) as template:
+            return _create(spec, inner_map_fd=template.fd)
+    return _create(spec, **types)
+
+
+def _create(spec: MapSpec, **extra: int) -> int:
+    max_entries = spec.max_entries
+    if spec.kind is MapKind.PERF_EVENT_ARRAY and max_entries == 0:
+        from beewire.bpf.kernel.maps.percpu import possible_cpus  # noqa: PLC0415 - rare
+
+        max_entries = possible_cpus()
+    record = attr.MAP_CREATE.pack(
+        map_type=spec.kind,
+        key_size=spec.key_size,
+        value_size=spec.value_size,
+        max_entries=max_entries,
+        map_flags=spec.flags | (NO_PREALLOC if spec.kind in _LAZY else 0),
+        map_name=kernel_name(spec.name),
+        **extra,
+    )
+    try:
+        return syscall.bpf(syscall.Cmd.MAP_CREATE, record, f"create map {spec.name!r}")
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.E2BIG):
+            error.add_note(_rule(spec))
+        raise
+
+
+def section_spec(object_name: str, section: DataSection) -> MapSpec:
+    """The array map for a data section, named as libbpf names it."""
+    flags = MMAPABLE
+    if section.name.startswith(".rodata"):
+        flags |= RDONLY_PROG
+    return MapSpec(
+        object_name[:8] + section.name,
+        kind=MapKind.ARRAY,
+        key_size=4,
+        value_size=len(section.content),
+        max_entries=1,
+        flags=flags,
+    )
+
+
+def _rule(spec: MapSpec) -> str:
+    """What the kernel asks of a map of this kind."""
+    sizes = (
+        f"it was asked for a {spec.kind.name} with keys of {spec.key_size} bytes, values "
+        f"of {spec.value_size} bytes, max_entries={spec.max_entries} and flags "
+        f"{spec.flags:#x}"
+    )
+    rules = {
+        MapKind.RINGBUF: "max_entries is the size in bytes: a power of two and a "
+        "multiple of the page size; keys and values have size 0",
+        MapKind.LPM_TRIE: "keys are 5 to 260 bytes: a 4-byte prefix length, then data",
+        MapKind.SOCKMAP: "keys are 4 bytes, values 4 or 8",
+        MapKind.SOCKHASH: "values are 4 or 8 bytes, keys at most 512",
+        MapKind.SK_STORAGE: "keys are 4 bytes, max_entries is 0",
+        MapKind.ARRAY: "keys are 4 bytes, values at least 1, max_entries at least 1",
+        MapKind.PERCPU_ARRAY: "keys are 4 bytes, values at least 1 and at most 32 KiB, "
+        "max_entries at least 1",
+    }
+    rule = rules.get(spec.kind, "keys and values are at least 1 byte, max_entries too")
+    return f"{sizes}; {rule}"

@@ -1,0 +1,63 @@
+"""Maps that hold sockets, programs or maps: written as descriptors, read as numbers."""
+
+from typing import Protocol
+
+from beewire.bpf.kernel.maps.base import Map
+from beewire.bpf.kernel.maps.codec import K
+from beewire.errors import EncodingError, MapError
+
+
+class HasFileno(Protocol):
+    """A socket, a Map, a Program: anything with a descriptor."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
+def descriptor_of(handle: object, what: str) -> int:
+    """The descriptor that an int or an object with `fileno()` stands for."""
+    if isinstance(handle, int):
+        return handle
+    fileno = getattr(handle, "fileno", None)
+    if fileno is None:
+        raise EncodingError(
+            f"{what} is a descriptor or an object with fileno(), "
+            f"not {type(handle).__name__}"
+        )
+    number: int = fileno()
+    return number
+
+
+class ReferenceMap(Map[K, "int | HasFileno"]):
+    """Set an entry to a socket, program or map; read back its cookie or id.
+
+    A socket map tells cookies only when its values are 8 bytes wide.
+    """
+
+    __slots__ = ()
+
+    def _encode(self, value: "int | HasFileno") -> bytes:
+        number = descriptor_of(value, f"a value of map {self.name!r}")
+        return number.to_bytes(self.spec.value_size, "little", signed=True)
+
+    def _decode(self, data: bytes) -> int:
+        if not data:
+            raise MapError(
+                f"map {self.name!r} cannot be read: the kernel tells socket cookies only "
+                "to maps with values of 8 bytes"
+            )
+        return int.from_bytes(data, "little")
+
+    def __contains__(self, key: object) -> bool:
+        # As in Map; true also where the cookie itself cannot be read.
+        return self._read(key) is not None  # type: ignore[arg-type] # Mapping says object
+
+    def _read(self, key: K) -> bytes | None:
+        from beewire.bpf.kernel.maps.walk import lookup  # noqa: PLC0415 - not on the start-up path
+
+        return lookup(self._shape(), self.codec.encode_key(key))
+
+    def lookup(self, key: K) -> int | None:
+        """The cookie (sockets) or id (programs, maps) at `key`, or None."""
+        data = self._read(key)
+        return None if data is None else self._decode(data)

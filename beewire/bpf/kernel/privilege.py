@@ -1,0 +1,154 @@
+"""What this process may do, and why not: capabilities, memlock, lockdown.
+
+Imported only when the kernel said EPERM, and by the probes.
+"""
+
+import os
+import resource
+
+from beewire.bpf.object import ProgramKind
+
+# Bit numbers of uapi/linux/capability.h.
+CAPABILITIES = {
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+
+
+_NETWORK = ("CAP_NET_ADMIN",)
+_TRACING = ("CAP_PERFMON",)
+# is_net_admin_prog_type() and is_perfmon_prog_type() of kernel/bpf/syscall.c. What is
+# not here needs CAP_BPF alone.
+_NEEDS = {
+    ProgramKind.SCHED_CLS: _NETWORK,
+    ProgramKind.SCHED_ACT: _NETWORK,
+    ProgramKind.XDP: _NETWORK,
+    ProgramKind.LWT_IN: _NETWORK,
+    ProgramKind.LWT_OUT: _NETWORK,
+    ProgramKind.LWT_XMIT: _NETWORK,
+    ProgramKind.LWT_SEG6LOCAL: _NETWORK,
+    ProgramKind.SK_SKB: _NETWORK,
+    ProgramKind.SK_MSG: _NETWORK,
+    ProgramKind.SK_LOOKUP: _NETWORK,
+    ProgramKind.FLOW_DISSECTOR: _NETWORK,
+    ProgramKind.CGROUP_DEVICE: _NETWORK,
+    ProgramKind.CGROUP_SOCK: _NETWORK,
+    ProgramKind.CGROUP_SOCK_ADDR: _NETWORK,
+    ProgramKind.CGROUP_SOCKOPT: _NETWORK,
+    ProgramKind.CGROUP_SYSCTL: _NETWORK,
+    ProgramKind.SOCK_OPS: _NETWORK,
+    ProgramKind.NETFILTER: _NETWORK,
+    ProgramKind.EXT: _NETWORK + _TRACING,
+    ProgramKind.KPROBE: _TRACING,
+    ProgramKind.TRACEPOINT: _TRACING,
+    ProgramKind.PERF_EVENT: _TRACING,
+    ProgramKind.RAW_TRACEPOINT: _TRACING,
+    ProgramKind.RAW_TRACEPOINT_WRITABLE: _TRACING,
+    ProgramKind.TRACING: _TRACING,
+    ProgramKind.LSM: _TRACING,
+    ProgramKind.STRUCT_OPS: _TRACING,
+}
+
+
+def program_needs(kind: ProgramKind) -> tuple[str, ...]:
+    """The capabilities beside CAP_BPF that loading this kind of program takes."""
+    return _NEEDS.get(kind, ())
+
+
+def read_text(path: str) -> str:
+    """The stripped content of a small file, or "" where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - no pathlib here
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _status(field: str) -> str:
+    for line in read_text("/proc/self/status").split("\n"):
+        name, _, value = line.partition(":")
+        if name == field:
+            return value.strip()
+    return ""
+
+
+def has_capability(name: str) -> bool:
+    """Whether `name` is in the effective set of this process."""
+    effective = int(_status("CapEff") or "0", 16)
+    return bool(effective >> CAPABILITIES[name] & 1)
+
+
+def missing(need: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `need` that the process lacks.
+
+    CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as it does in the kernel.
+    """
+    if has_capability("CAP_SYS_ADMIN"):
+        need = tuple(name for name in need if name not in {"CAP_BPF", "CAP_PERFMON"})
+    return tuple(name for name in need if not has_capability(name))
+
+
+def lockdown() -> str:
+    """The lockdown mode in force: "none", "integrity" or "confidentiality"."""
+    text = read_text("/sys/kernel/security/lockdown")
+    return text[text.index("[") + 1 : text.index("]")] if "[" in text else "none"
+
+
+def in_user_namespace() -> bool:
+    """Whether capabilities count only inside a user namespace, where bpf(2) fails."""
+    words = read_text("/proc/self/uid_map").split()
+    return words not in ([], ["0", "0", "4294967295"])
+
+
+def why_forbidden(need: tuple[str, ...]) -> str:
+    """The reason for EPERM, and what would cure it, as the end of a sentence."""
+    lacking = missing(need)
+    if lacking:
+        names = " and ".join(lacking)
+        plural = "capabilities" if len(lacking) > 1 else "capability"
+        return f"this process lacks {names}; run it as root or give it the {plural}"
+    if in_user_namespace():
+        return (
+            "its capabilities count only inside its user namespace; run it in the "
+            "initial one, or pass in a BPF token"
+        )
+    if (mode := lockdown()) != "none":
+        return f"kernel lockdown is in {mode} mode, which forbids it even to root"
+    if _status("Seccomp") not in {"", "0"}:
+        return (
+            "the capabilities are there but a seccomp filter is active; allow bpf(2) "
+            "and perf_event_open(2) in the container's seccomp profile"
+        )
+    return "the kernel forbids it although the capabilities are there" + _memlock_hint()
+
+
+def _memlock_hint() -> str:
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    # The version only chooses the words; what can be done is found by doing it.
+    major, minor, *_ = os.uname().release.split(".")
+    if soft == resource.RLIM_INFINITY or (int(major), int(minor)) >= (5, 11):
+        return ""
+    return (
+        f" (before Linux 5.11 maps count against RLIMIT_MEMLOCK, here {soft} bytes; "
+        "raise it with `ulimit -l unlimited`)"
+    )
+
+
+def raise_memlock() -> bool:
+    """Lift RLIMIT_MEMLOCK, which limits maps and programs before Linux 5.11.
+
+    Returns whether it was raised, so that a second try makes sense. Later kernels charge
+    the memory cgroup instead and never get here for that reason.
+    """
+    limit = resource.RLIMIT_MEMLOCK
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    if resource.getrlimit(limit) == unlimited or os.geteuid() != 0:
+        return False
+    try:
+        resource.setrlimit(limit, unlimited)
+    except (ValueError, OSError):
+        return False
+    return True

@@ -1,0 +1,188 @@
+"""bpf(2) and the few system calls beside it: the only module that leaves Python.
+
+`bpf` turns a refusal into a KernelError with a sentence; `try_bpf` hands the errno back
+as a negative number, for hot paths and probes where a refusal is an answer.
+"""
+
+import ctypes
+import errno
+import os
+from enum import IntEnum
+
+from beewire.bpf.kernel import attr
+from beewire.errors import KernelError
+
+_MACHINE = os.uname().machine
+
+# bpf, perf_event_open, mount, umount2, ioctl by architecture. Those below are the same on all.
+_NUMBERS = {
+    "x86_64": (321, 298, 165, 166, 16),
+    "aarch64": (280, 241, 40, 39, 29),
+    "riscv64": (280, 241, 40, 39, 29),
+    "loongarch64": (280, 241, 40, 39, 29),
+    "ppc64le": (361, 319, 21, 52, 54),
+}
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+
+# Loads are not reordered with older loads there, so a ring needs no fence.
+STRONGLY_ORDERED = _MACHINE == "x86_64"
+
+
+class Cmd(IntEnum):
+    """`enum bpf_cmd`, as far as Beewire uses it."""
+
+    MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
+    PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
+    PROG_ATTACH = 8
+    PROG_DETACH = 9
+    PROG_TEST_RUN = 10
+    MAP_GET_FD_BY_ID = 14
+    OBJ_GET_INFO_BY_FD = 15
+    RAW_TRACEPOINT_OPEN = 17
+    BTF_LOAD = 18
+    BTF_GET_FD_BY_ID = 19
+    MAP_LOOKUP_AND_DELETE_ELEM = 21
+    MAP_FREEZE = 22
+    MAP_LOOKUP_BATCH = 24
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
+    LINK_DETACH = 34
+
+
+# Commands that charged RLIMIT_MEMLOCK before Linux 5.11.
+_CHARGED = (Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc["syscall"]
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long,) * 7
+# The same function with the arguments of bpf(2) only: each one costs 0.1 us.
+_syscall3 = _libc["syscall"]
+_syscall3.restype = ctypes.c_long
+_syscall3.argtypes = (ctypes.c_long,) * 4
+
+
+def _call(number: int, *arguments: int) -> int:
+    """Result of a system call, or -errno. The GIL is released meanwhile."""
+    padding = (0,) * (6 - len(arguments))
+    result: int = _syscall(number, *arguments, *padding)
+    return -ctypes.get_errno() if result < 0 else result
+
+
+def _number(index: int) -> int:
+    try:
+        return _NUMBERS[_MACHINE][index]
+    except KeyError:
+        raise KernelError(
+            errno.ENOSYS, "bpf", f"Beewire does not know the system calls of {_MACHINE}"
+        ) from None
+
+
+_bpf_number = _number(0)
+
+
+def address(buffer: bytearray) -> int:
+    """Where `buffer` lies in memory.
+
+    Valid while the caller keeps the buffer and does not resize it: the kernel reads and
+    writes through it during the call only.
+    """
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+def try_bpf(cmd: int, record: bytearray, size: int = 0) -> int:
+    """bpf(2): a non-negative result (often a new descriptor), or -errno.
+
+    `size` is the length of the attr at the start of a `record` that holds more.
+    """
+    result: int = _syscall3(_bpf_number, cmd, address(record), size or len(record))
+    return -ctypes.get_errno() if result < 0 else result
+
+
+def bpf(cmd: Cmd, record: bytearray, about: str, need: tuple[str, ...] = ()) -> int:
+    """bpf(2), where a refusal is an error.
+
+    `about` says what was being done ("create map 'hits'"); `need` names capabilities
+    beside CAP_BPF that the kernel asks for.
+
+    Raises:
+        NotPermitted: EPERM; the message names what is missing.
+        NotSupported: the kernel does not know the command.
+        KernelError: any other refusal.
+    """
+    result = try_bpf(cmd, record)
+    if result == -errno.EPERM and cmd in _CHARGED:
+        from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
+
+        if privilege.raise_memlock():
+            result = try_bpf(cmd, record)
+    if result < 0:
+        from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+        raise explain.refusal(-result, cmd.name, about, need)
+    return result
+
+
+def read_info(fd: int, record: attr.Record) -> bytearray:
+    """What BPF_OBJ_GET_INFO_BY_FD says of `fd`, as the bytes of `record`."""
+    info = bytearray(record.size)
+    arguments = attr.INFO.pack(bpf_fd=fd, info_len=len(info), info=address(info))
+    bpf(Cmd.OBJ_GET_INFO_BY_FD, arguments, "read what the kernel knows of it")
+    return info
+
+
+def perf_event_open(event: bytearray, *, pid: int, cpu: int) -> int:
+    """perf_event_open(2) with close-on-exec: a descriptor, or -errno."""
+    close_on_exec = 8
+    return _call(_number(1), address(event), pid, cpu, -1, close_on_exec)
+
+
+def ioctl(fd: int, request: int, argument: int) -> int:
+    """ioctl(2) with an integer argument: its result, or -errno."""
+    return _call(_number(4), fd, request, argument)
+
+
+def open_file_system(kind: str) -> int:
+    """A directory descriptor on a new mount of `kind` that no path leads to, or -errno.
+
+    The mount lives as long as the descriptor (fsmount(2), Linux 5.2; CAP_SYS_ADMIN).
+    """
+    name = bytearray(kind.encode() + b"\0")
+    context = _call(_FSOPEN, address(name), 1)
+    if context < 0:
+        return context
+    try:
+        created = _call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0)
+        return created if created < 0 else _call(_FSMOUNT, context, 1, 0)
+    finally:
+        os.close(context)
+
+
+def mount(kind: str, target: str) -> int:
+    """mount(2) of a file system without a device: 0, or -errno."""
+    name, path = (
+        bytearray(kind.encode() + b"\0"),
+        bytearray(os.fsencode(target) + b"\0"),
+    )
+    return _call(_number(2), address(name), address(path), address(name), 0, 0)
+
+
+def unmount(target: str) -> int:
+    """umount2(2): 0, or -errno."""
+    path = bytearray(os.fsencode(target) + b"\0")
+    return _call(_number(3), address(path), 0)
+
+
+def interface_index(name: str) -> int:
+    """Index of a network interface in this thread's namespace, or 0.
+
+    if_nametoindex(3) through libc: importing `socket` for it costs 5 ms.
+    """
+    return int(_libc.if_nametoindex(os.fsencode(name)))

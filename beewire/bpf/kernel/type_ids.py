@@ -1,0 +1,85 @@
+"""The BTF of one object in the kernel: one descriptor for all its programs and maps."""
+
+import errno
+
+from beewire.bpf.btf import Builder, Type
+from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.errors import KernelError, NotPermitted, NotSupported
+
+_LOG_SIZE = 1 << 16
+
+
+class TypeIds(Descriptor):
+    """Gives out type ids while the object is assembled, then lives as a descriptor.
+
+    `fd` is -1 until `load`, and stays so for an object without types.
+    """
+
+    __slots__ = ("_maps", "builder", "empty")
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.builder = Builder()
+        self.empty = True
+        self._maps: dict[str, tuple[int, int]] = {}
+
+    @property
+    def fd(self) -> int:
+        """The BTF descriptor, or -1: maps and programs then go without."""
+        return self._fd
+
+    def describe(self, name: str, key: Type | None, value: Type) -> None:
+        """Add the types of the map or data section `name`."""
+        self.empty = False
+        self._maps[name] = self.builder.add(key), self.builder.add(value)
+
+    def fields(self, name: str) -> dict[str, int]:
+        """What BPF_MAP_CREATE is told of the types of `name`: nothing if it has none."""
+        if name not in self._maps or self.fd < 0:
+            return {}
+        key, value = self._maps[name]
+        return {
+            "btf_fd": self.fd,
+            "btf_key_type_id": key,
+            "btf_value_type_id": value,
+        }
+
+    def load(self, name: str) -> None:
+        """Hand the types to the kernel (BPF_BTF_LOAD), if there are any.
+
+        Raises:
+            KernelError: the kernel refuses them; its reason is in a note.
+        """
+        if self.empty:
+            return
+        blob = bytearray(self.builder.encode())
+        fields = {"btf": syscall.address(blob), "btf_size": len(blob)}
+        about = f"load the type information of {name!r}"
+        try:
+            self._fd = syscall.bpf(
+                syscall.Cmd.BTF_LOAD, attr.BTF_LOAD.pack(**fields), about
+            )
+        except (NotPermitted, NotSupported):
+            raise
+        except KernelError as error:
+            error.add_note(_log(fields))
+            raise
+
+
+def _log(fields: dict[str, int]) -> str:
+    """Why, in the kernel's words: the same call once more, with a log."""
+    log = bytearray(_LOG_SIZE)
+    record = attr.BTF_LOAD.pack(
+        **fields,
+        btf_log_buf=syscall.address(log),
+        btf_log_size=len(log),
+        btf_log_level=1,
+    )
+    fd = syscall.try_bpf(syscall.Cmd.BTF_LOAD, record)
+    if fd >= 0:
+        Descriptor(fd).close()
+        return "a second try succeeded"
+    text = log.split(b"\0")[0].decode(errors="replace").strip()
+    cut = " (cut)" if fd == -errno.ENOSPC else ""
+    return f"the kernel says{cut}: {text}" if text else "the kernel gives no reason"

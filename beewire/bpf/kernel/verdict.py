@@ -1,0 +1,130 @@
+"""Why BPF_PROG_LOAD failed, in the words of the program's author.
+
+Imported only after a refusal. The log's format is no interface (Linux 7.3 changed it):
+what is not recognised is passed on as it stands, and the whole log is in the error.
+"""
+
+import errno
+import re
+from collections.abc import Callable
+
+from beewire.bpf.isa import format_insn
+from beewire.bpf.kernel import explain, privilege, syscall
+from beewire.bpf.kernel.advice import advise
+from beewire.bpf.kernel.assemble import Image
+from beewire.bpf.kernel.log import Reading, in_words, read_log
+from beewire.bpf.object import LineInfo, ProgramSpec
+from beewire.errors import KernelError, VerifierError
+
+# From here up to what every kernel takes (UINT_MAX >> 8).
+_FIRST_LOG, _LARGEST_LOG = 1 << 20, (1 << 24) - 1
+
+_EMPTY_LOG = {
+    errno.EINVAL: "this kernel does not know its program type or attach type, or does "
+    "not allow them together",
+    errno.E2BIG: "it is longer than the kernel allows",
+    errno.ENOENT: "what it attaches to does not exist in this kernel",
+}
+
+
+def second_try(
+    program: ProgramSpec, image: Image, call: Callable[..., int], number: int
+) -> int:
+    """Load again with a log, to raise the reason; a descriptor should that succeed.
+
+    Raises:
+        VerifierError: the verifier said something.
+        NotPermitted: it never came to the verifier, for lack of a capability.
+        KernelError: it never came to the verifier, for another reason.
+    """
+    result, log = _load_with_log(call)
+    if result >= 0:
+        return result
+    reading = read_log(log)
+    if reading.reason:
+        raise refusal(program, image, reading, log, -result)
+    raise _silent(program, number)
+
+
+def _load_with_log(call: Callable[..., int]) -> tuple[int, str]:
+    size = _FIRST_LOG
+    while True:
+        log = bytearray(size)
+        result = call(log_level=1, log_size=size, log_buf=syscall.address(log))
+        if result != -errno.ENOSPC or size == _LARGEST_LOG:
+            return result, log.split(b"\0", 1)[0].decode(errors="replace")
+        size = _LARGEST_LOG
+
+
+def _silent(program: ProgramSpec, number: int) -> KernelError:
+    about = f"load program {program.name!r} ({program.section})"
+    if number in _EMPTY_LOG:
+        return KernelError(number, "PROG_LOAD", f"cannot {about}: {_EMPTY_LOG[number]}")
+    needs = privilege.program_needs(program.kind)
+    return explain.refusal(number, "PROG_LOAD", about, needs)
+
+
+def refusal(
+    program: ProgramSpec, image: Image, reading: Reading, log: str, number: int
+) -> VerifierError:
+    """The error for a refused program: where, why, what to write instead."""
+    line = _line_at(image.lines, reading.insn)
+    place = f" at {line.file}:{line.line}" if line else ""
+    advice = advise(reading.reason)
+    why = f"{advice.meaning} ({reading.reason})" if advice else reading.reason
+    error = VerifierError(
+        number,
+        f"the kernel refused program {program.name!r}{place}: {why}",
+        log=log,
+        insn=reading.insn,
+    )
+    for note in (
+        _excerpt(line),
+        advice and f"hint: {advice.cure}",
+        _instruction(image, reading.insn),
+        _registers(image, reading),
+        "\n".join(reading.details),
+        f"the verifier's log is in .log ({len(log.splitlines())} lines)",
+    ):
+        if note:
+            error.add_note(note)
+    return error
+
+
+def _line_at(lines: list[LineInfo], slot: int) -> LineInfo | None:
+    """The last source position at or before `slot`."""
+    found = [line for line in lines if line.slot <= slot]
+    return max(found, key=lambda line: line.slot, default=None)
+
+
+def _excerpt(line: LineInfo | None) -> str:
+    """The position as Python prints it: file and line, source, caret."""
+    if line is None:
+        return ""
+    where = f'  File "{line.file}", line {line.line}'
+    text = line.text.rstrip()
+    if not text.strip():
+        return where
+    indent = len(text) - len(text.lstrip())
+    caret = " " * max(line.column - 1 - indent, 0) + "^"
+    return f"{where}\n    {text.lstrip()}\n    {caret}"
+
+
+def _instruction(image: Image, slot: int) -> str:
+    if not 0 <= slot < len(image.insns):
+        return ""
+    insn = image.insns[slot]
+    return f"instruction {slot}: {format_insn(insn)}" if insn else ""
+
+
+def _registers(image: Image, reading: Reading) -> str:
+    """The registers that the reason, or else the instruction, speaks of, in words."""
+    numbers = {int(number) for number in re.findall(r"\bR(\d+)", reading.reason)}
+    if not numbers and 0 <= reading.insn < len(image.insns):
+        insn = image.insns[reading.insn]
+        numbers = {insn.dst, insn.src} if insn else set()
+    return "\n".join(
+        f"r{number} is {in_words(reading.registers[number])}"
+        for number in sorted(numbers)
+        if number in reading.registers
+    )
