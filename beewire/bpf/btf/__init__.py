@@ -8,14 +8,17 @@
 types       every kind of type, as plain objects
 structure   when two types are equal; how large a type is
 builder     types -> ids -> the `.BTF` section
-encode      one type -> its record
+encoding    one type -> its record
 index       the `.BTF` section -> types, as far as somebody looks
-decode      one record -> its type
+decoding    one record -> its type
 ext         func_info, line_info and CO-RE records; the `.BTF.ext` section
+
+`index` and `decoding` are imported on first use: most programs only write BTF.
 """
 
+from typing import TYPE_CHECKING
+
 from beewire.bpf.btf.builder import Builder
-from beewire.bpf.btf.index import Index, decode
 from beewire.bpf.btf.structure import same, size_of, strip
 from beewire.bpf.btf.types import (
     ARRAY_INDEX,
@@ -48,6 +51,9 @@ from beewire.bpf.btf.types import (
     Var,
     Volatile,
 )
+
+if TYPE_CHECKING:
+    from beewire.bpf.btf.index import Index, decode
 
 __all__ = [
     "ARRAY_INDEX",
@@ -86,3 +92,11 @@ __all__ = [
     "size_of",
     "strip",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Index", "decode"):
+        from beewire.bpf.btf import index  # noqa: PLC0415 - on first use
+
+        return getattr(index, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

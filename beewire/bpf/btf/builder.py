@@ -2,14 +2,15 @@
 
 import struct
 
-from beewire.bpf.btf.encode import record
+from beewire.bpf.btf.encoding import record
 from beewire.bpf.btf.structure import matches
 from beewire.bpf.btf.types import Composite, Type
 from beewire.errors import EncodingError
 
 MAGIC = 0xEB9F
 VERSION = 1
-# struct btf_header: magic, version, flags, hdr_len, type_off, type_len, str_off, str_len
+# struct btf_header: magic, version, flags, hdr_len, then offset and length of the types
+# and of the strings
 HEADER = struct.Struct("<HBBIIIII")
 
 # BTF_MAX_TYPE and BTF_MAX_NAME_OFFSET: the kernel refuses what is beyond.
@@ -30,16 +31,21 @@ class Strings:
         """Return the offset of `text`, adding it when it is new.
 
         Raises:
-            EncodingError: `text` contains a NUL, or the table is full.
+            EncodingError: `text` contains a NUL or half a surrogate pair, or the table
+                is full.
         """
         offset = self._offsets.get(text)
         if offset is None:
             if "\0" in text:
                 raise EncodingError(f"a NUL in the string {text!r}")
+            try:
+                encoded = text.encode(errors="surrogateescape")
+            except UnicodeEncodeError as error:
+                raise EncodingError(f"the string {text!r}: {error.reason}") from None
             offset = self._offsets[text] = len(self._content)
             if offset > _MAX_STRINGS:
                 raise EncodingError("more than 16 MiB of strings in one BTF")
-            self._content += text.encode() + b"\0"
+            self._content += encoded + b"\0"
         return offset
 
     def encode(self) -> bytes:
@@ -72,16 +78,19 @@ class Builder:
         """Return the id of `node`, adding it and all that it refers to; 0 for void.
 
         Raises:
-            EncodingError: the type refers to itself, and not through a struct or union.
+            EncodingError: the type refers to itself, and not through a struct or union;
+                the builder is then of no more use.
         """
         if node is None:
             return 0
         if node not in self._known:
-            self._placing.clear()
-            self._place(node)
-            for composite in self._open:  # grows meanwhile
-                for reference in composite.references():
-                    self._place(reference)
+            try:
+                self._place(node)
+                for composite in self._open:  # grows meanwhile
+                    for reference in composite.references():
+                        self._place(reference)
+            except RecursionError:
+                raise EncodingError(f"{node!r} is nested too deeply") from None
             self._open.clear()
         return self.id(node)
 

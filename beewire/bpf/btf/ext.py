@@ -6,12 +6,14 @@ file, where the records of each program section stand under its name.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from beewire.bpf.btf.builder import MAGIC, VERSION, Builder
-from beewire.bpf.btf.index import Index
 from beewire.bpf.btf.types import Type
 from beewire.errors import DecodingError
+
+if TYPE_CHECKING:
+    from beewire.bpf.btf.index import Index
 
 # struct bpf_func_info: insn_off, type_id
 FUNC_INFO = struct.Struct("<II")
@@ -43,7 +45,7 @@ Core = tuple[int, Type, str, int]  # slot, root type, access, kind
 
 
 def encode_func_info(builder: Builder, funcs: Iterable[Func]) -> bytes:
-    """Return `struct bpf_func_info[]` for BPF_PROG_LOAD; adds the types to `builder`."""
+    """Return `struct bpf_func_info[]` for BPF_PROG_LOAD; adds types to `builder`."""
     return _func_info(builder, funcs, 1)
 
 
@@ -121,7 +123,7 @@ def encode(builder: Builder, sections: Iterable[SectionInfo]) -> bytes:
     return _HEADER.pack(MAGIC, VERSION, 0, _HEADER.size, *places) + content
 
 
-def decode(data: bytes, index: Index) -> tuple[SectionInfo, ...]:
+def decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
     """Read a `.BTF.ext` section; `index` is the `.BTF` that it belongs to.
 
     Records may be longer than we know them: what is behind is not read.
@@ -135,7 +137,7 @@ def decode(data: bytes, index: Index) -> tuple[SectionInfo, ...]:
         raise DecodingError(".BTF.ext ends in the middle of a record") from None
 
 
-def _decode(data: bytes, index: Index) -> tuple[SectionInfo, ...]:
+def _decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
     magic, version, _, header_length = _HEADER_START.unpack_from(data)
     if magic != MAGIC or version != VERSION:
         raise DecodingError(".BTF.ext does not begin with a BTF header")
@@ -176,7 +178,7 @@ def _decode(data: bytes, index: Index) -> tuple[SectionInfo, ...]:
 
 
 def _part(
-    data: bytes, start: int, length: int, layout: struct.Struct, index: Index
+    data: bytes, start: int, length: int, layout: struct.Struct, index: "Index"
 ) -> dict[str, list[tuple[int, ...]]]:
     sections: dict[str, list[tuple[int, ...]]] = {}
     if not length:

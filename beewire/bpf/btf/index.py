@@ -1,17 +1,18 @@
-"""Reading BTF lazily: a scan finds where each type is, a type is decoded when asked for.
+"""Reading BTF lazily: a scan finds where each type is; decoded is what is asked for.
 
-The kernel's own BTF has more than 100 000 types, of which a program needs a few. The scan
-can be kept (`dump`, `load`), so that the next process does not repeat it.
+The kernel's own BTF has more than 100 000 types, of which a program needs a few. The
+scan can be kept (`dump`, `load`), so that the next process does not repeat it.
 """
 
 import struct
 from array import array
 from binascii import crc32
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from beewire.bpf.btf.builder import HEADER, MAGIC, VERSION
-from beewire.bpf.btf.decode import LENGTH, PER_PART, Source, decode_type
-from beewire.bpf.btf.types import Kind, Type
+from beewire.bpf.btf.decoding import LENGTH, PER_PART, Source, decode_type
+from beewire.bpf.btf.types import Array, Kind, Ptr, Reference, Type, Var
 from beewire.errors import DecodingError
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ _Class = type[_T]  # inside Index, `type` is a method
 
 _WORD = struct.Struct("<I")
 
-# A dump: this header, then for each type the word at which it begins, then for each the
-# offset of its name.
-# magic and version, CRC of all behind it, CRC of the BTF's ends, first id, number of types
+# A dump begins with: magic and version, CRC of all behind it, CRC of the BTF's ends,
+# first id, number of types. Then, for each type, the word at which it begins; then, for
+# each, the offset of its name.
 _DUMP = struct.Struct("<8sIIII")
 _DUMP_MAGIC = b"bw-btf\0\1"
 _DUMP_START = struct.calcsize("<8sI")
@@ -37,8 +38,8 @@ _ENDS = 4096
 class Index:
     """The types of one `.BTF` blob by id and by name.
 
-    Ids count from 1; 0 is void. With a `base`, this is split BTF, such as a module's: its
-    ids and strings go on where those of `base` end.
+    Ids count from 1; 0 is void. With a `base`, this is split BTF, such as a module's:
+    its ids and strings go on where those of `base` end.
 
         index = Index.build(Path("/sys/kernel/btf/vmlinux").read_bytes())
         task = index.lookup("task_struct", Struct)
@@ -125,10 +126,10 @@ class Index:
         return self._strings_base + len(self._blob.strings)
 
     def type(self, type_id: int) -> Type | None:
-        """Return the type with this type_id, None for void; the same object every time.
+        """Return the type with this id, None for void; the same object every time.
 
         Raises:
-            DecodingError: there is no such type_id, or its record is damaged.
+            DecodingError: there is no such id, or its record is damaged.
         """
         known = self._types.get(type_id)
         if known is not None:
@@ -137,11 +138,11 @@ class Index:
             return None
         if type_id < self._first and self._base:
             return self._base.type(type_id)
-        try:
-            start = self._starts[type_id - self._first]
-        except IndexError:
-            message = f"BTF has no type {type_id}: it ends with {len(self) - 1}"
-            raise DecodingError(message) from None
+        if not self._first <= type_id < len(self):
+            raise DecodingError(
+                f"BTF has no type {type_id}: it ends with {len(self) - 1}"
+            )
+        start = self._starts[type_id - self._first]
         node = self._types[type_id] = decode_type(self._source, start)
         return node
 
@@ -161,16 +162,14 @@ class Index:
         return strings[start:end].decode(errors="surrogateescape")
 
     def find(self, name: str, kind: Kind) -> int | None:
-        """Return the lowest id of a type of this name and kind, or None."""
+        """Return the id of the first type of this name and kind, or None."""
         if self._base and (found := self._base.find(name, kind)) is not None:
             return found
-        ids = [
-            type_id
-            for offset in self._string_offsets(name)
-            for type_id in self._named(offset)
-            if self._kind(type_id) == kind
-        ]
-        return min(ids, default=None)
+        for offset in self._string_offsets(name):
+            for type_id in self._named(offset):
+                if self._kind(type_id) == kind:
+                    return type_id
+        return None
 
     def lookup(self, name: str, kind: _Class[_T]) -> _T | None:
         """Return the type of this name and class (`Struct`, say), or None."""
@@ -181,25 +180,25 @@ class Index:
     # A name is found without a table of names: its offset by one search through the
     # strings, the types that bear it by one through the offsets of names. Both run at
     # the speed of memmem(3), and the dump stays small and quick to load.
-    def _string_offsets(self, name: str) -> list[int]:
-        offsets = self._base._string_offsets(name) if self._base else []
-        strings, text = self._blob.strings, b"\0%b\0" % name.encode()
+    def _string_offsets(self, name: str) -> Iterator[int]:
+        if self._base:
+            yield from self._base._string_offsets(name)
+        strings = self._blob.strings
+        text = b"\0%b\0" % name.encode(errors="surrogateescape")
         if strings.startswith(text[1:]):  # in split BTF; elsewhere "" comes first
-            offsets.append(self._strings_base)
+            yield self._strings_base
         at = strings.find(text)
         while at >= 0:
-            offsets.append(self._strings_base + at + 1)
+            yield self._strings_base + at + 1
             at = strings.find(text, at + 1)
-        return offsets
 
-    def _named(self, offset: int) -> list[int]:
-        word, ids = _WORD.pack(offset), []
+    def _named(self, offset: int) -> Iterator[int]:
+        word = _WORD.pack(offset)
         at = self._name_offsets.find(word)
         while at >= 0:
             if at % 4 == 0:
-                ids.append(self._first + at // 4)
+                yield self._first + at // 4
             at = self._name_offsets.find(word, at + 1)
-        return ids
 
     def _kind(self, type_id: int) -> int:
         return self._blob.words[self._starts[type_id - self._first] + 1] >> 24 & 0x1F
@@ -257,8 +256,24 @@ def decode(data: "ReadableBuffer", base: Index | None = None) -> Index:
         DecodingError: anything in it is not what the format says.
     """
     index = Index.build(data, base)
+    ended: set[Type] = set()
     for type_id in range(len(base) if base else 1, len(index)):
         node = index.type(type_id)
         if node is not None:
             node.references()
+            _check_end(node, ended)
     return index
+
+
+def _check_end(node: Type, ended: set[Type]) -> None:
+    """Follow typedefs, qualifiers and elements, which must lead to something else."""
+    path: list[Type] = []
+    at: Type | None = node
+    while at is not None and at not in ended:
+        ended.add(at)
+        path.append(at)
+        if isinstance(at, Ptr) or not isinstance(at, Reference | Array | Var):
+            return
+        at = at.references()[0]
+    if at in path:
+        raise DecodingError(f"{node!r} refers to itself without a pointer between")

@@ -73,14 +73,17 @@ def size_of(node: Type | None) -> int:
     Raises:
         SpecError: there are no values of it: void, a function, a struct not known here.
     """
-    match strip(node):
-        case Int() | Float() | Composite() | Enum() | DataSec() as sized:
-            return sized.size
-        case Ptr():
-            return 8
-        case Array() as array:
-            return array.count * size_of(array.element)
-        case Var() as var:
-            return size_of(var.type)
-        case other:
-            raise SpecError(f"{other!r} has no size")
+    count = 1
+    while True:
+        match strip(node):
+            case Array() as array:
+                count *= array.count
+                node = array.element
+            case Var() as var:
+                node = var.type
+            case Int() | Float() | Composite() | Enum() | DataSec() as sized:
+                return count * sized.size
+            case Ptr():
+                return count * 8
+            case other:
+                raise SpecError(f"{other!r} has no size")

@@ -77,11 +77,9 @@ class Type:
         return ()
 
     def __repr__(self) -> str:
-        # Not the references: types are recursive.
-        facts = ", ".join(repr(fact) for fact in self.facts())
-        return (
-            f"<{type(self).__name__} {facts}>" if facts else f"<{type(self).__name__}>"
-        )
+        # The name alone: types are recursive, and lazy ones not to be read for this.
+        name = f" {self.name!r}" if self.name else ""
+        return f"<{type(self).__name__}{name}>"
 
 
 class Int(Type):
@@ -206,7 +204,7 @@ class TypeTag(_NamedReference):
 
 
 class DeclTag(_NamedReference):
-    """`btf_decl_tag(name)` on `to`, or on its member or parameter `component` if >= 0."""
+    """`btf_decl_tag(name)` on `to`; from 0 up, on its member or parameter `component`."""
 
     __slots__ = ("attribute", "component")
     kind = Kind.DECL_TAG
@@ -296,9 +294,6 @@ class Composite(Type):
     def references(self) -> tuple[Type | None, ...]:
         """Return the types of the members."""
         return tuple([member.type for member in self.members])
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}>"
 
 
 class Struct(Composite):

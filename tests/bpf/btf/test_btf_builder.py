@@ -125,6 +125,29 @@ def test_a_string_with_a_nul_is_refused() -> None:
         Builder().string("a\0b")
 
 
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(EncodingError, match="surrogates"):
+        Builder().string("\ud800")
+
+
+def test_bytes_that_are_no_utf8_survive() -> None:
+    builder = Builder()
+    builder.add(Int("caf\udce9", 4))
+
+    index = decode(builder.encode())
+
+    assert index.lookup("caf\udce9", Int) is not None
+
+
+def test_a_type_nested_too_deeply_is_refused() -> None:
+    node: Type = u32()
+    for _ in range(100_000):
+        node = Ptr(node)
+
+    with pytest.raises(EncodingError, match="too deeply"):
+        Builder().add(node)
+
+
 def test_a_bit_field_sets_the_kind_flag() -> None:
     flags = Struct("flags", 4, (Member("a", u32(), 0, 3), Member("b", u32(), 3, 29)))
     builder = Builder()

@@ -165,12 +165,52 @@ def test_damage_is_named(blob: bytes, damage: "object", message: str) -> None:
 
 
 def test_a_function_without_prototype_is_refused() -> None:
-    # FUNC "" -> void
-    types = struct.pack("<III", 0, Kind.FUNC << 24, 0)
-    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
-
     with pytest.raises(DecodingError, match="no prototype"):
-        decode(header + types + b"\0")
+        decode(raw(0, Kind.FUNC << 24, 0))
+
+
+def raw(*words: int) -> bytes:
+    """BTF of records given as words, without names."""
+    types = struct.pack(f"<{len(words)}I", *words)
+    places = (0, len(types), len(types), 1)
+    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, *places) + types + b"\0"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (0, Kind.TYPEDEF << 24, 1),
+        (0, Kind.CONST << 24, 2, 0, Kind.VOLATILE << 24, 1),
+        (0, Kind.ARRAY << 24, 0, 1, 0, 3),
+        (0, Kind.VAR << 24, 1, 0),
+    ],
+)
+def test_a_type_that_is_made_of_itself_is_refused(words: tuple[int, ...]) -> None:
+    with pytest.raises(DecodingError, match="refers to itself"):
+        decode(raw(*words))
+
+
+def test_a_pointer_to_itself_is_decoded() -> None:
+    pointer = decode(raw(0, Kind.PTR << 24, 1)).type(1)
+
+    assert isinstance(pointer, Ptr)
+    assert pointer.to is pointer
+
+
+def test_a_section_that_holds_itself_is_refused() -> None:
+    with pytest.raises(DecodingError, match="no variable"):
+        decode(raw(0, Kind.DATASEC << 24 | 1, 4, 1, 0, 4))
+
+
+def test_an_unknown_linkage_is_refused() -> None:
+    with pytest.raises(DecodingError, match="linkage 7"):
+        decode(raw(0, Kind.VAR << 24, 0, 7))
+
+
+@pytest.mark.parametrize("kind", [0, 20, 31])
+def test_an_unknown_kind_is_refused(kind: int) -> None:
+    with pytest.raises(DecodingError, match="kind"):
+        decode(raw(0, kind << 24, 0))
 
 
 def split(name: str, to: int, strings_base: int) -> bytes:

@@ -109,8 +109,8 @@ def _enum64(record: _Record) -> btf.Type:
     )
 
 
-# The others refer to types. The slots for these are emptied again, and filled when one of
-# them is first read (btf.Type.__getattr__).
+# The others refer to types. The slots for these are emptied again, and filled when one
+# of them is first read (btf.Type.__getattr__).
 def _reference(node: btf.Reference, record: _Record) -> btf.Type:
     def fill() -> None:
         node.to = record.refer()

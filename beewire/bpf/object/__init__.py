@@ -1,0 +1,73 @@
+"""The waist: a BPF object as plain values, and as the ELF file that libbpf loads.
+
+    spec = read(Path("prog.o").read_bytes())
+    spec.programs["on_exec"].section        # 'tracepoint/sched/sched_process_exec'
+    Path("copy.o").write_bytes(write(spec))
+
+spec        ObjectSpec and its parts: programs, maps, data sections
+kinds       numbers of maps, programs and attach points
+sections    names of sections <-> hooks
+check       what an ObjectSpec must be like to become a file
+writer      ObjectSpec -> file
+reader      file -> ObjectSpec
+mapdefs     MapSpec <-> the BTF that describes it in a file
+elf         the container: sections, symbols, relocations
+
+All but `spec` and `kinds` is imported on first use: to compile and load needs no file.
+"""
+
+from typing import TYPE_CHECKING
+
+from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
+from beewire.bpf.object.spec import (
+    CoreRelo,
+    DataSection,
+    LineInfo,
+    MapSpec,
+    ObjectSpec,
+    ProgramSpec,
+    Relocation,
+    RelocationKind,
+    Variable,
+)
+
+if TYPE_CHECKING:
+    from beewire.bpf.object.reader import read
+    from beewire.bpf.object.sections import Hook, parse_section, section_name
+    from beewire.bpf.object.writer import write
+
+__all__ = [
+    "AttachKind",
+    "CoreRelo",
+    "DataSection",
+    "Hook",
+    "LineInfo",
+    "MapKind",
+    "MapSpec",
+    "ObjectSpec",
+    "ProgramKind",
+    "ProgramSpec",
+    "Relocation",
+    "RelocationKind",
+    "Variable",
+    "parse_section",
+    "read",
+    "section_name",
+    "write",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "read":
+        from beewire.bpf.object.reader import read  # noqa: PLC0415
+
+        return read
+    if name == "write":
+        from beewire.bpf.object.writer import write  # noqa: PLC0415
+
+        return write
+    if name in ("Hook", "parse_section", "section_name"):
+        from beewire.bpf.object import sections  # noqa: PLC0415
+
+        return getattr(sections, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,283 @@
+"""The ELF container: sections and symbols <-> the bytes of a relocatable BPF file.
+
+64-bit, little-endian, `ET_REL`, `EM_BPF`. What the sections mean is told in `writer`
+and `reader`.
+"""
+
+import struct
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+from beewire.errors import DecodingError
+
+# e_ident: magic, 64 bits, little-endian, version 1, System V
+_IDENT = b"\x7fELF\2\1\1".ljust(16, b"\0")
+_REL = 1  # ET_REL
+_BPF = 247  # EM_BPF
+# Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags,
+# e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+# Elf64_Shdr: sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, sh_info,
+# sh_addralign, sh_entsize
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+# Elf64_Sym: st_name, st_info, st_other, st_shndx, st_value, st_size
+_SYMBOL = struct.Struct("<IBBHQQ")
+# Elf64_Rel: r_offset, r_info
+_REL_ENTRY = struct.Struct("<QII")
+
+SYMTAB, STRTAB = ".symtab", ".strtab"
+UNDEFINED = 0  # SHN_UNDEF
+ABSOLUTE = 0xFFF1  # SHN_ABS
+
+
+class SectionKind(IntEnum):
+    """`SHT_*`, as far as BPF objects need it."""
+
+    NULL = 0
+    PROGBITS = 1
+    SYMTAB = 2
+    STRTAB = 3
+    NOBITS = 8
+    REL = 9
+
+
+class SectionFlag(IntFlag):
+    """`SHF_*`."""
+
+    WRITE = 1
+    ALLOC = 2
+    EXECINSTR = 4
+    INFO_LINK = 0x40
+
+
+class SymbolKind(IntEnum):
+    """`STT_*`."""
+
+    NOTYPE = 0
+    OBJECT = 1
+    FUNC = 2
+    SECTION = 3
+    FILE = 4
+
+
+class Binding(IntEnum):
+    """`STB_*`."""
+
+    LOCAL = 0
+    GLOBAL = 1
+    WEAK = 2
+
+
+class RelocationType(IntEnum):
+    """`R_BPF_*`: the two that instructions have."""
+
+    BPF_64_64 = 1  # LD_IMM64
+    BPF_64_32 = 10  # CALL
+
+
+class Section(NamedTuple):
+    """One section; `size` differs from the content's length for NOBITS only."""
+
+    name: str
+    kind: int
+    content: bytes = b""
+    flags: int = 0
+    size: int = 0
+    align: int = 1
+    link: int = 0
+    info: int = 0
+    entry_size: int = 0
+
+
+class Symbol(NamedTuple):
+    """One symbol; `section` is an index into the sections, or UNDEFINED or ABSOLUTE."""
+
+    name: str
+    kind: int
+    binding: int
+    section: int
+    value: int = 0
+    size: int = 0
+
+
+class Reference(NamedTuple):
+    """One relocation: the bytes at `offset` refer to symbol number `symbol`."""
+
+    offset: int
+    type: int
+    symbol: int
+
+
+def encode_references(references: list[Reference]) -> bytes:
+    """Return the content of a REL section."""
+    return b"".join([_REL_ENTRY.pack(*reference) for reference in references])
+
+
+def decode_references(content: bytes) -> list[Reference]:
+    """Read the content of a REL section."""
+    if len(content) % _REL_ENTRY.size:
+        raise DecodingError("a relocation section ends in the middle of an entry")
+    return [Reference(*entry) for entry in _REL_ENTRY.iter_unpack(content)]
+
+
+def encode(sections: list[Section], symbols: list[Symbol]) -> bytes:
+    """Return the ELF file; section 0 and symbol 0 are the empty ones.
+
+    `.symtab` and `.strtab` are added behind the other sections, and the links that
+    refer to `.symtab` (those of REL sections) are filled in.
+    """
+    names = bytearray(1)
+    table = _symbol_table(symbols, names)
+    symtab = len(sections)
+    local = sum(symbol.binding == Binding.LOCAL for symbol in symbols)
+    linked = [
+        section._replace(link=symtab) if section.kind == SectionKind.REL else section
+        for section in sections
+    ]
+    linked.append(
+        Section(
+            SYMTAB,
+            SectionKind.SYMTAB,
+            table,
+            align=8,
+            link=symtab + 1,
+            info=local,
+            entry_size=_SYMBOL.size,
+        )
+    )
+    name_offsets = [_name(names, section.name) for section in linked]
+    name_offsets.append(_name(names, STRTAB))
+    linked.append(Section(STRTAB, SectionKind.STRTAB, bytes(names)))
+    return _layout(linked, name_offsets)
+
+
+def _symbol_table(symbols: list[Symbol], names: bytearray) -> bytes:
+    return b"".join(
+        [
+            _SYMBOL.pack(
+                _name(names, symbol.name),
+                symbol.binding << 4 | symbol.kind,
+                0,
+                symbol.section,
+                symbol.value,
+                symbol.size,
+            )
+            for symbol in symbols
+        ]
+    )
+
+
+def _name(names: bytearray, name: str) -> int:
+    if not name:
+        return 0
+    offset = len(names)
+    names += name.encode(errors="surrogateescape") + b"\0"
+    return offset
+
+
+def _layout(sections: list[Section], name_offsets: list[int]) -> bytes:
+    body, headers = bytearray(_HEADER.size), []
+    for section, name in zip(sections, name_offsets, strict=True):
+        body += bytes(-len(body) % section.align)
+        offset = len(body) if section.kind != SectionKind.NULL else 0
+        headers.append(
+            _SECTION.pack(
+                name,
+                section.kind,
+                section.flags,
+                0,
+                offset,
+                section.size or len(section.content),
+                section.link,
+                section.info,
+                section.align if section.kind != SectionKind.NULL else 0,
+                section.entry_size,
+            )
+        )
+        body += section.content
+    body += bytes(-len(body) % 8)
+    places = (0, 0, len(body), 0, _HEADER.size, 0, 0, _SECTION.size, len(sections))
+    body[: _HEADER.size] = _HEADER.pack(
+        _IDENT, _REL, _BPF, 1, *places, len(sections) - 1
+    )
+    return bytes(body) + b"".join(headers)
+
+
+class File(NamedTuple):
+    """A decoded ELF file."""
+
+    sections: list[Section]
+    symbols: list[Symbol]
+
+
+def decode(data: bytes) -> File:
+    """Read an ELF file.
+
+    Raises:
+        DecodingError: this is no relocatable little-endian BPF object, or damaged.
+    """
+    try:
+        return _decode(data)
+    except (struct.error, IndexError, OverflowError):
+        raise DecodingError(
+            "the ELF file is damaged: a part of it is missing"
+        ) from None
+
+
+def _decode(data: bytes) -> File:
+    ident, kind, machine, *_, count, names_at = _HEADER.unpack_from(data)
+    table = struct.unpack_from("<Q", data, 40)[0]
+    if ident[:4] != _IDENT[:4]:
+        raise DecodingError("this is no ELF file")
+    if ident[4:6] != _IDENT[4:6] or kind != _REL or machine != _BPF:
+        raise DecodingError("this ELF file is no little-endian BPF object")
+    raw = [_SECTION.unpack_from(data, table + 64 * number) for number in range(count)]
+    section_name = _names(_content(data, raw[names_at]))
+    sections = [
+        Section(
+            section_name(header[0]),
+            header[1],
+            _content(data, header),
+            header[2],
+            size=header[5],
+            align=header[8],
+            link=header[6],
+            info=header[7],
+            entry_size=header[9],
+        )
+        for header in raw
+    ]
+    return File(sections, _symbols(sections))
+
+
+def _content(data: bytes, header: tuple[int, ...]) -> bytes:
+    kind, offset, size = header[1], header[4], header[5]
+    if kind in (SectionKind.NULL, SectionKind.NOBITS):
+        return b""
+    if offset + size > len(data):
+        raise DecodingError("the ELF file is damaged: a section lies beyond its end")
+    return data[offset : offset + size]
+
+
+def _symbols(sections: list[Section]) -> list[Symbol]:
+    table = next((s for s in sections if s.kind == SectionKind.SYMTAB), None)
+    if table is None:
+        return []
+    if len(table.content) % _SYMBOL.size:
+        raise DecodingError("the ELF symbol table ends in the middle of a symbol")
+    symbol_name = _names(sections[table.link].content)
+    return [
+        Symbol(symbol_name(name), info & 15, info >> 4, section, value, size)
+        for name, info, _, section, value, size in _SYMBOL.iter_unpack(table.content)
+    ]
+
+
+def _names(strings: bytes) -> Callable[[int], str]:
+    def name(offset: int) -> str:
+        end = strings.find(b"\0", offset)
+        if end < 0:
+            raise DecodingError("the ELF file is damaged: a name has no end")
+        return strings[offset:end].decode(errors="surrogateescape")
+
+    return name

@@ -1,0 +1,190 @@
+"""ObjectSpec: a BPF object as plain, mutable data. No file descriptor, no kernel."""
+
+from typing import NamedTuple
+
+from beewire.bpf.btf import types as btf
+from beewire.bpf.isa import Insn
+from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
+
+
+class RelocationKind:
+    """What an instruction of a program refers to by name."""
+
+    MAP = "map"  # LD_IMM64 <- the map's file descriptor
+    GLOBAL = "global"  # LD_IMM64 <- address of a section, or of a variable, + offset
+    KFUNC = "kfunc"  # CALL <- BTF id of a kernel function
+    KSYM = "ksym"  # LD_IMM64 <- BTF id or address of a kernel variable
+    SUBPROGRAM = "subprogram"  # CALL, LD_IMM64 <- another function of this object
+
+
+class Relocation(NamedTuple):
+    """The instruction at `slot` refers to `symbol`, `offset` bytes into it.
+
+    Slots count 8-byte units from the program's start, as jumps do: LD_IMM64 fills two.
+    Until it is bound, the instruction has the pseudo source of its kind, and an imm that
+    says nothing: 0 in a LD_IMM64, -1 in a CALL.
+    """
+
+    slot: int
+    kind: str
+    symbol: str
+    offset: int = 0
+
+
+class LineInfo(NamedTuple):
+    """From `slot` on, instructions stem from this source position (`bpf_line_info`).
+
+    `line` and `column` count from 1; `text` is the source line without its newline.
+    """
+
+    slot: int
+    file: str
+    line: int
+    column: int
+    text: str
+
+
+class CoreRelo(NamedTuple):
+    """One CO-RE record (`struct bpf_core_relo`): the kernel patches `slot`.
+
+    `type` is the local root type, `access` the path of member indices, such as "0:1";
+    `kind` is `enum bpf_core_relo_kind` (0 = byte offset of the field).
+    """
+
+    slot: int
+    type: "btf.Type"
+    access: str
+    kind: int
+
+
+class ProgramSpec:
+    """One program: instructions, and all that loading it needs to know.
+
+    `section` is libbpf's name for the hook ("tracepoint/sched/sched_process_exec");
+    `attach_to` is the part of it that names a target, or "". `signature` is the BTF
+    function (`btf.Func` over a `btf.FuncProto`); None leaves out func_info. A function
+    that programs call is of kind UNSPEC, in the section ".text".
+    """
+
+    __slots__ = (
+        "attach_kind",
+        "attach_to",
+        "core_relos",
+        "flags",
+        "insns",
+        "kind",
+        "license",
+        "lines",
+        "name",
+        "relocations",
+        "section",
+        "signature",
+    )
+
+    def __init__(  # noqa: PLR0913 - a record of the object format
+        self,
+        name: str,
+        *,
+        kind: ProgramKind,
+        section: str,
+        insns: tuple[Insn, ...],
+        attach_kind: AttachKind | None = None,
+        attach_to: str = "",
+        relocations: tuple[Relocation, ...] = (),
+        lines: tuple[LineInfo, ...] = (),
+        core_relos: tuple[CoreRelo, ...] = (),
+        signature: "btf.Func | None" = None,
+        license: str = "Dual BSD/GPL",  # noqa: A002 - the kernel's word
+        flags: int = 0,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.section = section
+        self.insns = insns
+        self.attach_kind = attach_kind
+        self.attach_to = attach_to
+        self.relocations = relocations
+        self.lines = lines
+        self.core_relos = core_relos
+        self.signature = signature
+        self.license = license
+        self.flags = flags
+
+
+class MapSpec:
+    """One map. Sizes in bytes; `key` and `value` are BTF types where they are known."""
+
+    __slots__ = (
+        "flags",
+        "inner",
+        "key",
+        "key_size",
+        "kind",
+        "max_entries",
+        "name",
+        "value",
+        "value_size",
+    )
+
+    def __init__(  # noqa: PLR0913 - a record of the object format
+        self,
+        name: str,
+        *,
+        kind: MapKind,
+        key_size: int = 0,
+        value_size: int = 0,
+        max_entries: int = 0,
+        flags: int = 0,
+        key: "btf.Type | None" = None,
+        value: "btf.Type | None" = None,
+        inner: "MapSpec | None" = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.key_size = key_size
+        self.value_size = value_size
+        self.max_entries = max_entries
+        self.flags = flags
+        self.key = key
+        self.value = value
+        self.inner = inner
+
+
+class Variable(NamedTuple):
+    """One global variable of a data section; `offset` and `size` in bytes."""
+
+    name: str
+    offset: int
+    size: int
+    type: "btf.Type"
+
+
+class DataSection:
+    """`.data`, `.bss` or `.rodata`: becomes a one-element array map when loaded."""
+
+    __slots__ = ("content", "name", "variables")
+
+    def __init__(
+        self, name: str, content: bytearray, variables: list[Variable]
+    ) -> None:
+        self.name = name
+        self.content = content
+        self.variables = variables
+
+
+class ObjectSpec:
+    """Programs, maps and data sections by name, in the order they were defined.
+
+    `externs` gives the types of what the object takes from the kernel (KFUNC and KSYM
+    relocations); loading into the running kernel does without, libbpf does not.
+    """
+
+    __slots__ = ("externs", "license", "maps", "name", "programs", "sections")
+
+    def __init__(self, name: str, license: str = "Dual BSD/GPL") -> None:  # noqa: A002
+        self.name = name
+        self.license = license
+        self.programs: dict[str, ProgramSpec] = {}
+        self.maps: dict[str, MapSpec] = {}
+        self.sections: dict[str, DataSection] = {}
+        self.externs: dict[str, btf.Func | btf.Var] = {}
