@@ -1,0 +1,305 @@
+"""The surface: what an author of programs writes, and what becomes of it when it runs.
+
+    hooks       the decorators: @tracepoint(...), @connect4, @xdp, ...
+    signature   whether a function can be a program
+    program     Program: attach(), spec(), disassemble(); a class for each kind of target
+    maps        HashMap, Array, LpmTrie and their kin
+    ring        RingBuf
+    sockets     SkStorage, SockMap, SockHash
+    variable    Global
+    collection  programs -> ObjectSpec, with the maps and globals that they use
+    loaded      load(): any number of Loaded from one module, side by side
+    home        which declaration became what in the kernel
+    bound       the way from a declared object to its Home
+    garbage     no garbage collection while programs are compiled
+    interrupt   Ctrl-C as the end of a loop over records
+    codec       bytes <-> Python values
+
+Types, contexts and helper functions come from `lang`, and are handed on here. A name is
+imported when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from beewire.bpf.author.garbage import Paused
+
+if TYPE_CHECKING:
+    from beewire.bpf.author.collection import collect
+    from beewire.bpf.author.hooks import (
+        bind4,
+        bind6,
+        cgroup_skb_egress,
+        cgroup_skb_ingress,
+        cgroup_sock_create,
+        cgroup_sock_release,
+        connect4,
+        connect6,
+        getpeername4,
+        getpeername6,
+        getsockname4,
+        getsockname6,
+        getsockopt,
+        raw_tracepoint,
+        recvmsg4,
+        recvmsg6,
+        sendmsg4,
+        sendmsg6,
+        setsockopt,
+        sk_lookup,
+        sk_msg,
+        sock_ops,
+        tracepoint,
+        xdp,
+    )
+    from beewire.bpf.author.loaded import Loaded, load
+    from beewire.bpf.author.maps import (
+        Array,
+        HashMap,
+        LpmTrie,
+        LruHash,
+        LruPerCpuHash,
+        PerCpu,
+        PerCpuArray,
+        PerCpuHash,
+    )
+    from beewire.bpf.author.program import Program
+    from beewire.bpf.author.ring import RingBuf
+    from beewire.bpf.author.sockets import SkStorage, SockHash, SockMap
+    from beewire.bpf.author.variable import Global
+    from beewire.bpf.lang import (
+        Kernel,
+        Ref,
+        Struct,
+        array,
+        chars,
+        embedded,
+        evaluate,
+        i8,
+        i16,
+        i32,
+        i64,
+        u8,
+        u16,
+        u32,
+        u64,
+    )
+    from beewire.bpf.lang.calls import (
+        ancestor_cgroup_id,
+        bind,
+        bswap64,
+        cpu_id,
+        current,
+        current_cgroup_id,
+        current_comm,
+        current_gid,
+        current_pid,
+        current_pid_tgid,
+        current_tgid,
+        current_uid,
+        get_retval,
+        htonl,
+        htons,
+        ip4,
+        jiffies,
+        kernel_ptr,
+        ktime_boot_ns,
+        ktime_coarse_ns,
+        ktime_ns,
+        netns_cookie,
+        ntohl,
+        ntohs,
+        numa_node_id,
+        printk,
+        random_u32,
+        redirect,
+        send_signal,
+        set_retval,
+        sizeof,
+        sk_assign,
+        sk_cgroup_id,
+        sk_fullsock,
+        sk_lookup_tcp,
+        sk_lookup_udp,
+        sk_release,
+        skb_cgroup_id,
+        sock_ops_cb_flags_set,
+        socket_cookie,
+        socket_uid,
+    )
+    from beewire.bpf.lang.contexts import (
+        BpfSock,
+        RawTracepoint,
+        SkAction,
+        SkBuff,
+        SkLookup,
+        SkMsg,
+        SockAddr,
+        SockOp,
+        SockOps,
+        SockOpsFlag,
+        SockOpt,
+        TcpState,
+        Tracepoint,
+        XdpAction,
+        XdpContext,
+    )
+
+__all__ = [
+    "Array",
+    "BpfSock",
+    "Global",
+    "HashMap",
+    "Kernel",
+    "Loaded",
+    "LpmTrie",
+    "LruHash",
+    "LruPerCpuHash",
+    "PerCpu",
+    "PerCpuArray",
+    "PerCpuHash",
+    "Program",
+    "RawTracepoint",
+    "Ref",
+    "RingBuf",
+    "SkAction",
+    "SkBuff",
+    "SkLookup",
+    "SkMsg",
+    "SkStorage",
+    "SockAddr",
+    "SockHash",
+    "SockMap",
+    "SockOp",
+    "SockOps",
+    "SockOpsFlag",
+    "SockOpt",
+    "Struct",
+    "TcpState",
+    "Tracepoint",
+    "XdpAction",
+    "XdpContext",
+    "ancestor_cgroup_id",
+    "array",
+    "bind",
+    "bind4",
+    "bind6",
+    "bswap64",
+    "cgroup_skb_egress",
+    "cgroup_skb_ingress",
+    "cgroup_sock_create",
+    "cgroup_sock_release",
+    "chars",
+    "collect",
+    "connect4",
+    "connect6",
+    "cpu_id",
+    "current",
+    "current_cgroup_id",
+    "current_comm",
+    "current_gid",
+    "current_pid",
+    "current_pid_tgid",
+    "current_tgid",
+    "current_uid",
+    "embedded",
+    "evaluate",
+    "get_retval",
+    "getpeername4",
+    "getpeername6",
+    "getsockname4",
+    "getsockname6",
+    "getsockopt",
+    "htonl",
+    "htons",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "ip4",
+    "jiffies",
+    "kernel_ptr",
+    "ktime_boot_ns",
+    "ktime_coarse_ns",
+    "ktime_ns",
+    "load",
+    "netns_cookie",
+    "ntohl",
+    "ntohs",
+    "numa_node_id",
+    "printk",
+    "random_u32",
+    "raw_tracepoint",
+    "recvmsg4",
+    "recvmsg6",
+    "redirect",
+    "send_signal",
+    "sendmsg4",
+    "sendmsg6",
+    "set_retval",
+    "setsockopt",
+    "sizeof",
+    "sk_assign",
+    "sk_cgroup_id",
+    "sk_fullsock",
+    "sk_lookup",
+    "sk_lookup_tcp",
+    "sk_lookup_udp",
+    "sk_msg",
+    "sk_release",
+    "skb_cgroup_id",
+    "sock_ops",
+    "sock_ops_cb_flags_set",
+    "socket_cookie",
+    "socket_uid",
+    "tracepoint",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "xdp",
+]
+
+_HOMES = {
+    "beewire.bpf.author.collection": "collect",
+    "beewire.bpf.author.hooks": (
+        "bind4 bind6 cgroup_skb_egress cgroup_skb_ingress cgroup_sock_create "
+        "cgroup_sock_release connect4 connect6 getpeername4 getpeername6 getsockname4 "
+        "getsockname6 getsockopt raw_tracepoint recvmsg4 recvmsg6 sendmsg4 sendmsg6 "
+        "setsockopt sk_lookup sk_msg sock_ops tracepoint xdp"
+    ),
+    "beewire.bpf.author.loaded": "Loaded load",
+    "beewire.bpf.author.maps": (
+        "Array HashMap LpmTrie LruHash LruPerCpuHash PerCpu PerCpuArray PerCpuHash"
+    ),
+    "beewire.bpf.author.program": "Program",
+    "beewire.bpf.author.ring": "RingBuf",
+    "beewire.bpf.author.sockets": "SkStorage SockHash SockMap",
+    "beewire.bpf.author.variable": "Global",
+    "beewire.bpf.lang": (
+        "Kernel Ref Struct array chars embedded evaluate i8 i16 i32 i64 u8 u16 u32 u64"
+    ),
+    "beewire.bpf.lang.calls": (
+        "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
+        "current_comm current_gid current_pid current_pid_tgid current_tgid "
+        "current_uid get_retval htonl htons ip4 jiffies kernel_ptr ktime_boot_ns "
+        "ktime_coarse_ns ktime_ns netns_cookie ntohl ntohs numa_node_id printk "
+        "random_u32 redirect send_signal set_retval sizeof sk_assign sk_cgroup_id "
+        "sk_fullsock sk_lookup_tcp sk_lookup_udp sk_release skb_cgroup_id "
+        "sock_ops_cb_flags_set socket_cookie socket_uid"
+    ),
+    "beewire.bpf.lang.contexts": (
+        "BpfSock RawTracepoint SkAction SkBuff SkLookup SkMsg SockAddr SockOp SockOps "
+        "SockOpsFlag SockOpt TcpState Tracepoint XdpAction XdpContext"
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
+
+    with Paused():
+        globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)
+    return value

@@ -1,0 +1,80 @@
+"""What all maps have in common in user space: the way to the map in the kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from beewire.bpf.lang import MapDecl, ProgramDecl
+from beewire.errors import MapError
+
+if TYPE_CHECKING:
+    from beewire.bpf.author.home import Home
+    from beewire.bpf.kernel import AnyMap
+
+D = TypeVar("D", bound="MapDecl | ProgramDecl")
+
+
+class OnMap(MapDecl):
+    """A declared map that can be found in the kernel.
+
+    A module-level map is the one that `attach()` made for this process; `loaded[table]`
+    is the same declaration, bound to a Loaded.
+    """
+
+    home: Home | None = None
+    origin: MapDecl | None = None
+
+    @property
+    def live(self) -> AnyMap:
+        """The map in the kernel, with keys and values as declared.
+
+        Raises:
+            MapError: It is not there: nothing that uses it was attached yet.
+        """
+        return home_of(self).map(self.origin or self)
+
+    def pin(self, path: str) -> None:
+        """Keep the map alive under `path` on a BPF file system.
+
+        Raises:
+            KernelError: The path exists, or lies on no BPF file system.
+        """
+        self.live.pin(path)
+
+    def __eq__(self, other: object) -> bool:
+        # As mappings two maps would compare their content, which needs the kernel.
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name or 'without a name yet'}>"
+
+    def in_programs(self, operation: str, instead: str = "") -> NoReturn:
+        """Refuse an operation that only programs have."""
+        advice = f"; in user space write {instead}" if instead else ""
+        name = self.name or "the map"
+        raise MapError(f"{name}.{operation}() works in programs only{advice}")
+
+
+def home_of(declared: object) -> Home:
+    """The Home that `declared` is bound to, else the implicit one of the process."""
+    found: Home | None = getattr(declared, "home", None)
+    if found is not None:
+        return found
+    from beewire.bpf.author.home import implicit  # noqa: PLC0415 - loads the kernel room
+
+    return implicit()
+
+
+def bind(declared: D, home: Home) -> D:
+    """A copy of a declaration that finds itself in `home`."""
+    bound = object.__new__(type(declared))
+    bound.__dict__.update(declared.__dict__)
+    bound.__dict__["home"] = home
+    bound.__dict__["origin"] = declared
+    return bound

@@ -1,0 +1,57 @@
+"""How the values that a program declares look in user space: bytes <-> Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from beewire.bpf.lang import MapDecl, Struct
+from beewire.bpf.lang.structs import StructType
+from beewire.bpf.lang.types import IntType, ValueType, pack, unpack
+from beewire.errors import EncodingError
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel import AnyCodec, AnyMap
+
+
+def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
+    """The codec of `live`, by the types that `decl` declares.
+
+    Plain integers keep the kernel room's codec, which is the faster one.
+    """
+    found = live.codec
+    key, value = decl.key, decl.value
+    if key is not None and not _is_plain(key):
+        found = found._replace(encode_key=encoder(key), decode_key=decoder(key))
+    if value is not None and not _is_plain(value):
+        found = found._replace(encode_value=encoder(value), decode_value=decoder(value))
+    return found
+
+
+def decoder(type_: ValueType) -> Callable[[bytes], Any]:
+    """What makes a Python value of the bytes of a `type_`."""
+    if isinstance(type_, StructType):
+        return type_.python.from_bytes
+    return partial(unpack, type=type_)
+
+
+def encoder(type_: ValueType) -> Callable[[Any], bytes]:
+    """What makes the bytes of a `type_`.
+
+    Raises (when called):
+        EncodingError: The value is of another type, or does not fit.
+    """
+    if isinstance(type_, StructType):
+        return partial(_encode_struct, type_.python)
+    return partial(pack, type=type_)
+
+
+def _is_plain(type_: ValueType) -> bool:
+    return isinstance(type_, IntType) and type_.enum is None and not type_.is_bool
+
+
+def _encode_struct(cls: type[Struct], value: object) -> bytes:
+    if not isinstance(value, cls):
+        raise EncodingError(f"{value!r} is no {cls.__name__}")
+    return value.to_bytes()

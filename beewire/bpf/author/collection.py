@@ -1,0 +1,176 @@
+"""From programs to an ObjectSpec: what they reach, what it is called, how it is laid out.
+
+A module of programs is a template: collecting it touches no kernel, and what comes of it
+can be loaded any number of times, or written to a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+from beewire.bpf.author.garbage import Paused
+from beewire.bpf.lang import (
+    GlobalDecl,
+    MapDecl,
+    ProgramDecl,
+    compile_spec,
+    lay_out_globals,
+)
+from beewire.bpf.lang.btf_types import to_btf
+from beewire.bpf.object import DataSection, MapSpec, ObjectSpec
+from beewire.bpf.object.kinds import MapKind
+from beewire.errors import SpecError
+
+Source = ModuleType | ProgramDecl | Iterable[ProgramDecl]
+"""What can be collected: a module of programs, one program, or several."""
+
+
+class Collection(ObjectSpec):
+    """An ObjectSpec that knows the declarations it came from.
+
+    `places` names the section of each global. `load` needs both; everything else sees a
+    plain ObjectSpec.
+    """
+
+    __slots__ = ("places", "reached")
+
+    def __init__(self, reached: Reached) -> None:
+        super().__init__(reached.name)
+        self.reached = reached
+        self.places = {name: each.section for name, each in reached.globals.items()}
+
+
+class Reached:
+    """The programs of one object, and the maps and globals that they name."""
+
+    __slots__ = ("_seen", "globals", "maps", "name", "programs")
+
+    def __init__(self, name: str, programs: Iterable[ProgramDecl]) -> None:
+        self.name = name
+        self.programs: dict[str, ProgramDecl] = {}
+        self.maps: dict[str, MapDecl] = {}
+        self.globals: dict[str, GlobalDecl] = {}
+        self._seen: set[FunctionType] = set()
+        for program in programs:
+            _enter(self.programs, program.name, program, "programs")
+            self._follow(program.function)
+
+    def _follow(self, function: object) -> None:
+        """Note every map and global that `function`, or one that it calls, names."""
+        if not isinstance(function, FunctionType) or function in self._seen:
+            return
+        self._seen.add(function)
+        for name, value in _named(function):
+            if isinstance(value, MapDecl):
+                value.name = value.name or name
+                _enter(self.maps, value.name, value, "maps")
+            elif isinstance(value, GlobalDecl):
+                value.name = value.name or name
+                _enter(self.globals, value.name, value, "globals")
+            else:
+                self._follow(value)
+
+
+def collect(source: Source, *, name: str = "") -> Collection:
+    """Compile the programs of `source`, with the maps and globals that they use.
+
+    `source` is a module (every program in its namespace), a program, or several. A map
+    is named after the variable that holds it, unless it was given a name.
+
+    Raises:
+        CompileError: A program cannot be compiled; it says where and why.
+        SpecError: There is no program, or two things bear one name.
+    """
+    return build(reach(source, name))
+
+
+def reach(source: Source, name: str = "") -> Reached:
+    """The programs of `source` and what they use, before they are compiled."""
+    if isinstance(source, ModuleType):
+        found = list(_programs(source))
+        if not found:
+            raise SpecError(
+                f"module {source.__name__} has no programs: mark a function with the "
+                "hook that runs it, as in @tracepoint('sched:sched_process_exec')"
+            )
+        return Reached(name or source.__name__.rpartition(".")[2], found)
+    programs = [source] if isinstance(source, ProgramDecl) else list(source)
+    if not programs:
+        raise SpecError("there is no program to collect")
+    return Reached(name or programs[0].name, programs)
+
+
+def build(reached: Reached) -> Collection:
+    """Compile what was reached."""
+    sections = lay_out_globals(reached.globals) if reached.globals else {}
+    return compile_into(reached, sections)
+
+
+def compile_into(reached: Reached, sections: dict[str, DataSection]) -> Collection:
+    """As `build`, with globals that have their places in `sections` already."""
+    spec = Collection(reached)
+    spec.sections = sections
+    for map_name, declared in reached.maps.items():
+        spec.maps[map_name] = map_spec(declared)
+    with Paused():
+        for program_name, program in reached.programs.items():
+            spec.programs[program_name] = compile_spec(program)
+    return spec
+
+
+def map_spec(declared: MapDecl) -> MapSpec:
+    """What the kernel, or an object file, is told of a declared map.
+
+    Raises:
+        SpecError: Its types are missing, or have no fixed size.
+    """
+    key, value = declared.key, declared.value
+    if declared.kind == MapKind.RINGBUF:
+        key = value = None  # records have their own types; the kernel takes none
+    return MapSpec(
+        declared.name,
+        kind=declared.kind,
+        key_size=key.size if key else 0,
+        value_size=value.size if value else 0,
+        max_entries=declared.max_entries,
+        flags=declared.flags,
+        key=to_btf(key) if key else None,
+        value=to_btf(value) if value else None,
+    )
+
+
+def _programs(module: ModuleType) -> Iterator[ProgramDecl]:
+    # One program under two names is one program.
+    seen: set[int] = set()
+    for value in vars(module).values():
+        if isinstance(value, ProgramDecl) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+
+
+def _named(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """(name, value) of every outer variable that the function's code names."""
+    code = function.__code__
+    scope = function.__globals__
+    for name in code.co_names:
+        value = scope.get(name)
+        if isinstance(value, ModuleType):
+            # In `state.table` both words are names of the code.
+            for attribute in code.co_names:
+                yield attribute, vars(value).get(attribute)
+        elif value is not None:
+            yield name, value
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet; the compiler will say so
+            continue
+
+
+def _enter(known: dict[str, Any], name: str, value: object, what: str) -> None:
+    if known.setdefault(name, value) is not value:
+        raise SpecError(
+            f"two {what} are called {name!r}: give one of them a name of its own"
+        )

@@ -1,0 +1,188 @@
+"""Where declarations live: which map, program or section in the kernel each one became.
+
+The implicit Home of the process is behind `prog.attach()` and module-level maps. It holds
+what attached programs reach, and grows: a program that is attached later shares the maps
+and globals that are there already, known by the declaration itself and not by its name.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from beewire.bpf import kernel
+from beewire.bpf.author.codec import codec
+from beewire.bpf.author.collection import Collection, Reached, compile_into
+from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, lay_out_globals
+from beewire.bpf.object import DataSection
+from beewire.errors import AttachError, MapError
+
+Maps = Mapping[str, kernel.AnyMap]
+Values = Mapping[str, int | bytes]
+_NO_MAPS: Maps = {}
+_NO_VALUES: Values = {}
+
+
+class Home:
+    """Declarations, and what became of them in the kernel."""
+
+    def __init__(self) -> None:
+        self.parts: list[kernel.Loaded] = []
+        self._maps: dict[MapDecl, kernel.AnyMap] = {}
+        self._programs: dict[ProgramDecl, kernel.Program] = {}
+        self._sections: dict[GlobalDecl, kernel.Section] = {}
+        self._readers: dict[MapDecl, kernel.RingReader[Any]] = {}
+
+    def load(
+        self,
+        spec: Collection,
+        *,
+        maps: Maps = _NO_MAPS,
+        values: Values = _NO_VALUES,
+        pin_dir: str | None = None,
+    ) -> kernel.Loaded:
+        """Load `spec`, and remember which declaration became what."""
+        part = kernel.load(spec, maps=maps, globals=values, pin_dir=pin_dir)
+        self.parts.append(part)
+        for name, declared in spec.reached.maps.items():
+            live = part.maps[name]
+            if name not in maps:
+                live.codec = codec(declared, live)
+            self._maps[declared] = live
+        for name, program in spec.reached.programs.items():
+            self._programs[program] = part.programs[name]
+        for name, variable in spec.reached.globals.items():
+            self._sections[variable] = part.sections[spec.places[name]]
+        return part
+
+    def map(self, declared: MapDecl) -> kernel.AnyMap:
+        """The map that `declared` became.
+
+        Raises:
+            MapError: It is not in the kernel.
+        """
+        found = self._maps.get(declared)
+        if found is None:
+            raise MapError(self._absent(declared, "[key]"))
+        return found
+
+    def reader(
+        self, declared: MapDecl, decode: Callable[[bytes], Any]
+    ) -> kernel.RingReader[Any]:
+        """The one reader of a ring buffer: each record can be read once.
+
+        Raises:
+            MapError: It is not in the kernel.
+        """
+        found = self._readers.get(declared)
+        if found is None:
+            found = kernel.RingReader(self.map(declared), decode)
+            self._readers[declared] = found
+        return found
+
+    def program(self, declared: ProgramDecl) -> kernel.Program:
+        """The program that `declared` became.
+
+        Raises:
+            AttachError: It is not in the kernel.
+        """
+        found = self._programs.get(declared)
+        if found is None:
+            raise AttachError(
+                f"program {declared.name!r} was not loaded here: give it to load() "
+                "together with the others"
+            )
+        return found
+
+    def section(self, declared: GlobalDecl) -> kernel.Section:
+        """The section that holds `declared`.
+
+        Raises:
+            MapError: It is not in the kernel.
+        """
+        found = self._sections.get(declared)
+        if found is None:
+            raise MapError(self._absent(declared, ""))
+        return found
+
+    def close(self) -> None:
+        """Close everything; links that were made stay."""
+        for reader in self._readers.values():
+            reader.close()
+        while self.parts:
+            self.parts.pop().close()
+
+    def _absent(self, declared: MapDecl | GlobalDecl, use: str) -> str:
+        kind = "global" if isinstance(declared, GlobalDecl) else type(declared).__name__
+        name = declared.name or "it"
+        return (
+            f"{kind} {declared.name or '(not named yet)'} is not in the kernel: attach a "
+            f"program that uses it first, or `loaded = load(program)` and use "
+            f"`loaded[{name}]{use}`"
+        )
+
+
+class ImplicitHome(Home):
+    """The Home of the process, which loads a program when it is first asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = allocate_lock()
+        self._places: dict[GlobalDecl, DataSection] = {}
+
+    def program(self, declared: ProgramDecl) -> kernel.Program:
+        """The program that `declared` became; loads it unless it is there."""
+        with self._lock:
+            if declared not in self._programs:
+                self._grow(declared)
+            return self._programs[declared]
+
+    def _grow(self, program: ProgramDecl) -> None:
+        reached = Reached(program.name, [program])
+        sections = self._lay_out(reached.globals)
+        maps = {
+            name: self._maps[declared]
+            for name, declared in reached.maps.items()
+            if declared in self._maps
+        }
+        maps |= {
+            self._places[declared].name: section.map
+            for declared, section in self._sections.items()
+            if self._places[declared].name in sections
+        }
+        self.load(compile_into(reached, sections), maps=maps)
+
+    def _lay_out(self, wanted: dict[str, GlobalDecl]) -> dict[str, DataSection]:
+        """The sections with the globals that a program uses, by name.
+
+        Those that are in the kernel keep their places; new ones get sections of their
+        own, for a section cannot grow.
+        """
+        fresh = {n: g for n, g in wanted.items() if g not in self._places}
+        taken = {section.name for section in self._places.values()}
+        for section in lay_out_globals(fresh).values() if fresh else ():
+            inside = [g for g in fresh.values() if g.section == section.name]
+            if section.name in taken:
+                section.name += f".{len(taken)}"
+            for declared in inside:
+                self._places[declared] = section
+        for name, declared in wanted.items():
+            section = self._places[declared]
+            # Collecting the same module by itself may have laid it out otherwise.
+            declared.section = section.name
+            declared.offset = next(
+                v.offset for v in section.variables if v.name == name
+            )
+        return {self._places[g].name: self._places[g] for g in wanted.values()}
+
+
+_implicit: ImplicitHome | None = None
+
+
+def implicit() -> ImplicitHome:
+    """The implicit Home of this process."""
+    global _implicit  # noqa: PLW0603 - one for each process is what it is
+    if _implicit is None:
+        _implicit = ImplicitHome()
+    return _implicit

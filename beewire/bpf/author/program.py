@@ -1,0 +1,208 @@
+"""Programs: functions that the kernel runs, and where each kind of them is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from beewire.bpf.author.bound import home_of
+from beewire.bpf.author.garbage import Paused
+from beewire.bpf.lang import MapDecl, ProgramDecl
+from beewire.errors import SpecError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from beewire.bpf import kernel
+    from beewire.bpf.author.home import Home
+    from beewire.bpf.kernel import Link, XdpMode
+    from beewire.bpf.object import ProgramSpec
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Program(ProgramDecl, Generic[F]):
+    """A function that is a program; `function` is the function itself.
+
+    `attach` compiles and loads it, with the maps that it uses, and gives a Link: a
+    context manager, whose end is the end of the attachment.
+    """
+
+    function: F
+    # What `attach` needs: "cgroup", "netns", "interface", "sockets"; "" for hooks that
+    # are the machine's.
+    takes: ClassVar[str] = ""
+    home: Home | None = None
+    origin: ProgramDecl | None = None
+
+    def __repr__(self) -> str:
+        return f"<program {self.name!r} ({self.section})>"
+
+    def attach(self, *args: Any, **where: Any) -> Link:  # noqa: ARG002 - any override fits
+        """Let the kernel run it; each kind of program says where.
+
+        Raises:
+            CompileError: It cannot be compiled; the message says where and why.
+            VerifierError: The kernel refuses the program.
+            AttachError: It cannot be attached there.
+            NotPermitted: A capability is missing.
+        """
+        raise SpecError(f"a program of kind {self.kind.name} cannot be attached yet")
+
+    @property
+    def live(self) -> kernel.Program:
+        """The program in the kernel; compiles and loads it first where that is due.
+
+        Raises:
+            CompileError: It cannot be compiled.
+            VerifierError: The kernel refuses it.
+            AttachError: It is bound to a Loaded that it is no part of.
+        """
+        with Paused():
+            return home_of(self).program(self.origin or self)
+
+    def spec(self) -> ProgramSpec:
+        """The program as plain data: instructions, relocations, line table.
+
+        Raises:
+            CompileError: It cannot be compiled.
+        """
+        from beewire.bpf.author.collection import collect  # noqa: PLC0415 - the compiler
+
+        return collect(self.origin or self).programs[self.name]
+
+    @property
+    def source(self) -> str:
+        """The function's source text, decorator included."""
+        from inspect import getsource  # noqa: PLC0415 - for those who look
+
+        return getsource(self.function)
+
+    def disassemble(self) -> str:
+        """The compiled instructions in the kernel's notation.
+
+        Raises:
+            CompileError: It cannot be compiled.
+        """
+        from beewire.bpf.isa import format_program  # noqa: PLC0415 - for those who look
+
+        return format_program(self.spec().insns)
+
+
+class TracepointProgram(Program[F]):
+    """Runs at a static tracepoint, for the whole machine."""
+
+    def attach(self) -> Link:
+        """Run it whenever the tracepoint is passed, until the Link is closed.
+
+        Raises:
+            AttachError: This kernel has no such tracepoint.
+            NotPermitted: CAP_PERFMON is missing.
+        """
+        from beewire.bpf.kernel import attach_tracepoint  # noqa: PLC0415
+
+        category, _, name = self.attach_to.partition("/")
+        return attach_tracepoint(self.live, category, name)
+
+
+class RawTracepointProgram(Program[F]):
+    """Runs at a raw tracepoint, for the whole machine."""
+
+    def attach(self) -> Link:
+        """Run it whenever the tracepoint is passed, until the Link is closed.
+
+        Raises:
+            AttachError: This kernel has no such tracepoint.
+            NotPermitted: CAP_PERFMON is missing.
+        """
+        from beewire.bpf.kernel import attach_raw_tracepoint  # noqa: PLC0415
+
+        return attach_raw_tracepoint(self.live, self.attach_to)
+
+
+class CgroupProgram(Program[F]):
+    """Runs for the sockets, or packets, of the processes in a cgroup and below."""
+
+    takes = "cgroup"
+
+    def attach(self, cgroup: str | PathLike[str] | int, *, flags: int = 0) -> Link:
+        """Run it for every process in `cgroup` and below, until the Link is closed.
+
+        `cgroup` is a cgroup2 directory, or a descriptor of one. Programs of child
+        cgroups run first. `flags` are BPF_F_BEFORE and the like.
+
+        Raises:
+            AttachError: The path is no cgroup2 directory.
+            NotPermitted: CAP_NET_ADMIN is missing.
+        """
+        from beewire.bpf.kernel import attach_cgroup  # noqa: PLC0415
+
+        return attach_cgroup(self.live, _path(cgroup), flags=flags)
+
+
+class NetnsProgram(Program[F]):
+    """Runs for the incoming connections of a network namespace."""
+
+    takes = "netns"
+
+    def attach(self, netns: str | PathLike[str] | int) -> Link:
+        """Run it in network namespace `netns` until the Link is closed.
+
+        `netns` is a path such as /run/netns/NAME or /proc/PID/ns/net, or a descriptor.
+
+        Raises:
+            AttachError: The path names no network namespace.
+            NotPermitted: CAP_NET_ADMIN is missing.
+        """
+        from beewire.bpf.kernel import attach_netns  # noqa: PLC0415
+
+        return attach_netns(self.live, _path(netns))
+
+
+class XdpProgram(Program[F]):
+    """Runs for every frame that a network interface receives."""
+
+    takes = "interface"
+
+    def attach(self, interface: str | int, mode: XdpMode | None = None) -> Link:
+        """Run it for every frame that `interface` receives, until the Link is closed.
+
+        `interface` is a name or an index; `mode` says whether the driver must do it
+        (by default it does where it can).
+
+        Raises:
+            AttachError: There is no such interface, or it has a program already.
+            NotPermitted: CAP_NET_ADMIN is missing.
+        """
+        from beewire.bpf.kernel import XdpMode, attach_xdp  # noqa: PLC0415
+
+        return attach_xdp(self.live, interface, XdpMode.AUTO if mode is None else mode)
+
+
+class SkMsgProgram(Program[F]):
+    """Runs for every message that a socket of a socket map sends."""
+
+    takes = "sockets"
+
+    def attach(self, sockets: MapDecl) -> Link:
+        """Run it for the sockets of a SockMap or SockHash, until the Link is closed.
+
+        Raises:
+            AttachError: The map holds no sockets, or has a program already.
+            NotPermitted: CAP_NET_ADMIN is missing.
+        """
+        from beewire.bpf.kernel import attach_sockmap  # noqa: PLC0415
+
+        live = self.live  # loads the map too, where it is not there yet
+        return attach_sockmap(live, home_of(sockets).map(_origin(sockets)))
+
+
+def _origin(declared: MapDecl) -> MapDecl:
+    found: MapDecl | None = getattr(declared, "origin", None)
+    return found or declared
+
+
+def _path(place: str | PathLike[str] | int) -> str | int:
+    if isinstance(place, int | str):
+        return place
+    return place.__fspath__()

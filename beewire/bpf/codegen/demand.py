@@ -1,0 +1,143 @@
+"""Demanded bits: drops what only changes bits that nobody looks at.
+
+    %2 = extend u16 %1                    %3 = binary and64 %1, 240
+    %3 = binary and64 %2, 240       =>    store u8 stack [&a], %3
+    store u8 stack [&a], %3
+
+Backwards: a store of one byte wants eight bits, a sum below it eight of each operand.
+What a test or an address looks at is wanted whole, so nothing that the verifier saw
+bounded loses its bounds.
+"""
+
+from beewire.bpf.codegen.arith import M32, M64, MASK
+from beewire.bpf.codegen.work import Work
+from beewire.bpf.ir import (
+    Atomic,
+    Binary,
+    BinOp,
+    Block,
+    Branch,
+    ByteSwap,
+    Const,
+    Extend,
+    Kind,
+    Load,
+    Op,
+    Phi,
+    Store,
+)
+
+_EXTENSIONS = (Extend, Binary, Load)
+
+
+def demand(work: Work) -> None:
+    """Replace extensions and masks that nobody notices by what they are made of."""
+    blocks = work.function.blocks
+    wanted = _round_loops(blocks)
+    renamed: dict[Op, Op] = {}
+    for block in reversed(blocks):
+        for op in reversed(block.ops):
+            bits = wanted.get(op, 0)
+            if isinstance(op, _EXTENSIONS) and bits != M64:
+                _relax(op, bits, renamed)
+            _pass_on(op, bits, wanted)
+    if renamed:
+        for op in work.function.ops():
+            op.args = [_final(arg, renamed) for arg in op.args]
+
+
+def _round_loops(blocks: list[Block]) -> dict[Op, int]:
+    """What a loop hands to its own head: met before the Phi, so wanted whole."""
+    wanted: dict[Op, int] = {}
+    before: set[Block] = set()
+    for block in blocks:
+        for op in block.ops:
+            if not isinstance(op, Phi):
+                break
+            for pred, arg in zip(block.preds, op.args, strict=True):
+                if pred not in before:
+                    wanted[arg] = M64
+        before.add(block)
+    return wanted
+
+
+def _final(op: Op, renamed: dict[Op, Op]) -> Op:
+    while op in renamed:
+        op = renamed[op]
+    return op
+
+
+def _relax(op: Extend | Binary | Load, bits: int, renamed: dict[Op, Op]) -> None:
+    if isinstance(op, Load):
+        if op.signed and bits <= MASK[op.size * 8]:
+            op.signed = False
+    elif isinstance(op, Extend):
+        if bits <= MASK[op.bits]:
+            renamed[op] = op.args[0]
+    elif op.op is BinOp.AND:
+        mask = op.args[1]
+        if isinstance(mask, Const) and not bits & ~mask.value:
+            renamed[op] = op.args[0]
+
+
+def _pass_on(op: Op, bits: int, wanted: dict[Op, int]) -> None:
+    """Want of the args what the result, wanted in `bits`, needs."""
+    if isinstance(op, Binary) and op.kind is Kind.INT:
+        first, second = _operands(op, bits)
+        a, b = op.args
+        wanted[a] = wanted.get(a, 0) | first
+        wanted[b] = wanted.get(b, 0) | second
+        return
+    if isinstance(op, Store | Atomic):
+        wanted[op.args[0]] = M64
+        mask = MASK[op.size * 8]
+        for arg in op.args[1:]:
+            wanted[arg] = wanted.get(arg, 0) | mask
+        return
+    mask = M64
+    if isinstance(op, Extend):
+        mask = _extended(op, bits)
+    elif isinstance(op, Phi):
+        mask = bits
+    elif isinstance(op, ByteSwap):
+        mask = MASK[op.bits]
+    elif isinstance(op, Branch) and op.bits == 32:
+        mask = M32
+    for arg in op.args:
+        wanted[arg] = wanted.get(arg, 0) | mask
+
+
+def _extended(op: Extend, bits: int) -> int:
+    low = MASK[op.bits]
+    sign = op.signed and bits > low
+    return bits & low | (low + 1 >> 1 if sign else 0)
+
+
+def _operands(op: Binary, bits: int) -> tuple[int, int]:
+    """The bits of both operands that the wanted bits of the result depend on."""
+    width = MASK[op.bits]
+    bits &= width
+    b = op.args[1]
+    value = b.value if isinstance(b, Const) else None
+    match op.op:
+        case BinOp.ADD | BinOp.SUB | BinOp.MUL:
+            low = (1 << bits.bit_length()) - 1
+            return low, low
+        case BinOp.AND:
+            return (bits if value is None else bits & value), bits
+        case BinOp.OR | BinOp.XOR:
+            return bits, bits
+        case BinOp.SHL | BinOp.LSHR | BinOp.ASHR:
+            return _shifted(op, bits, width, value), op.bits - 1
+        case _:
+            return width, width
+
+
+def _shifted(op: Binary, bits: int, width: int, value: int | None) -> int:
+    if value is None:
+        return width
+    count = value % op.bits
+    if op.op is BinOp.SHL:
+        return bits >> count
+    from_above = op.op is BinOp.ASHR and bits << count > width
+    return (bits << count) & width | (width + 1 >> 1 if from_above else 0)

@@ -1,0 +1,118 @@
+"""Laid-out parts to encoded instructions, with what the loader needs to know of them."""
+
+from typing import NamedTuple
+
+from beewire.bpf.codegen.layout import inverse
+from beewire.bpf.codegen.machine import EXIT, GOTO, LD_IMM64, NONE, Ins, Note, Part
+from beewire.bpf.ir import CoreField, Span
+from beewire.bpf.isa import Insn, InsnClass, JumpOp
+from beewire.bpf.object.spec import CoreRelo, Relocation
+
+_NEAR = range(-(1 << 15), 1 << 15)
+_GOTO_LONG = int(InsnClass.JMP32 | JumpOp.JA)
+
+
+class Emitted(NamedTuple):
+    """Instructions and records; `far` are the parts whose jumps do not reach."""
+
+    insns: tuple[Insn, ...]
+    relocations: tuple[Relocation, ...]
+    lines: tuple[tuple[int, Span], ...]
+    core_relos: tuple[CoreRelo, ...]
+    far: frozenset[Part]
+
+
+_Row = tuple[Ins, Part | None, Part]  # instruction, what it jumps to, where it stands
+
+
+def emit(parts: list[Part], level: int, long: frozenset[Part] = frozenset()) -> Emitted:
+    """Encode `parts`; the branches of `long` go by way of a long jump (v4)."""
+    rows: list[_Row] = []
+    starts: dict[Part, int] = {}
+    slot = 0
+    for i, part in enumerate(parts):
+        starts[part] = slot
+        following = parts[i + 1] if i + 1 < len(parts) else None
+        first = len(rows)
+        rows += [(ins, None, part) for ins in part.ins]
+        if part in long:
+            _leave_long(part, rows)
+        else:
+            _leave(part, following, rows, level)
+        slot += len(rows) - first
+        slot += sum([ins.code == LD_IMM64 for ins in part.ins])
+    return _encode(rows, starts, level)
+
+
+def _leave(part: Part, following: Part | None, rows: list[_Row], level: int) -> None:
+    """The jumps at the end of a part."""
+    branch, target = part.branch, part.next
+    if branch is not None:
+        other = inverse(branch.code, level)
+        if part.then is following and target is not following and other is not None:
+            fields = (other, branch.dst, branch.src, 0, branch.imm)
+            opposite = Ins(*fields, branch.reads, NONE, branch.span)
+            rows.append((opposite, target, part))
+            return
+        rows.append((branch, part.then, part))
+    if target is not None and target is not following:
+        if len(target.ins) == 1 and target.ins[0].code == EXIT:
+            rows.append((target.ins[0], None, part))
+        else:
+            rows.append((_goto(part), target, part))
+
+
+def _leave_long(part: Part, rows: list[_Row]) -> None:
+    """If c goto +1; goto +1; gotol then; gotol next."""
+    branch = part.branch
+    if branch is not None:
+        fields = (branch.code, branch.dst, branch.src, 1, branch.imm)
+        rows.append((Ins(*fields, branch.reads, NONE, branch.span), None, part))
+        rows.append((Ins(GOTO, 0, 0, 1, 0, (), NONE, branch.span), None, part))
+        rows.append((_goto(part), part.then, part))
+    rows.append((_goto(part), part.next, part))
+
+
+def _goto(part: Part) -> Ins:
+    last = part.branch or (part.ins[-1] if part.ins else None)
+    return Ins(GOTO, 0, 0, 0, 0, (), NONE, last.span if last else None)
+
+
+def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
+    insns: list[Insn] = []
+    relocations: list[Relocation] = []
+    core: list[CoreRelo] = []
+    lines: list[tuple[int, Span]] = []
+    far: set[Part] = set()
+    span: Span | None = None
+    slot = 0
+    for ins, target, part in rows:
+        if ins.span is not span and ins.span is not None:
+            if ins.span != span:
+                lines.append((slot, ins.span))
+            span = ins.span
+        if ins.note is not None:
+            _note(slot, ins.note, relocations, core)
+        slot += 2 if ins.code == LD_IMM64 else 1
+        if target is None:
+            insns.append(Insn(ins.code, ins.dst, ins.src, ins.off, ins.imm))
+            continue
+        off = starts[target] - slot
+        if off in _NEAR:
+            insns.append(Insn(ins.code, ins.dst, ins.src, off, ins.imm))
+        elif ins.code == GOTO and level >= 4:
+            insns.append(Insn(_GOTO_LONG, 0, 0, 0, off))
+        else:
+            far.add(part)
+    return Emitted(
+        tuple(insns), tuple(relocations), tuple(lines), tuple(core), frozenset(far)
+    )
+
+
+def _note(
+    slot: int, note: Note, relocations: list[Relocation], core: list[CoreRelo]
+) -> None:
+    if isinstance(note, CoreField):
+        core.append(CoreRelo(slot, note.type, note.access, note.kind))
+    else:
+        relocations.append(Relocation(slot, *note))

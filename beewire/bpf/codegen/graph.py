@@ -1,0 +1,142 @@
+"""The shape of a function's control flow: order, predecessors, dominators, loops."""
+
+from beewire.bpf.ir import Block, Function
+
+
+def reverse_postorder(entry: Block) -> list[Block]:
+    """The blocks reachable from `entry`; each stands after all that dominate it.
+
+    Of two successors the first comes first, so that source order survives.
+    """
+    seen = {entry}
+    order: list[Block] = []
+    stack = [(entry, list(entry.successors()))]
+    while stack:
+        block, waiting = stack[-1]
+        if not waiting:
+            order.append(block)
+            stack.pop()
+            continue
+        successor = waiting.pop()
+        if successor not in seen:
+            seen.add(successor)
+            stack.append((successor, list(successor.successors())))
+    order.reverse()
+    return order
+
+
+def link(blocks: list[Block]) -> None:
+    """Fill in `preds`, in the order of `blocks`."""
+    for block in blocks:
+        block.preds = []
+    for block in blocks:
+        for successor in block.successors():
+            successor.preds.append(block)
+
+
+def prune(function: Function) -> list[Block]:
+    """Drop unreachable blocks, and number predecessors anew. Gives reverse postorder.
+
+    Only before SSA construction: Phis count on the order of `preds`.
+    """
+    order = reverse_postorder(function.blocks[0])
+    if len(order) != len(function.blocks):
+        reached = set(order)
+        function.blocks = [block for block in function.blocks if block in reached]
+    link(order)
+    return order
+
+
+class Dominators:
+    """Who dominates whom, in constant time (`order` is a reverse postorder)."""
+
+    __slots__ = ("first", "idom", "last", "order")
+
+    def __init__(self, order: list[Block]) -> None:
+        self.order = order
+        self.idom = _immediate(order)
+        children: dict[Block, list[Block]] = {block: [] for block in order}
+        for block in order[1:]:
+            children[self.idom[block]].append(block)
+        # Preorder numbers of the tree: a subtree is an interval.
+        self.first: dict[Block, int] = {}
+        self.last: dict[Block, int] = {}
+        stack = [order[0]]
+        while stack:
+            block = stack.pop()
+            self.first[block] = len(self.first)
+            stack.extend(children[block])
+        for block in reversed(order):
+            last = self.first[block]
+            for child in children[block]:
+                last = max(last, self.last[child])
+            self.last[block] = last
+
+    def dominates(self, upper: Block, lower: Block) -> bool:
+        """Whether every way from the entry to `lower` leads through `upper`."""
+        return self.first[upper] <= self.first[lower] <= self.last[upper]
+
+
+def _immediate(order: list[Block]) -> dict[Block, Block]:
+    """Immediate dominators (Cooper, Harvey, Kennedy: two fingers on the tree)."""
+    number = {block: i for i, block in enumerate(order)}
+    entry = order[0]
+    idom = {entry: entry}
+    changed = True
+    while changed:
+        changed = False
+        for block in order[1:]:
+            best: Block | None = None
+            for pred in block.preds:
+                if pred in idom:
+                    best = pred if best is None else _meet(best, pred, idom, number)
+            if best is not None and idom.get(block) is not best:
+                idom[block] = best
+                changed = True
+    return idom
+
+
+def _meet(
+    a: Block, b: Block, idom: dict[Block, Block], number: dict[Block, int]
+) -> Block:
+    while a is not b:
+        while number[a] > number[b]:
+            a = idom[a]
+        while number[b] > number[a]:
+            b = idom[b]
+    return a
+
+
+def loop_depths(order: list[Block], dominators: Dominators | None = None) -> list[int]:
+    """How many natural loops each block of `order` is in."""
+    number = {block: i for i, block in enumerate(order)}
+    backs = [
+        (i, number[successor])
+        for i, block in enumerate(order)
+        for successor in block.successors()
+        if number[successor] <= i
+    ]
+    depths = [0] * len(order)
+    if not backs:
+        return depths
+    tree = dominators or Dominators(order)
+    bodies: dict[int, set[int]] = {}
+    for tail, head in backs:
+        if tree.dominates(order[head], order[tail]):
+            body = bodies.setdefault(head, {head})
+            _collect(body, tail, order, number)
+    for body in bodies.values():
+        for i in body:
+            depths[i] += 1
+    return depths
+
+
+def _collect(
+    body: set[int], tail: int, order: list[Block], number: dict[Block, int]
+) -> None:
+    work = [tail]
+    while work:
+        i = work.pop()
+        if i not in body:
+            body.add(i)
+            work.extend(number[pred] for pred in order[i].preds if pred in number)

@@ -1,0 +1,116 @@
+"""Where each register is live, as Python ints with a bit for each instruction.
+
+Bit i of a range says: live just after instruction i. Two registers that are never live
+after the same instruction can be one; `&` of two ranges tells.
+"""
+
+from beewire.bpf.codegen.machine import CALL, MOV, Ins, Machine, Part
+
+
+class Ranges:
+    """Ranges, definitions and weights of all registers, by number."""
+
+    __slots__ = ("calls", "code", "defs", "live", "moves", "starts", "weight")
+
+    def __init__(self, registers: int) -> None:
+        self.code: list[Ins] = []
+        self.starts: list[int] = []
+        self.live = [0] * registers
+        self.defs = [0] * registers
+        self.weight = [0] * registers
+        self.calls = 0
+        self.moves: list[tuple[int, int, Ins]] = []
+
+
+def analyse(machine: Machine) -> Ranges:
+    """Number the instructions in the order of the parts and find all ranges."""
+    ranges = Ranges(machine.registers)
+    code = ranges.code
+    for part in machine.parts:
+        ranges.starts.append(len(code))
+        code += part.ins
+        if part.branch is not None:
+            code.append(part.branch)
+    ranges.starts.append(len(code))
+    outs = _flow(machine.parts)[1]
+    for i, part in enumerate(machine.parts):
+        _walk(ranges, part, ranges.starts[i], ranges.starts[i + 1], outs[i])
+    for register in range(6):
+        ranges.live[register] |= ranges.calls
+        ranges.defs[register] |= ranges.calls
+    return ranges
+
+
+def live_in(parts: list[Part]) -> list[int]:
+    """The registers live at the start of each part, as bit sets."""
+    return _flow(parts)[0]
+
+
+def _flow(parts: list[Part]) -> tuple[list[int], list[int]]:
+    """The registers live at the start and at the end of each part."""
+    number = {part: i for i, part in enumerate(parts)}
+    effects = [_effect(part) for part in parts]
+    ways = [[number[p] for p in (part.then, part.next) if p] for part in parts]
+    ins = [use for use, _ in effects]
+    outs = [0] * len(parts)
+    changed = True
+    while changed:
+        changed = False
+        for i in range(len(parts) - 1, -1, -1):
+            out = 0
+            for j in ways[i]:
+                out |= ins[j]
+            if out != outs[i]:
+                outs[i] = out
+                use, kept = effects[i]
+                ins[i] = use | (out & kept)
+                changed = True
+    return ins, outs
+
+
+def _effect(part: Part) -> tuple[int, int]:
+    """What the part reads before it writes it, and a mask of what it leaves alone."""
+    seen: set[int] = set()
+    use = 0
+    written = 0
+    for ins in [*part.ins, part.branch] if part.branch else part.ins:
+        for register in ins.reads:
+            if register not in seen:
+                seen.add(register)
+                use |= 1 << register
+        if ins.write >= 0 and ins.write not in seen:
+            seen.add(ins.write)
+            written |= 1 << ins.write
+    return use, ~written
+
+
+def _walk(ranges: Ranges, part: Part, start: int, end: int, out: int) -> None:
+    """Go backwards through a part; a range is from a definition to its last use."""
+    live, defs, weight = ranges.live, ranges.defs, ranges.weight
+    code = ranges.code
+    factor = 8 ** min(part.depth, 6)
+    until: dict[int, int] = {}
+    while out:
+        low = out & -out
+        until[low.bit_length() - 1] = end
+        out ^= low
+    for i in range(end - 1, start - 1, -1):
+        ins = code[i]
+        register = ins.write
+        if register >= 0:
+            bit = 1 << i
+            last = until.pop(register, i + 1)
+            live[register] |= (1 << last) - bit
+            defs[register] |= bit
+            weight[register] += factor
+            if ins.code == CALL:
+                ranges.calls |= bit
+            elif ins.code == MOV and ins.off == 0:
+                ranges.moves.append((factor, i, ins))
+        for register in ins.reads:
+            weight[register] += factor
+            if register not in until:
+                until[register] = i
+    first = 1 << start
+    for register, last in until.items():
+        live[register] |= (1 << last) - first

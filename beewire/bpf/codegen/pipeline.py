@@ -1,0 +1,124 @@
+"""The passes in their order, from a function of the front end to instructions."""
+
+from typing import NamedTuple
+
+from beewire.bpf.codegen.allocate import allocate
+from beewire.bpf.codegen.dead import dead
+from beewire.bpf.codegen.demand import demand
+from beewire.bpf.codegen.divide import divide
+from beewire.bpf.codegen.emit import Emitted, emit
+from beewire.bpf.codegen.fault import fault
+from beewire.bpf.codegen.fuse import fuse
+from beewire.bpf.codegen.layout import layout
+from beewire.bpf.codegen.lower import lower
+from beewire.bpf.codegen.machine import Machine, Part
+from beewire.bpf.codegen.promote import promote
+from beewire.bpf.codegen.select import select
+from beewire.bpf.codegen.simplify import simplify
+from beewire.bpf.codegen.ssa import ssa
+from beewire.bpf.codegen.stack import stack
+from beewire.bpf.codegen.tidy import tidy
+from beewire.bpf.codegen.words import words
+from beewire.bpf.codegen.work import Work
+from beewire.bpf.ir import Function, Slot, Span
+from beewire.bpf.isa import Insn
+from beewire.bpf.object.spec import CoreRelo, Relocation
+from beewire.errors import CompileError
+
+PASSES = (
+    tidy,
+    words,
+    promote,
+    lower,
+    ssa,
+    simplify,
+    divide,
+    stack,
+    demand,
+    dead,
+    fuse,
+)
+STACK_LIMIT = 512  # MAX_BPF_STACK
+
+
+class Code(NamedTuple):
+    """A function as instructions.
+
+    `lines` says from which slot on which source position holds; slots count 8 bytes.
+    `stack_bytes` is how much of the 512 bytes of stack is in use.
+    """
+
+    insns: tuple[Insn, ...]
+    relocations: tuple[Relocation, ...]
+    lines: tuple[tuple[int, Span], ...]
+    core_relos: tuple[CoreRelo, ...]
+    stack_bytes: int
+
+
+def generate(function: Function, isa_level: int = 3) -> Code:
+    """Compile `function` for instruction set v1 to v4 (`isa_level`).
+
+    The function is used up: the passes rewrite it in place.
+
+    Raises:
+        CompileError: the stack does not suffice, a jump is too far, or the instruction
+            set lacks what the function asks for.
+        SpecError: a local is read before it is set.
+    """
+    work = Work(function, isa_level)
+    for step in PASSES:
+        step(work)
+    machine = select(work)
+    allocate(machine)
+    if machine.frame > STACK_LIMIT:
+        raise _too_big(function, machine)
+    emitted = _place(function, layout(machine), isa_level)
+    return Code(
+        emitted.insns,
+        emitted.relocations,
+        emitted.lines,
+        emitted.core_relos,
+        machine.frame,
+    )
+
+
+def _place(function: Function, parts: list[Part], level: int) -> Emitted:
+    """Encode; jumps that do not reach go the long way round, where there is one."""
+    long: frozenset[Part] = frozenset()
+    while True:
+        emitted = emit(parts, level, long)
+        if not emitted.far:
+            return emitted
+        if level < 4:
+            raise _too_far(function)
+        long |= emitted.far
+
+
+def _too_far(function: Function) -> CompileError:
+    return fault(
+        function.span,
+        f"{function.name}() is too long for one function: a jump is over 32767 slots",
+        "split it: tail calls and subprograms start afresh",
+    )
+
+
+def _too_big(function: Function, machine: Machine) -> CompileError:
+    slots = machine.slots
+    needs = f"{function.name}() needs {machine.frame} bytes of stack"
+    if not slots:
+        return fault(
+            function.span, f"{needs}; BPF has 512", "it keeps too many values at once"
+        )
+    largest = max(slots, key=lambda slot: slot.size)
+    return fault(
+        _first_use(function, largest),
+        f"{needs}, {largest.size} of them for {largest.name!r}; BPF has 512",
+        "keep big data in a map, such as PerCpuArray[...](max_entries=1)",
+    )
+
+
+def _first_use(function: Function, slot: Slot) -> Span:
+    for op in function.ops():
+        if op.span is not None and any(arg is slot for arg in op.args):
+            return op.span
+    return function.span

@@ -1,0 +1,428 @@
+"""Folds, propagates and numbers values in one sweep over the dominator tree.
+
+    %1 = load u16 ctx [ctx+4]             %1 = load u16 ctx [ctx+4]
+    %2 = binary and64 %1, 65535     =>    branch eq64 %1, 8 -> a, b
+    %3 = load u16 ctx [ctx+4]
+    branch eq64 %3, 8 -> a, b
+
+Constants and copies are propagated, algebra's rules applied, equal pure operations
+computed once, branches decided, offsets gathered in loads and stores. An operation
+keeps its place: nothing moves above a test that the verifier wants to see first.
+"""
+
+from beewire.bpf.codegen import algebra, arith
+from beewire.bpf.codegen.bits import Bits
+from beewire.bpf.codegen.facts import Facts
+from beewire.bpf.codegen.reads import ContextReads
+from beewire.bpf.codegen.work import Work
+from beewire.bpf.ir import (
+    Atomic,
+    Binary,
+    BinOp,
+    Block,
+    Branch,
+    ByteSwap,
+    Call,
+    CmpOp,
+    Const,
+    CoreValue,
+    Extend,
+    FieldAddress,
+    Jump,
+    Kind,
+    Load,
+    MapRef,
+    Op,
+    Param,
+    Phi,
+    Slot,
+    Space,
+    Store,
+)
+from beewire.bpf.ir import GlobalRef as Global
+
+_OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
+_ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
+_LEAVES = (Const, Param, Slot, MapRef, Global)
+
+
+def simplify(work: Work) -> None:
+    """Sweep until nothing changes; drops blocks that became unreachable."""
+    for _ in range(_ROUNDS):
+        sweep = _Sweep(work)
+        sweep.run()
+        if sweep.decided:
+            _drop_unreachable(work)
+        if not (sweep.decided or sweep.late):
+            return
+
+
+class _Sweep:
+    """One pass over all blocks, dominators first."""
+
+    __slots__ = (
+        "bits",
+        "block",
+        "decided",
+        "facts",
+        "known",
+        "late",
+        "level",
+        "out",
+        "reads",
+        "renamed",
+        "work",
+    )
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.level = work.level
+        self.bits = Bits()
+        self.facts = Facts(work.dominators())
+        self.reads = ContextReads(work.function)
+        self.known: dict[tuple[object, ...], tuple[Op, Block]] = {}
+        self.renamed: dict[Op, Op] = {}
+        self.block = work.function.blocks[0]
+        self.out: list[Op] = []
+        self.decided = False
+        self.late = False
+
+    def run(self) -> None:
+        """Rewrite every block; fix the Phis that read what was renamed later."""
+        entry = self.block
+        blocks = self.work.function.blocks
+        for block in blocks:
+            if block.preds or block is entry:
+                self.sweep(block)
+        renamed = self.renamed
+        for block in blocks:
+            for op in block.ops:
+                if not isinstance(op, Phi):
+                    break
+                for i, arg in enumerate(op.args):
+                    if arg in renamed:
+                        op.args[i] = self.final(arg)
+                        self.late = self.late or self.is_trivial(op)
+
+    def final(self, op: Op) -> Op:
+        """What `op` has been replaced by."""
+        renamed = self.renamed
+        while op in renamed:
+            op = renamed[op]
+        return op
+
+    def is_trivial(self, phi: Op) -> bool:
+        """Whether the Phi has come down to one value."""
+        others = {arg for arg in phi.args if arg is not phi}
+        return len(others) == 1
+
+    def sweep(self, block: Block) -> None:
+        self.block = block
+        self.out = out = []
+        self.reads.enter(block)
+        renamed = self.renamed
+        constants = self.facts.constants
+        for op in block.ops:
+            args = op.args
+            for i, arg in enumerate(args):
+                if arg in renamed:
+                    args[i] = self.final(arg)
+                if args[i] in constants and not isinstance(op, Phi):
+                    args[i] = self.facts.constant(args[i], block) or args[i]
+            rule = _RULES.get(type(op))
+            if rule is None:
+                out.append(op)
+                continue
+            new = rule(self, op)
+            if new is not op:
+                renamed[op] = new
+        block.ops = out
+        last = out[-1]
+        if isinstance(last, Branch):
+            self.branch(block, last)
+        self.reads.leave(block)
+
+    def emit(self, op: Op) -> Op:
+        """Put a new operation here, or find the value that it would compute."""
+        rule = _RULES.get(type(op))
+        if rule is None:
+            self.out.append(op)
+            return op
+        return rule(self, op)
+
+    def number(self, op: Op, key: tuple[object, ...]) -> Op:
+        """The value that computes `key` here: an earlier one, or `op`, put here."""
+        found = self.known.get(key)
+        if found is not None:
+            old, home = found
+            if home is self.block or (
+                self.facts.tree.dominates(home, self.block)
+                and not any(
+                    self.facts.tested_between(arg, home, self.block) for arg in op.args
+                )
+            ):
+                return old
+        self.known[key] = (op, self.block)
+        self.out.append(op)
+        return op
+
+    def branch(self, block: Block, op: Branch) -> None:
+        """Decide the branch, or make it simple and learn from it."""
+        _order(op)
+        a, b = op.args
+        if isinstance(b, Const):
+            self.by_constant(op, a, b.value)
+            a, b = op.args
+        holds = self.decide(op)
+        if holds is None:
+            self.facts.learn(block, op)
+            return
+        live, dead = (op.then, op.orelse) if holds else (op.orelse, op.then)
+        self.decided = True
+        block.ops[-1] = Jump(live, span=op.span)
+        cut(block, dead)
+
+    def decide(self, op: Branch) -> bool | None:
+        """The outcome, if constants, known bits or an earlier branch settle it."""
+        a, b = op.args
+        if isinstance(b, Const):
+            if isinstance(a, Const):
+                return arith.compare(op.op, a.value, b.value, op.bits)
+            holds = _by_range(op, self.bits.maybe(a), b.value)
+            if holds is not None:
+                return holds
+            if isinstance(a, Slot) and b.value == 0 and op.op in {CmpOp.EQ, CmpOp.NE}:
+                return op.op is CmpOp.NE
+        elif a is b:
+            return arith.compare(op.op, 1, 1, op.bits) if op.op in _REFLEXIVE else None
+        return self.facts.decide(self.block, op)
+
+    def by_constant(self, op: Branch, a: Op, value: int) -> None:
+        """Comparisons with a constant, in their plainest form."""
+        bits = op.bits
+        plain = _PLAIN.get((op.op, value & arith.MASK[bits]))
+        if plain is not None:
+            op.op = plain
+            op.args[1] = algebra.constant(0)
+            value = 0
+        if op.op not in {CmpOp.EQ, CmpOp.NE} or bits != 64:
+            return
+        swapped = algebra.unswapped(a, value, self.bits)
+        if swapped is not None:
+            op.args = [swapped[0], Const(swapped[1])]
+        elif (
+            value == 0
+            and isinstance(a, Binary)
+            and a.bits == 64
+            and a.op in {BinOp.SUB, BinOp.XOR}
+        ):
+            op.args = list(a.args)
+
+
+_PLAIN = {
+    (CmpOp.ULT, 1): CmpOp.EQ,
+    (CmpOp.UGE, 1): CmpOp.NE,
+    (CmpOp.ULE, 0): CmpOp.EQ,
+    (CmpOp.UGT, 0): CmpOp.NE,
+}
+_REFLEXIVE = frozenset(CmpOp) - {CmpOp.SET, CmpOp.CLEAR}
+
+
+def _order(op: Branch) -> None:
+    """Constants stand on the right."""
+    a, b = op.args
+    if isinstance(a, Const) and not isinstance(b, Const):
+        op.args = [b, a]
+        op.op = arith.SWAPPED.get(op.op, op.op)
+
+
+def _by_range(op: Branch, ones: int, value: int) -> bool | None:
+    """Decide by the largest value that `ones` allows."""
+    if op.bits == 32:
+        ones &= arith.M32
+        value &= arith.M32
+    value &= arith.M64
+    match op.op:
+        case CmpOp.EQ | CmpOp.NE if value & ~ones:
+            return op.op is CmpOp.NE
+        case CmpOp.ULT | CmpOp.UGE if value > ones:
+            return op.op is CmpOp.ULT
+        case CmpOp.ULE | CmpOp.UGT if value >= ones:
+            return op.op is CmpOp.ULE
+        case CmpOp.SET | CmpOp.CLEAR if value & ones == 0:
+            return op.op is CmpOp.CLEAR
+    return None
+
+
+def cut(block: Block, target: Block) -> None:
+    """Take the edge from `block` to `target` out of the Phis."""
+    index = next(i for i, pred in enumerate(target.preds) if pred is block)
+    del target.preds[index]
+    for op in target.ops:
+        if not isinstance(op, Phi):
+            break
+        del op.args[index]
+
+
+def _drop_unreachable(work: Work) -> None:
+    """Drop blocks that lost their last way in, and their ways out."""
+    blocks = work.function.blocks
+    reached = {blocks[0]}
+    stack = [blocks[0]]
+    while stack:
+        for successor in stack.pop().successors():
+            if successor not in reached:
+                reached.add(successor)
+                stack.append(successor)
+    for block in blocks:
+        if block not in reached:
+            for successor in block.successors():
+                if successor in reached:
+                    cut(block, successor)
+    work.function.blocks = [block for block in blocks if block in reached]
+    work.changed_edges()
+
+
+def _binary(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Binary)
+    new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.level)
+    if new is not op:
+        return new
+    return sweep.number(op, (op.op, op.bits, *map(_key, op.args)))
+
+
+def _key(op: Op) -> object:
+    """Equal constants are one value."""
+    if isinstance(op, Const):
+        return op.value
+    if isinstance(op, Global):
+        return op.section, op.offset
+    return op.name if isinstance(op, MapRef) else op
+
+
+def _extend(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Extend)
+    new = algebra.simplify_extend(op, sweep.bits, sweep.emit, sweep.level)
+    if new is not op:
+        return new
+    return sweep.number(op, ("extend", op.bits, op.signed, op.args[0]))
+
+
+def _byteswap(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, ByteSwap)
+    new = algebra.simplify_byteswap(op, sweep.emit)
+    if new is not op:
+        return new
+    return sweep.number(op, ("swap", op.bits, op.args[0]))
+
+
+def _load(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Load)
+    _gather(op)
+    if op.space is Space.CTX:
+        return sweep.reads.load(op, sweep.number, sweep.out)
+    sweep.out.append(op)
+    return op
+
+
+def _store(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Store)
+    _gather(op)
+    if op.size < 8:
+        op.args[1] = _stored(op.args[1], op.size * 8)
+    sweep.reads.store(op)
+    sweep.out.append(op)
+    return op
+
+
+def _atomic(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Atomic)
+    _gather(op)
+    sweep.out.append(op)
+    return op
+
+
+def _stored(value: Op, bits: int) -> Op:
+    """What a store of `bits` sees of a value: extensions and masks matter not."""
+    mask = arith.MASK[bits]
+    while True:
+        match value:
+            case Extend() if value.bits >= bits:
+                value = value.args[0]
+            case Binary(op=BinOp.AND, args=[x, Const() as c]) if (
+                c.value & mask == mask and value.bits >= bits
+            ):
+                value = x
+            case Const():
+                short = arith.signed(value.value, bits)
+                return value if short == value.value else Const(short)
+            case _:
+                return value
+
+
+def _gather(op: Load | Store | Atomic) -> None:
+    """Take a constant distance from the base into the offset."""
+    base = op.args[0]
+    while (
+        isinstance(base, Binary)
+        and base.op is BinOp.ADD
+        and base.kind is Kind.PTR
+        and isinstance(distance := base.args[1], Const)
+        and _OFFSET_MIN <= op.offset + distance.value <= _OFFSET_MAX
+    ):
+        op.offset += distance.value
+        base = op.args[0] = base.args[0]
+
+
+def _call(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, Call)
+    sweep.reads.call(op)
+    sweep.out.append(op)
+    return op
+
+
+def _field(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, FieldAddress)
+    return sweep.number(op, ("field", op.field, op.args[0]))
+
+
+def _core_value(sweep: _Sweep, op: Op) -> Op:
+    assert isinstance(op, CoreValue)
+    return sweep.number(op, ("core", op.field))
+
+
+def _phi(sweep: _Sweep, op: Op) -> Op:
+    first = op.args[0]
+    if all(arg is first or arg is op or _same(arg, first) for arg in op.args):
+        return first
+    return sweep.number(op, ("phi", sweep.block, *map(_key, op.args)))
+
+
+def _same(a: Op, b: Op) -> bool:
+    return isinstance(a, Const) and isinstance(b, Const) and a.value == b.value
+
+
+def _leaf(_sweep: _Sweep, op: Op) -> Op:
+    """Constants and addresses have no place of their own."""
+    if isinstance(op, Const):
+        op.value = arith.signed(op.value)
+    return op
+
+
+_RULES = {
+    Atomic: _atomic,
+    Binary: _binary,
+    ByteSwap: _byteswap,
+    Call: _call,
+    Const: _leaf,
+    CoreValue: _core_value,
+    Extend: _extend,
+    FieldAddress: _field,
+    Global: _leaf,
+    Load: _load,
+    MapRef: _leaf,
+    Param: _leaf,
+    Phi: _phi,
+    Slot: _leaf,
+    Store: _store,
+}

@@ -1,0 +1,148 @@
+"""Moves webs that found no register to the stack, or makes their values anew.
+
+    v11 = *(u32 *)(r1 +4)             v20 = *(u32 *)(r1 +4)
+    ...                               *(u64 *)(r10 -16) = v20
+    call 5                    =>      call 5
+    v12 += v11                        v21 = *(u64 *)(r10 -16)
+                                      v12 += v21
+
+Always all eight bytes, so that the verifier knows a pointer again. Between two calls in
+a block one reload serves all. A constant or an address is simply made again.
+"""
+
+from beewire.bpf.codegen.coalesce import Webs
+from beewire.bpf.codegen.liveness import Ranges
+from beewire.bpf.codegen.machine import (
+    ADDRESS,
+    CALL,
+    FRAME,
+    LD_IMM64,
+    LDX,
+    MOV,
+    MOV_IMM,
+    NONE,
+    STX,
+    Ins,
+    Machine,
+    Part,
+)
+from beewire.bpf.ir import Span
+from beewire.bpf.isa import AluOp, InsnClass
+
+_MADE = frozenset((ADDRESS, LD_IMM64, MOV_IMM, int(InsnClass.ALU | AluOp.MOV)))
+
+
+def remakeable(ranges: Ranges, webs: Webs) -> dict[int, Ins]:
+    """Webs that one instruction makes out of nothing."""
+    made: dict[int, Ins | None] = {}
+    for ins in ranges.code:
+        if ins.write >= 0:
+            web = webs.find(ins.write)
+            if web in made or ins.code not in _MADE or ins.reads:
+                made[web] = None
+            else:
+                made[web] = ins
+    return {web: ins for web, ins in made.items() if ins is not None}
+
+
+class Spiller:
+    """One round of spilling; `made` are webs whose values are made anew instead."""
+
+    __slots__ = ("homes", "machine", "made", "places", "share", "temporary")
+
+    def __init__(self, machine: Machine, made: dict[int, Ins]) -> None:
+        self.machine = machine
+        self.made = made  # by register, as `homes`
+        self.share = True
+        self.temporary: set[int] = set()  # registers made here
+        self.homes: dict[int, int] = {}
+        self.places: list[tuple[int, int]] = []  # which instructions use which place
+
+    def spill(self) -> None:
+        """Rewrite all parts for what has a home or is made anew."""
+        for part in self.machine.parts:
+            self.rewrite(part)
+
+    def home(self, live: int) -> int:
+        """A stack place; webs that are never live together share one."""
+        for i, (occupied, place) in enumerate(self.places):
+            if not occupied & live:
+                self.places[i] = (occupied | live, place)
+                return place
+        place = self.machine.place(8)
+        self.places.append((live, place))
+        return place
+
+    def rewrite(self, part: Part) -> None:
+        """Bring and keep values around each instruction."""
+        out: list[Ins] = []
+        held: dict[int, int] = {}
+        homes, made = self.homes, self.made
+        for ins in part.ins:
+            register = ins.write
+            home = homes.get(register)
+            if register in made or (home is not None and self.stays(ins, home)):
+                continue  # made where it is used; or copied to where it is
+            self.read(ins, held, out)
+            out.append(ins)
+            if ins.code == CALL or not self.share:
+                held.clear()
+            if home is not None:
+                held[home] = self.write(ins, home, out)
+        if part.branch is not None:
+            self.read(part.branch, held, out)
+        part.ins = out
+
+    def stays(self, ins: Ins, home: int) -> bool:
+        """Whether this is a copy within one home."""
+        return ins.code == MOV and not ins.off and self.homes.get(ins.src) == home
+
+    def read(self, ins: Ins, held: dict[int, int], out: list[Ins]) -> None:
+        """Bring what `ins` reads into registers."""
+        for register in set(ins.reads):
+            home = self.homes.get(register)
+            key = home if home is not None else register
+            if home is None and register not in self.made:
+                continue
+            if key not in held:
+                held[key] = self.bring(register, home, ins.span, out)
+            _replace(ins, register, held[key])
+
+    def bring(
+        self, register: int, home: int | None, span: Span | None, out: list[Ins]
+    ) -> int:
+        """Load what is at home, or make it."""
+        new = self.fresh()
+        if home is not None:
+            out.append(Ins(LDX[8], new, FRAME, home, 0, (FRAME,), new, span))
+        else:
+            made = self.made[register]
+            fields = (made.code, new, made.src, made.off, made.imm)
+            out.append(Ins(*fields, (), new, span, made.note))
+        return new
+
+    def write(self, ins: Ins, home: int, out: list[Ins]) -> int:
+        """Store what `ins` writes; gives the register that has it too."""
+        new = ins.write
+        if new not in self.temporary:  # else it is what `read` has brought
+            new = self.fresh()
+            ins.dst = ins.write = new
+        out.append(Ins(STX[8], FRAME, new, home, 0, (FRAME, new), NONE, ins.span))
+        return new
+
+    def fresh(self) -> int:
+        """A register that lives for a few instructions."""
+        new = self.machine.new()
+        self.temporary.add(new)
+        return new
+
+
+def _replace(ins: Ins, old: int, new: int) -> None:
+    ins.reads = tuple(new if register == old else register for register in ins.reads)
+    ins.moves = tuple((r, new if s == old else s) for r, s in ins.moves)
+    if ins.dst == old:
+        ins.dst = new
+    if ins.src == old:
+        ins.src = new
+    if ins.write == old:
+        ins.write = new

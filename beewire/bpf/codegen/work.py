@@ -1,0 +1,38 @@
+"""What the passes hand on: the function, what it is compiled for, what is known."""
+
+from beewire.bpf.codegen import graph
+from beewire.bpf.ir import Block, Function, Slot
+
+
+class Work:
+    """One function on its way through the passes.
+
+    From SSA construction on `function.blocks` is a reverse postorder, `preds` are
+    kept, and `dominators()` holds until `changed_edges()`.
+    """
+
+    __slots__ = ("_dominators", "frame", "function", "level", "places")
+
+    def __init__(self, function: Function, level: int) -> None:
+        self.function = function
+        self.level = level
+        self.places: dict[Slot, int] = {}  # distances from r10
+        self.frame = 0  # bytes of stack
+        self._dominators: graph.Dominators | None = None
+
+    def order(self) -> list[Block]:
+        """Start anew from the edges: prune, link, and put in reverse postorder."""
+        order = graph.prune(self.function)
+        self.function.blocks = order
+        self._dominators = None
+        return order
+
+    def dominators(self) -> graph.Dominators:
+        """The dominator tree of `function.blocks`."""
+        if self._dominators is None:
+            self._dominators = graph.Dominators(self.function.blocks)
+        return self._dominators
+
+    def changed_edges(self) -> None:
+        """Forget what depended on the edges."""
+        self._dominators = None

@@ -1,0 +1,117 @@
+"""Python source of programs -> typed IR; and the types and declarations they use.
+
+    decl = ProgramDecl(function, kind=ProgramKind.XDP, section="xdp", context=XdpContext)
+    spec = compile_spec(decl)
+
+`types`, `structs`: values in memory. `contexts`: what hooks pass. `calls`: BPF helper
+functions. `decl`: maps, globals, programs. The compiler itself (`program` and the
+modules below it) is imported when the first program is compiled.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from beewire.bpf.lang.decl import (
+    Global,
+    GlobalDecl,
+    Keyed,
+    MapDecl,
+    ProgramDecl,
+    Ref,
+    Ring,
+    Sockets,
+    Storage,
+)
+from beewire.bpf.lang.structs import Kernel, Struct
+from beewire.bpf.lang.types import (
+    array,
+    chars,
+    embedded,
+    i8,
+    i16,
+    i32,
+    i64,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
+if TYPE_CHECKING:
+    from beewire.bpf import ir
+    from beewire.bpf.object import DataSection, ProgramSpec
+
+__all__ = [
+    "Global",
+    "GlobalDecl",
+    "Kernel",
+    "Keyed",
+    "MapDecl",
+    "ProgramDecl",
+    "Ref",
+    "Ring",
+    "Sockets",
+    "Storage",
+    "Struct",
+    "array",
+    "chars",
+    "compile_program",
+    "compile_spec",
+    "embedded",
+    "evaluate",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "lay_out_globals",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
+
+def compile_program(decl: ProgramDecl) -> "ir.Function":
+    """The IR of one program.
+
+    Raises:
+        CompileError: The source cannot be compiled; it says where and why.
+    """
+    from beewire.bpf.lang import program  # noqa: PLC0415 - the compiler loads late
+
+    return program.compile_program(decl)
+
+
+def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> "ProgramSpec":
+    """One program, compiled for instruction set `isa_level` (1-4).
+
+    Raises:
+        CompileError: The source cannot be compiled; it says where and why.
+    """
+    from beewire.bpf.lang import program  # noqa: PLC0415 - the compiler loads late
+
+    return program.compile_spec(decl, isa_level)
+
+
+def evaluate(function: Callable[..., object], *args: int) -> int:
+    """Run `function` in plain Python by the integer rules of programs.
+
+    For functions of integers: arithmetic, control flow, `match`, loops, and calls of
+    their like. Parameters and the result are of the annotated types.
+
+    Raises:
+        CompileError: The function is no valid program source, or uses more than that.
+    """
+    from beewire.bpf.lang import reference  # noqa: PLC0415 - tests only
+
+    return reference.evaluate(function, *args)
+
+
+def lay_out_globals(declared: dict[str, GlobalDecl]) -> "dict[str, DataSection]":
+    """Give each global its place, and return the sections that hold them, by name.
+
+    Call it before programs that use the globals are compiled.
+    """
+    from beewire.bpf.lang import sections  # noqa: PLC0415 - only where there are globals
+
+    return sections.lay_out_globals(declared)

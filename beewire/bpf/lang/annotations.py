@@ -1,0 +1,100 @@
+"""What the annotations of functions and names ask for."""
+
+import ast
+import types
+from typing import Any, NamedTuple, Union, get_origin
+
+from beewire.bpf.lang.builder import Builder, Frame
+from beewire.bpf.lang.contexts import Context
+from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.structs import Kernel
+from beewire.bpf.lang.types import IntType, ValueType, find_value_type
+from beewire.bpf.lang.values import Static
+
+
+class Wanted(NamedTuple):
+    """`type` is a ValueType, int, a class, or None; `nullable` for `T | None`."""
+
+    type: Any
+    nullable: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it says `-> None`."""
+        return self.type is None
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        name = getattr(self.type, "name", None) or getattr(self.type, "__name__", "")
+        name = name or repr(self.type)
+        return f"{name} | None" if self.nullable else name
+
+
+def wanted(frame: Frame, name: str) -> Wanted | None:
+    """The annotation of a parameter, or of "return"; None without one.
+
+    Raises:
+        Rule: It means nothing in programs.
+    """
+    annotations = frame.function.__annotations__
+    if name not in annotations:
+        return None
+    return _meaning(frame, annotations[name])
+
+
+def integer_type(b: Builder, node: ast.expr) -> IntType:
+    """The type of an annotated name inside a function.
+
+    Raises:
+        Refused: It is no integer type.
+    """
+    text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    found = ast.parse(node.value, mode="eval").body if text else node  # type: ignore[attr-defined]  # a Constant
+    value = b.expr(found)
+    type_ = find_value_type(value.obj) if isinstance(value, Static) else None
+    if isinstance(type_, IntType):
+        return type_
+    hint = "u8 .. u64, i8 .. i64 or bool; other names need no annotation"
+    if isinstance(value, Static) and value.obj is int:
+        raise b.refuse(node, "int has no width", hint)
+    raise b.refuse(node, f"{ast.unparse(node)} is no integer type", hint)
+
+
+def _meaning(frame: Frame, given: Any) -> Wanted:
+    if isinstance(given, str):
+        given = _evaluate(frame, given)
+    if given is None or given is types.NoneType:
+        return Wanted(None)
+    if get_origin(given) in {Union, types.UnionType}:
+        rest = [member for member in given.__args__ if member is not types.NoneType]
+        if len(rest) == 1 and len(given.__args__) == 2:
+            return Wanted(_meaning(frame, rest[0]).type, nullable=True)
+        raise Rule(f"{given} is not part of programs", "write T or T | None")
+    return Wanted(_plain(given))
+
+
+def _plain(given: Any) -> Any:
+    found: ValueType | None = find_value_type(given)
+    if found is not None:
+        return found
+    if given is float or given is str or given is bytes:
+        name = given.__name__
+        raise Rule(f"{name} is no type of programs", "u32 and the like, bool, a Struct")
+    is_class = isinstance(given, type) and issubclass(given, Context | Kernel | int)
+    # Maps and other objects of the module are passed as they are.
+    return given if is_class else object
+
+
+def _evaluate(frame: Frame, text: str) -> Any:
+    names = dict(frame.function.__globals__)
+    for name, cell in zip(
+        frame.function.__code__.co_freevars,
+        frame.function.__closure__ or (),
+        strict=True,
+    ):
+        names[name] = cell.cell_contents
+    try:
+        return eval(text, names)
+    except (NameError, AttributeError, TypeError) as error:
+        raise Rule(f"the annotation {text!r} cannot be evaluated: {error}") from None

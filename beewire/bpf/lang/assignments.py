@@ -1,0 +1,317 @@
+"""`=`, `+=` and `del`: to names, fields, elements, the context and maps."""
+
+import ast
+
+from beewire.bpf import ir
+from beewire.bpf.lang.annotations import integer_type
+from beewire.bpf.lang.attributes import (
+    context_member,
+    field,
+    global_memory,
+    present,
+    words_index,
+)
+from beewire.bpf.lang.builder import Builder, compiles
+from beewire.bpf.lang.contexts import Member, Tracepoint
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl
+from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.ints import check_literal
+from beewire.bpf.lang.map_operations import add_item, assign_item, atomic, delete_item
+from beewire.bpf.lang.memory import element, load, store, temporary
+from beewire.bpf.lang.operators import combine, symbol_of
+from beewire.bpf.lang.structs import Struct
+from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.values import (
+    ContextValue,
+    ContextWords,
+    Int,
+    Literal,
+    Memory,
+    Pointer,
+    Static,
+    Tuple,
+    Value,
+)
+from beewire.bpf.lang.variables import assign, declare, static_object
+
+_ATOMIC: dict[str, ir.AtomicOp] = {
+    "+": ir.AtomicOp.ADD,
+    "-": ir.AtomicOp.ADD,
+    "&": ir.AtomicOp.AND,
+    "|": ir.AtomicOp.OR,
+    "^": ir.AtomicOp.XOR,
+}
+
+
+class Word:
+    """A writable integer of the context."""
+
+    __slots__ = ("offset", "op", "type")
+
+    def __init__(self, op: ir.Op, offset: int, type: IntType) -> None:  # noqa: A002
+        self.op = op
+        self.offset = offset
+        self.type = type
+
+
+@compiles(ast.Assign)
+def assign_statement(b: Builder, node: ast.Assign) -> None:
+    """`a = b`, `a.b = c`, `a[b] = c`, `a, b = c, d`."""
+    first = node.targets[0]
+    if len(node.targets) == 1 and isinstance(first, ast.Subscript):
+        decl = static_object(b, first.value)
+        if isinstance(decl, MapDecl):
+            assign_item(b, decl, first.slice, node.value)
+            return
+    value = b.deferred(node.value)
+    if len(node.targets) > 1 and not isinstance(value, Int | Literal):
+        raise b.refuse(node, "only integers are assigned to several names at once")
+    for target in node.targets:
+        assign_to(b, target, value, node.value)
+
+
+def assign_to(b: Builder, target: ast.expr, value: Value, origin: ast.expr) -> None:
+    """Assign `value`, made by `origin`, to what `target` names."""
+    if isinstance(target, ast.Tuple | ast.List):
+        _unpack(b, target, value, origin)
+        return
+    if isinstance(target, ast.Name):
+        place = None
+    else:
+        if isinstance(value, Pointer):
+            present(b, value, origin)
+        place = _place(b, target)
+    try:
+        if isinstance(target, ast.Name):
+            assign(b, target.id, value)
+        elif isinstance(place, Memory):
+            store(b, place, value)
+        elif isinstance(place, Word):
+            _write_word(b, place, value)
+        elif place is not None:
+            _write_words(b, place, value)
+    except Rule as rule:
+        raise b.refuse(origin, rule.message, rule.hint) from None
+
+
+def _place(b: Builder, target: ast.expr) -> Memory | Word | ContextWords:
+    try:
+        return writable(b, target)
+    except Rule as rule:
+        raise b.refuse(target, rule.message, rule.hint) from None
+
+
+@compiles(ast.AnnAssign)
+def annotated(b: Builder, node: ast.AnnAssign) -> None:
+    """`x: u32 = a`: the name narrows what it is given."""
+    if not isinstance(node.target, ast.Name):
+        raise b.refuse(node.target, "only names are annotated")
+    if _is_struct(b, node.annotation):
+        if node.value is None:
+            raise b.refuse(node, "a struct begins with a value", "x = Key()")
+        assign_to(b, node.target, b.deferred(node.value), node.value)
+        return
+    declare(b, node.target.id, integer_type(b, node.annotation))
+    if node.value is not None:
+        assign_to(b, node.target, b.deferred(node.value), node.value)
+
+
+@compiles(ast.AugAssign)
+def augmented(b: Builder, node: ast.AugAssign) -> None:
+    """`a += b`; atomic where others may write `a` too."""
+    symbol = symbol_of(node.op)
+    if isinstance(node.target, ast.Name):
+        old = b.integer(
+            ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
+        )
+        assign(b, node.target.id, combine(b, symbol, old, b.integer(node.value)))
+        return
+    if isinstance(node.target, ast.Subscript):
+        decl = static_object(b, node.target.value)
+        if isinstance(decl, MapDecl):
+            _add_to_item(b, node, decl, node.target, symbol)
+            return
+    place = writable(b, node.target)
+    if isinstance(place, Memory):
+        _change(b, node, place, symbol)
+    elif isinstance(place, Word):
+        old = b.load(place.op, place.offset, place.type, ir.Space.CTX)
+        _write_word(b, place, combine(b, symbol, old, b.integer(node.value)))
+    else:
+        raise b.refuse(node, "an array is changed element by element")
+
+
+@compiles(ast.Delete)
+def delete(b: Builder, node: ast.Delete) -> None:
+    """`del table[key]`."""
+    for target in node.targets:
+        if isinstance(target, ast.Subscript):
+            decl = static_object(b, target.value)
+            if isinstance(decl, MapDecl):
+                delete_item(b, decl, target.slice)
+                continue
+        raise b.refuse(target, "'del' takes an entry of a map", "del table[key]")
+
+
+def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
+    """The place that an assignment names.
+
+    Raises:
+        Refused: It is no place, or read-only.
+    """
+    if isinstance(node, ast.Attribute):
+        base = b.expr(node.value)
+        if isinstance(base, Pointer):
+            present(b, base, node.value)
+        return _field_place(b, node, base)
+    if isinstance(node, ast.Subscript):
+        base = b.expr(node.value)
+        if isinstance(base, Pointer):
+            present(b, base, node.value)
+        index = b.integer(node.slice)
+        if isinstance(base, Memory):
+            return element(b, base, index)
+        if isinstance(base, ContextWords):
+            return _word(b, node, base, words_index(base, index))
+        raise b.refuse(node, f"{base.describe()} has no elements to assign")
+    raise b.refuse(node, "this cannot be assigned to")
+
+
+def _field_place(
+    b: Builder, node: ast.Attribute, base: Value
+) -> Memory | Word | ContextWords:
+    match base:
+        case Static() if isinstance(base.obj, GlobalDecl):
+            return field(b, global_memory(base.obj), node.attr)
+        case Memory():
+            return field(b, base, node.attr)
+        case ContextValue() if not issubclass(base.cls, Tracepoint):
+            member = context_member(base.cls, node.attr)
+            if isinstance(member, Member) and member.count:
+                words = ContextWords(base.op, member, ir.Space.CTX)
+                _word(b, node, words, 0)
+                return words
+            if isinstance(member, Member) and member.writable:
+                assert isinstance(member.type, IntType)
+                return Word(base.op, member.offset, member.type)
+            raise _read_only(b, node)
+        case Pointer():
+            raise _read_only(b, node)
+        case _:
+            raise b.refuse(node, f"{base.describe()} has no fields to assign")
+
+
+def _read_only(b: Builder, node: ast.expr) -> Exception:
+    text = ast.unparse(node)
+    return b.refuse(
+        node, f"{text!r} is read-only", "the kernel lets programs read it only"
+    )
+
+
+def _word(b: Builder, node: ast.expr, words: ContextWords, index: int) -> Word:
+    member = words.member
+    if not member.writable or words.space is not ir.Space.CTX:
+        raise _read_only(b, node)
+    assert isinstance(member.type, IntType)
+    return Word(words.context, member.offset + index * member.type.size, member.type)
+
+
+def _write_word(b: Builder, place: Word, value: Value) -> None:
+    if not isinstance(value, Int | Literal):
+        raise Rule(f"{value.describe()} does not go into {place.type.name}")
+    if isinstance(value, Literal):
+        check_literal(value.value, place.type)
+    word = ir.Store(
+        place.op, place.offset, place.type.size, b.op(value), space=ir.Space.CTX
+    )
+    b.emit(word)
+
+
+def _write_words(b: Builder, words: ContextWords, value: Value) -> None:
+    count = words.member.count
+    if isinstance(value, Tuple) and len(value.items) == count:
+        items = list(value.items)
+    elif isinstance(value, Memory):
+        items = [load(b, element(b, value, Literal(i))) for i in range(count)]
+    else:
+        raise Rule(f"{value.describe()} does not go into {words.describe()}")
+    kind = words.member.type
+    assert isinstance(kind, IntType)
+    for index, item in enumerate(items):
+        offset = words.member.offset + index * kind.size
+        _write_word(b, Word(words.context, offset, kind), item)
+
+
+def _unpack(
+    b: Builder, target: ast.Tuple | ast.List, value: Value, origin: ast.expr
+) -> None:
+    if not isinstance(value, Tuple):
+        raise b.refuse(origin, f"{value.describe()} cannot be taken apart")
+    if len(value.items) != len(target.elts):
+        message = f"{len(target.elts)} names for {len(value.items)} values"
+        raise b.refuse(target, message)
+    nodes = origin.elts if isinstance(origin, ast.Tuple | ast.List) else []
+    items = [_held(b, item) for item in value.items]
+    for i, (part, item) in enumerate(zip(target.elts, items, strict=True)):
+        assign_to(b, part, item, nodes[i] if nodes else origin)
+
+
+def _held(b: Builder, value: Value) -> Value:
+    """What is assigned beside other things: read before any of them is written."""
+    if not isinstance(value, Memory) or value.nullable or not _is_aggregate(value):
+        return value
+    kept = temporary(b, value.type)
+    store(b, kept, value)
+    return kept
+
+
+def _is_aggregate(value: Memory) -> bool:
+    return not isinstance(value.type, IntType)
+
+
+def _is_struct(b: Builder, node: ast.expr) -> bool:
+    found = static_object(b, node)
+    return isinstance(found, type) and issubclass(found, Struct)
+
+
+def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None:
+    kind = place.type
+    if not isinstance(kind, IntType):
+        raise b.refuse(node.target, f"{place.describe()} cannot be calculated with")
+    if not place.shared:
+        old = load(b, place)
+        assert isinstance(old, Int)
+        store(b, place, combine(b, symbol, old, b.integer(node.value)))
+        return
+    if symbol not in _ATOMIC:
+        text = ast.unparse(node.target)
+        raise b.refuse(
+            node,
+            f"'{symbol}=' of shared memory is not atomic",
+            f"write {text} = {text} {symbol} ... if that is meant",
+        )
+    value = b.integer(node.value)
+    if isinstance(value, Literal):
+        check_literal(abs(value.value), kind)
+    atomic(b, _ATOMIC[symbol], place, _negated(b, symbol, value))
+
+
+def _negated(b: Builder, symbol: str, value: Int | Literal) -> ir.Op:
+    if symbol != "-":
+        return b.op(value)
+    if isinstance(value, Literal):
+        return ir.Const(-value.value)
+    return b.binary(ir.BinOp.SUB, ir.Const(0), value.op)
+
+
+def _add_to_item(
+    b: Builder, node: ast.AugAssign, decl: MapDecl, target: ast.Subscript, symbol: str
+) -> None:
+    if symbol != "+":
+        key = ast.unparse(target.slice)
+        raise b.refuse(
+            node,
+            f"'{symbol}=' of a map's entry is not part of programs",
+            f"look it up: if (x := {decl.name}.lookup({key})) is not None: x.value {symbol}= ...",
+        )
+    add_item(b, decl, target.slice, b.integer(node.value))

@@ -1,0 +1,299 @@
+"""`a.b` and `a[i]`: fields of structs, contexts, sockets and kernel memory; constants."""
+
+import ast
+from types import ModuleType
+from typing import Any
+
+from beewire.bpf import ir
+from beewire.bpf.lang.builder import Builder, lowers
+from beewire.bpf.lang.contexts import (
+    BpfSock,
+    Context,
+    Member,
+    RawTracepoint,
+    SocketMember,
+    Tracepoint,
+    XdpContext,
+)
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl
+from beewire.bpf.lang.faults import Rule, near
+from beewire.bpf.lang.flow import Variable
+from beewire.bpf.lang.kernel_types import core_field, kernel_field, record_field
+from beewire.bpf.lang.memory import (
+    constant_index,
+    element,
+    known_number,
+    load,
+    load_word,
+)
+from beewire.bpf.lang.structs import Embedded, StructType
+from beewire.bpf.lang.structs import Pointer as KernelPointer
+from beewire.bpf.lang.types import U32, IntType
+from beewire.bpf.lang.values import (
+    ContextValue,
+    ContextWords,
+    Int,
+    KernelField,
+    KernelMemory,
+    Literal,
+    Memory,
+    Pointer,
+    Socket,
+    Static,
+    Tuple,
+    Value,
+)
+from beewire.bpf.lang.variables import enum_member, find, name_declaration, wrap
+
+
+@lowers(ast.Attribute)
+def attribute(b: Builder, node: ast.Attribute) -> Value:
+    """`value.attr`, read."""
+    base = b.expr(node.value)
+    if isinstance(base, Static):
+        return _static(b, node, base.obj)
+    if isinstance(base, Pointer):
+        present(b, base, node.value)
+    match base:
+        case Memory():
+            return load(b, field(b, base, node.attr))
+        case ContextValue():
+            return _context_member(b, base, node.attr)
+        case Socket():
+            return _member(b, base.op, BpfSock, node.attr, ir.Space.KERNEL)
+        case KernelMemory():
+            return kernel_member(b, base, node.attr)
+        case Literal() if node.attr == "value":
+            # Color.RED.value
+            return base
+        case _:
+            raise Rule(f"{base.describe()} has no fields")
+
+
+@lowers(ast.Subscript)
+def subscript(b: Builder, node: ast.Subscript) -> Value:
+    """`value[index]`, read."""
+    base = b.expr(node.value)
+    if isinstance(base, Static):
+        return _static_item(b, node, base.obj)
+    if isinstance(base, Pointer):
+        present(b, base, node.value)
+    index = b.integer(node.slice)
+    match base:
+        case Memory():
+            return load(b, element(b, base, index))
+        case ContextWords():
+            return load_word(b, base, words_index(base, index))
+        case Tuple() if isinstance(index, Literal):
+            return base.items[constant_index(index.value, len(base.items))]
+        case _:
+            raise Rule(f"{base.describe()} has no elements")
+
+
+def present(b: Builder, value: Pointer, node: ast.expr) -> None:
+    """Refuse a reference that may be None."""
+    if not value.nullable:
+        return
+    text = ast.unparse(node)
+    if isinstance(node, ast.NamedExpr):
+        text = node.target.id
+    if isinstance(node, ast.Name | ast.NamedExpr):
+        message = f"{text!r} may be None here"
+        variable = find(b.frame, text)
+        if variable is not None and variable in b.flow.none:
+            message = f"{text!r} is None here"
+        raise b.refuse(node, message, f"test it first: if {text} is None: return")
+    raise b.refuse(
+        node,
+        f"{text!r} may be None",
+        f"give it a name and test that: if (x := {text}) is None: return",
+    )
+
+
+def field(b: Builder, base: Memory, name: str) -> Memory:
+    """The place of `base.name`.
+
+    Raises:
+        Rule: It has no such field.
+    """
+    del b
+    kind = base.type
+    if isinstance(kind, StructType):
+        found = kind.fields.get(name)
+        if found is None:
+            hint = near(name, list(kind.fields)) or f"it has {', '.join(kind.fields)}"
+            raise Rule(f"{kind.name} has no field {name!r}", hint)
+        return base.part(found.offset, found.type)
+    if name == "value" and isinstance(kind, IntType):
+        return base
+    hint = "write .value" if isinstance(kind, IntType) else ""
+    raise Rule(f"{base.describe()} has no field {name!r}", hint)
+
+
+def global_memory(decl: GlobalDecl) -> Memory:
+    """A global's place in its section.
+
+    Raises:
+        Rule: It has none: the module was not collected.
+    """
+    if decl.offset < 0:
+        raise Rule(
+            f"the global {decl.name!r} has no place yet",
+            "globals belong to the module that declares them, at its top level",
+        )
+    base = ir.GlobalRef(decl.section, decl.offset)
+    return Memory(base, 0, decl.type, ir.Space.MAP, shared=True)
+
+
+def words_index(words: ContextWords, index: Int | Literal) -> int:
+    """A constant index into an array of the context.
+
+    Raises:
+        Rule: It is not constant, or past the end.
+    """
+    known = known_number(index)
+    if known is not None:
+        return constant_index(known, words.member.count)
+    raise Rule(
+        f"{words.describe()} takes constant indices only",
+        "the kernel rewrites each access: write one for each index",
+    )
+
+
+def kernel_member(b: Builder, base: KernelMemory, name: str) -> Value:
+    """A field of a kernel struct: followed, stepped into, or to be read."""
+    kind, access = kernel_field(base, name)
+    if isinstance(kind, Embedded):
+        return KernelMemory(base.op, kind.of, base.root, access)
+    address = b.emit(ir.FieldAddress(base.op, core_field(base.root, access)))
+    if not isinstance(kind, KernelPointer):
+        return KernelField(address, kind)
+    slot = b.temporary("pointer", 8)
+    b.call(113, slot, ir.Const(8), address)
+    op = ir.Load(slot, 0, 8, space=ir.Space.STACK, kind=ir.Kind.PTR)
+    return KernelMemory(b.emit(op), kind.to, kind.to)
+
+
+def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
+    if isinstance(obj, GlobalDecl):
+        return load(b, field(b, global_memory(obj), node.attr))
+    if isinstance(obj, MapDecl):
+        raise Rule(
+            f"{obj.name}.{node.attr} is not a value",
+            "operations of a map are called: lookup(key), update(key, value)",
+        )
+    if isinstance(obj, type):
+        member = enum_member(obj, node.attr)
+        if member is not None:
+            return Literal(member)
+    if isinstance(obj, ModuleType | type):
+        return _python_attribute(obj, node.attr)
+    if isinstance(obj, int):
+        return _python_attribute(obj, node.attr)
+    raise Rule(f"{Static(obj).describe()} has no fields in programs")
+
+
+def _python_attribute(obj: Any, name: str) -> Value:
+    missing = object()
+    found = getattr(obj, name, missing)
+    if found is missing:
+        hint = near(name, dir(obj))
+        owner = getattr(obj, "__name__", type(obj).__name__)
+        raise Rule(f"{owner!r} has no attribute {name!r}", hint)
+    return wrap(name_declaration(found, name))
+
+
+def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
+    if isinstance(obj, MapDecl):
+        text = ast.unparse(node.slice)
+        raise Rule(
+            f"{obj.name}[...] cannot be read in programs: the key may be missing",
+            f"look it up and test: if (x := {obj.name}.lookup({text})) is None: return",
+        )
+    index = b.integer(node.slice)
+    if isinstance(obj, tuple | list | str | bytes) and isinstance(index, Literal):
+        return wrap(obj[constant_index(index.value, len(obj))])
+    if isinstance(obj, tuple | list | bytes):
+        raise Rule(
+            "a constant table takes constant indices only",
+            "put the table into an Array map",
+        )
+    raise Rule(f"{Static(obj).describe()} has no elements in programs")
+
+
+def _context_member(b: Builder, base: ContextValue, name: str) -> Value:
+    cls = base.cls
+    if issubclass(cls, Tracepoint):
+        return _record_member(b, base, name)
+    if issubclass(cls, XdpContext) and name == "length":
+        return _packet_length(b, base)
+    return _member(b, base.op, cls, name, ir.Space.CTX)
+
+
+def _packet_length(b: Builder, base: ContextValue) -> Value:
+    data, end = packet_bounds(b, base)
+    length = b.binary(ir.BinOp.SUB, end, data)
+    return Int(length, U32)
+
+
+def packet_bounds(b: Builder, base: ContextValue) -> tuple[ir.Op, ir.Op]:
+    """The first byte of the memory behind a context, and the one past its end.
+
+    Raises:
+        Rule: There is none.
+    """
+    data: tuple[int, int, int] | None = getattr(base.cls, "data", None)
+    if data is None:
+        raise Rule(f"{base.describe()} has no packet")
+    start, end, size = data
+    bounds = [
+        b.emit(ir.Load(base.op, at, size, space=ir.Space.CTX, kind=ir.Kind.PTR))
+        for at in (start, end)
+    ]
+    return bounds[0], bounds[1]
+
+
+def _record_member(b: Builder, base: ContextValue, name: str) -> Value:
+    kind, core = record_field(base.cls, name)
+    address = b.emit(ir.FieldAddress(base.op, core))
+    if not isinstance(kind, IntType):
+        return KernelField(address, kind)
+    return b.load(address, 0, kind, ir.Space.CTX)
+
+
+def context_member(cls: type[Context], name: str) -> Member | SocketMember:
+    """A field of a context.
+
+    Raises:
+        Rule: There is none of this name.
+    """
+    found = cls.member(name)
+    if found is not None:
+        return found
+    hint = near(name, cls.member_names())
+    if not hint and issubclass(cls, RawTracepoint):
+        hint = "read arguments by number: ctx.args[0]"
+    raise Rule(f"{cls.__name__} has no field {name!r}", hint)
+
+
+def _member(
+    b: Builder, op: ir.Op, cls: type[Context], name: str, space: ir.Space
+) -> Value:
+    found = context_member(cls, name)
+    if isinstance(found, SocketMember):
+        load_pointer = ir.Load(op, found.offset, 8, space=space, kind=ir.Kind.PTR)
+        return Socket(b.emit(load_pointer), nullable=found.nullable)
+    if found.count:
+        return ContextWords(op, found, space)
+    kind = found.type
+    assert isinstance(kind, IntType)
+    return b.load(op, found.offset, kind, space)
+
+
+def variable_of(b: Builder, node: ast.expr) -> Variable | None:
+    """The variable that a test of `node` tells something about."""
+    if isinstance(node, ast.NamedExpr):
+        node = node.target
+    if isinstance(node, ast.Name) and node.id not in b.frame.bound:
+        return find(b.frame, node.id)
+    return None

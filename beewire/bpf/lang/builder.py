@@ -1,0 +1,425 @@
+"""The state of one compilation: blocks, what is known where, faults found so far.
+
+The handlers of the language's constructs (`expressions`, `statements`, ...) register
+themselves in the tables here by the syntax node that they lower; a node without a
+handler is refused.
+"""
+
+import ast
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar
+
+from beewire.bpf import ir
+from beewire.bpf.lang.faults import Follows, Refused, Rule
+from beewire.bpf.lang.flow import Flow, Target, Variable
+from beewire.bpf.lang.ints import check_64
+from beewire.bpf.lang.source import Source
+from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.values import Int, Literal, Memory, Value
+from beewire.errors import Diagnostic
+
+N = TypeVar("N", bound=ast.AST)
+
+EXPRESSIONS: dict[type[ast.AST], Callable[["Builder", Any], Value]] = {}
+STATEMENTS: dict[type[ast.AST], Callable[["Builder", Any], None]] = {}
+CONDITIONS: dict[type[ast.AST], Callable[["Builder", Any, Target, Target], None]] = {}
+# Turns what `deferred` may give into what `expr` gives.
+FINISH: dict[type[Value], Callable[["Builder", Any], Value]] = {}
+# Nodes that are refused, each with the advice of what to write instead.
+ADVICE: dict[type[ast.AST], tuple[str, str]] = {}
+
+SLOT_ALIGN = 8
+
+
+class Loop:
+    """Where `break` and `continue` go, and how many cleanups lie outside the loop."""
+
+    __slots__ = ("again", "cleanups", "done")
+
+    def __init__(self, again: Target, done: Target, cleanups: int) -> None:
+        self.again = again
+        self.done = done
+        self.cleanups = cleanups
+
+
+class Frame:
+    """A function that is being compiled: the program, or one inlined into it."""
+
+    __slots__ = (
+        "bound",
+        "cleanups",
+        "condition",
+        "definition",
+        "exit",
+        "function",
+        "loops",
+        "parent",
+        "result",
+        "source",
+        "stored",
+        "variables",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        function: FunctionType,
+        source: Source,
+        definition: ast.FunctionDef,
+        parent: "Frame | None" = None,
+    ) -> None:
+        self.function = function
+        self.source = source
+        self.definition = definition
+        self.parent = parent
+        self.stored = stored_names(definition.body)
+        self.variables: dict[str, Variable] = {}
+        # Parameters that the body never assigns: values, not variables.
+        self.bound: dict[str, Value] = {}
+        self.loops: list[Loop] = []
+        # Run, last first, when the way out of a `with` block is early.
+        self.cleanups: list[Callable[[], None]] = []
+        # Of an inlined function: where it returns to, and what it yields.
+        self.exit: Target | None = None
+        self.result: Variable | None = None
+        self.wanted: Any = None
+        self.condition: tuple[Target, Target] | None = None
+
+
+class Builder:
+    """Makes one `ir.Function`."""
+
+    def __init__(
+        self, function: ir.Function, hints: dict[Any, IntType], neutral: int
+    ) -> None:
+        self.function = function
+        self.hints = hints
+        # What a program that returns nothing returns.
+        self.neutral = neutral
+        self.diagnostics: list[Diagnostic] = []
+        # What the reference interpreter needs to know: the types of variables, by
+        # function, and those of choices between values, by syntax node.
+        self.variables: dict[ast.FunctionDef, dict[str, Variable]] = {}
+        self.types: dict[ast.AST, IntType] = {}
+        self.flow = Flow()
+        self.live = True
+        self.block = ir.Block("entry")
+        function.blocks.append(self.block)
+        self.node: ast.expr | ast.stmt | ast.pattern | None = None
+        self.frame: Frame
+        self._span_of: object = None
+        self._span: ir.Span | None = None
+        self._temporaries: list[ir.Slot] = []
+        self._free: dict[int, list[ir.Slot]] = {}
+        self._names: dict[str, int] = {}
+        # By number: the results of `call_once`, available where the flow says so.
+        self._once: dict[int, Variable] = {}
+
+    # Operations.
+
+    def enter(self, frame: Frame) -> None:
+        """Continue in another function."""
+        self.frame = frame
+        self.variables[frame.definition] = frame.variables
+
+    def span(self) -> ir.Span | None:
+        """The place that operations made now stem from."""
+        if self._span_of is not self.node and self.node is not None:
+            self._span_of = self.node
+            self._span = self.frame.source.span(self.node)
+        return self._span
+
+    def emit(self, op: ir.Op) -> ir.Op:
+        """Append an operation to the current block."""
+        if op.span is None:
+            op.span = self.span()
+        self.block.ops.append(op)
+        return op
+
+    def binary(self, op: ir.BinOp, a: ir.Op, b: ir.Op, bits: int = 64) -> ir.Op:
+        """Append an arithmetic operation."""
+        return self.emit(ir.Binary(op, a, b, bits))
+
+    def load(self, base: ir.Op, offset: int, type_: IntType, space: ir.Space) -> Int:
+        """An integer in memory."""
+        load = ir.Load(base, offset, type_.size, space=space, signed=type_.signed)
+        return Int(self.emit(load), type_)
+
+    def call(self, number: int, *args: ir.Op, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
+        """Append a call of a BPF helper function."""
+        return self.emit(ir.Call(ir.CallKind.HELPER, number, *args, kind=kind))
+
+    def call_once(self, number: int, *, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
+        """As `call`, of a helper whose result stays the same while the program runs."""
+        known = self._once.get(number)
+        if known is None:
+            known = self._once[number] = Variable(f"helper {number}")
+            known.local = ir.Local(known.name, kind)
+        assert known.local is not None
+        if known not in self.flow.assigned:
+            self.emit(ir.SetLocal(known.local, self.call(number, kind=kind)))
+            self.flow = self.flow.assign(known)
+        return self.emit(ir.GetLocal(known.local))
+
+    def address(self, place: Memory) -> ir.Op:
+        """A register with the address of `place`."""
+        if place.offset == 0:
+            return place.op
+        return self.binary(ir.BinOp.ADD, place.op, ir.Const(place.offset))
+
+    def op(self, value: Int | Literal) -> ir.Op:
+        """An integer as operand."""
+        if isinstance(value, Int):
+            return value.op
+        return ir.Const(check_64(value.value))
+
+    def narrow(self, value: Int | Literal, type_: IntType) -> Int:
+        """An integer wrapped to `type_`; a literal has been checked to fit."""
+        if isinstance(value, Literal):
+            return Int(ir.Const(value.value), type_)
+        same = value.type
+        if type_.is_bool and not same.is_bool:
+            raise Rule("an integer does not go into bool", "compare it: x != 0")
+        if type_.bits == 64 or (type_.low <= same.low and same.high <= type_.high):
+            return Int(value.op, type_)
+        wrapped = ir.Extend(value.op, type_.bits, signed=type_.signed)
+        return Int(self.emit(wrapped), type_)
+
+    # Stack.
+
+    def slot(self, name: str, size: int) -> ir.Slot:
+        """Stack memory for as long as the function runs."""
+        return ir.Slot(name, size, SLOT_ALIGN)
+
+    def temporary(self, name: str, size: int) -> ir.Slot:
+        """Stack memory until the statement ends."""
+        free = self._free.get(size)
+        slot = free.pop() if free else ir.Slot(name, size, SLOT_ALIGN)
+        self._temporaries.append(slot)
+        return slot
+
+    # Control flow.
+
+    def target(self, name: str) -> Target:
+        """A block to jump to, named uniquely."""
+        number = self._names.get(name, 0)
+        self._names[name] = number + 1
+        return Target(f"{name}{number}" if number else name)
+
+    def jump(self, target: Target) -> None:
+        """End the block; nothing follows until a target is started."""
+        self.emit(ir.Jump(target.block))
+        if self.live:
+            target.enter(self.flow)
+        self.live = False
+
+    def branch(
+        self, op: ir.CmpOp, a: ir.Op, b: ir.Op, then: Target, orelse: Target
+    ) -> None:
+        """End the block, going to `then` when `a op b`."""
+        self.emit(ir.Branch(op, a, b, then.block, orelse.block))
+        if self.live:
+            then.enter(self.flow)
+            orelse.enter(self.flow)
+        self.live = False
+
+    def branch_on_none(
+        self, op: ir.Op, variable: Variable | None, none: Target, some: Target
+    ) -> None:
+        """End the block, going to `none` when the pointer `op` is null."""
+        self.emit(ir.Branch(ir.CmpOp.EQ, op, ir.Const(0), none.block, some.block))
+        if self.live and variable is not None:
+            none.enter(self.flow.narrow(variable, is_none=True))
+            some.enter(self.flow.narrow(variable, is_none=False))
+        elif self.live:
+            none.enter(self.flow)
+            some.enter(self.flow)
+        self.live = False
+
+    def start(self, target: Target) -> None:
+        """Continue in `target`. If nothing leads there, what follows is dead code."""
+        self.block = target.block
+        self.function.blocks.append(target.block)
+        if target.flow is not None:
+            self.flow = target.flow
+            self.live = True
+
+    def leave(self, terminator: ir.Op) -> None:
+        """End the block with a return."""
+        self.emit(terminator)
+        self.live = False
+        self.start(self.target("dead"))
+
+    # Syntax.
+
+    def expr(self, node: ast.expr) -> Value:
+        """The value of an expression."""
+        value = self.deferred(node)
+        finish = FINISH.get(type(value))
+        if finish is None:
+            return value
+        outer, self.node = self.node, node
+        try:
+            return finish(self, value)
+        finally:
+            self.node = outer
+
+    def deferred(self, node: ast.expr) -> Value:
+        """As `expr`, for a caller that will say where in memory the value goes."""
+        handler = EXPRESSIONS.get(type(node))
+        if handler is None:
+            raise self.unsupported(node)
+        outer, self.node = self.node, node
+        try:
+            return handler(self, node)
+        except Rule as rule:
+            raise self.refuse(node, rule.message, rule.hint) from None
+        finally:
+            self.node = outer
+
+    def condition(self, node: ast.expr, then: Target, orelse: Target) -> None:
+        """End the block, going to `then` when `node` is true."""
+        handler = CONDITIONS.get(type(node)) or CONDITIONS[ast.expr]
+        outer, self.node = self.node, node
+        try:
+            handler(self, node, then, orelse)
+        except Rule as rule:
+            raise self.refuse(node, rule.message, rule.hint) from None
+        finally:
+            self.node = outer
+
+    def integer(self, node: ast.expr) -> Int | Literal:
+        """The value of an expression that must be an integer."""
+        value = self.expr(node)
+        if isinstance(value, Int | Literal):
+            return value
+        hint = ""
+        if isinstance(value, Memory) and isinstance(value.type, IntType):
+            hint = f"read the value: {ast.unparse(node)}.value"
+        found = value.describe()
+        raise self.refuse(node, f"an integer is needed here, not {found}", hint)
+
+    def statements(self, body: list[ast.stmt]) -> None:
+        """Compile statements; a refused one is noted, and the next one tried."""
+        for node in body:
+            self.statement(node)
+
+    def statement(self, node: ast.stmt) -> None:
+        """Compile one statement."""
+        mark = len(self._temporaries)
+        outer, self.node = self.node, node
+        try:
+            handler = STATEMENTS.get(type(node))
+            if handler is None:
+                raise self.unsupported(node)
+            handler(self, node)
+        except Rule as rule:
+            self.diagnostics.append(self._diagnostic(node, rule.message, rule.hint))
+            self._recover(node)
+        except Refused as refused:
+            self.diagnostics.append(refused.diagnostic)
+            self._recover(node)
+        except Follows:
+            self._recover(node)
+        finally:
+            self.node = outer
+            self._release(mark)
+
+    def _release(self, mark: int) -> None:
+        for slot in self._temporaries[mark:]:
+            self._free.setdefault(slot.size, []).append(slot)
+        del self._temporaries[mark:]
+
+    def _recover(self, node: ast.stmt) -> None:
+        # What the statement should have assigned is taken as assigned, so that one
+        # fault is reported once; the blocks below a refused head are still checked.
+        for name in stored_names([node]):
+            variable = self.frame.variables.setdefault(name, Variable(name))
+            if variable.template is None:
+                variable.broken = True
+            self.flow = self.flow.assign(variable)
+        if isinstance(node, ast.Return | ast.Break | ast.Continue):
+            self.live = False
+        if isinstance(node, ast.If | ast.While | ast.For | ast.With):
+            loop = Loop(self.target("lost"), self.target("lost"), 0)
+            self.frame.loops.append(loop)
+            self.statements(node.body)
+            self.statements(getattr(node, "orelse", []))
+            self.frame.loops.pop()
+
+    # Faults.
+
+    def refuse(
+        self, node: ast.expr | ast.stmt | ast.pattern, message: str, hint: str = ""
+    ) -> Refused:
+        """The exception that says `node` cannot be compiled."""
+        return Refused(self._diagnostic(node, message, hint))
+
+    def unsupported(self, node: ast.expr | ast.stmt | ast.pattern) -> Refused:
+        """The exception for a construct that programs do not have."""
+        message, hint = ADVICE.get(
+            type(node), (f"{type(node).__name__} is not part of programs", "")
+        )
+        return self.refuse(node, message, hint)
+
+    def _diagnostic(
+        self, node: ast.expr | ast.stmt | ast.pattern, message: str, hint: str
+    ) -> Diagnostic:
+        source = self.frame.source
+        span = source.span(node)
+        line = source.line(span.line)
+        # A statement of many lines is shown by its first.
+        one_line = span.end_line == span.line
+        return Diagnostic(
+            message,
+            filename=span.file,
+            line=span.line,
+            column=span.column,
+            end_line=span.line,
+            end_column=span.end_column if one_line else len(line.rstrip()) + 1,
+            text=line + "\n",
+            hint=hint,
+        )
+
+
+def lowers(
+    node_type: type[N],
+) -> Callable[[Callable[[Builder, N], Value]], Callable[[Builder, N], Value]]:
+    """Register the handler of an expression."""
+
+    def register(
+        handler: Callable[[Builder, N], Value],
+    ) -> Callable[[Builder, N], Value]:
+        EXPRESSIONS[node_type] = handler
+        return handler
+
+    return register
+
+
+def compiles(
+    node_type: type[N],
+) -> Callable[[Callable[[Builder, N], None]], Callable[[Builder, N], None]]:
+    """Register the handler of a statement."""
+
+    def register(handler: Callable[[Builder, N], None]) -> Callable[[Builder, N], None]:
+        STATEMENTS[node_type] = handler
+        return handler
+
+    return register
+
+
+def stored_names(body: list[ast.stmt]) -> set[str]:
+    """The names that statements assign."""
+    found: set[str] = set()
+    stack: list[ast.AST] = list(body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                found.add(node.id)
+        elif isinstance(node, ast.MatchAs) and node.name:
+            found.add(node.name)
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            stack.extend(ast.iter_child_nodes(node))
+    return found

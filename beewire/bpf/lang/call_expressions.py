@@ -1,0 +1,252 @@
+"""Calls: struct constructors, helpers by their table, and what is lowered by name."""
+
+import ast
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from beewire.bpf import ir
+from beewire.bpf.lang import inline
+from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.attributes import packet_bounds, present
+from beewire.bpf.lang.builder import Builder, lowers
+from beewire.bpf.lang.calls import BUILTINS, HELPERS, Arg, Helper, Returns
+from beewire.bpf.lang.contexts import PacketContext
+from beewire.bpf.lang.decl import MapDecl, ProgramDecl
+from beewire.bpf.lang.faults import near
+from beewire.bpf.lang.memory import in_memory, load
+from beewire.bpf.lang.structs import Struct, StructType
+from beewire.bpf.lang.types import IntType, ValueType, find_value_type
+from beewire.bpf.lang.values import (
+    ContextValue,
+    Fields,
+    Int,
+    Literal,
+    Memory,
+    Nothing,
+    Pointer,
+    Socket,
+    Static,
+    Value,
+)
+
+# Operations of maps, by name: lookup, update, ...
+MAP_OPERATIONS: dict[str, Callable[[Builder, MapDecl, ast.Call], Value]] = {}
+# What is lowered by name: current_pid, printk, ...
+BY_NAME: dict[str, Callable[[Builder, ast.Call], Value]] = {}
+# Python's own functions that programs have: min, max, ...
+PYTHON: dict[object, Callable[[Builder, ast.Call], Value]] = {}
+
+
+@lowers(ast.Call)
+def call(b: Builder, node: ast.Call) -> Value:
+    """`f(...)` and `value.operation(...)`."""
+    for argument in node.args:
+        if isinstance(argument, ast.Starred):
+            raise b.refuse(argument, "* is not part of programs", "pass one by one")
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            raise b.refuse(keyword.value, "** is not part of programs", "name each")
+    if isinstance(node.func, ast.Attribute):
+        owner = b.expr(node.func.value)
+        if not isinstance(owner, Static) or isinstance(owner.obj, MapDecl):
+            return _operation(b, node, node.func, owner)
+    callee = b.expr(node.func)
+    if not isinstance(callee, Static):
+        raise b.refuse(node.func, f"{callee.describe()} cannot be called")
+    return _call_object(b, node, callee.obj)
+
+
+def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
+    if isinstance(obj, FunctionType):
+        if obj in BUILTINS:
+            return BY_NAME[BUILTINS[obj]](b, node)
+        if obj in HELPERS:
+            return _helper(b, node, obj, HELPERS[obj])
+        return inline.call(b, node, obj)
+    if isinstance(obj, ProgramDecl):
+        raise b.refuse(
+            node,
+            f"{obj.name!r} is a program: only the kernel calls it",
+            "move what both need into a plain function",
+        )
+    if isinstance(obj, type) and issubclass(obj, Struct):
+        return _constructor(b, node, obj.__layout__)
+    if callable(obj) and _hashable(obj) and obj in PYTHON:
+        return PYTHON[obj](b, node)
+    type_ = None if isinstance(obj, type) else find_value_type(obj)
+    if isinstance(type_, IntType):
+        return _convert(b, node, type_)
+    raise b.refuse(
+        node.func,
+        f"{Static(obj).describe()} cannot be called in programs",
+        "call plain functions with annotations, or helpers of beewire.bpf",
+    )
+
+
+def _hashable(obj: object) -> bool:
+    return type(obj).__hash__ is not None
+
+
+def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) -> Value:
+    if isinstance(owner, Static):
+        return _map_operation(b, node, func, owner.obj)
+    if isinstance(owner, Pointer):
+        present(b, owner, func.value)
+    if isinstance(owner, ContextValue) and func.attr == "at":
+        return packet_reference(b, node, owner)
+    if isinstance(owner, Memory) and func.attr == "copy":
+        return _copy(b, node, owner)
+    hint = "methods of structs run in user space only" if func.attr else ""
+    raise b.refuse(func, f"{owner.describe()} has no {func.attr}() in programs", hint)
+
+
+def _map_operation(
+    b: Builder, node: ast.Call, func: ast.Attribute, decl: MapDecl
+) -> Value:
+    operation = MAP_OPERATIONS.get(func.attr)
+    if operation is None or func.attr not in decl.operations:
+        offered = sorted(decl.operations & MAP_OPERATIONS.keys())
+        hint = near(func.attr, offered) or f"it has {', '.join(offered)}"
+        kind = type(decl).__name__
+        raise b.refuse(func, f"{kind} has no {func.attr}() in programs", hint)
+    return operation(b, decl, node)
+
+
+def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> Value:
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    defaults = function.__defaults__ or ()
+    given = arguments(b, node, names, len(names) - len(defaults))
+    ops: list[ir.Op] = []
+    released = None
+    for position, (kind, argument) in enumerate(zip(row.args, given, strict=True)):
+        if argument is None:
+            ops.append(ir.Const(defaults[position - len(names)]))
+            continue
+        value = b.expr(argument)
+        ops.append(_argument(b, kind, argument, value))
+        if position == row.releases:
+            released = argument
+    ops.extend(ir.Const(constant) for constant in row.trailing)
+    is_socket = row.returns is not Returns.INT
+    op = b.call(row.number, *ops, kind=ir.Kind.PTR if is_socket else ir.Kind.INT)
+    if released is not None:
+        _release(b, released, function.__name__)
+    if is_socket:
+        return Socket(op, nullable=True, owned=row.returns is Returns.OWNED_SOCKET)
+    return Int(op, row.result)
+
+
+def _argument(b: Builder, kind: Arg, node: ast.expr, value: Value) -> ir.Op:
+    if kind is Arg.INT and isinstance(value, Int | Literal):
+        return b.op(value)
+    if kind is not Arg.INT and isinstance(value, ContextValue):
+        return value.op
+    if kind in {Arg.SOCKET, Arg.MAYBE_SOCKET} and isinstance(value, Socket):
+        if kind is Arg.SOCKET:
+            present(b, value, node)
+        return value.op
+    # The kernel takes a null context where the docstring says so, and no socket.
+    if kind in {Arg.MAYBE_SOCKET, Arg.CONTEXT} and isinstance(value, Nothing):
+        return ir.Const(0)
+    wanted = {Arg.INT: "an integer", Arg.CONTEXT: "the context"}.get(kind, "a socket")
+    raise b.refuse(node, f"{wanted} is needed here, not {value.describe()}")
+
+
+def _release(b: Builder, node: ast.expr, by: str) -> None:
+    if isinstance(node, ast.Name) and node.id in b.frame.variables:
+        variable = b.frame.variables[node.id]
+        variable.gone = f"{node.id!r} is gone: {by}() gave it back"
+        b.flow = b.flow.drop(variable)
+
+
+def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
+    if node.args:
+        hint = f"{layout.name}({next(iter(layout.fields), 'field')}=...)"
+        raise b.refuse(node.args[0], f"{layout.name}() takes fields by name", hint)
+    items: dict[str, Value] = {}
+    for keyword in node.keywords:
+        assert keyword.arg is not None
+        if keyword.arg not in layout.fields:
+            known = list(layout.fields)
+            hint = near(keyword.arg, known) or f"it has {', '.join(known)}"
+            message = f"{layout.name} has no field {keyword.arg!r}"
+            raise b.refuse(keyword.value, message, hint)
+        value = b.deferred(keyword.value)
+        if isinstance(value, Pointer):
+            present(b, value, keyword.value)
+        items[keyword.arg] = value
+    return Fields(layout, items)
+
+
+def _convert(b: Builder, node: ast.Call, type_: IntType) -> Value:
+    [argument] = required(arguments(b, node, ("value",)))
+    value = b.integer(argument)
+    if isinstance(value, Literal):
+        return Literal(type_.wrap(value.value))
+    return b.narrow(value, type_)
+
+
+def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
+    arguments(b, node, ())
+    if not isinstance(owner.type, StructType):
+        raise b.refuse(node, f"{owner.describe()} has no copy()")
+    parts = {
+        name: load(b, owner.part(field.offset, field.type))
+        for name, field in owner.type.fields.items()
+    }
+    return Fields(owner.type, parts)
+
+
+def packet_reference(b: Builder, node: ast.Call, owner: ContextValue) -> Value:
+    """`ctx.at(offset, T)`: a reference that is None past the packet's end."""
+    if not issubclass(owner.cls, PacketContext):
+        raise b.refuse(node, f"{owner.describe()} has no packet")
+    offset_node, type_node = required(arguments(b, node, ("offset", "type")))
+    type_ = static_type(b, type_node)
+    offset = b.integer(offset_node)
+    data, end = packet_bounds(b, owner)
+    if isinstance(offset, Int) or offset.value:
+        data = b.binary(ir.BinOp.ADD, data, b.op(offset))
+    limit = b.binary(ir.BinOp.ADD, data, ir.Const(type_.size))
+    result, flag = ir.Local("packet", ir.Kind.PTR), ir.Local("packet?", ir.Kind.INT)
+    inside, past, done = b.target("inside"), b.target("past"), b.target("packet")
+    b.branch(ir.CmpOp.UGT, limit, end, past, inside)
+    for target, value, is_there in ((inside, data, 1), (past, ir.Const(0), 0)):
+        b.start(target)
+        b.emit(ir.SetLocal(result, value))
+        b.emit(ir.SetLocal(flag, ir.Const(is_there)))
+        b.jump(done)
+    b.start(done)
+    return Memory(
+        b.emit(ir.GetLocal(result)),
+        0,
+        type_,
+        ir.Space.PACKET,
+        nullable=True,
+        flag=b.emit(ir.GetLocal(flag)),
+    )
+
+
+def static_type(b: Builder, node: ast.expr) -> ValueType:
+    """The type that an argument names.
+
+    Raises:
+        Refused: It names none.
+    """
+    found = b.expr(node)
+    type_ = find_value_type(found.obj) if isinstance(found, Static) else None
+    if type_ is None:
+        raise b.refuse(node, "a type is needed here", "a Struct, or u32 and the like")
+    return type_
+
+
+def struct_argument(b: Builder, node: ast.expr, name: str) -> tuple[ir.Op, int]:
+    """The address and size of a struct that is passed to a helper."""
+    value = b.expr(node)
+    if isinstance(value, Pointer):
+        present(b, value, node)
+    if not isinstance(value, Memory) or not isinstance(value.type, StructType):
+        raise b.refuse(node, f"a Struct is needed here, not {value.describe()}")
+    return in_memory(b, value, value.type, name), value.type.size

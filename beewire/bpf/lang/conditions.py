@@ -1,0 +1,287 @@
+"""Conditions: they branch instead of making a value, and tell what is known after."""
+
+import ast
+from collections.abc import Callable
+
+from beewire.bpf import ir
+from beewire.bpf.lang.attributes import variable_of
+from beewire.bpf.lang.builder import CONDITIONS, Builder
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.flow import Target
+from beewire.bpf.lang.ints import comparison
+from beewire.bpf.lang.operators import operands
+from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.values import (
+    Int,
+    Literal,
+    Memory,
+    Nothing,
+    Pointer,
+    Static,
+    Value,
+)
+from beewire.bpf.lang.variables import static_object
+
+# By syntax: the symbol, and the comparison of unsigned and of signed integers.
+_COMPARE: dict[type[ast.cmpop], tuple[str, ir.CmpOp, ir.CmpOp]] = {
+    ast.Eq: ("==", ir.CmpOp.EQ, ir.CmpOp.EQ),
+    ast.NotEq: ("!=", ir.CmpOp.NE, ir.CmpOp.NE),
+    ast.Lt: ("<", ir.CmpOp.ULT, ir.CmpOp.SLT),
+    ast.LtE: ("<=", ir.CmpOp.ULE, ir.CmpOp.SLE),
+    ast.Gt: (">", ir.CmpOp.UGT, ir.CmpOp.SGT),
+    ast.GtE: (">=", ir.CmpOp.UGE, ir.CmpOp.SGE),
+}
+_SWAPPED = {
+    ir.CmpOp.ULT: ir.CmpOp.UGT,
+    ir.CmpOp.ULE: ir.CmpOp.UGE,
+    ir.CmpOp.UGT: ir.CmpOp.ULT,
+    ir.CmpOp.UGE: ir.CmpOp.ULE,
+    ir.CmpOp.SLT: ir.CmpOp.SGT,
+    ir.CmpOp.SLE: ir.CmpOp.SGE,
+    ir.CmpOp.SGT: ir.CmpOp.SLT,
+    ir.CmpOp.SGE: ir.CmpOp.SLE,
+}
+
+
+def truth(b: Builder, node: ast.expr, then: Target, orelse: Target) -> None:
+    """Any expression: whether it is not zero, or not None."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd):
+        left, right = b.integer(node.left), b.integer(node.right)
+        if isinstance(left, Int) and isinstance(right, Int | Literal):
+            b.branch(ir.CmpOp.SET, left.op, b.op(right), then, orelse)
+            return
+        _constant(b, left, right, then, orelse)
+        return
+    truth_of(b, node, b.expr(node), then, orelse)
+
+
+def truth_of(
+    b: Builder, node: ast.expr, value: Value, then: Target, orelse: Target
+) -> None:
+    """Go to `then` when `value`, that of `node`, is not zero, or not None."""
+    match value:
+        case Literal():
+            b.jump(then if value.value else orelse)
+        case Int():
+            b.branch(ir.CmpOp.NE, value.op, ir.Const(0), then, orelse)
+        case Nothing():
+            b.jump(orelse)
+        case Pointer() if value.nullable:
+            b.branch_on_none(value.test, variable_of(b, node), orelse, then)
+        case Pointer():
+            b.jump(then)
+        case _:
+            raise Rule(f"{value.describe()} is no condition")
+
+
+def negation(b: Builder, node: ast.UnaryOp, then: Target, orelse: Target) -> None:
+    """`not a`: the ways change places."""
+    if isinstance(node.op, ast.Not):
+        b.condition(node.operand, orelse, then)
+    else:
+        truth(b, node, then, orelse)
+
+
+def both(b: Builder, node: ast.BoolOp, then: Target, orelse: Target) -> None:
+    """`a and b`, `a or b`: the second is evaluated only where it decides."""
+    *first, last = node.values
+    for value in first:
+        more = b.target("and" if isinstance(node.op, ast.And) else "or")
+        if isinstance(node.op, ast.And):
+            b.condition(value, more, orelse)
+        else:
+            b.condition(value, then, more)
+        b.start(more)
+    b.condition(last, then, orelse)
+
+
+def compare(b: Builder, node: ast.Compare, then: Target, orelse: Target) -> None:
+    """`a < b < c`, `a in b`, `a is None`: each operand is evaluated once."""
+    left_node, left = node.left, None
+    for i, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
+        last = i == len(node.ops) - 1
+        more = then if last else b.target("chain")
+        if isinstance(op, ast.Is | ast.IsNot):
+            _is_none(b, node, (left_node, right_node), more, orelse)
+            left = None
+        elif isinstance(op, ast.In | ast.NotIn):
+            inside = isinstance(op, ast.In)
+            ways = (more, orelse) if inside else (orelse, more)
+            _contains(b, left_node, right_node, *ways)
+            left = None
+        else:
+            _refuse_none(b, left_node, right_node)
+            left = left or _comparable(b, left_node)
+            right = _comparable(b, right_node)
+            compare_values(b, op, left, right, more, orelse)
+            left = right
+        left_node = right_node
+        if not last:
+            b.start(more)
+
+
+def _refuse_none(b: Builder, *nodes: ast.expr) -> None:
+    for node in nodes:
+        if isinstance(node, ast.Constant) and node.value is None:
+            raise b.refuse(
+                node, "None is compared by 'is'", "write: is None, is not None"
+            )
+
+
+def compare_values(
+    b: Builder,
+    op: ast.cmpop,
+    left: Int | Literal,
+    right: Int | Literal,
+    then: Target,
+    orelse: Target,
+) -> None:
+    """Go to `then` when `left op right`."""
+    symbol, unsigned, signed = _COMPARE[type(op)]
+    if isinstance(left, Literal) and isinstance(right, Literal):
+        b.jump(then if _holds(symbol, left.value, right.value) else orelse)
+        return
+    is_signed = comparison(symbol, *operands(left, right))
+    chosen = signed if is_signed else unsigned
+    a, c = b.op(left), b.op(right)
+    if isinstance(left, Literal):
+        # Constants stand on the right: an instruction holds one there.
+        a, c, chosen = c, a, _SWAPPED.get(chosen, chosen)
+    b.branch(chosen, a, c, then, orelse)
+
+
+def _holds(symbol: str, a: int, b: int) -> bool:
+    match symbol:
+        case "==":
+            return a == b
+        case "!=":
+            return a != b
+        case "<":
+            return a < b
+        case "<=":
+            return a <= b
+        case ">":
+            return a > b
+        case _:
+            return a >= b
+
+
+def _constant(
+    b: Builder, left: Int | Literal, right: Int | Literal, then: Target, orelse: Target
+) -> None:
+    if isinstance(left, Literal) and isinstance(right, Literal):
+        b.jump(then if left.value & right.value else orelse)
+        return
+    b.branch(ir.CmpOp.SET, b.op(right), b.op(left), then, orelse)
+
+
+def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
+    value = b.expr(node)
+    if isinstance(value, Int | Literal):
+        return value
+    if isinstance(value, Memory) and isinstance(value.type, IntType):
+        return b.integer(node)
+    hint = "compare field by field" if isinstance(value, Memory) else ""
+    raise b.refuse(node, f"{value.describe()} cannot be compared", hint)
+
+
+def _is_none(
+    b: Builder,
+    node: ast.Compare,
+    sides: tuple[ast.expr, ast.expr],
+    then: Target,
+    orelse: Target,
+) -> None:
+    tested, none = sides
+    if not (isinstance(none, ast.Constant) and none.value is None):
+        raise b.refuse(node, "'is' compares with None only", "write == for numbers")
+    index = node.comparators.index(none)
+    negated = isinstance(node.ops[index], ast.IsNot)
+    on_none, on_some = (orelse, then) if negated else (then, orelse)
+    value = b.expr(tested)
+    variable = variable_of(b, tested)
+    if isinstance(value, Nothing) or (variable and variable in b.flow.none):
+        b.jump(on_none)
+    elif not isinstance(value, Pointer):
+        raise b.refuse(tested, f"{value.describe()} is never None")
+    elif value.nullable or not value.can_be_none:
+        b.branch_on_none(value.test, variable, on_none, on_some)
+    else:
+        b.jump(on_some)
+
+
+def _contains(
+    b: Builder, item: ast.expr, container: ast.expr, then: Target, orelse: Target
+) -> None:
+    if isinstance(container, ast.Tuple | ast.List | ast.Set):
+        value = _comparable(b, item)
+        choices: list[Value] = [b.expr(choice) for choice in container.elts]
+        _one_of(b, value, choices, then, orelse)
+        return
+    if isinstance(container, ast.Call) and static_object(b, container.func) is range:
+        _in_range(b, item, container, then, orelse)
+        return
+    found = b.expr(container)
+    if isinstance(found, Static) and isinstance(found.obj, MapDecl):
+        CONTAINS[0](b, found.obj, item, then, orelse)
+    elif isinstance(found, Static) and isinstance(
+        found.obj, tuple | list | frozenset | set
+    ):
+        constants = [Literal(int(x)) for x in sorted(found.obj) if isinstance(x, int)]
+        if len(constants) != len(found.obj):
+            raise b.refuse(container, "'in' takes numbers only")
+        _one_of(b, _comparable(b, item), list(constants), then, orelse)
+    else:
+        raise b.refuse(
+            container,
+            f"'in' does not look into {found.describe()}",
+            "it takes a tuple (1, 2), range(a, b) or a map",
+        )
+
+
+# How a map is asked for a key; registered by the operations of maps.
+CONTAINS: list[Callable[[Builder, MapDecl, ast.expr, Target, Target], None]] = []
+
+
+def _one_of(
+    b: Builder,
+    value: Int | Literal,
+    choices: list[Value],
+    then: Target,
+    orelse: Target,
+) -> None:
+    for choice in choices:
+        if not isinstance(choice, Int | Literal):
+            raise Rule(f"{choice.describe()} cannot be compared")
+        more = b.target("in")
+        compare_values(b, ast.Eq(), value, choice, then, more)
+        b.start(more)
+    b.jump(orelse)
+
+
+def _in_range(
+    b: Builder, item: ast.expr, container: ast.Call, then: Target, orelse: Target
+) -> None:
+    if container.keywords or len(container.args) not in {1, 2}:
+        raise b.refuse(container, "'in range' takes a start and an end")
+    value = _comparable(b, item)
+    *start, stop = [_comparable(b, bound) for bound in container.args]
+    above = b.target("range")
+    low = start[0] if start else Literal(0)
+    if isinstance(low, Literal) and low.value == 0 and _is_unsigned(value):
+        b.jump(above)
+    else:
+        compare_values(b, ast.GtE(), value, low, above, orelse)
+    b.start(above)
+    compare_values(b, ast.Lt(), value, stop, then, orelse)
+
+
+def _is_unsigned(value: Int | Literal) -> bool:
+    return isinstance(value, Int) and not value.type.signed
+
+
+CONDITIONS[ast.expr] = truth
+CONDITIONS[ast.UnaryOp] = negation
+CONDITIONS[ast.BoolOp] = both
+CONDITIONS[ast.Compare] = compare

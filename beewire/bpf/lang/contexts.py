@@ -1,0 +1,521 @@
+"""The contexts that hooks pass to programs, with the fields of uapi/linux/bpf.h.
+
+Each field says where it lies and whether a program may write it; a checker sees an int
+(or a socket). Ports and addresses stand in the byte order that the docstring names.
+"""
+
+from enum import IntEnum, IntFlag
+from typing import Any, ClassVar, NoReturn, Self, TypeVar, overload
+
+from beewire.bpf.lang.types import (
+    I32,
+    U8,
+    U16,
+    U32,
+    U64,
+    IntType,
+    ValueType,
+    find_value_type,
+)
+from beewire.errors import BeewireError, SpecError
+
+S = TypeVar("S")
+
+
+def outside(name: str) -> NoReturn:
+    """Say that `name` means something in programs only."""
+    raise BeewireError(f"{name} works in programs only: they run in the kernel")
+
+
+class Member:
+    """A field of a context: `size` and `type` in the program's view of it."""
+
+    __slots__ = ("count", "name", "offset", "type", "writable")
+
+    def __init__(
+        self,
+        offset: int,
+        type: ValueType,  # noqa: A002 - the field's type
+        *,
+        count: int = 0,
+        writable: bool = False,
+    ) -> None:
+        self.offset = offset
+        self.type = type
+        self.count = count
+        self.writable = writable
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+
+class Readable(Member):
+    """An integer that programs read."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, type: IntType = U32) -> None:  # noqa: A002
+        super().__init__(offset, type)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> int: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | int:
+        if instance is None:
+            return self
+        outside(self.name)
+
+
+class Writable(Member):
+    """An integer that programs read and write."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, type: IntType = U32) -> None:  # noqa: A002
+        super().__init__(offset, type, writable=True)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> int: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | int:
+        if instance is None:
+            return self
+        outside(self.name)
+
+    def __set__(self, instance: object, value: int) -> None:
+        outside(self.name)
+
+
+class Words:
+    """What a checker sees of an array that programs read."""
+
+    def __getitem__(self, index: int) -> int:
+        outside("an array of a context")
+
+
+class WritableWords(Words):
+    """What a checker sees of an array that programs read and write."""
+
+    def __setitem__(self, index: int, value: int) -> None:
+        outside("an array of a context")
+
+
+class ReadableWords(Member):
+    """`count` integers that programs read."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, count: int, type: IntType = U32) -> None:  # noqa: A002
+        super().__init__(offset, type, count=count)
+
+    def __get__(self, instance: object | None, owner: type) -> Words:
+        outside(self.name)
+
+
+class WritableArray(Member):
+    """`count` integers that programs read and write."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, count: int, type: IntType = U32) -> None:  # noqa: A002
+        super().__init__(offset, type, count=count, writable=True)
+
+    def __get__(self, instance: object | None, owner: type) -> WritableWords:
+        outside(self.name)
+
+
+class Context:
+    """Base of all contexts. `struct_name` is the kernel's name for it."""
+
+    struct_name: ClassVar[str] = ""
+
+    @classmethod
+    def member(cls, name: str) -> "Member | SocketMember | None":
+        """The field called `name`, or None."""
+        for part in cls.__mro__:
+            found = part.__dict__.get(name)
+            if isinstance(found, Member | SocketMember):
+                return found
+        return None
+
+    @classmethod
+    def member_names(cls) -> list[str]:
+        """All fields, for advice."""
+        kinds = (Member, SocketMember)
+        return [
+            n for p in cls.__mro__ for n, v in vars(p).items() if isinstance(v, kinds)
+        ]
+
+
+class BpfSock(Context):
+    """`struct bpf_sock`: a socket as programs see it.
+
+    `src_ip4/6` and `dst_ip4/6` are in network order, `src_port` in host order,
+    `dst_port` in network order (16 bits).
+    """
+
+    struct_name = "bpf_sock"
+    bound_dev_if = Writable(0)
+    family = Readable(4)
+    type = Readable(8)
+    protocol = Readable(12)
+    mark = Writable(16)
+    priority = Writable(20)
+    src_ip4 = Readable(24)
+    src_ip6 = ReadableWords(28, 4)
+    src_port = Readable(44)
+    dst_port = Readable(48, U16)
+    dst_ip4 = Readable(52)
+    dst_ip6 = ReadableWords(56, 4)
+    state = Readable(72)
+    rx_queue_mapping = Readable(76, I32)
+
+
+class SocketMember:
+    """A pointer to a socket in a context; `nullable` where it may be None."""
+
+    __slots__ = ("name", "nullable", "offset")
+
+    def __init__(self, offset: int, *, nullable: bool) -> None:
+        self.offset = offset
+        self.nullable = nullable
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+
+class Socket(SocketMember):
+    """A pointer to a socket that is always there."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset, nullable=False)
+
+    def __get__(self, instance: object | None, owner: type) -> BpfSock:
+        outside(self.name)
+
+
+class MaybeSocket(SocketMember):
+    """A pointer to a socket, or None."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset, nullable=True)
+
+    def __get__(self, instance: object | None, owner: type) -> BpfSock | None:
+        outside(self.name)
+
+
+class PacketContext(Context):
+    """A context with memory behind it, from `data` to `data_end`.
+
+    `data` holds the offsets of the two pointers in the context and their size.
+    """
+
+    data: ClassVar[tuple[int, int, int]]
+
+    def at(self, offset: int, type: type[S]) -> S | None:  # noqa: A002, ARG002
+        """A reference to a `type` at `offset` bytes, or None when it passes the end."""
+        outside("at")
+
+
+class Tracepoint(Context):
+    """A tracepoint's record.
+
+    Subclass it with the event's name and the fields that are read; they are found by
+    CO-RE in `struct trace_event_raw_<name>`:
+
+        class sched_process_fork(Tracepoint):
+            parent_pid: i32
+            child_pid: i32
+    """
+
+    @classmethod
+    def record_fields(cls) -> dict[str, ValueType]:
+        """The declared fields and their types.
+
+        Raises:
+            SpecError: A field's annotation is no type of a fixed size.
+        """
+        fields = {}
+        for part in reversed(cls.__mro__):
+            if part is Tracepoint or not issubclass(part, Tracepoint):
+                continue
+            own = part.__dict__.get("__annotations__", {})  # noqa: RUF063 - inspect is slow to import
+            for name, annotation in own.items():
+                fields[name] = _record_type(part, name, annotation)
+        return fields
+
+
+class RawTracepoint(Context):
+    """A raw tracepoint: `ctx.args[n]` is argument number n, 64 bits each, at most 12."""
+
+    struct_name = "bpf_raw_tracepoint_args"
+    args = ReadableWords(0, 12, U64)
+
+
+class SockAddr(Context):
+    """`struct bpf_sock_addr`: connect, bind, sendmsg, recvmsg, getpeername, getsockname.
+
+    `user_ip4`, `user_ip6`, `user_port` (low 16 bits) and `msg_src_*` are in network
+    order.
+    """
+
+    struct_name = "bpf_sock_addr"
+    user_family = Readable(0)
+    user_ip4 = Writable(4)
+    user_ip6 = WritableArray(8, 4)
+    user_port = Writable(24)
+    family = Readable(28)
+    type = Readable(32)
+    protocol = Readable(36)
+    msg_src_ip4 = Writable(40)
+    msg_src_ip6 = WritableArray(44, 4)
+    sk = Socket(64)
+
+
+class SockOpt(PacketContext):
+    """`struct bpf_sockopt`: getsockopt and setsockopt; `at` reaches into optval.
+
+    `level` and `optname` may be written in setsockopt, `retval` in getsockopt.
+    """
+
+    struct_name = "bpf_sockopt"
+    data = (8, 16, 8)
+    sk = Socket(0)
+    level = Writable(24, I32)
+    optname = Writable(28, I32)
+    optlen = Writable(32, I32)
+    retval = Writable(36, I32)
+
+
+class SockOps(PacketContext):
+    """`struct bpf_sock_ops`: events in a TCP connection's life.
+
+    Addresses and `remote_port` (high 16 bits on little-endian machines: `ntohl` it) are
+    in network order, `local_port` in host order. `at` reaches into the packet.
+    """
+
+    struct_name = "bpf_sock_ops"
+    data = (192, 200, 8)
+    op = Readable(0)
+    reply = Writable(4)
+    args = ReadableWords(4, 4)
+    family = Readable(20)
+    remote_ip4 = Readable(24)
+    local_ip4 = Readable(28)
+    remote_ip6 = ReadableWords(32, 4)
+    local_ip6 = ReadableWords(48, 4)
+    remote_port = Readable(64)
+    local_port = Readable(68)
+    is_fullsock = Readable(72)
+    snd_cwnd = Readable(76)
+    srtt_us = Readable(80)
+    bpf_sock_ops_cb_flags = Readable(84)
+    state = Readable(88)
+    rtt_min = Readable(92)
+    snd_ssthresh = Readable(96)
+    rcv_nxt = Readable(100)
+    snd_nxt = Readable(104)
+    snd_una = Readable(108)
+    mss_cache = Readable(112)
+    ecn_flags = Readable(116)
+    rate_delivered = Readable(120)
+    rate_interval_us = Readable(124)
+    packets_out = Readable(128)
+    retrans_out = Readable(132)
+    total_retrans = Readable(136)
+    segs_in = Readable(140)
+    data_segs_in = Readable(144)
+    segs_out = Readable(148)
+    data_segs_out = Readable(152)
+    lost_out = Readable(156)
+    sacked_out = Readable(160)
+    sk_txhash = Writable(164)
+    bytes_received = Readable(168, U64)
+    bytes_acked = Readable(176, U64)
+    sk = MaybeSocket(184)
+    skb_len = Readable(208)
+    skb_tcp_flags = Readable(212)
+
+
+class SkMsg(PacketContext):
+    """`struct sk_msg_md`: a message that a socket of a sockmap sends.
+
+    Addresses and `remote_port` are in network order (`ntohl` the port), `local_port` in
+    host order.
+    """
+
+    struct_name = "sk_msg_md"
+    data = (0, 8, 8)
+    family = Readable(16)
+    remote_ip4 = Readable(20)
+    local_ip4 = Readable(24)
+    remote_ip6 = ReadableWords(28, 4)
+    local_ip6 = ReadableWords(44, 4)
+    remote_port = Readable(60)
+    local_port = Readable(64)
+    size = Readable(68)
+    sk = Socket(72)
+
+
+class SkLookup(Context):
+    """`struct bpf_sk_lookup`: which listener gets an incoming connection.
+
+    Addresses and `remote_port` (16 bits) are in network order, `local_port` in host
+    order. `sk` is the socket chosen so far.
+    """
+
+    struct_name = "bpf_sk_lookup"
+    sk = MaybeSocket(0)
+    family = Readable(8)
+    protocol = Readable(12)
+    remote_ip4 = Readable(16)
+    remote_ip6 = ReadableWords(20, 4)
+    remote_port = Readable(36, U16)
+    local_ip4 = Readable(40)
+    local_ip6 = ReadableWords(44, 4)
+    local_port = Readable(60)
+    ingress_ifindex = Readable(64)
+
+
+class SkBuff(PacketContext):
+    """`struct __sk_buff`: a packet with its metadata; `length` counts bytes.
+
+    `protocol` and the addresses are in network order, `local_port` in host order.
+    """
+
+    struct_name = "__sk_buff"
+    data = (76, 80, 4)
+    length = Readable(0)
+    pkt_type = Readable(4)
+    mark = Writable(8)
+    queue_mapping = Writable(12)
+    protocol = Readable(16)
+    vlan_present = Readable(20)
+    vlan_tci = Readable(24)
+    vlan_proto = Readable(28)
+    priority = Writable(32)
+    ingress_ifindex = Readable(36)
+    ifindex = Readable(40)
+    tc_index = Writable(44)
+    cb = WritableArray(48, 5)
+    hash = Readable(68)
+    tc_classid = Writable(72)
+    napi_id = Readable(84)
+    family = Readable(88)
+    remote_ip4 = Readable(92)
+    local_ip4 = Readable(96)
+    remote_ip6 = ReadableWords(100, 4)
+    local_ip6 = ReadableWords(116, 4)
+    remote_port = Readable(132)
+    local_port = Readable(136)
+    tstamp = Writable(152, U64)
+    wire_len = Readable(160)
+    gso_segs = Readable(164)
+    sk = MaybeSocket(168)
+    gso_size = Readable(176)
+    tstamp_type = Readable(180, U8)
+    hwtstamp = Readable(184, U64)
+
+
+class XdpContext(PacketContext):
+    """`struct xdp_md`: a frame before the network stack sees it."""
+
+    struct_name = "xdp_md"
+    data = (0, 4, 4)
+    ingress_ifindex = Readable(12)
+    rx_queue_index = Readable(16)
+    egress_ifindex = Readable(20)
+
+    @property
+    def length(self) -> int:
+        """Bytes from the start of the frame to its end."""
+        outside("length")
+
+
+class XdpAction(IntEnum):
+    """`enum xdp_action`: what becomes of the frame."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+class SkAction(IntEnum):
+    """`enum sk_action`."""
+
+    SK_DROP = 0
+    SK_PASS = 1
+
+
+class SockOp(IntEnum):
+    """`BPF_SOCK_OPS_*`: why a sock_ops program runs."""
+
+    VOID = 0
+    TIMEOUT_INIT = 1
+    RWND_INIT = 2
+    TCP_CONNECT_CB = 3
+    ACTIVE_ESTABLISHED_CB = 4
+    PASSIVE_ESTABLISHED_CB = 5
+    NEEDS_ECN = 6
+    BASE_RTT = 7
+    RTO_CB = 8
+    RETRANS_CB = 9
+    STATE_CB = 10
+    TCP_LISTEN_CB = 11
+    RTT_CB = 12
+    PARSE_HDR_OPT_CB = 13
+    HDR_OPT_LEN_CB = 14
+    WRITE_HDR_OPT_CB = 15
+
+
+class SockOpsFlag(IntFlag):
+    """`BPF_SOCK_OPS_*_FLAG`: further events to be told, for `sock_ops_cb_flags_set`."""
+
+    RTO_CB = 1
+    RETRANS_CB = 2
+    STATE_CB = 4
+    RTT_CB = 8
+    PARSE_ALL_HDR_OPT_CB = 16
+    PARSE_UNKNOWN_HDR_OPT_CB = 32
+    WRITE_HDR_OPT_CB = 64
+
+
+class TcpState(IntEnum):
+    """`BPF_TCP_*`: the states of a TCP socket (`SockOps.args`, `BpfSock.state`)."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+
+
+def _record_type(cls: type, name: str, annotation: Any) -> ValueType:
+    spec = cls.__dict__.get(name)
+    if spec is not None:
+        annotation = spec
+    elif isinstance(annotation, str):
+        from beewire.bpf.lang.structs import resolve  # noqa: PLC0415 - for strings only
+
+        annotation = resolve(cls, annotation)
+    found = find_value_type(annotation)
+    if found is None:
+        raise SpecError(f"{cls.__name__}.{name}: write an integer type, chars or array")
+    return found

@@ -1,0 +1,238 @@
+"""Declarations: what a module of programs says about its maps, globals and programs.
+
+They are plain data with the operations that programs may write; `author` adds what they
+do in user space.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from beewire.bpf.lang.contexts import BpfSock, Context, outside
+from beewire.bpf.lang.structs import Struct, StructType
+from beewire.bpf.lang.types import ValueType, value_type
+from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
+from beewire.errors import SpecError
+
+K = TypeVar("K")
+V = TypeVar("V")
+S = TypeVar("S", bound=Struct)
+
+
+class Ref(Generic[V]):
+    """A scalar in memory, as a program sees it: read and write `.value`."""
+
+    value: V
+
+
+class MapDecl:
+    """A map. Subclasses give `kind` and list the `operations` that programs may use.
+
+    `name` is the variable's, given when the module is collected. `key` and `value` come
+    from the subscript (`HashMap[Key, u64](...)`); `max_entries` counts entries (bytes for
+    ring buffers); `flags` are BPF_F_* of map creation.
+    """
+
+    kind: ClassVar[MapKind]
+    operations: ClassVar[frozenset[str]] = frozenset()
+    # Which of key and value the subscript gives, in order.
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, max_entries: int = 0, *, flags: int = 0, name: str = "") -> None:
+        self.name = name
+        self.max_entries = max_entries
+        self.flags = flags
+
+    @property
+    def key(self) -> ValueType | None:
+        """The type of keys; None where the map has none."""
+        return self._parameter("key")
+
+    @property
+    def value(self) -> ValueType | None:
+        """The type of values; None where the map has none."""
+        return self._parameter("value")
+
+    @property
+    def per_cpu(self) -> bool:
+        """Whether each CPU has values of its own."""
+        kinds = (MapKind.PERCPU_HASH, MapKind.PERCPU_ARRAY, MapKind.LRU_PERCPU_HASH)
+        return self.kind in kinds
+
+    def _parameter(self, name: str) -> ValueType | None:
+        if name not in self.parameters:
+            return None
+        # Generic's alias sets this after __init__ has run.
+        given = getattr(self, "__orig_class__", None)
+        if given is None:
+            pattern = ", ".join(self.parameters)
+            raise SpecError(f"write {type(self).__name__}[{pattern}](...) with types")
+        try:
+            return value_type(given.__args__[self.parameters.index(name)])
+        except SpecError as error:
+            raise SpecError(f"the {name} of {type(self).__name__}: {error}") from None
+
+
+class Keyed(MapDecl, Generic[K, V]):
+    """A map from keys to values: hash, array, LRU, per-CPU, LPM trie."""
+
+    parameters: ClassVar[tuple[str, ...]] = ("key", "value")
+    operations = frozenset(
+        {"lookup", "update", "insert", "delete", "subscript", "contains"}
+    )
+
+    @overload
+    def lookup(self: "Keyed[K, int]", key: K) -> Ref[int] | None: ...
+    @overload
+    def lookup(self: "Keyed[K, bool]", key: K) -> Ref[bool] | None: ...
+    @overload
+    def lookup(self, key: K) -> V | None: ...
+    def lookup(self, key: Any) -> Any:  # noqa: ARG002
+        """In programs: a reference to the value of `key`, or None."""
+        outside("lookup")
+
+    def insert(self, key: K, value: V) -> int:  # noqa: ARG002
+        """In programs: add `key` unless it is there; 0, or -EEXIST (-17) and the like."""
+        outside("insert")
+
+
+class Ring(MapDecl, Generic[V]):
+    """A ring buffer of records."""
+
+    kind = MapKind.RINGBUF
+    parameters = ("value",)
+    operations = frozenset({"reserve", "emit", "output"})
+
+    def reserve(self) -> "AbstractContextManager[V | None]":
+        """In programs: `with events.reserve() as e:`, None when the ring is full.
+
+        The record is submitted at the end of the block, and discarded when `return`,
+        `break` or `continue` leaves the block early. It is not cleared: fields that are
+        not assigned hold what was there before.
+        """
+        outside("reserve")
+
+    def emit(self, record: V) -> bool:  # noqa: ARG002
+        """In programs: send a record; False when the ring is full."""
+        outside("emit")
+
+    def output(self, record: V, flags: int = 0) -> int:  # noqa: ARG002
+        """In programs: `bpf_ringbuf_output`; 0, or -EAGAIN when the ring is full."""
+        outside("output")
+
+
+class Storage(MapDecl, Generic[V]):
+    """Values that live in sockets (`BPF_MAP_TYPE_SK_STORAGE`)."""
+
+    kind = MapKind.SK_STORAGE
+    parameters = ("value",)
+    operations = frozenset({"get", "get_or_create", "delete"})
+
+    @overload
+    def get(self: "Storage[int]", owner: object) -> Ref[int] | None: ...
+    @overload
+    def get(self, owner: object) -> V | None: ...
+    def get(self, owner: object) -> Any:  # noqa: ARG002
+        """In programs: a reference to the value that `owner` holds, or None."""
+        outside("get")
+
+    @overload  # a subclass of int and of Struct at once does not exist
+    def get_or_create(self: "Storage[int]", owner: object) -> Ref[int] | None: ...
+    @overload
+    def get_or_create(self, owner: object) -> V | None: ...
+    def get_or_create(self, owner: object) -> Any:  # noqa: ARG002
+        """In programs: as `get`, making a zero value first; None without memory."""
+        outside("get_or_create")
+
+    def delete(self, owner: object) -> int:  # noqa: ARG002
+        """In programs: forget the value; 0, or -ENOENT (-2)."""
+        outside("delete")
+
+
+class Sockets(MapDecl, Generic[K]):
+    """Sockets by index (SOCKMAP) or by key (SOCKHASH)."""
+
+    parameters = ("key",)
+    operations = frozenset({"update", "lookup", "redirect", "delete"})
+
+    def lookup(self, key: K) -> BpfSock | None:  # noqa: ARG002
+        """In programs: the socket of `key`, or None; give it back by `sk_release`.
+
+        `with socks.lookup(key) as sk:` gives it back on every way out of the block.
+        """
+        outside("lookup")
+
+    def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> int:  # noqa: ARG002
+        """In programs: SK_PASS when the message went to the socket of `key`."""
+        outside("redirect")
+
+
+class GlobalDecl:
+    """A variable that programs and user space share, in `.data` or `.bss`.
+
+    `section` and `offset` are set by `lay_out_globals`; `initial` is what it holds at
+    load.
+    """
+
+    def __init__(self, type: object, initial: Any = None, *, name: str = "") -> None:  # noqa: A002
+        self.type = value_type(type)
+        self.initial = initial
+        self.name = name
+        self.section = ""
+        self.offset = -1
+
+    @property
+    def is_struct(self) -> bool:
+        """Whether programs see its fields directly, rather than `.value`."""
+        return isinstance(self.type, StructType)
+
+
+@overload
+def Global(  # type: ignore[overload-overlap]  # a Struct is what it is declared as
+    type: type[S], initial: S | None = None
+) -> S: ...
+@overload
+def Global(type: object, initial: int = 0) -> Ref[int]: ...
+def Global(type: Any, initial: Any = None) -> Any:  # noqa: A002, N802 - reads as a type
+    """Declare a variable that programs and user space share.
+
+        settings = Global(Settings)     # settings.port
+        limit = Global(u32, 7)          # limit.value
+
+    Raises:
+        SpecError: `type` is no type of a fixed size.
+    """
+    return GlobalDecl(type, initial)
+
+
+class ProgramDecl:
+    """A function that is a program, and the hook it is written for.
+
+    `neutral` is what it returns when it is annotated `-> None`; `context` the context's
+    class when the parameter is not annotated.
+    """
+
+    def __init__(  # noqa: PLR0913 - the fields of a declaration
+        self,
+        function: Callable[..., object],
+        *,
+        kind: ProgramKind,
+        section: str,
+        context: type[Context],
+        attach_kind: AttachKind | None = None,
+        attach_to: str = "",
+        neutral: int = 0,
+        name: str = "",
+        license: str = "Dual BSD/GPL",  # noqa: A002 - the kernel's word
+        flags: int = 0,
+    ) -> None:
+        self.function = function
+        self.name = name or function.__name__
+        self.kind = kind
+        self.section = section
+        self.context = context
+        self.attach_kind = attach_kind
+        self.attach_to = attach_to
+        self.neutral = neutral
+        self.license = license
+        self.flags = flags

@@ -1,0 +1,40 @@
+"""How the compiler says no: a fault found here becomes a Diagnostic of a CompileError."""
+
+from beewire.errors import Diagnostic
+
+
+class Refused(Exception):  # noqa: N818 - what happened to the statement
+    """A statement cannot be compiled. Caught where statements are recovered from."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+class Follows(Exception):  # noqa: N818 - what happened to the statement
+    """A statement uses what an earlier, refused statement should have made."""
+
+
+class Rule(Exception):  # noqa: N818 - becomes a Refused where the place is known
+    """A rule of the language that is broken; `hint` says what to write instead."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Retry(Exception):  # noqa: N818 - no fault: a variable turned out to be signed
+    """Compile again: the literal that `name` got first must be taken as signed."""
+
+    def __init__(self, key: tuple[object, str]) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def near(name: str, known: list[str]) -> str:
+    """Advice when `name` looks like a slip for one of `known`, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - costs 3 ms, errors only
+
+    found = get_close_matches(name, known, 1)
+    return f"did you mean {found[0]!r}?" if found else ""

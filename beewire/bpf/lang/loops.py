@@ -1,0 +1,203 @@
+"""`for i in range(...)`, `while`, `break`, `continue`."""
+
+import ast
+
+from beewire.bpf import ir
+from beewire.bpf.lang.arguments import arguments
+from beewire.bpf.lang.builder import Builder, Loop, compiles, stored_names
+from beewire.bpf.lang.conditions import compare_values
+from beewire.bpf.lang.flow import Target, Variable
+from beewire.bpf.lang.ints import join
+from beewire.bpf.lang.operators import operand
+from beewire.bpf.lang.types import I64, IntType
+from beewire.bpf.lang.values import Int, Literal
+from beewire.bpf.lang.variables import assign, static_object
+
+
+@compiles(ast.While)
+def while_(b: Builder, node: ast.While) -> None:
+    """`while`, with `else` for when no `break` ended it."""
+    _refuse_endless(b, node)
+    head, body, done = b.target("while"), b.target("body"), b.target("done")
+    orelse = b.target("else") if node.orelse else done
+    _enter_loop(b, node.body, node.test)
+    b.jump(head)
+    b.start(head)
+    b.condition(node.test, body, orelse)
+    b.start(body)
+    _loop_body(b, node.body, head, done)
+    b.jump(head)
+    _after_loop(b, node.orelse, orelse, done)
+
+
+@compiles(ast.For)
+def for_(b: Builder, node: ast.For) -> None:
+    """`for i in range(start, stop, step)`."""
+    if not isinstance(node.target, ast.Name):
+        raise b.refuse(node.target, "'for' takes one name", "for i in range(n):")
+    start, stop, step = _range_bounds(b, node.iter)
+    kind = _counter_type(start, stop, step)
+    counter = ir.Local(f"{node.target.id} counter", ir.Kind.INT)
+    body, again, done = b.target("body"), b.target("again"), b.target("done")
+    orelse = b.target("else") if node.orelse else done
+    b.emit(ir.SetLocal(counter, b.op(start)))
+    _enter_loop(b, node.body, node.target)
+    _test(b, start, stop, step, (body, orelse))
+    b.start(body)
+    assign(b, node.target.id, Int(b.emit(ir.GetLocal(counter)), kind))
+    _loop_body(b, node.body, again, done)
+    b.jump(again)
+    # Tested at the end again, rather than by a jump back to the start.
+    b.start(again)
+    old = b.emit(ir.GetLocal(counter))
+    new = b.binary(ir.BinOp.ADD, old, ir.Const(step))
+    b.emit(ir.SetLocal(counter, new))
+    _test(b, Int(new, kind), stop, step, (body, orelse))
+    _after_loop(b, node.orelse, orelse, done)
+
+
+@compiles(ast.Break)
+def break_(b: Builder, node: ast.Break) -> None:
+    """`break`: what the loop's `with` blocks hold is given back."""
+    loop = _innermost(b, node)
+    _clean_up(b, loop)
+    b.jump(loop.done)
+    b.start(b.target("dead"))
+
+
+@compiles(ast.Continue)
+def continue_(b: Builder, node: ast.Continue) -> None:
+    """`continue`: as `break`, to the next round."""
+    loop = _innermost(b, node)
+    _clean_up(b, loop)
+    b.jump(loop.again)
+    b.start(b.target("dead"))
+
+
+def _loop_body(b: Builder, body: list[ast.stmt], again: Target, done: Target) -> None:
+    frame = b.frame
+    frame.loops.append(Loop(again, done, len(frame.cleanups)))
+    try:
+        b.statements(body)
+    finally:
+        frame.loops.pop()
+
+
+def _after_loop(
+    b: Builder, orelse: list[ast.stmt], exhausted: Target, done: Target
+) -> None:
+    if orelse:
+        b.start(exhausted)
+        b.statements(orelse)
+        b.jump(done)
+    b.start(done)
+
+
+def _enter_loop(b: Builder, body: list[ast.stmt], head: ast.expr) -> None:
+    """Forget what the loop may change, since its next round begins here too."""
+    names = stored_names([*body, ast.Expr(head)])
+    variables = b.frame.variables
+    changed: set[Variable] = {variables[n] for n in names if n in variables}
+    b.flow = b.flow.forget(changed)
+
+
+def _innermost(b: Builder, node: ast.stmt) -> Loop:
+    if not b.frame.loops:
+        raise b.refuse(node, "this stands in a loop only")
+    return b.frame.loops[-1]
+
+
+def _clean_up(b: Builder, loop: Loop) -> None:
+    for cleanup in reversed(b.frame.cleanups[loop.cleanups :]):
+        cleanup()
+
+
+def _range_bounds(
+    b: Builder, node: ast.expr
+) -> tuple[Int | Literal, Int | Literal, int]:
+    if not isinstance(node, ast.Call) or static_object(b, node.func) is not range:
+        raise b.refuse(
+            node, "'for' goes over range() only", "for i in range(n): ... a[i]"
+        )
+    if len(node.args) == 1:
+        [stop] = arguments(b, node, ("stop",))
+        start = step = None
+    else:
+        start, stop, step = arguments(b, node, ("start", "stop", "step"), 2)
+    assert stop is not None
+    first = Literal(0) if start is None else b.integer(start)
+    last = b.integer(stop)
+    by = Literal(1) if step is None else b.integer(step)
+    if not isinstance(by, Literal) or by.value == 0:
+        raise b.refuse(step or node, "the step of range() is a constant, and not 0")
+    return first, last, by.value
+
+
+def _counter_type(start: Int | Literal, stop: Int | Literal, step: int) -> IntType:
+    if step < 0:
+        # It passes below its end, which may be 0.
+        return I64
+    return join(operand(start), operand(stop))
+
+
+def _test(
+    b: Builder,
+    counter: Int | Literal,
+    stop: Int | Literal,
+    step: int,
+    ways: tuple[Target, Target],
+) -> None:
+    op: ast.cmpop = ast.Lt() if step > 0 else ast.Gt()
+    if step < 0:
+        counter, stop = _signed(counter), _signed(stop)
+    elif isinstance(counter, Int) and isinstance(stop, Int):
+        # Both fit the counter's type.
+        kind = join(counter.type, stop.type)
+        counter, stop = Int(counter.op, kind), Int(stop.op, kind)
+    compare_values(b, op, counter, stop, *ways)
+
+
+def _signed(value: Int | Literal) -> Int | Literal:
+    return value if isinstance(value, Literal) else Int(value.op, I64)
+
+
+def _refuse_endless(b: Builder, node: ast.While) -> None:
+    inner = [part for statement in node.body for part in ast.walk(statement)]
+    if any(isinstance(part, ast.Break | ast.Return) for part in inner):
+        return
+    constant = isinstance(node.test, ast.Constant)
+    if constant and not node.test.value:  # type: ignore[attr-defined]  # a Constant
+        return
+    if constant:
+        raise b.refuse(
+            node.test,
+            "this loop never ends",
+            "leave it by break or return, or write for i in range(n):",
+        )
+    changed = stored_names([*node.body, ast.Expr(node.test)])
+    if all(_is_fixed(part, changed) for part in ast.walk(node.test)):
+        raise b.refuse(
+            node.test,
+            "this loop never ends: nothing in it changes the condition",
+            "change what it tests, or leave it by break or return",
+        )
+
+
+_PURE = (
+    ast.Constant,
+    ast.operator,
+    ast.unaryop,
+    ast.cmpop,
+    ast.boolop,
+    ast.expr_context,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.BoolOp,
+)
+
+
+def _is_fixed(node: ast.AST, changed: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id not in changed
+    return isinstance(node, _PURE)

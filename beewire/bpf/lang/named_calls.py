@@ -1,0 +1,354 @@
+"""Calls that are more than one call: halves of a result, byte order, printk, min."""
+
+import ast
+from collections.abc import Callable
+
+from beewire.bpf import ir
+from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.attributes import present
+from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.call_expressions import (
+    BY_NAME,
+    PYTHON,
+    static_type,
+    struct_argument,
+)
+from beewire.bpf.lang.calls import ip4
+from beewire.bpf.lang.conditions import compare_values
+from beewire.bpf.lang.ints import check_literal, join
+from beewire.bpf.lang.memory import store, store_bytes, temporary
+from beewire.bpf.lang.operators import boolean, operand
+from beewire.bpf.lang.structs import Kernel
+from beewire.bpf.lang.types import (
+    I64,
+    U16,
+    U32,
+    U64,
+    ArrayType,
+    CharsType,
+    IntType,
+)
+from beewire.bpf.lang.values import (
+    Comm,
+    ContextValue,
+    Int,
+    KernelField,
+    KernelMemory,
+    Literal,
+    Memory,
+    Nothing,
+    Pointer,
+    Socket,
+    Static,
+    Value,
+)
+
+GET_CURRENT_PID_TGID = 14
+GET_CURRENT_UID_GID = 15
+GET_CURRENT_TASK = 35
+TRACE_PRINTK = 6
+BIND = 64
+SK_LOOKUP_TCP = 84
+SK_LOOKUP_UDP = 85
+COMM_SIZE = 16
+PRINTK_ARGUMENTS = 3
+
+
+def _half(number: int, *, high: bool) -> Callable[[Builder, ast.Call], Value]:
+    """A helper's result of which one half is wanted."""
+
+    def lower(b: Builder, node: ast.Call) -> Value:
+        arguments(b, node, ())
+        both = b.call_once(number)
+        if high:
+            return Int(b.binary(ir.BinOp.LSHR, both, ir.Const(32)), U32)
+        return Int(b.emit(ir.Extend(both, 32, signed=False)), U32)
+
+    return lower
+
+
+def _swap(bits: int) -> Callable[[Builder, ast.Call], Value]:
+    """Between host and network order."""
+    kind = {16: U16, 32: U32, 64: U64}[bits]
+
+    def lower(b: Builder, node: ast.Call) -> Value:
+        [argument] = required(arguments(b, node, ("value",)))
+        value = b.integer(argument)
+        if isinstance(value, Literal):
+            check_literal(value.value, kind)
+            raw = value.value.to_bytes(bits // 8, "little")
+            return Literal(int.from_bytes(raw, "big"))
+        return Int(b.emit(ir.ByteSwap(value.op, bits)), kind)
+
+    return lower
+
+
+def _current_comm(b: Builder, node: ast.Call) -> Value:
+    arguments(b, node, ())
+    return Comm()
+
+
+def _current(b: Builder, node: ast.Call) -> Value:
+    [type_node] = required(arguments(b, node, ("kernel_type",)))
+    task = b.call_once(GET_CURRENT_TASK, kind=ir.Kind.PTR)
+    cls = _kernel_class(b, type_node)
+    return KernelMemory(task, cls, cls)
+
+
+def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
+    address, type_node = required(arguments(b, node, ("address", "kernel_type")))
+    cls = _kernel_class(b, type_node)
+    value = b.expr(address)
+    if isinstance(value, Int | Literal):
+        return KernelMemory(_as_pointer(b, b.op(value)), cls, cls)
+    if isinstance(value, KernelMemory | Socket):
+        return KernelMemory(value.op, cls, cls)
+    raise b.refuse(address, f"an address is needed here, not {value.describe()}")
+
+
+def _as_pointer(b: Builder, op: ir.Op) -> ir.Op:
+    if isinstance(op, ir.Load) and op.size == 8:
+        op.kind = ir.Kind.PTR
+        return op
+    local = ir.Local("address", ir.Kind.PTR)
+    b.emit(ir.SetLocal(local, op))
+    return b.emit(ir.GetLocal(local))
+
+
+def _kernel_class(b: Builder, node: ast.expr) -> type[Kernel]:
+    found = b.expr(node)
+    cls = found.obj if isinstance(found, Static) else None
+    if isinstance(cls, type) and issubclass(cls, Kernel):
+        return cls
+    raise b.refuse(
+        node,
+        "a Kernel class is needed here",
+        "class task_struct(Kernel): tgid: i32",
+    )
+
+
+def _bind(b: Builder, node: ast.Call) -> Value:
+    context, address = required(arguments(b, node, ("ctx", "addr")))
+    ctx = _context(b, context)
+    op, size = struct_argument(b, address, "addr")
+    return Int(b.call(BIND, ctx, op, ir.Const(size)), I64)
+
+
+def _socket_lookup(number: int) -> Callable[[Builder, ast.Call], Value]:
+    def lower(b: Builder, node: ast.Call) -> Value:
+        names = ("ctx", "tuple", "netns")
+        context, tuple_, netns = arguments(b, node, names, 2)
+        assert context is not None
+        assert tuple_ is not None
+        ctx = _context(b, context)
+        op, size = struct_argument(b, tuple_, "tuple")
+        where = ir.Const(-1) if netns is None else b.op(b.integer(netns))
+        found = b.call(
+            number, ctx, op, ir.Const(size), where, ir.Const(0), kind=ir.Kind.PTR
+        )
+        return Socket(found, nullable=True, owned=True)
+
+    return lower
+
+
+def _context(b: Builder, node: ast.expr) -> ir.Op:
+    value = b.expr(node)
+    if isinstance(value, ContextValue):
+        return value.op
+    raise b.refuse(node, f"the context is needed here, not {value.describe()}")
+
+
+def _ip4(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("address",)))
+    value = b.expr(argument)
+    if not isinstance(value, Static) or not isinstance(value.obj, str):
+        raise b.refuse(argument, "ip4() takes a constant text", 'ip4("10.0.0.1")')
+    try:
+        return Literal(ip4(value.obj))
+    except ValueError as error:
+        raise b.refuse(argument, str(error)) from None
+
+
+def _sizeof(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("type",)))
+    return Literal(static_type(b, argument).size)
+
+
+def _extreme(op: ast.cmpop) -> Callable[[Builder, ast.Call], Value]:
+    """`min` and `max` of two or more integers."""
+
+    def lower(b: Builder, node: ast.Call) -> Value:
+        if len(node.args) < 2 or node.keywords:
+            raise b.refuse(
+                node, f"{ast.unparse(node.func)}() takes two numbers or more"
+            )
+        best = b.integer(node.args[0])
+        for argument in node.args[1:]:
+            best = _choose(b, op, best, b.integer(argument))
+        if isinstance(best, Int):
+            b.types[node] = best.type
+        return best
+
+    return lower
+
+
+def _choose(
+    b: Builder, op: ast.cmpop, left: Int | Literal, right: Int | Literal
+) -> Int | Literal:
+    if isinstance(left, Literal) and isinstance(right, Literal):
+        pick = min if isinstance(op, ast.Lt) else max
+        return Literal(pick(left.value, right.value))
+    kind = join(operand(left), operand(right))
+    result = ir.Local("best", ir.Kind.INT)
+    first, second, done = b.target("first"), b.target("second"), b.target("best")
+    b.emit(ir.SetLocal(result, b.op(left)))
+    compare_values(b, op, left, right, first, second)
+    b.start(second)
+    b.emit(ir.SetLocal(result, b.op(right)))
+    b.jump(done)
+    b.start(first)
+    b.jump(done)
+    b.start(done)
+    return Int(b.emit(ir.GetLocal(result)), kind)
+
+
+def _bool(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("value",)))
+    return boolean(b, argument)
+
+
+def _int(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("value",)))
+    return b.integer(argument)
+
+
+def _len(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("value",)))
+    value = b.expr(argument)
+    if isinstance(value, Memory) and isinstance(value.type, ArrayType | CharsType):
+        return Literal(value.type.count)
+    if isinstance(value, Static) and isinstance(value.obj, str | bytes | tuple | list):
+        return Literal(len(value.obj))
+    raise b.refuse(argument, f"{value.describe()} has no length")
+
+
+def _range(b: Builder, node: ast.Call) -> Value:
+    raise b.refuse(node, "range() stands in 'for' and after 'in' only")
+
+
+def _print(b: Builder, node: ast.Call) -> Value:
+    raise b.refuse(node, "print() is not part of programs", 'write printk(f"...")')
+
+
+def _printk(b: Builder, node: ast.Call) -> Value:
+    [argument] = required(arguments(b, node, ("text",)))
+    template, ops = _format(b, argument)
+    raw = template.encode() + b"\0"
+    slot = b.temporary("format", -(-len(raw) // 8) * 8)
+    place = Memory(slot, 0, CharsType(len(raw)), ir.Space.STACK)
+    store_bytes(b, place, raw)
+    b.call(TRACE_PRINTK, slot, ir.Const(len(raw)), *ops)
+    return Nothing()
+
+
+def _format(b: Builder, node: ast.expr) -> tuple[str, list[ir.Op]]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.replace("%", "%%"), []
+    if not isinstance(node, ast.JoinedStr):
+        raise b.refuse(node, "printk() takes a text", 'write printk(f"pid {pid}")')
+    parts = []
+    ops: list[ir.Op] = []
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            parts.append(str(part.value).replace("%", "%%"))
+            continue
+        assert isinstance(part, ast.FormattedValue)
+        text, op = _formatted(b, part)
+        parts.append(text)
+        if op is not None:
+            ops.append(op)
+    if len(ops) > PRINTK_ARGUMENTS:
+        raise b.refuse(
+            node,
+            f"printk() prints at most 3 values, not {len(ops)}",
+            "print in two calls, or send a record by a RingBuf",
+        )
+    return "".join(parts), ops
+
+
+# How integers are printed: (unsigned, signed) by format specification.
+_SPECS = {
+    "": ("%llu", "%lld"),
+    "d": ("%llu", "%lld"),
+    "x": ("%llx", "%llx"),
+    "#x": ("0x%llx", "0x%llx"),
+}
+
+
+def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]:
+    spec = ""
+    if part.format_spec is not None:
+        spec = ast.unparse(part.format_spec)[2:-1]
+    if spec not in _SPECS or part.conversion != -1:
+        raise b.refuse(
+            part, f"printk() knows no format {spec!r}", "{n}, {n:x} or {n:#x}"
+        )
+    value = b.expr(part.value)
+    if isinstance(value, Pointer):
+        present(b, value, part.value)
+    match value:
+        case Literal():
+            return format(value.value, spec), None
+        case Int():
+            return _SPECS[spec][value.type.signed], value.op
+        case Static(obj=str() as text):
+            return text.replace("%", "%%"), None
+        case Comm() | KernelField() | Memory() if not spec:
+            return "%s", _text(b, part, value)
+        case _:
+            raise b.refuse(part, f"{value.describe()} cannot be printed")
+
+
+def _text(b: Builder, part: ast.FormattedValue, value: Value) -> ir.Op:
+    if isinstance(value, Memory) and isinstance(value.type, CharsType):
+        return b.address(value)
+    if isinstance(value, KernelField) and not isinstance(value.type, CharsType):
+        raise b.refuse(part, f"{value.describe()} cannot be printed")
+    if isinstance(value, Memory):
+        hint = "add .value" if isinstance(value.type, IntType) else "print its fields"
+        raise b.refuse(part, f"{value.describe()} cannot be printed", hint)
+    kind = value.type if isinstance(value, KernelField) else CharsType(COMM_SIZE)
+    place = temporary(b, kind, "text")
+    store(b, place, value)
+    return place.op
+
+
+BY_NAME |= {
+    "current_pid": _half(GET_CURRENT_PID_TGID, high=False),
+    "current_tgid": _half(GET_CURRENT_PID_TGID, high=True),
+    "current_uid": _half(GET_CURRENT_UID_GID, high=False),
+    "current_gid": _half(GET_CURRENT_UID_GID, high=True),
+    "current_comm": _current_comm,
+    "current": _current,
+    "kernel_ptr": _kernel_ptr,
+    "bind": _bind,
+    "sk_lookup_tcp": _socket_lookup(SK_LOOKUP_TCP),
+    "sk_lookup_udp": _socket_lookup(SK_LOOKUP_UDP),
+    "printk": _printk,
+    "htons": _swap(16),
+    "ntohs": _swap(16),
+    "htonl": _swap(32),
+    "ntohl": _swap(32),
+    "bswap64": _swap(64),
+    "ip4": _ip4,
+    "sizeof": _sizeof,
+}
+PYTHON |= {
+    min: _extreme(ast.Lt()),
+    max: _extreme(ast.Gt()),
+    bool: _bool,
+    int: _int,
+    len: _len,
+    range: _range,
+    print: _print,
+}

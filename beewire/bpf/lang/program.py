@@ -1,0 +1,189 @@
+"""One program: from its declaration to IR, and on to a ProgramSpec."""
+
+import ast
+from typing import Any
+
+from beewire.bpf import ir
+from beewire.bpf.btf import types as btf
+from beewire.bpf.lang import (
+    assignments,
+    call_expressions,
+    loops,
+    named_calls,
+    source,
+    statements,
+)
+from beewire.bpf.lang.annotations import Wanted, wanted
+from beewire.bpf.lang.builder import Builder, Frame
+from beewire.bpf.lang.contexts import Context, Tracepoint
+from beewire.bpf.lang.decl import ProgramDecl
+from beewire.bpf.lang.faults import Refused, Retry, Rule
+from beewire.bpf.lang.types import I64, IntType
+from beewire.bpf.lang.values import ContextValue
+from beewire.bpf.object.spec import LineInfo, ProgramSpec
+from beewire.errors import CompileError, Diagnostic
+
+# These register what they lower; named here so that importing this is enough.
+HANDLERS = (assignments, call_expressions, loops, named_calls, statements)
+
+
+def compile_program(decl: ProgramDecl) -> ir.Function:
+    """The IR of a program.
+
+    Raises:
+        CompileError: The source cannot be compiled.
+    """
+    hints: dict[Any, IntType] = {}
+    while True:
+        try:
+            return _build(decl, hints)
+        except Retry as retry:
+            hints[retry.key] = I64
+
+
+def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> ProgramSpec:
+    """A program as instructions, with its lines and its BTF signature.
+
+    Raises:
+        CompileError: The source cannot be compiled.
+    """
+    from beewire.bpf import codegen  # noqa: PLC0415 - not needed to check a source
+
+    code = codegen.generate(compile_program(decl), isa_level)
+    return ProgramSpec(
+        decl.name,
+        kind=decl.kind,
+        section=decl.section,
+        insns=code.insns,
+        attach_kind=decl.attach_kind,
+        attach_to=decl.attach_to,
+        relocations=code.relocations,
+        lines=tuple(_line(slot, span) for slot, span in code.lines),
+        core_relos=code.core_relos,
+        signature=_signature(decl),
+        license=decl.license,
+        flags=decl.flags,
+    )
+
+
+def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> ir.Function:
+    found, definition = source.find(decl.function)  # type: ignore[arg-type]  # checked there
+    context = ir.Param(0, "ctx", ir.Kind.PTR)
+    place = found.span(definition)
+    span = place._replace(end_line=place.line, end_column=place.column)
+    function = ir.Function(decl.name, (context,), span)
+    builder = Builder(function, hints, decl.neutral)
+    builder.enter(Frame(decl.function, found, definition))  # type: ignore[arg-type]
+    builder.node = definition
+    try:
+        _enter(builder, decl, context)
+    except Rule as rule:
+        refused = builder.refuse(definition, rule.message, rule.hint)
+        builder.diagnostics.append(refused.diagnostic)
+    except Refused as refused:
+        builder.diagnostics.append(refused.diagnostic)
+    else:
+        builder.statements(definition.body)
+        _leave(builder, definition)
+    if builder.diagnostics:
+        raise CompileError(in_order(builder.diagnostics))
+    function.blocks = _reachable(function.blocks[0])
+    return function
+
+
+def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
+    spec = b.frame.definition.args
+    params = [*spec.posonlyargs, *spec.args]
+    if len(params) != 1 or spec.vararg or spec.kwarg or spec.kwonlyargs:
+        raise b.refuse(
+            b.frame.definition,
+            f"a program takes one parameter, {decl.name}() takes another number",
+            f"def {decl.name}(ctx: {decl.context.__name__})",
+        )
+    name = params[0].arg
+    asked = wanted(b.frame, name)
+    cls = decl.context if asked is None else _context_class(b, decl, asked, params[0])
+    if name in b.frame.stored:
+        raise b.refuse(params[0], f"{name!r} is the context: it cannot be assigned")  # type: ignore[arg-type]
+    b.frame.bound[name] = ContextValue(context, cls)
+    returned = wanted(b.frame, "return")
+    if returned is None:
+        returned = Wanted(int if _returns_values(b.frame.definition) else None)
+    b.frame.wanted = returned
+
+
+def _context_class(
+    b: Builder, decl: ProgramDecl, asked: Wanted, node: ast.arg
+) -> type[Context]:
+    cls = asked.type
+    if isinstance(cls, type) and issubclass(cls, Context):
+        if issubclass(cls, decl.context) or decl.context is Context:
+            return cls
+        if issubclass(decl.context, cls):
+            return decl.context
+    expected = decl.context.__name__
+    raise b.refuse(
+        node,  # type: ignore[arg-type]  # an arg has a place like an expression
+        f"{decl.section} passes {expected}, not {asked.name}",
+        f"def {decl.name}({node.arg}: {expected})",
+    )
+
+
+def _returns_values(definition: ast.FunctionDef) -> bool:
+    return any(
+        isinstance(node, ast.Return) and node.value is not None
+        for node in ast.walk(definition)
+    )
+
+
+def _leave(b: Builder, definition: ast.FunctionDef) -> None:
+    """The end of the program: it returns the hook's neutral value, if anything."""
+    b.node = definition.body[-1]
+    if b.live and not b.frame.wanted.is_none:
+        refused = b.refuse(
+            definition.body[-1],
+            f"{definition.name}() does not return a value on every way",
+            "end it with a return",
+        )
+        b.diagnostics.append(refused.diagnostic)
+    b.emit(ir.Return(ir.Const(b.neutral)))
+
+
+def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Faults by file and line, each once."""
+    # A function that is inlined twice has its faults twice.
+    unique = {(d.filename, d.line, d.column, d.message): d for d in diagnostics}
+    first = diagnostics[0].filename
+    places = sorted(unique, key=lambda k: (k[0] != first, k))
+    return tuple(unique[place] for place in places)
+
+
+def _reachable(entry: ir.Block) -> list[ir.Block]:
+    """The blocks that can run, in the order of the source where that is known."""
+    order: list[ir.Block] = []
+    seen = {entry}
+    stack = [entry]
+    while stack:
+        block = stack.pop()
+        order.append(block)
+        for successor in reversed(block.successors()):
+            if successor not in seen:
+                seen.add(successor)
+                stack.append(successor)
+    return order
+
+
+def _line(slot: int, span: ir.Span) -> LineInfo:
+    found = source.of_file(span.file)
+    text = found.line(span.line) if found is not None else ""
+    return LineInfo(slot, span.file, span.line, span.column, text)
+
+
+def _signature(decl: ProgramDecl) -> btf.Func:
+    name = decl.context.struct_name
+    if issubclass(decl.context, Tracepoint) or not name:
+        context: btf.Type = btf.Ptr(None)
+    else:
+        context = btf.Ptr(btf.Fwd(name))
+    proto = btf.FuncProto(btf.Int("int", 4, signed=True), (btf.Param("ctx", context),))
+    return btf.Func(decl.name, proto)

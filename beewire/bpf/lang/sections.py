@@ -1,0 +1,29 @@
+"""Where global variables lie: `.data` when they start with a value, `.bss` when with 0."""
+
+from beewire.bpf.lang.btf_types import to_btf
+from beewire.bpf.lang.decl import GlobalDecl
+from beewire.bpf.lang.types import pack
+from beewire.bpf.object.spec import DataSection, Variable
+
+
+def lay_out_globals(declared: dict[str, GlobalDecl]) -> dict[str, DataSection]:
+    """Place each global, by name, and give the sections that hold them."""
+    sections: dict[str, DataSection] = {}
+    for name, decl in declared.items():
+        decl.name = decl.name or name
+        initial = decl.type.zero() if decl.initial is None else decl.initial
+        content = pack(initial, decl.type)
+        section_name = ".data" if any(content) else ".bss"
+        section = sections.get(section_name)
+        if section is None:
+            section = sections[section_name] = DataSection(
+                section_name, bytearray(), []
+            )
+        align = decl.type.align
+        section.content.extend(bytes(-len(section.content) % align))
+        decl.section = section_name
+        decl.offset = len(section.content)
+        section.content.extend(content)
+        place = (decl.name, decl.offset, len(content), to_btf(decl.type))
+        section.variables.append(Variable(*place))
+    return sections

@@ -1,0 +1,162 @@
+"""Where a function's source is: the syntax tree of its definition, and its lines."""
+
+import ast
+import os
+import sys
+from types import CodeType, FunctionType
+
+from beewire.bpf.ir import Span
+from beewire.errors import CompileError, Diagnostic
+
+Definition = ast.FunctionDef
+
+
+class Source:
+    """A file of Python, parsed once."""
+
+    __slots__ = ("_definitions", "filename", "lines", "tree")
+
+    def __init__(self, filename: str, text: str) -> None:
+        self.filename = filename
+        self.lines = text.splitlines()
+        self.tree = ast.parse(text, filename)
+        self._definitions: dict[tuple[int, str], Definition] | None = None
+
+    def definition(self, code: CodeType) -> Definition | None:
+        """The definition that `code` was compiled from."""
+        if self._definitions is None:
+            self._definitions = {}
+            _collect(self.tree.body, self._definitions)
+        return self._definitions.get((code.co_firstlineno, code.co_name))
+
+    def line(self, number: int) -> str:
+        """Line `number`, counted from 1; "" past the end."""
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def span(self, node: ast.expr | ast.stmt | ast.pattern) -> Span:
+        """The place of `node`. Python counts columns in bytes, a Span in characters."""
+        first = self.line(node.lineno)
+        end_line = node.end_lineno or node.lineno
+        end = node.end_col_offset or node.col_offset
+        return Span(
+            self.filename,
+            node.lineno,
+            _characters(first, node.col_offset) + 1,
+            end_line,
+            _characters(self.line(end_line), end) + 1,
+        )
+
+
+def find(function: FunctionType) -> tuple[Source, Definition]:
+    """The source of `function` and its definition there.
+
+    Raises:
+        CompileError: There is no source, or it changed since it was imported.
+    """
+    code = function.__code__
+    source = _sources.get(code.co_filename)
+    if source is None or not _is_current(source):
+        source = _read(function)
+        _sources[code.co_filename] = source
+    found = source.definition(code)
+    if found is None:
+        raise _lost(
+            code,
+            f"the source of {code.co_name!r} is not where it was when it was imported",
+            "a program is a plain 'def'; start again if the file has changed",
+        )
+    return source, found
+
+
+def of_file(filename: str) -> Source | None:
+    """A source that `find` has read."""
+    return _sources.get(filename)
+
+
+# By file name. `_stamps` tells whether a file changed since.
+_sources: dict[str, Source] = {}
+_stamps: dict[str, tuple[int, int]] = {}
+
+
+def _collect(body: list[ast.stmt], into: dict[tuple[int, str], Definition]) -> None:
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            first = node.decorator_list[0] if node.decorator_list else node
+            into[first.lineno, node.name] = node
+        for name in ("body", "orelse", "finalbody"):
+            _collect(getattr(node, name, []), into)
+        for handler in getattr(node, "handlers", []):
+            _collect(handler.body, into)
+
+
+def _characters(line: str, offset: int) -> int:
+    if line.isascii():
+        return offset
+    return len(line.encode()[:offset].decode("utf-8", "replace"))
+
+
+def _stamp(filename: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(filename)  # noqa: PTH116 - pathlib costs 5 ms at start-up
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _is_current(source: Source) -> bool:
+    # Cells of a notebook have no file: linecache holds the text of this very object.
+    stamp = _stamps.get(source.filename)
+    if stamp is None:
+        return _cached_text(source.filename).splitlines() == source.lines
+    return stamp == _stamp(source.filename)
+
+
+def _cached_text(filename: str) -> str:
+    # doctest, IPython and exec() put text where linecache finds it. When nobody has
+    # imported linecache, nobody has put any there.
+    linecache = sys.modules.get("linecache")
+    return "".join(linecache.getlines(filename)) if linecache is not None else ""
+
+
+def _read(function: FunctionType) -> Source:
+    filename = function.__code__.co_filename
+    stamp = _stamp(filename)
+    if stamp is not None:
+        _stamps[filename] = stamp
+        with open(filename, "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+            return Source(filename, _decode(file.read()))
+    _stamps.pop(filename, None)
+    text = _cached_text(filename) or _loaded_text(function)
+    if not text:
+        raise _lost(
+            function.__code__,
+            f"the source of {function.__name__!r} cannot be found",
+            "write the program to a file: it is compiled from its source",
+        )
+    return Source(filename, text)
+
+
+def _decode(raw: bytes) -> str:
+    if b"coding" not in raw[:200]:
+        return raw.decode("utf-8-sig")
+    from importlib.util import decode_source  # noqa: PLC0415 - for old encodings only
+
+    return decode_source(raw)
+
+
+def _loaded_text(function: FunctionType) -> str:
+    # A module in a zip file.
+    spec = function.__globals__.get("__spec__")
+    get_source = getattr(getattr(spec, "loader", None), "get_source", None)
+    return (get_source(spec.name) or "") if spec and get_source else ""
+
+
+def _lost(code: CodeType, message: str, hint: str) -> CompileError:
+    place = Diagnostic(
+        message,
+        filename=code.co_filename,
+        line=code.co_firstlineno,
+        column=1,
+        hint=hint,
+    )
+    return CompileError((place,))

@@ -1,0 +1,323 @@
+"""What an expression of a program is while it is compiled."""
+
+from typing import Any
+
+from beewire.bpf import ir
+from beewire.bpf.lang.contexts import Context, Member
+from beewire.bpf.lang.structs import Kernel, StructType
+from beewire.bpf.lang.types import IntType, ValueType
+
+
+class Value:
+    """Any value; `describe` is what diagnostics call it."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "a value"
+
+
+class Literal(Value):
+    """An integer known when the program is compiled."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"the number {self.value}"
+
+
+class Int(Value):
+    """An integer in a register, extended to 64 bits; its type bounds it.
+
+    `adapts`: it is a variable's that got literals only so far, named by this key.
+    """
+
+    __slots__ = ("adapts", "op", "type")
+
+    def __init__(
+        self,
+        op: ir.Op,
+        type: IntType,  # noqa: A002
+        adapts: tuple[object, str] | None = None,
+    ) -> None:
+        self.op = op
+        self.type = type
+        self.adapts = adapts
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"an integer ({self.type.name})"
+
+
+class Nothing(Value):
+    """None."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "None"
+
+
+class Static(Value):
+    """A Python object of the module: a map, a type, a function, a text."""
+
+    __slots__ = ("obj",)
+
+    def __init__(self, obj: Any) -> None:
+        self.obj = obj
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        if isinstance(self.obj, str | bytes):
+            return f"the text {self.obj!r}"
+        name = getattr(self.obj, "__name__", "")
+        kind = type(self.obj).__name__
+        return f"{name!r} ({kind})" if name else f"a {kind}"
+
+
+class Tuple(Value):
+    """Several values, written with commas."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Value, ...]) -> None:
+        self.items = items
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"a tuple of {len(self.items)}"
+
+
+class Pointer(Value):
+    """An address in a register; `nullable` where it may be None."""
+
+    __slots__ = ("nullable", "op")
+    # Whether a variable of this kind must be tested wherever nothing else is known.
+    can_be_none = True
+
+    def __init__(self, op: ir.Op, *, nullable: bool = False) -> None:
+        self.op = op
+        self.nullable = nullable
+
+    @property
+    def test(self) -> ir.Op:
+        """What is 0 when this is None."""
+        return self.op
+
+    def at(self, op: ir.Op) -> "Pointer":
+        """The same kind of pointer with another address."""
+        raise AssertionError(op)
+
+    def same_kind(self, other: Value) -> bool:
+        """Whether one variable may hold this and `other`."""
+        return type(other) is type(self)
+
+
+class Memory(Pointer):
+    """`type` at `op` + `offset`.
+
+    `shared`: others may write it at the same time, `+=` is atomic. `unnamed`: a struct
+    on the stack that no variable refers to yet. `flag`, where there is one, is 0 when
+    the reference is None: a constant on each way here, so that tests of it fold.
+    """
+
+    __slots__ = ("flag", "offset", "shared", "space", "type", "unnamed")
+
+    def __init__(  # noqa: PLR0913 - the facts of a place
+        self,
+        op: ir.Op,
+        offset: int,
+        type: ValueType,  # noqa: A002
+        space: ir.Space,
+        *,
+        nullable: bool = False,
+        shared: bool = False,
+        unnamed: bool = False,
+        flag: ir.Op | None = None,
+    ) -> None:
+        super().__init__(op, nullable=nullable)
+        self.flag = flag
+        self.offset = offset
+        self.type = type
+        self.space = space
+        self.shared = shared
+        self.unnamed = unnamed
+
+    @property
+    def test(self) -> ir.Op:
+        """What is 0 when this is None."""
+        return self.op if self.flag is None else self.flag
+
+    def at(self, op: ir.Op) -> "Memory":
+        """The same kind of reference with another address."""
+        return self._with(op, 0, self.type, nullable=self.nullable)
+
+    def part(self, offset: int, type_: ValueType) -> "Memory":
+        """What lies `offset` bytes further."""
+        return self._with(self.op, self.offset + offset, type_)
+
+    def element(self, op: ir.Op, type_: ValueType) -> "Memory":
+        """What lies at the address `op`, inside this."""
+        return self._with(op, 0, type_)
+
+    def _with(
+        self, op: ir.Op, offset: int, type_: ValueType, *, nullable: bool = False
+    ) -> "Memory":
+        return Memory(
+            op,
+            offset,
+            type_,
+            self.space,
+            nullable=nullable,
+            shared=self.shared,
+        )
+
+    @property
+    def on_stack(self) -> bool:
+        """Whether it is a struct of the program's own."""
+        return self.space is ir.Space.STACK
+
+    def same_kind(self, other: Value) -> bool:
+        """Whether one variable may hold this and `other`."""
+        return (
+            isinstance(other, Memory)
+            and other.type is self.type
+            and other.space is self.space
+            and other.shared is self.shared
+        )
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        if isinstance(self.type, IntType):
+            return f"a reference to {self.type.name}"
+        kind = "a struct" if isinstance(self.type, StructType) else "an array"
+        return f"{kind} ({self.type.name})"
+
+
+class Socket(Pointer):
+    """A socket; `owned` must be given back by `sk_release`."""
+
+    __slots__ = ("owned",)
+
+    def __init__(self, op: ir.Op, *, nullable: bool, owned: bool = False) -> None:
+        super().__init__(op, nullable=nullable)
+        self.owned = owned
+
+    def at(self, op: ir.Op) -> "Socket":
+        """The same kind of pointer with another address."""
+        return Socket(op, nullable=self.nullable, owned=self.owned)
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "a socket"
+
+
+class KernelMemory(Pointer):
+    """A kernel struct, `path` being the members that lead to it inside `root`.
+
+    Reading through it never faults: a bad address reads as zeros.
+    """
+
+    __slots__ = ("kernel", "path", "root")
+    can_be_none = False
+
+    def __init__(
+        self,
+        op: ir.Op,
+        kernel: type[Kernel],
+        root: type[Kernel],
+        path: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(op)
+        self.kernel = kernel
+        self.root = root
+        self.path = path
+
+    def at(self, op: ir.Op) -> "KernelMemory":
+        """The same kind of pointer with another address."""
+        return KernelMemory(op, self.kernel, self.kernel)
+
+    def same_kind(self, other: Value) -> bool:
+        """Whether one variable may hold this and `other`."""
+        return isinstance(other, KernelMemory) and other.kernel is self.kernel
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"a kernel struct ({self.kernel.__name__})"
+
+
+class KernelField(Value):
+    """A field of a kernel struct: read when, and where, it is used."""
+
+    __slots__ = ("address", "type")
+
+    def __init__(self, address: ir.Op, type: ValueType) -> None:  # noqa: A002
+        self.address = address
+        self.type = type
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"a kernel field ({self.type.name})"
+
+
+class ContextValue(Pointer):
+    """The program's context, as `cls` describes it."""
+
+    __slots__ = ("cls",)
+
+    def __init__(self, op: ir.Op, cls: type[Context]) -> None:
+        super().__init__(op)
+        self.cls = cls
+
+    def at(self, op: ir.Op) -> "ContextValue":
+        """The same kind of pointer with another address."""
+        return ContextValue(op, self.cls)
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"the context ({self.cls.__name__})"
+
+
+class ContextWords(Value):
+    """An array of a context, or of a socket: `ctx.user_ip6`."""
+
+    __slots__ = ("context", "member", "space")
+
+    def __init__(self, context: ir.Op, member: Member, space: ir.Space) -> None:
+        self.context = context
+        self.member = member
+        self.space = space
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"the array {self.member.name!r}"
+
+
+class Comm(Value):
+    """`current_comm()`: written where it is put."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "current_comm()"
+
+
+class Fields(Value):
+    """A struct that is being made: the constructor's call, its arguments evaluated."""
+
+    __slots__ = ("items", "type")
+
+    def __init__(self, type: StructType, items: dict[str, Value]) -> None:  # noqa: A002
+        self.type = type
+        self.items = items
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"a struct ({self.type.name})"

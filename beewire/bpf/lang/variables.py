@@ -1,0 +1,325 @@
+"""Names: what they stand for, and what an assignment makes of them."""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from enum import IntEnum
+from types import ModuleType
+from typing import Any
+
+from beewire.bpf import ir
+from beewire.bpf.lang.builder import Builder, Frame, lowers
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl
+from beewire.bpf.lang.faults import Follows, Retry, Rule, near
+from beewire.bpf.lang.flow import Variable
+from beewire.bpf.lang.ints import check_64, check_literal, literal_type, wide
+from beewire.bpf.lang.memory import init_struct, read_kernel, store
+from beewire.bpf.lang.types import I64, U64, IntType
+from beewire.bpf.lang.values import (
+    Comm,
+    ContextValue,
+    Fields,
+    Int,
+    KernelField,
+    Literal,
+    Memory,
+    Nothing,
+    Pointer,
+    Static,
+    Value,
+)
+
+
+@lowers(ast.Name)
+def name(b: Builder, node: ast.Name) -> Value:
+    """A name that is read."""
+    frame = b.frame
+    if node.id in frame.bound:
+        return frame.bound[node.id]
+    variable = find(frame, node.id)
+    if variable is not None:
+        return read(b, variable)
+    return wrap(outer(frame, node.id))
+
+
+def find(frame: Frame, name: str) -> Variable | None:
+    """The variable called `name`, None where it is not the function's own."""
+    variable = frame.variables.get(name)
+    if variable is None and name in frame.stored:
+        variable = frame.variables[name] = Variable(name)
+    return variable
+
+
+def read(b: Builder, variable: Variable) -> Value:
+    """What `variable` holds here.
+
+    Raises:
+        Rule: It may not be assigned here, or what it held is gone.
+    """
+    if variable.broken:
+        raise Follows
+    # Of dead code only the kinds are checked.
+    if variable.template is None or (b.live and variable not in b.flow.assigned):
+        if variable.gone:
+            raise Rule(variable.gone)
+        raise Rule(
+            f"{variable.name!r} may not be assigned here",
+            f"give it a value on every way that leads here: {variable.name} = 0",
+        )
+    template = variable.template
+    if isinstance(template, Memory) and template.on_stack:
+        return template
+    assert variable.local is not None
+    op = b.emit(ir.GetLocal(variable.local))
+    if isinstance(template, Pointer):
+        value = template.at(op)
+        unknown = b.live and variable not in b.flow.sure
+        value.nullable = template.can_be_none and unknown
+        if variable.flag is not None and isinstance(value, Memory):
+            value.flag = b.emit(ir.GetLocal(variable.flag))
+        return value
+    assert variable.type is not None
+    adapts = (b.frame.definition, variable.name) if variable.adapts else None
+    return Int(op, variable.type, adapts)
+
+
+def outer(frame: Frame, name: str) -> Any:
+    """The Python object that a name of the module, or of an outer function, is bound to.
+
+    Raises:
+        Rule: There is none.
+    """
+    function = frame.function
+    if name in function.__code__.co_freevars and function.__closure__ is not None:
+        cell = function.__closure__[function.__code__.co_freevars.index(name)]
+        try:
+            return name_declaration(cell.cell_contents, name)
+        except ValueError:
+            raise Rule(f"{name!r} is not assigned yet in the outer function") from None
+    for scope in (function.__globals__, vars(builtins)):
+        if name in scope:
+            return name_declaration(scope[name], name)
+    known = list(_visible(frame))
+    hint = near(name, known) or "import it, or define it in the module"
+    raise Rule(f"{name!r} is not defined", hint)
+
+
+def static_object(b: Builder, node: ast.expr) -> Any:
+    """The Python object that `table` or `module.table` names; None for all else."""
+    if isinstance(node, ast.Name):
+        bound = b.frame.bound.get(node.id)
+        if bound is not None or node.id in b.frame.stored:
+            return bound.obj if isinstance(bound, Static) else None
+        return outer(b.frame, node.id)
+    if isinstance(node, ast.Attribute):
+        owner = static_object(b, node.value)
+        if isinstance(owner, ModuleType):
+            return name_declaration(getattr(owner, node.attr, None), node.attr)
+    return None
+
+
+def name_declaration(found: Any, name: str) -> Any:
+    """`found`; a map or global without a name gets that of the Python name."""
+    if isinstance(found, MapDecl | GlobalDecl) and not found.name:
+        found.name = name
+    return found
+
+
+def _visible(frame: Frame) -> Iterator[str]:
+    yield from frame.variables
+    yield from frame.bound
+    yield from frame.function.__code__.co_freevars
+    yield from frame.function.__globals__
+
+
+def wrap(found: Any) -> Value:
+    """A Python object as a value of the program.
+
+    Raises:
+        Rule: Programs have no such thing.
+    """
+    if found is None:
+        return Nothing()
+    if isinstance(found, bool | int):
+        return Literal(check_64(int(found)))
+    if isinstance(found, float):
+        raise Rule(f"{found!r} is a float", "programs have integers only: scale it")
+    return Static(found)
+
+
+def assign(b: Builder, name: str, value: Value) -> None:
+    """`name = value`.
+
+    Raises:
+        Rule: The variable cannot hold it.
+    """
+    variable = find(b.frame, name) or b.frame.variables.setdefault(name, Variable(name))
+    if variable.fixed:
+        raise Rule(f"{name!r} belongs to the 'with' block", "use another name")
+    variable.broken = False
+    if isinstance(value, KernelField):
+        value = read_kernel(b, value)
+    match value:
+        case Int() | Literal():
+            _assign_integer(b, variable, value)
+        case Fields():
+            _assign_struct(b, variable, value)
+        case Memory() if value.unnamed:
+            _adopt(b, variable, value)
+        case Memory() if value.on_stack:
+            raise Rule(
+                f"{name!r} would be a second name for a struct on the stack",
+                "use the first name, or take a copy: .copy()",
+            )
+        case ContextValue():
+            raise Rule("the context has one name only", "use the parameter")
+        case Pointer():
+            _assign_pointer(b, variable, value)
+        case _:
+            _refuse(variable, value)
+
+
+def declare(b: Builder, name: str, type_: IntType) -> Variable:
+    """Note the annotation of a variable: it narrows what is assigned.
+
+    Raises:
+        Rule: It is annotated, or used, otherwise before.
+    """
+    variable = find(b.frame, name) or b.frame.variables.setdefault(name, Variable(name))
+    if variable.declared is not None and variable.declared is not type_:
+        raise Rule(f"{name!r} is declared {variable.declared.name} before")
+    if variable.declared is None and variable.template is not None:
+        raise Rule(f"{name!r} is used before it is declared", "annotate the first use")
+    variable.declared = variable.type = type_
+    return variable
+
+
+def _refuse(variable: Variable, value: Value) -> None:
+    if isinstance(value, Nothing):
+        raise Rule(
+            f"{variable.name!r} cannot be None: only references can",
+            "use a number that means none, such as 0",
+        )
+    hint = ""
+    if isinstance(value, KernelField | Comm):
+        hint = "put it into a field: e.comm = current_comm()"
+    if isinstance(value, Static):
+        hint = "use it where it stands: names in programs hold numbers and references"
+    raise Rule(f"{variable.name!r} cannot hold {value.describe()}", hint)
+
+
+def _assign_integer(b: Builder, variable: Variable, value: Int | Literal) -> None:
+    if not isinstance(variable.template, Int | None):
+        raise _other_kind(variable, value)
+    key = (b.frame.definition, variable.name)
+    if variable.declared is not None:
+        type_ = variable.declared
+        if isinstance(value, Literal):
+            check_literal(value.value, type_)
+    elif variable.type is None:
+        type_ = _first_type(b, variable, value, key)
+    else:
+        type_ = variable.type
+        _check_sign(variable, value, key)
+    if variable.local is None:
+        variable.local = ir.Local(variable.name, ir.Kind.INT)
+    held = b.narrow(value, type_)
+    variable.type = type_
+    variable.template = held
+    b.emit(ir.SetLocal(variable.local, held.op))
+    b.flow = b.flow.assign(variable)
+
+
+def _first_type(
+    b: Builder, variable: Variable, value: Int | Literal, key: tuple[object, str]
+) -> IntType:
+    variable.adapts = isinstance(value, Literal)
+    if isinstance(value, Int):
+        return wide(value.type)
+    return b.hints.get(key) or literal_type(value.value)
+
+
+def _check_sign(
+    variable: Variable, value: Int | Literal, key: tuple[object, str]
+) -> None:
+    type_ = variable.type
+    assert type_ is not None
+    if isinstance(value, Literal):
+        if type_ is U64 and value.value < 0 and variable.adapts:
+            raise Retry(key)
+        check_literal(value.value, type_)
+        return
+    if type_.signed == value.type.signed or (type_ is I64 and value.type.bits < 64):
+        variable.adapts = False
+        return
+    if variable.adapts and value.type.signed:
+        raise Retry(key)
+    kinds = ("signed", "unsigned") if type_.signed else ("unsigned", "signed")
+    raise Rule(
+        f"{variable.name!r} holds {kinds[0]} integers; this one is {kinds[1]}",
+        f"say what it is where it is first assigned: {variable.name}: i64 = ...",
+    )
+
+
+def _other_kind(variable: Variable, value: Value) -> Rule:
+    held = variable.template
+    assert held is not None
+    return Rule(
+        f"{variable.name!r} holds {held.describe()}; this is {value.describe()}",
+        "use another name",
+    )
+
+
+def _assign_struct(b: Builder, variable: Variable, value: Fields) -> None:
+    held = variable.template
+    if held is None:
+        slot = b.slot(variable.name, value.type.size)
+        place = Memory(slot, 0, value.type, ir.Space.STACK)
+        variable.template = place
+        init_struct(b, place, value)
+    elif isinstance(held, Memory) and held.on_stack and held.type is value.type:
+        store(b, held, value)
+    else:
+        raise _other_kind(variable, value)
+    b.flow = b.flow.assign(variable)
+
+
+def _adopt(b: Builder, variable: Variable, value: Memory) -> None:
+    # The struct that an inlined function returned.
+    held = variable.template
+    if held is None:
+        variable.template = Memory(value.op, value.offset, value.type, value.space)
+    elif isinstance(held, Memory) and held.on_stack and held.type is value.type:
+        store(b, held, value)
+    else:
+        raise _other_kind(variable, value)
+    b.flow = b.flow.assign(variable)
+
+
+def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
+    held = variable.template
+    if variable.declared is not None:
+        raise Rule(f"{variable.name!r} is declared an integer")
+    if held is not None and not value.same_kind(held):
+        raise _other_kind(variable, value)
+    if isinstance(value, Memory) and value.offset:
+        value = value.at(b.address(value))
+    if held is None:
+        variable.template = value
+    if variable.local is None:
+        variable.local = ir.Local(variable.name, ir.Kind.PTR)
+    b.emit(ir.SetLocal(variable.local, value.op))
+    if isinstance(value, Memory) and value.flag is not None:
+        variable.flag = variable.flag or ir.Local(f"{variable.name}?", ir.Kind.INT)
+        b.emit(ir.SetLocal(variable.flag, value.flag))
+    b.flow = b.flow.assign(variable)
+    if not value.nullable:
+        b.flow = b.flow.narrow(variable, is_none=False)
+
+
+def enum_member(cls: type, name: str) -> int | None:
+    """The number of an enum's member, or None."""
+    if not issubclass(cls, IntEnum):
+        return None
+    member = cls.__members__.get(name)
+    return None if member is None else int(member)

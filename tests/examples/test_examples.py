@@ -1,0 +1,187 @@
+"""Each example, run for real and briefly: by itself, and by `beewire run`."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RUNNERS = [(sys.executable,), (sys.executable, "-m", "beewire", "run")]
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
+
+# The first thread ends before the others, and these end at the same time.
+THREADS = """
+import ctypes, threading, time
+for _ in range(8):
+    threading.Thread(target=time.sleep, args=(0.2,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+class Example:
+    """An example that runs; `stop` ends it as Ctrl-C does."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def stop(self) -> str:
+        """End it; the rest of what it prints."""
+        self.process.send_signal(signal.SIGINT)
+        rest, errors = self.process.communicate(timeout=20)
+        assert "Traceback" not in errors
+        return rest
+
+
+@contextmanager
+def running(*command: str) -> Iterator[Example]:
+    """Run `command` until the end of the block."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield Example(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+Marker = Callable[[str], Path]
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Marker:
+    """Make a program of a name that nobody else runs."""
+
+    def make(name: str) -> Path:
+        path = tmp_path / f"bw-{name}-{os.getpid()}"
+        path.symlink_to("/bin/true")
+        return path
+
+    return make
+
+
+def lines_until(program: Path, example: Example) -> list[str]:
+    """Run `program` until the example prints a line about it; all lines up to there."""
+    lines: list[str] = []
+    for _ in range(1000):
+        subprocess.run([program], check=True)
+        lines.append(example.line())
+        if program.name in lines[-1]:
+            return lines
+    raise AssertionError(f"no line about {program.name}")
+
+
+def test_exec_time_is_at_most_45_lines() -> None:
+    assert len((EXAMPLES / "exec_time.py").read_text().splitlines()) <= 45
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=["python", "beewire run"])
+def test_exec_time_names_program_and_parent(
+    runner: tuple[str, ...], marker: Marker
+) -> None:
+    with running(*runner, str(EXAMPLES / "exec_time.py")) as example:
+        line = lines_until(marker("one"), example)[-1]
+        example.stop()
+
+    assert str(os.getpid()) in line
+
+
+def test_exec_time_ends_with_a_histogram(marker: Marker) -> None:
+    with running(sys.executable, str(EXAMPLES / "exec_time.py")) as example:
+        lines_until(marker("one"), example)
+        rest = example.stop()
+
+    assert re.search(r"^< +\d+\.\d ms #+ \d+$", rest, re.MULTILINE)
+
+
+def test_exec_time_tells_once_of_a_program_with_many_threads(marker: Marker) -> None:
+    with running(sys.executable, str(EXAMPLES / "exec_time.py")) as example:
+        lines_until(marker("one"), example)
+        threaded = subprocess.Popen([sys.executable, "-c", THREADS])
+        threaded.wait()
+        lines = lines_until(marker("two"), example)
+        example.stop()
+
+    about = [line.split() for line in lines if f" {threaded.pid} " in line]
+    assert len(about) == 1, lines
+    assert float(about[0][3]) >= 200
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def namespaces() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, joined by a veth called `bw0` in each: .1 and .2."""
+    if shutil.which("ip") is None:
+        pytest.skip("needs ip (iproute2)")
+    names = (f"bw-xdp-a-{os.getpid()}", f"bw-xdp-b-{os.getpid()}")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("-n", names[0], "link", "add", "bw0", "type", "veth", "peer", "bw1")
+        ip("-n", names[0], "link", "set", "bw1", "netns", names[1])
+        ip("-n", names[1], "link", "set", "bw1", "name", "bw0")
+        for number, name in enumerate(names, 1):
+            ip("-n", name, "addr", "add", f"10.99.0.{number}/24", "dev", "bw0")
+            ip("-n", name, "link", "set", "bw0", "up")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(
+                ["ip", "netns", "del", name], check=False, capture_output=True
+            )
+
+
+SEND = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    for _ in range(5):
+        sock.sendto(b"x" * 100, ("10.99.0.1", 9))
+"""
+
+
+def xdp_count_command(runner: tuple[str, ...]) -> tuple[str, ...]:
+    path = str(EXAMPLES / "xdp_count.py")
+    if runner[-1] == "run":
+        return (*runner, path, "--interface", "bw0")
+    return (*runner, path, "bw0")
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=["python", "beewire run"])
+def test_xdp_count_counts_by_protocol(
+    runner: tuple[str, ...], namespaces: tuple[str, str]
+) -> None:
+    here, there = namespaces
+    enter = ("ip", "netns", "exec")
+    with running(*enter, here, *xdp_count_command(runner)) as example:
+        assert "Ctrl-C" in example.line()
+        sending = [*enter, there, sys.executable, "-c", SEND]
+        subprocess.run(sending, check=True)
+        rest = example.stop()
+
+    # 100 bytes, after headers of UDP (8), IPv4 (20) and Ethernet (14).
+    assert re.search(r"^UDP +5 packets +710 bytes$", rest, re.MULTILINE), rest
+
+
+def test_xdp_count_without_an_interface_says_how_it_is_called() -> None:
+    command = [sys.executable, str(EXAMPLES / "xdp_count.py")]
+
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 1
+    assert "python examples/xdp_count.py eth0" in result.stderr
