@@ -1,0 +1,56 @@
+# `make` alone says what can be asked for. Every target sets up what it needs first.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+NAME ?=
+ARGS ?=
+
+.PHONY: help
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## make .venv, with the lab's programs and the developer's tools
+	@scripts/bootstrap test
+
+.PHONY: demo
+demo: ## run the main job: Envoy sidecars under iptables and under Beewire (ARGS="--seconds 2")
+	@scripts/bootstrap demo
+	@$(BIN)/beewire demo $(ARGS)
+
+.PHONY: test
+test: ## run the tests; those that need root or a tool say so when they skip
+	@scripts/bootstrap test
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: ## ruff, mypy --strict, the import contracts, file sizes
+	@scripts/bootstrap check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@scripts/check-sizes
+
+.PHONY: format
+format: ## let ruff mend and format the code
+	@scripts/bootstrap check
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: ## run the benchmarks (NAME=startup for one, ARGS="--rounds 3")
+	@scripts/bootstrap test
+	@for name in $(or $(NAME),$$($(BIN)/beewire bench | cut -d' ' -f1)); do \
+		$(BIN)/beewire bench $$name $(ARGS) || exit; done
+
+.PHONY: docs
+docs: ## build docs/_build/html
+	@scripts/bootstrap docs
+	@$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.PHONY: clean
+clean: ## remove .venv and everything that was built
+	@rm -rf .venv dist build docs/_build .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,14 @@
+"""The `beewire` command: thin, one module a subcommand.
+
+    entry.py      which subcommand is meant; errors become sentences and exit codes
+    commands.py   the subcommands there are, as a table
+    report.py     how an error reads on a terminal
+    style.py      colour, where the terminal wants it
+
+A subcommand is a module with `add_arguments(parser)` and `run(args) -> int`. Only the
+one that is asked for is imported.
+"""
+
+from beewire.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,163 @@
+"""Run two pods with Envoy sidecars, under Istio's iptables rules and under Beewire.
+
+Both meshes stand side by side and are measured in turn; the table shows the medians,
+and the ratio of each round's pair. Then one connection is followed hop by hop. Needs
+root, Envoy, nginx, wrk and iptables; touches nothing outside its own namespaces.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from beewire.cli.style import wants_colour
+from beewire.errors import UsageError
+
+EPILOG = """\
+examples:
+  beewire demo                           about a minute and a half
+  beewire demo --rounds 2                a quick look
+  beewire demo --json figures.json
+  beewire demo --clean                   remove what a killed demo left behind"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `beewire demo`."""
+    # Only here: `beewire --help` needs none of it.
+    from beewire.mesh.lab.demo import DemoConfig  # noqa: PLC0415
+
+    usual = DemoConfig()
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        default=usual.seconds,
+        metavar="S",
+        help="how long each measurement lasts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--connections",
+        type=_positive,
+        default=usual.connections,
+        metavar="N",
+        help="how many connections wrk keeps open (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        default=usual.rounds,
+        metavar="N",
+        help="how often both sides are measured (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="only remove what dead demos left behind; living ones stay",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo that `args` ask for and return its exit code."""
+    from beewire.mesh.lab.interrupts import Stopped, unwinding  # noqa: PLC0415
+
+    progress = Progress(sys.stderr)
+    try:
+        with unwinding() as interrupts:
+            if args.clean:
+                return _clean()
+
+            def step(text: str) -> None:
+                interrupts.check()
+                progress.tell(text)
+
+            return _demo(args, step)
+    except Stopped as stopped:
+        progress.done()
+        print("beewire: stopped; the demo left nothing behind", file=sys.stderr)
+        return stopped.exit_code
+    finally:
+        progress.done()
+
+
+def _clean() -> int:
+    from beewire.mesh.lab.runs import clean  # noqa: PLC0415
+
+    removed = clean()
+    if removed:
+        print(f"removed what {len(removed)} dead lab(s) left: {', '.join(removed)}")
+    else:
+        print("no dead lab left anything behind")
+    return 0
+
+
+def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
+    from beewire.mesh.lab.demo import DemoConfig, run_demo  # noqa: PLC0415
+    from beewire.mesh.lab.report import as_json, errors  # noqa: PLC0415
+    from beewire.mesh.lab.table import Style, figures_table, hops_table  # noqa: PLC0415
+
+    file = _writable(args.json)
+    config = DemoConfig(
+        seconds=args.seconds, connections=args.connections, rounds=args.rounds
+    )
+    result = run_demo(config, step)
+    if file is not None:
+        file.write_text(json.dumps(as_json(result), indent=2) + "\n")
+    style = Style(colour=wants_colour(sys.stdout), unicode=_speaks_unicode(sys.stdout))
+    print(figures_table(result, style))
+    sides = {"Istio's iptables rules": result.iptables, "Beewire": result.beewire}
+    for name, side in sides.items():
+        print(f"\nOne connection under {name}:")
+        print(hops_table(side.hops, style))
+    failed = errors(result.beewire)
+    if failed:
+        print(f"beewire: {failed} requests failed under Beewire", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _writable(name: str | None) -> Path | None:
+    # Said before the minute of measuring, not after it.
+    if name is None:
+        return None
+    path = Path(name)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{name} cannot be written")
+    return path
+
+
+def _speaks_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+class Progress:
+    """What is being done: one line that changes on a terminal, one line each elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._changes = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = False
+
+    def tell(self, text: str) -> None:
+        """Show `text`; "" shows nothing any more."""
+        if self._changes:
+            self._stream.write(f"\r\x1b[K{text}")
+            self._shown = bool(text)
+        elif text:
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def done(self) -> None:
+        """Take the changing line away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False

@@ -1,0 +1,130 @@
+"""Say what this machine can and cannot do for Beewire, why, and what to change.
+
+Looks and probes; changes nothing. Exits with 0 if `beewire demo` can run here, else 1.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+import textwrap
+
+import beewire
+from beewire.cli.checks import Finding, State, checks
+from beewire.cli.probes import probe_findings
+from beewire.cli.style import Ink, paint, wants_colour
+
+EPILOG = """\
+examples:
+  beewire doctor
+  beewire doctor --json | python3 -m json.tool"""
+
+INKS = {State.GOOD: Ink.GOOD, State.LIMITED: Ink.DOUBT, State.BAD: Ink.BAD}
+GROUPS = (
+    "machine",
+    "permission",
+    "kernel",
+    "program type",
+    "attach type",
+    "map type",
+    "lab",
+)
+MARGIN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `beewire doctor`."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--json", action="store_true", help="print every finding as JSON"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; 0 if the demo can run here, 1 otherwise."""
+    findings = sorted([check() for check in checks()] + probe_findings(), key=by_group)
+    if args.json:
+        print(json.dumps(as_json(findings), indent=1))
+    else:
+        colour = wants_colour(sys.stdout)
+        print("\n".join(as_text(findings, colour=colour)))
+    return 1 if obstacles(findings) else 0
+
+
+def by_group(finding: Finding) -> int:
+    """Where a finding's group stands; findings keep their order in it."""
+    return GROUPS.index(finding.group)
+
+
+def obstacles(findings: list[Finding]) -> list[Finding]:
+    """What keeps the demo from running."""
+    return [found for found in findings if found.demo and found.state is State.BAD]
+
+
+def as_json(findings: list[Finding]) -> dict[str, object]:
+    """The findings for programs to read."""
+    return {
+        "beewire": beewire.__version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "demo": {
+            "can_run": not obstacles(findings),
+            "obstacles": [found.name for found in obstacles(findings)],
+        },
+        "findings": [
+            {
+                "group": found.group,
+                "name": found.name,
+                "state": found.state.value,
+                "detail": found.detail,
+                "fix": found.fix,
+                "needed_for_demo": found.demo,
+            }
+            for found in findings
+        ],
+    }
+
+
+def as_text(findings: list[Finding], *, colour: bool) -> list[str]:
+    """The findings for people: what is there briefly, what is missing in full."""
+    lines = []
+    for group in GROUPS:
+        if not any(found.group == group for found in findings):
+            continue
+        lines += [paint(group, Ink.BOLD, colour=colour)]
+        lines += group_text([f for f in findings if f.group == group], colour=colour)
+    in_the_way = obstacles(findings)
+    names = ", ".join(found.name for found in in_the_way)
+    verdict = (
+        f"The demo cannot run here: {names}." if names else "The demo can run here."
+    )
+    ink = Ink.BAD if in_the_way else Ink.GOOD
+    return [*lines, "", paint(verdict, ink, colour=colour)]
+
+
+def group_text(findings: list[Finding], *, colour: bool) -> list[str]:
+    """The lines of one group. Findings without detail share a paragraph."""
+    bare = [f.name for f in findings if f.state is State.GOOD and not f.detail]
+    lines = []
+    if bare:
+        width = min(shutil.get_terminal_size().columns, 100)
+        indent = " " * MARGIN
+        words = textwrap.wrap(
+            ", ".join(bare),
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+        mark = paint(f"  {State.GOOD:<{MARGIN - 2}}", Ink.GOOD, colour=colour)
+        lines += [mark + words[0].lstrip(), *words[1:]]
+    for found in findings:
+        if found.state is State.GOOD and not found.detail:
+            continue
+        mark = paint(f"  {found.state:<{MARGIN - 2}}", INKS[found.state], colour=colour)
+        lines.append(f"{mark}{found.name}: {found.detail}")
+        if found.fix:
+            lines.append(" " * MARGIN + paint(found.fix, Ink.DIM, colour=colour))
+    return lines

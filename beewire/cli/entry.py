@@ -1,0 +1,107 @@
+"""Which subcommand is meant, and what its end means to the shell."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import beewire
+from beewire.cli.commands import COMMANDS, Command
+from beewire.cli.report import report
+from beewire.cli.style import Ink, paint, wants_colour
+from beewire.errors import BeewireError, UsageError
+
+# The shell's own words: 128 + the signal that would have ended the process.
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
+FAILED = 1
+USAGE = 2
+
+EPILOG = """\
+examples:
+  beewire doctor                        can this machine do it?
+  beewire run examples/exec_time.py     how long does every program run?
+  beewire demo --seconds 2              a quick look at the mesh
+
+`beewire COMMAND --help` says more about each."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps text as it was written, and makes headings bold where that shows."""
+
+    def start_section(self, heading: str | None) -> None:
+        """Open the section `heading`."""
+        colour = wants_colour(sys.stdout)
+        super().start_section(heading and paint(heading, Ink.BOLD, colour=colour))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: this process's) and return the exit code.
+
+    0 done, 1 it failed, 2 the command line is wrong, 130 interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would flush again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UsageError as error:
+        report(error)
+        return USAGE
+    except (BeewireError, OSError) as error:
+        report(error)
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - the border: a sentence, whatever happened
+        report(error)
+        return FAILED
+    return code
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Parse `arguments` with the one subcommand's own parser, and run it."""
+    word = next((word for word in arguments if not word.startswith("-")), "")
+    command = next((known for known in COMMANDS if known.name == word), None)
+    parser = top_parser(chosen=command)
+    args = parser.parse_args(arguments)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    code: int = importlib.import_module(command.module).run(args)
+    return code
+
+
+def top_parser(chosen: Command | None) -> argparse.ArgumentParser:
+    """The whole command line; only the `chosen` command knows its own arguments."""
+    parser = argparse.ArgumentParser(
+        prog="beewire",
+        description=beewire.__doc__,
+        epilog=EPILOG,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"beewire {beewire.__version__}",
+        help="print the version and exit",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        module = importlib.import_module(command.module) if command is chosen else None
+        own = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=module.__doc__ if module else None,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+        )
+        if module:
+            module.add_arguments(own)
+    return parser
