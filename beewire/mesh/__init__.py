@@ -1,0 +1,1 @@
+"""The service mesh: interception, and the lab that proves it."""

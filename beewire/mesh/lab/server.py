@@ -1,0 +1,122 @@
+"""The application that the lab serves: nginx, one process, bodies of known content."""
+
+import contextlib
+import hashlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beewire.errors import MeshError
+from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.pods import Pod
+from beewire.mesh.lab.sidecar import check_ports_free
+from beewire.mesh.lab.tools import require
+
+START_TIMEOUT_S = 10.0
+
+NGINX = """\
+daemon off;
+# One process: it is the one worker, and it dies with us.
+master_process off;
+worker_processes 1;
+pid {prefix}/nginx.pid;
+error_log {prefix}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {prefix}/tmp;
+  proxy_temp_path {prefix}/tmp;
+  fastcgi_temp_path {prefix}/tmp;
+  uwsgi_temp_path {prefix}/tmp;
+  scgi_temp_path {prefix}/tmp;
+  sendfile on;
+  tcp_nopush on;
+  tcp_nodelay on;
+  open_file_cache max=16;
+  keepalive_requests 100000000;
+  keepalive_timeout 1h;
+  server {{
+    {listen}
+    root {prefix}/www;
+    # One write, one packet: a file would be two.
+    location = / {{ return 200 "{small}"; }}
+    # Who the server thinks it talks to, and who it was told the client is.
+    location = /who {{
+      return 200 "$remote_addr $server_addr:$server_port $http_x_forwarded_for\\n";
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NginxConfig:
+    """The server: bodies of 100 bytes at `/`, 64 KiB at `/64k`, 1 MiB at `/1m`."""
+
+    ports: tuple[int, ...] = (80, 8080)
+
+
+SMALL = 100
+FILES = {"64k": 1 << 16, "1m": 1 << 20}
+
+
+def body(size: int) -> bytes:
+    """The first `size` (even) of a row of hexadecimal digits that does not repeat."""
+    return hashlib.shake_128(b"beewire").hexdigest(size // 2).encode()
+
+
+@contextlib.contextmanager
+def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[None]:
+    """Run nginx as the pod's application until the end of the block.
+
+    Raises:
+        MeshError: nginx is missing, its port is taken, or it does not start.
+    """
+    config = config or NginxConfig()
+    binary = require("nginx")
+    check_ports_free(pod, config.ports)
+    prefix = pod.state / f"nginx-{pod.name}"
+    (prefix / "www").mkdir(parents=True, exist_ok=True)
+    for name, size in FILES.items():
+        (prefix / "www" / name).write_bytes(body(size))
+    path = prefix / "nginx.conf"
+    path.write_text(
+        NGINX.format(
+            prefix=prefix, listen=_listen(config, pod), small=body(SMALL).decode()
+        )
+    )
+    said = prefix / "error.log"
+    command = [binary, "-c", str(path), "-p", str(prefix), "-e", str(said)]
+    with said.open("ab") as log:
+        process = pod.app.start(command, stdout=log, stderr=log)
+    with stopping(process):
+        _wait_until_listening(pod, config.ports[0], process, said)
+        yield
+
+
+def _listen(config: NginxConfig, pod: Pod) -> str:
+    hosts = ("", "[::]:") if pod.ipv6 else ("",)
+    sockets = [f"{host}{port}" for host in hosts for port in config.ports]
+    return "\n    ".join(f"listen {socket} backlog=4096;" for socket in sockets)
+
+
+def _wait_until_listening(
+    pod: Pod, port: int, process: "subprocess.Popen[bytes]", said: Path
+) -> None:
+    def accepts() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not pod.namespace.run(accepts):
+        if process.poll() is not None or time.monotonic() > deadline:
+            error = MeshError(f"nginx in pod {pod.name} does not start")
+            error.add_note(said.read_text(errors="replace").strip())
+            raise error
+        time.sleep(0.01)

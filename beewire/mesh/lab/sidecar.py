@@ -1,0 +1,143 @@
+"""A running Envoy as a pod's sidecar."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from beewire.errors import MeshError
+from beewire.mesh.lab.envoy import SidecarConfig, bootstrap
+from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.pods import Pod
+from beewire.mesh.lab.tools import require
+
+START_TIMEOUT_S = 20.0
+FLUSH_MS = 200  # how soon a logged request reaches the access log; Envoy's own is 10 s
+LOG_LINES = 5
+READY_REQUEST = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+class Sidecar:
+    """Envoy in a pod's `proxy` place, with one worker, as user 1337."""
+
+    def __init__(
+        self, pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]"
+    ) -> None:
+        self.pod = pod
+        self.config = config
+        self.process = process
+
+    def stop(self) -> None:
+        """End Envoy at once, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def logged(self, trace: str, timeout_s: float = 5.0) -> dict[str, str]:
+        """The access log's record of the request with `x-bw-trace: <trace>`.
+
+        Only requests to `trace_port` are logged.
+
+        Raises:
+            MeshError: it does not come.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for line in self.config.access_log.read_text().splitlines():
+                record: dict[str, str] = json.loads(line)
+                if record["trace"] == trace:
+                    return record
+            time.sleep(0.05)
+        raise MeshError(
+            f"the sidecar of pod {self.pod.name} did not log the request {trace!r}"
+        )
+
+
+@contextlib.contextmanager
+def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
+    """Run Envoy beside the pod's application until the end of the block.
+
+    `pod`, `access_log` and `ipv6` of the configuration are filled in.
+
+    Raises:
+        MeshError: Envoy is missing, one of its ports is taken, or it does not start;
+            the message ends with what it said last.
+    """
+    log_path = pod.state / f"access-{pod.name}.log"
+    config = replace(
+        config or SidecarConfig(), pod=pod.name, access_log=log_path, ipv6=pod.ipv6
+    )
+    binary = require("envoy")
+    ports = (config.outbound_port, config.inbound_port, config.admin_port)
+    check_ports_free(pod, ports)
+    path = pod.state / f"envoy-{pod.name}.json"
+    path.write_text(json.dumps(bootstrap(config)))
+    path.chmod(0o644)  # Envoy reads it as its own user, whatever our umask is
+    config.access_log.touch()
+    os.chown(config.access_log, pod.proxy.uid, pod.proxy.uid)
+    said = pod.state / f"envoy-{pod.name}.log"
+    command = [
+        *(binary, "--config-path", str(path), "--concurrency", "1"),
+        *("--disable-hot-restart", "--log-level", "error"),
+        *("--file-flush-interval-msec", str(FLUSH_MS)),
+    ]
+    with said.open("wb") as log:
+        process = pod.proxy.start(command, stdout=log, stderr=log)
+    with stopping(process):
+        _wait_until_ready(pod, config, process, said)
+        yield Sidecar(pod, config, process)
+
+
+def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:
+    """Check that nothing listens on `ports` in the pod.
+
+    Raises:
+        MeshError: one of them is taken.
+    """
+
+    def first_taken() -> int | None:
+        for port in ports:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("0.0.0.0", port))
+                    probe.listen(1)
+                except OSError:
+                    return port
+        return None
+
+    taken = pod.namespace.run(first_taken)
+    if taken is not None:
+        raise MeshError(f"port {taken} is already taken in pod {pod.name}")
+
+
+def _wait_until_ready(
+    pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]", said: Path
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not pod.namespace.run(lambda: _is_live(config.admin_port)):
+        if process.poll() is not None:
+            raise _not_started(pod, f"ended with exit code {process.returncode}", said)
+        if time.monotonic() > deadline:
+            raise _not_started(pod, f"is not ready after {START_TIMEOUT_S:g} s", said)
+        time.sleep(0.02)
+
+
+def _not_started(pod: Pod, what: str, said: Path) -> MeshError:
+    error = MeshError(f"Envoy in pod {pod.name} {what}")
+    for line in said.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+        error.add_note(line)
+    return error
+
+
+def _is_live(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as admin:
+            admin.sendall(READY_REQUEST)
+            return b"LIVE" in b"".join(iter(lambda: admin.recv(4096), b""))
+    except OSError:
+        return False

@@ -1,0 +1,11 @@
+"""The data path: eBPF programs in Python, one file per job.
+
+    outbound   connect4, connect6        application -> sidecar
+    handover   sock_ops                  the original destination travels with it
+    original   getsockopt                the sidecar asks SO_ORIGINAL_DST
+    inbound    sk_lookup                 network -> sidecar
+    view       getpeername4, getpeername6
+    state      settings, maps and counters of all of them
+
+One rule: decide where the socket is, keep state in the socket, touch no packet.
+"""

@@ -1,0 +1,29 @@
+"""The application's view: getpeername() shows what it dialled, not the sidecar."""
+
+from beewire.bpf import SockAddr, getpeername4, getpeername6
+from beewire.mesh.programs.state import ALLOW, dialled
+
+
+@getpeername4
+def peer4(ctx: SockAddr) -> int:
+    """AF_INET sockets."""
+    if (state := dialled.get(ctx.sk)) is None:
+        return ALLOW
+    if ctx.user_ip4 == state.target and ctx.user_port == state.target_port:
+        ctx.user_ip4 = state.wanted.address.words[3]
+        ctx.user_port = state.wanted.port
+    return ALLOW
+
+
+@getpeername6
+def peer6(ctx: SockAddr) -> int:
+    """AF_INET6 sockets, v4-mapped ones included."""
+    if (state := dialled.get(ctx.sk)) is None:
+        return ALLOW
+    if ctx.user_ip6[3] == state.target and ctx.user_port == state.target_port:
+        ctx.user_ip6[0] = state.wanted.address.words[0]
+        ctx.user_ip6[1] = state.wanted.address.words[1]
+        ctx.user_ip6[2] = state.wanted.address.words[2]
+        ctx.user_ip6[3] = state.wanted.address.words[3]
+        ctx.user_port = state.wanted.port
+    return ALLOW
