@@ -19,10 +19,9 @@ Types, contexts and helper functions come from `lang`, and are handed on here. A
 imported when it is first asked for.
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.author.garbage import Paused
 
+TYPE_CHECKING = False  # as in beewire.bpf: `typing` is imported while garbage rests
 if TYPE_CHECKING:
     from beewire.bpf.author.collection import collect
     from beewire.bpf.author.hooks import (
@@ -126,21 +125,23 @@ if TYPE_CHECKING:
         socket_cookie,
         socket_uid,
     )
+    from beewire.bpf.lang.constants import (
+        SkAction,
+        SockOp,
+        SockOpsFlag,
+        TcpState,
+        XdpAction,
+    )
     from beewire.bpf.lang.contexts import (
         BpfSock,
         RawTracepoint,
-        SkAction,
         SkBuff,
         SkLookup,
         SkMsg,
         SockAddr,
-        SockOp,
         SockOps,
-        SockOpsFlag,
         SockOpt,
-        TcpState,
         Tracepoint,
-        XdpAction,
         XdpContext,
     )
 
@@ -287,9 +288,10 @@ _HOMES = {
         "sk_fullsock sk_lookup_tcp sk_lookup_udp sk_release skb_cgroup_id "
         "sock_ops_cb_flags_set socket_cookie socket_uid"
     ),
+    "beewire.bpf.lang.constants": "SkAction SockOp SockOpsFlag TcpState XdpAction",
     "beewire.bpf.lang.contexts": (
-        "BpfSock RawTracepoint SkAction SkBuff SkLookup SkMsg SockAddr SockOp SockOps "
-        "SockOpsFlag SockOpt TcpState Tracepoint XdpAction XdpContext"
+        "BpfSock RawTracepoint SkBuff SkLookup SkMsg SockAddr SockOps SockOpt "
+        "Tracepoint XdpContext"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -17,8 +17,6 @@ from beewire.bpf.ir import Binary, BinOp, ByteSwap, Const, Extend, Kind, Op
 
 Emit = Callable[[Op], Op]
 _COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
-# The low bits of the result depend on the same low bits of the operands only.
-_LOW = frozenset((*_COMMUTES, BinOp.SUB))
 
 
 def constant(value: int) -> Const:
@@ -204,7 +202,7 @@ def _twice(op: Binary, x: Op, count: int, emit: Emit) -> Op:
     return constant(0)
 
 
-def simplify_extend(op: Extend, bits: Bits, emit: Emit, level: int) -> Op:
+def simplify_extend(op: Extend, bits: Bits, emit: Emit) -> Op:
     """The rules for extensions."""
     a = op.args[0]
     if isinstance(a, Const):
@@ -221,19 +219,7 @@ def simplify_extend(op: Extend, bits: Bits, emit: Emit, level: int) -> Op:
             c.value & MASK[op.bits] == MASK[op.bits] and a.bits >= op.bits
         ):
             return emit(Extend(x, op.bits, signed=op.signed, span=op.span))
-        case Binary(bits=64, kind=Kind.INT) if (
-            op.bits == 32 and not op.signed and level >= 3 and _narrows(a)
-        ):
-            return emit(Binary(a.op, a.args[0], a.args[1], 32, span=a.span))
     return op
-
-
-def _narrows(op: Binary) -> bool:
-    """Whether 32-bit arithmetic gives the low half of this operation."""
-    if op.op in _LOW:
-        return True
-    count = op.args[1]
-    return op.op is BinOp.SHL and isinstance(count, Const) and 0 <= count.value < 32
 
 
 def simplify_byteswap(op: ByteSwap, emit: Emit) -> Op:

@@ -1,27 +1,34 @@
 """Register allocation: liveness, coalescing, colouring, and spilling until all fits."""
 
+from beewire.bpf.codegen.again import Again
 from beewire.bpf.codegen.coalesce import Webs, coalesce
 from beewire.bpf.codegen.colour import colour
 from beewire.bpf.codegen.liveness import Ranges, analyse
 from beewire.bpf.codegen.machine import FIRST_VIRTUAL, Ins, Machine
 from beewire.bpf.codegen.spill import Spiller, remakeable
+from beewire.bpf.ir import Function
 
 _SHARED_ROUNDS = 3  # then each reload serves one instruction, which always fits
 
 
-def allocate(machine: Machine) -> None:
+def allocate(machine: Machine, function: Function) -> None:
     """Replace virtual registers by the machine's; adds spill code and its stack."""
     temporary: set[int] = set()
+    again: Again | None = None
     rounds = 0
     while True:
         ranges = analyse(machine)
         alone = list(ranges.live)
         webs = coalesce(ranges)
-        made = remakeable(ranges, webs)
+        made = remakeable(ranges, webs, again)
         fixed = _fixed(temporary, webs) if temporary else temporary
         colouring = colour(ranges, webs, fixed, made.keys())
         if not colouring.spilled:
             break
+        if again is None and machine.loads:
+            again = Again(machine, function)
+            made = remakeable(ranges, webs, again)
+            colouring = colour(ranges, webs, fixed, made.keys())
         spiller = Spiller(machine, {})
         spiller.share = rounds < _SHARED_ROUNDS
         _choose(spiller, colouring.spilled, ranges, alone, webs, made)
@@ -52,12 +59,17 @@ def _choose(
         if web in members:
             members[web].append(register)
     for web, registers in members.items():
-        if web in made:
+        if web in made and _is_at_hand(made[web], webs, members):
             spiller.made.update((register, made[web]) for register in registers)
             continue
         crossing = [r for r in registers if alone[r] & ranges.calls]
         home = spiller.home(ranges.live[web])
         spiller.homes.update((register, home) for register in crossing or registers)
+
+
+def _is_at_hand(made: Ins, webs: Webs, spilled: dict[int, list[int]]) -> bool:
+    """Whether what the instruction reads stays in its register."""
+    return not any(webs.find(register) in spilled for register in made.reads)
 
 
 def _fixed(temporary: set[int], webs: Webs) -> set[int]:

@@ -6,6 +6,9 @@
     %2 = extend i32 %1
     branch slt64 %2, 10 -> a, b       =>     branch slt32 %1, 10 -> a, b
 
+    %2 = binary add64 %0, %1
+    %3 = extend u32 %2                =>     %3 = binary add32 %0, %1
+
 A value that is used again keeps its own test: what the verifier learns from a test it
 learns about the register tested.
 """
@@ -15,28 +18,60 @@ from beewire.bpf.codegen.arith import M32, M64
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.work import Work
-from beewire.bpf.ir import Binary, BinOp, Branch, CmpOp, Const, Extend, Op
+from beewire.bpf.ir import Binary, BinOp, Block, Branch, CmpOp, Const, Extend, Kind, Op
+
+# The low bits of the result depend on the same low bits of the operands only.
+_LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 
 
 def fuse(work: Work) -> None:
-    """Rewrite the branches; drops what they no longer need."""
-    blocks = work.function.blocks
-    branches = [op for b in blocks if isinstance(op := b.ops[-1], Branch)]
-    if not branches:
-        return
+    """Rewrite branches and extensions; drops what they no longer need."""
     uses: dict[Op, int] = {}
-    for block in blocks:
-        for op in block.ops:
-            for arg in op.args:
-                uses[arg] = uses.get(arg, 0) + 1
+    for op in work.function.ops():
+        for arg in op.args:
+            uses[arg] = uses.get(arg, 0) + 1
     bits = Bits()
     changed = False
-    for branch in branches:
-        changed |= _mask(branch, uses, work.level)
-        if work.level >= 3 and branch.bits == 64:
-            changed |= _narrow(branch, uses, bits)
-    if changed:
+    renamed: dict[Op, Op] = {}
+    for block in work.function.blocks:
+        if work.level >= 3:
+            _shrink(block, uses, renamed)
+        last = block.ops[-1]
+        if isinstance(last, Branch):
+            changed |= _mask(last, uses, work.level)
+            if work.level >= 3 and last.bits == 64:
+                changed |= _narrow(last, uses, bits)
+    if renamed:
+        for op in work.function.ops():
+            op.args = [renamed.get(arg, arg) for arg in op.args]
+    if changed or renamed:
         dead(work)
+
+
+def _shrink(block: Block, uses: dict[Op, int], renamed: dict[Op, Op]) -> None:
+    """Compute in 32 bits what is cut to 32 bits, if nobody wants the rest."""
+    here: set[Op] = set()
+    for i, op in enumerate(block.ops):
+        here.add(op)
+        if isinstance(op, Extend) and op.bits == 32 and not op.signed:
+            value = op.args[0]
+            if value in here and uses[value] == 1 and _has_low_half(value):
+                assert isinstance(value, Binary)
+                a, b = (renamed.get(arg, arg) for arg in value.args)
+                block.ops[i] = half = Binary(value.op, a, b, 32, span=value.span)
+                renamed[op] = half
+                uses[half] = uses.get(op, 0)
+                here.add(half)
+
+
+def _has_low_half(op: Op) -> bool:
+    """Whether 32-bit arithmetic gives the low half of this operation."""
+    if not isinstance(op, Binary) or op.bits != 64 or op.kind is not Kind.INT:
+        return False
+    count = op.args[1]
+    if op.op is BinOp.SHL:
+        return isinstance(count, Const) and 0 <= count.value < 32
+    return op.op in _LOW
 
 
 def _mask(branch: Branch, uses: dict[Op, int], level: int) -> bool:

@@ -8,9 +8,21 @@ from beewire.bpf.codegen.machine import CALL, MOV, Ins, Machine, Part
 
 
 class Ranges:
-    """Ranges, definitions and weights of all registers, by number."""
+    """Ranges, definitions and weights of all registers, by number.
 
-    __slots__ = ("calls", "code", "defs", "live", "moves", "starts", "weight")
+    `writes` are instructions that write the context: index, first and last byte.
+    """
+
+    __slots__ = (
+        "calls",
+        "code",
+        "defs",
+        "live",
+        "moves",
+        "starts",
+        "weight",
+        "writes",
+    )
 
     def __init__(self, registers: int) -> None:
         self.code: list[Ins] = []
@@ -20,6 +32,7 @@ class Ranges:
         self.weight = [0] * registers
         self.calls = 0
         self.moves: list[tuple[int, int, Ins]] = []
+        self.writes: list[tuple[int, int, int]] = []
 
 
 def analyse(machine: Machine) -> Ranges:
@@ -35,6 +48,10 @@ def analyse(machine: Machine) -> Ranges:
     outs = _flow(machine.parts)[1]
     for i, part in enumerate(machine.parts):
         _walk(ranges, part, ranges.starts[i], ranges.starts[i + 1], outs[i])
+    if machine.writes:
+        for i, ins in enumerate(code):
+            if ins in machine.writes:
+                ranges.writes.append((i, *machine.writes[ins]))
     for register in range(6):
         ranges.live[register] |= ranges.calls
         ranges.defs[register] |= ranges.calls

@@ -5,7 +5,7 @@ coloured them. An instruction keeps the fields of the encoded form and says besi
 it reads and writes.
 """
 
-from beewire.bpf.ir import BinOp, CmpOp, CoreField, Slot, Span
+from beewire.bpf.ir import BinOp, CmpOp, CoreField, Load, Slot, Span
 from beewire.bpf.isa import AluOp, InsnClass, JumpOp
 
 FRAME = 10  # r10, the stack's upper end
@@ -135,10 +135,12 @@ class Part:
 class Machine:
     """A function as parts, and how many registers it uses so far.
 
-    `frame` counts the bytes of stack in use, `slots` has each slot's distance from r10.
+    `frame` counts the bytes of stack in use, `slots` has each slot's distance from r10,
+    `loads` the registers that hold what was read from the context, `writes` which bytes
+    of it (start and end) an instruction may write.
     """
 
-    __slots__ = ("frame", "level", "parts", "registers", "slots")
+    __slots__ = ("frame", "level", "loads", "parts", "registers", "slots", "writes")
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -146,6 +148,8 @@ class Machine:
         self.registers = FIRST_VIRTUAL
         self.frame = 0
         self.slots: dict[Slot, int] = {}
+        self.loads: dict[int, Load] = {}
+        self.writes: dict[Ins, tuple[int, int]] = {}
 
     def place(self, size: int, align: int = 8) -> int:
         """Room for `size` bytes on the stack: its distance from r10, negative."""

@@ -69,7 +69,7 @@ def generate(function: Function, isa_level: int = 3) -> Code:
     for step in PASSES:
         step(work)
     machine = select(work)
-    allocate(machine)
+    allocate(machine, function)
     if machine.frame > STACK_LIMIT:
         raise _too_big(function, machine)
     emitted = _place(function, layout(machine), isa_level)

@@ -53,7 +53,7 @@ class ContextReads:
             if isinstance(op, Store):
                 if op.space is Space.CTX:
                     self.written.append((op.offset, op.offset + op.size))
-            elif isinstance(op, Call) and _may_write(op):
+            elif isinstance(op, Call) and may_write(op):
                 self.mutable = True
         self.known: dict[_Key, Op] = {}
         self.ends: dict[Block, dict[_Key, Op]] = {}
@@ -92,11 +92,12 @@ class ContextReads:
 
     def call(self, op: Call) -> None:
         """Forget all at a call that may write the context."""
-        if self.known and _may_write(op):
+        if self.known and may_write(op):
             self.known = {}
 
 
-def _may_write(op: Call) -> bool:
+def may_write(op: Call) -> bool:
+    """Whether a call may change the context."""
     if op.call is CallKind.HELPER and op.target in _HARMLESS:
         return False
     return any(isinstance(arg, Param) and arg.kind is Kind.PTR for arg in op.args)

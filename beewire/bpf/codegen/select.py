@@ -44,6 +44,7 @@ from beewire.bpf.codegen.machine import (
     Note,
     Part,
 )
+from beewire.bpf.codegen.reads import may_write
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
     Atomic,
@@ -412,6 +413,8 @@ def _load(s: _Selector, op: Op) -> None:
     native = narrow and s.level >= 4 and op.space is not Space.CTX
     code = (LDX_SIGNED if native else LDX)[op.size]
     s.put(code, dst, base, offset, 0, (base,), dst, op.span, note)
+    if op.space is Space.CTX:
+        s.machine.loads[dst] = op
     if narrow and not native:
         _shifted(s, dst, op.size * 8, op.span, is_signed=True)
 
@@ -425,11 +428,15 @@ def _store(s: _Selector, op: Op) -> None:
         if arith.fits_imm(imm):
             base, offset, note = s.address(op)
             s.put(ST[op.size], base, 0, offset, imm, (base,), NONE, op.span, note)
+            if op.space is Space.CTX:
+                s.machine.writes[s.ins[-1]] = (offset, offset + op.size)
             return
     source = s.reg(value, op.span)
     base, offset, note = s.address(op)
     code = STX[op.size]
     s.put(code, base, source, offset, 0, (base, source), NONE, op.span, note)
+    if op.space is Space.CTX:
+        s.machine.writes[s.ins[-1]] = (offset, offset + op.size)
 
 
 def _atomic(s: _Selector, op: Op) -> None:
@@ -480,6 +487,8 @@ def _call(s: _Selector, op: Op) -> None:
     call = _called(op, reads)
     call.moves = tuple(moves)
     call.setup = tuple(setup)
+    if may_write(op):
+        s.machine.writes[call] = (0, 1 << 16)
     s.ins.append(call)
     if op in s.uses:
         s.move(s.result(op), 0, op.span)

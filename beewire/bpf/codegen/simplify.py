@@ -302,7 +302,7 @@ def _key(op: Op) -> object:
 
 def _extend(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Extend)
-    new = algebra.simplify_extend(op, sweep.bits, sweep.emit, sweep.level)
+    new = algebra.simplify_extend(op, sweep.bits, sweep.emit)
     if new is not op:
         return new
     return sweep.number(op, ("extend", op.bits, op.signed, op.args[0]))

@@ -10,6 +10,7 @@ Always all eight bytes, so that the verifier knows a pointer again. Between two 
 a block one reload serves all. A constant or an address is simply made again.
 """
 
+from beewire.bpf.codegen.again import Again
 from beewire.bpf.codegen.coalesce import Webs
 from beewire.bpf.codegen.liveness import Ranges
 from beewire.bpf.codegen.machine import (
@@ -32,17 +33,25 @@ from beewire.bpf.isa import AluOp, InsnClass
 _MADE = frozenset((ADDRESS, LD_IMM64, MOV_IMM, int(InsnClass.ALU | AluOp.MOV)))
 
 
-def remakeable(ranges: Ranges, webs: Webs) -> dict[int, Ins]:
-    """Webs that one instruction makes out of nothing."""
+def remakeable(ranges: Ranges, webs: Webs, again: Again | None) -> dict[int, Ins]:
+    """Webs that one instruction makes anew: out of nothing, or from the context."""
     made: dict[int, Ins | None] = {}
+    find = webs.find
     for ins in ranges.code:
-        if ins.write >= 0:
-            web = webs.find(ins.write)
-            if web in made or ins.code not in _MADE or ins.reads:
-                made[web] = None
-            else:
-                made[web] = ins
+        if ins.write < 0:
+            continue
+        web = find(ins.write)
+        if ins.code == MOV and not ins.off and find(ins.src) == web:
+            continue
+        alone = web not in made
+        made[web] = ins if alone and _is_made(ins, ranges, webs, again) else None
     return {web: ins for web, ins in made.items() if ins is not None}
+
+
+def _is_made(ins: Ins, ranges: Ranges, webs: Webs, again: Again | None) -> bool:
+    if ins.code in _MADE and not ins.reads:
+        return True
+    return again is not None and again.makes(ins, ranges, webs)
 
 
 class Spiller:
@@ -118,7 +127,7 @@ class Spiller:
         else:
             made = self.made[register]
             fields = (made.code, new, made.src, made.off, made.imm)
-            out.append(Ins(*fields, (), new, span, made.note))
+            out.append(Ins(*fields, made.reads, new, span, made.note))
         return new
 
     def write(self, ins: Ins, home: int, out: list[Ins]) -> int:

@@ -33,7 +33,7 @@ def stack(work: Work) -> None:
 
 def _forward(work: Work, frame: Frame) -> None:
     """A load of what was just stored is the value stored; storing it again is nothing."""
-    forward = _Forward(work.level, frame)
+    forward = _Forward(frame)
     for block in work.function.blocks:
         forward.block(block)
     renamed = forward.renamed
@@ -49,10 +49,9 @@ _Known = dict[int, Op]  # bytes of the frame -> the value last stored to them
 class _Forward:
     """What the slots hold, as far as it is known, at the end of each block."""
 
-    __slots__ = ("bits", "ends", "frame", "level", "renamed")
+    __slots__ = ("bits", "ends", "frame", "renamed")
 
-    def __init__(self, level: int, frame: Frame) -> None:
-        self.level = level
+    def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.bits = Bits()
         self.ends: dict[Block, _Known] = {}
@@ -106,7 +105,7 @@ class _Forward:
         if isinstance(op, Load):
             out: list[Op] = []
             extra[op] = out
-            self.renamed[op] = _loaded(op, value, self.bits, out, self.level)
+            self.renamed[op] = _loaded(op, value, self.bits, out)
             return True
         if not isinstance(op, Store):
             return False
@@ -119,7 +118,7 @@ def _same(a: Op, b: Op) -> bool:
     )
 
 
-def _loaded(load: Load, value: Op, bits: Bits, out: list[Op], level: int) -> Op:
+def _loaded(load: Load, value: Op, bits: Bits, out: list[Op]) -> Op:
     """What a load makes of a stored value: its low bytes, extended."""
     if load.size == 8:
         return value
@@ -129,7 +128,7 @@ def _loaded(load: Load, value: Op, bits: Bits, out: list[Op], level: int) -> Op:
         return op
 
     extend = Extend(value, load.size * 8, signed=load.signed, span=load.span)
-    new = algebra.simplify_extend(extend, bits, emit, level)
+    new = algebra.simplify_extend(extend, bits, emit)
     return emit(extend) if new is extend else new
 
 

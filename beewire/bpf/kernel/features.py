@@ -180,7 +180,7 @@ def _create(kind: MapKind) -> int:
         "max_entries": entries,
         "map_flags": flags,
     }
-    extra = -1
+    extra: int | None = None
     if kind in _STORAGE:
         builder = Builder()
         fields["btf_key_type_id"] = fields["btf_value_type_id"] = builder.add(
@@ -189,10 +189,13 @@ def _create(kind: MapKind) -> int:
         extra = fields["btf_fd"] = _load_btf(builder)
     elif kind in _OF_MAPS:
         extra = fields["inner_map_fd"] = _create(MapKind.ARRAY)
-    if extra < -1:
+    if extra is not None and extra < 0:
         return extra
-    with Descriptor(extra):
+    try:
         return syscall.try_bpf(syscall.Cmd.MAP_CREATE, attr.MAP_CREATE.pack(**fields))
+    finally:
+        if extra is not None:
+            Descriptor(extra).close()
 
 
 def _load_btf(builder: Builder) -> int:

@@ -1,15 +1,19 @@
 """BPF_PROG_LOAD: hand one program over, and learn why when it is refused."""
 
 import errno
+from typing import TYPE_CHECKING
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Index, ext
+from beewire.bpf.btf import ext
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.assemble import Image
 from beewire.bpf.kernel.names import kernel_name
 from beewire.bpf.kernel.target import Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import ProgramSpec
+
+if TYPE_CHECKING:
+    from beewire.bpf.btf import Index
 
 # The verifier gives up with EAGAIN when a signal is pending.
 _TRIES = 5
@@ -66,7 +70,7 @@ def submit(
     return verdict.second_try(program, image, attempt.call, -result)
 
 
-def _apply_core(image: Image, index: Index) -> None:
+def _apply_core(image: Image, index: "Index") -> None:
     from beewire.bpf.kernel.core import apply_core  # noqa: PLC0415 - older kernels only
 
     apply_core(image, index)

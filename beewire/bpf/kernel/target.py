@@ -2,11 +2,15 @@
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
-from beewire.bpf.btf import Index, Kind
+from beewire.bpf.btf import Kind
 from beewire.bpf.kernel.names import VMLINUX
 from beewire.bpf.object import AttachKind, ProgramKind, ProgramSpec
 from beewire.errors import AttachError, NotSupported
+
+if TYPE_CHECKING:
+    from beewire.bpf.btf import Index
 
 # How the kernel names the BTF of what an attach kind hooks.
 _HOOKS = {
@@ -34,7 +38,7 @@ class Target:
         self.applies_core = applies_core
         self._index: Index | None = None
 
-    def index(self, purpose: str) -> Index:
+    def index(self, purpose: str) -> "Index":
         """The kernel's types, which `purpose` needs.
 
         Raises:

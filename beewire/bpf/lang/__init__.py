@@ -3,9 +3,9 @@
     decl = ProgramDecl(function, kind=ProgramKind.XDP, section="xdp", context=XdpContext)
     spec = compile_spec(decl)
 
-`types`, `structs`: values in memory. `contexts`: what hooks pass. `calls`: BPF helper
-functions. `decl`: maps, globals, programs. The compiler itself (`program` and the
-modules below it) is imported when the first program is compiled.
+`types`, `structs`: values in memory. `contexts`: what hooks pass. `constants`: what they
+are answered. `calls`: BPF helper functions. `decl`: maps, globals, programs. The compiler
+itself (`program` and the modules below it) is imported when the first program is compiled.
 """
 
 from collections.abc import Callable

@@ -24,6 +24,7 @@ from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import (
     ContextValue,
     ContextWords,
+    Fields,
     Int,
     Literal,
     Memory,
@@ -107,13 +108,22 @@ def annotated(b: Builder, node: ast.AnnAssign) -> None:
     if not isinstance(node.target, ast.Name):
         raise b.refuse(node.target, "only names are annotated")
     if _is_struct(b, node.annotation):
-        if node.value is None:
-            raise b.refuse(node, "a struct begins with a value", "x = Key()")
-        assign_to(b, node.target, b.deferred(node.value), node.value)
+        _annotated_struct(b, node, node.target)
         return
     declare(b, node.target.id, integer_type(b, node.annotation))
     if node.value is not None:
         assign_to(b, node.target, b.deferred(node.value), node.value)
+
+
+def _annotated_struct(b: Builder, node: ast.AnnAssign, target: ast.Name) -> None:
+    if node.value is None:
+        raise b.refuse(node, "a struct begins with a value", "x = Key()")
+    value = b.deferred(node.value)
+    layout = static_object(b, node.annotation).__layout__
+    if not isinstance(value, Fields | Memory) or value.type is not layout:
+        message = f"{target.id!r} is declared {layout.name}; this is {value.describe()}"
+        raise b.refuse(node.value, message)
+    assign_to(b, target, value, node.value)
 
 
 @compiles(ast.AugAssign)

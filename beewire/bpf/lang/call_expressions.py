@@ -29,6 +29,7 @@ from beewire.bpf.lang.values import (
     Static,
     Value,
 )
+from beewire.bpf.object.kinds import MapKind
 
 # Operations of maps, by name: lookup, update, ...
 MAP_OPERATIONS: dict[str, Callable[[Builder, MapDecl, ast.Call], Value]] = {}
@@ -105,12 +106,21 @@ def _map_operation(
     b: Builder, node: ast.Call, func: ast.Attribute, decl: MapDecl
 ) -> Value:
     operation = MAP_OPERATIONS.get(func.attr)
-    if operation is None or func.attr not in decl.operations:
-        offered = sorted(decl.operations & MAP_OPERATIONS.keys())
+    known = allowed(decl)
+    if operation is None or func.attr not in known:
+        offered = sorted(known & MAP_OPERATIONS.keys())
         hint = near(func.attr, offered) or f"it has {', '.join(offered)}"
         kind = type(decl).__name__
         raise b.refuse(func, f"{kind} has no {func.attr}() in programs", hint)
     return operation(b, decl, node)
+
+
+def allowed(decl: MapDecl) -> frozenset[str]:
+    """The operations that programs may use on a map of this kind."""
+    if decl.kind in {MapKind.ARRAY, MapKind.PERCPU_ARRAY}:
+        # Every entry is there from the start, and stays.
+        return decl.operations - {"delete", "insert"}
+    return decl.operations
 
 
 def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> Value:
@@ -141,10 +151,12 @@ def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> 
 def _argument(b: Builder, kind: Arg, node: ast.expr, value: Value) -> ir.Op:
     if kind is Arg.INT and isinstance(value, Int | Literal):
         return b.op(value)
-    if kind is not Arg.INT and isinstance(value, ContextValue):
+    takes_context = {Arg.CONTEXT, Arg.CONTEXT_OR_SOCKET}
+    if kind in takes_context and isinstance(value, ContextValue):
         return value.op
-    if kind in {Arg.SOCKET, Arg.MAYBE_SOCKET} and isinstance(value, Socket):
-        if kind is Arg.SOCKET:
+    takes_socket = {Arg.SOCKET, Arg.MAYBE_SOCKET, Arg.CONTEXT_OR_SOCKET}
+    if kind in takes_socket and isinstance(value, Socket):
+        if kind is not Arg.MAYBE_SOCKET:
             present(b, value, node)
         return value.op
     # The kernel takes a null context where the docstring says so, and no socket.

@@ -23,9 +23,9 @@ class Arg(IntEnum):
 
     CONTEXT = 0
     INT = 1
-    SOCKET = 2  # a socket, or the context's own
+    SOCKET = 2
     MAYBE_SOCKET = 3  # None becomes a null pointer
-    MEMORY = 4  # a reference; its size is the next argument
+    CONTEXT_OR_SOCKET = 4  # the context stands for its socket
 
 
 class Returns(IntEnum):
@@ -187,9 +187,9 @@ def netns_cookie(ctx: Context | None) -> int:  # noqa: ARG001
     outside("netns_cookie")
 
 
-@helper(46, Arg.SOCKET, result=U64)
+@helper(46, Arg.CONTEXT_OR_SOCKET, result=U64)
 def socket_cookie(ctx: Context) -> int:  # noqa: ARG001
-    """The identity of the context's socket, unique while the machine runs."""
+    """The identity of a socket, or of the context's, unique while the machine runs."""
     outside("socket_cookie")
 
 

@@ -162,8 +162,7 @@ def _signed(value: Int | Literal) -> Int | Literal:
 
 
 def _refuse_endless(b: Builder, node: ast.While) -> None:
-    inner = [part for statement in node.body for part in ast.walk(statement)]
-    if any(isinstance(part, ast.Break | ast.Return) for part in inner):
+    if _leaves(node.body):
         return
     constant = isinstance(node.test, ast.Constant)
     if constant and not node.test.value:  # type: ignore[attr-defined]  # a Constant
@@ -181,6 +180,23 @@ def _refuse_endless(b: Builder, node: ast.While) -> None:
             "this loop never ends: nothing in it changes the condition",
             "change what it tests, or leave it by break or return",
         )
+
+
+def _leaves(body: list[ast.stmt], *, nested: bool = False) -> bool:
+    """Whether statements leave the loop that they stand in; `nested`: in another."""
+    for node in body:
+        if isinstance(node, ast.Return) or (isinstance(node, ast.Break) and not nested):
+            return True
+        deeper = nested or isinstance(node, ast.While | ast.For)
+        blocks = [
+            getattr(node, "body", []),
+            *(c.body for c in getattr(node, "cases", [])),
+        ]
+        if any(_leaves(block, nested=deeper) for block in blocks):
+            return True
+        if _leaves(getattr(node, "orelse", []), nested=nested):
+            return True
+    return False
 
 
 _PURE = (

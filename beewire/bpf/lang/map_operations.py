@@ -6,7 +6,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.call_expressions import MAP_OPERATIONS
+from beewire.bpf.lang.call_expressions import MAP_OPERATIONS, allowed
 from beewire.bpf.lang.conditions import CONTAINS
 from beewire.bpf.lang.contexts import SkMsg, SockOps
 from beewire.bpf.lang.decl import MapDecl, Sockets, Storage
@@ -317,10 +317,11 @@ def _flags(b: Builder, node: ast.expr | None) -> ir.Op:
 
 
 def _require(b: Builder, decl: MapDecl, node: ast.expr, operation: str) -> None:
-    if operation in decl.operations:
+    known = allowed(decl)
+    if operation in known:
         return
-    written = {"subscript": "[...] = ", "contains": "'in'", "delete": "del"}[operation]
-    offered = ", ".join(sorted(decl.operations & MAP_OPERATIONS.keys()))
+    written = {"subscript": "[...] =", "contains": "'in'", "delete": "del"}[operation]
+    offered = ", ".join(sorted(known & MAP_OPERATIONS.keys()))
     kind = type(decl).__name__
     raise b.refuse(node, f"{kind} has no {written} in programs", f"it has {offered}")
 

@@ -289,10 +289,11 @@ def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]
     spec = ""
     if part.format_spec is not None:
         spec = ast.unparse(part.format_spec)[2:-1]
-    if spec not in _SPECS or part.conversion != -1:
-        raise b.refuse(
-            part, f"printk() knows no format {spec!r}", "{n}, {n:x} or {n:#x}"
-        )
+    if part.conversion != -1:
+        raise b.refuse(part.value, f"printk() knows no !{chr(part.conversion)}")
+    if spec not in _SPECS:
+        known = "{n}, {n:x} or {n:#x}"
+        raise b.refuse(part.value, f"printk() knows no format {spec!r}", known)
     value = b.expr(part.value)
     if isinstance(value, Pointer):
         present(b, value, part.value)

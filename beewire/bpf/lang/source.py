@@ -3,6 +3,7 @@
 import ast
 import os
 import sys
+from codecs import BOM_UTF8
 from types import CodeType, FunctionType
 
 from beewire.bpf.ir import Span
@@ -138,7 +139,7 @@ def _read(function: FunctionType) -> Source:
 
 def _decode(raw: bytes) -> str:
     if b"coding" not in raw[:200]:
-        return raw.decode("utf-8-sig")
+        return raw.removeprefix(BOM_UTF8).decode()
     from importlib.util import decode_source  # noqa: PLC0415 - for old encodings only
 
     return decode_source(raw)

@@ -154,6 +154,8 @@ def assign(b: Builder, name: str, value: Value) -> None:
         Rule: The variable cannot hold it.
     """
     variable = find(b.frame, name) or b.frame.variables.setdefault(name, Variable(name))
+    if variable.template is None:
+        _refuse_shadow(b.frame, name)
     if variable.fixed:
         raise Rule(f"{name!r} belongs to the 'with' block", "use another name")
     variable.broken = False
@@ -194,6 +196,18 @@ def declare(b: Builder, name: str, type_: IntType) -> Variable:
     return variable
 
 
+def _refuse_shadow(frame: Frame, name: str) -> None:
+    # Python would make a local of it, and leave the global as it is.
+    found = frame.function.__globals__.get(name)
+    if isinstance(found, GlobalDecl):
+        field = "field" if found.is_struct else "value"
+        raise Rule(
+            f"{name!r} is a global", f"assign what it holds: {name}.{field} = ..."
+        )
+    if isinstance(found, MapDecl):
+        raise Rule(f"{name!r} is a map", "use another name")
+
+
 def _refuse(variable: Variable, value: Value) -> None:
     if isinstance(value, Nothing):
         raise Rule(
@@ -203,7 +217,9 @@ def _refuse(variable: Variable, value: Value) -> None:
     hint = ""
     if isinstance(value, KernelField | Comm):
         hint = "put it into a field: e.comm = current_comm()"
-    if isinstance(value, Static):
+    if isinstance(value, Static) and isinstance(value.obj, GlobalDecl):
+        hint = f"read what it holds: {value.obj.name}.value"
+    elif isinstance(value, Static):
         hint = "use it where it stands: names in programs hold numbers and references"
     raise Rule(f"{variable.name!r} cannot hold {value.describe()}", hint)
 

@@ -16,6 +16,8 @@ PRELUDE = """\
 from enum import IntEnum
 from beewire.bpf.lang import *
 from beewire.bpf.lang.calls import *
+from beewire.bpf.lang.constants import *
+from beewire.bpf.lang.constants import *
 from beewire.bpf.lang.contexts import *
 from beewire.bpf.lang.decl import K, V
 from beewire.bpf.object.kinds import MapKind, ProgramKind

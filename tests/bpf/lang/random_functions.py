@@ -5,6 +5,7 @@ fit what it meets is refused, and the function is thrown away.
 """
 
 import random
+from collections.abc import Callable
 
 PARAMETERS = {
     "a": "u64",
@@ -130,7 +131,8 @@ class _Maker:
         return rng.choice(forms)
 
     def block(self, indent: int, depth: int, length: int) -> None:
-        makers = [self.assign] * 3 + [self.change] * 2
+        makers: list[Callable[[int, int], None]]
+        makers = [self.assign, self.assign, self.assign, self.change, self.change]
         if depth > 0:
             makers += [self.if_, self.if_, self.for_, self.match, self.early]
         for _ in range(length):

@@ -167,6 +167,11 @@ STATEMENTS = {
         "this loop never ends: nothing in it changes the condition",
         "change what it tests, or leave it by break or return",
     ),
+    "endless loop around a break of its own": (
+        "while «True»:\n    for i in range(3):\n        break",
+        "this loop never ends",
+        "leave it by break or return, or write for i in range(n):",
+    ),
     "for over a tuple": (
         "for port in «PORTS»:\n    pass",
         "'for' goes over range() only",
@@ -286,6 +291,11 @@ INTEGERS = {
         "x = «None»",
         "'x' cannot be None: only references can",
         "use a number that means none, such as 0",
+    ),
+    "struct annotation of an integer": (
+        "x: Key = «5»",
+        "'x' is declared Key; this is the number 5",
+        "",
     ),
     "is between numbers": (
         "x = 1\nif «cpu_id() is x»:\n    pass",
@@ -509,6 +519,26 @@ MAPS = {
         "'-=' of a map's entry is not part of programs",
         "look it up: if (x := table.lookup(1)) is not None: x.value -= ...",
     ),
+    "deletion from an array": (
+        "del slots[«1»]",
+        "Array has no del in programs",
+        "it has lookup, update",
+    ),
+    "assignment to a global's name": (
+        "limit = «5»",
+        "'limit' is a global",
+        "assign what it holds: limit.value = ...",
+    ),
+    "assignment to a map's name": (
+        "table = «5»",
+        "'table' is a map",
+        "use another name",
+    ),
+    "global without its value": (
+        "x = «limit»",
+        "'x' cannot hold a GlobalDecl",
+        "read what it holds: limit.value",
+    ),
     "no atomic of this width": (
         "e = flags.lookup(1)\nif e is not None:\n    «e.value += 1»",
         "u16 cannot be changed atomically",
@@ -589,6 +619,21 @@ CALLS = {
         "printk(«NAME»)",
         "printk() takes a text",
         'write printk(f"pid {pid}")',
+    ),
+    "printk of a conversion": (
+        'printk(f"{«cpu_id()»!r}")',
+        "printk() knows no !r",
+        "",
+    ),
+    "printk of an unknown format": (
+        'printk(f"{«cpu_id()»:>5}")',
+        "printk() knows no format '>5'",
+        "{n}, {n:x} or {n:#x}",
+    ),
+    "context in the place of a socket": (
+        "sk_release(«ctx»)",
+        "a socket is needed here, not the context (XdpContext)",
+        "",
     ),
     "printk of four values": (
         'x = cpu_id()\nprintk(«f"{x} {x} {x} {x}"»)',
