@@ -19,9 +19,10 @@ Types, contexts and helper functions come from `lang`, and are handed on here. A
 imported when it is first asked for.
 """
 
+from typing import TYPE_CHECKING
+
 from beewire.bpf.author.garbage import Paused
 
-TYPE_CHECKING = False  # as in beewire.bpf: `typing` is imported while garbage rests
 if TYPE_CHECKING:
     from beewire.bpf.author.collection import collect
     from beewire.bpf.author.hooks import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False  # as in beewire.bpf
 if TYPE_CHECKING:
     from types import TracebackType
 

@@ -10,11 +10,12 @@ Sizes are in bytes, offsets of members in bits, as in the kernel's BTF documenta
 """
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from beewire.enums import WireEnum
 
-class Kind(IntEnum):
+
+class Kind(WireEnum):
     """`BTF_KIND_*`."""
 
     VOID = 0
@@ -39,7 +40,7 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
-class Linkage(IntEnum):
+class Linkage(WireEnum):
     """`enum btf_func_linkage`; the linkage of a variable has the same numbers."""
 
     STATIC = 0

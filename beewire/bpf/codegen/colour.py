@@ -29,7 +29,7 @@ class Colouring:
 
 
 def colour(
-    ranges: Ranges, webs: Webs, fixed: set[int], cheap: Container[int]
+    ranges: Ranges, webs: Webs, fixed: Container[int] = (), cheap: Container[int] = ()
 ) -> Colouring:
     """Colour all webs; `fixed` may not be spilled, `cheap` are made anew for nothing."""
     hints = _hints(ranges, webs)
@@ -56,7 +56,9 @@ def _price(colouring: Colouring, costs: dict[int, int]) -> int:
     return sum(costs[web] for web in colouring.spilled)
 
 
-def _cost(web: int, ranges: Ranges, fixed: set[int], cheap: Container[int]) -> int:
+def _cost(
+    web: int, ranges: Ranges, fixed: Container[int], cheap: Container[int]
+) -> int:
     """What spilling costs, by the length of the range that it frees."""
     if web in fixed:
         return _HEAVY

@@ -1,7 +1,5 @@
 """Laid-out parts to encoded instructions, with what the loader needs to know of them."""
 
-from typing import NamedTuple
-
 from beewire.bpf.codegen.layout import inverse
 from beewire.bpf.codegen.machine import EXIT, GOTO, LD_IMM64, NONE, Ins, Note, Part
 from beewire.bpf.ir import CoreField, Span
@@ -12,14 +10,17 @@ _NEAR = range(-(1 << 15), 1 << 15)
 _GOTO_LONG = int(InsnClass.JMP32 | JumpOp.JA)
 
 
-class Emitted(NamedTuple):
+class Emitted:
     """Instructions and records; `far` are the parts whose jumps do not reach."""
 
-    insns: tuple[Insn, ...]
-    relocations: tuple[Relocation, ...]
-    lines: tuple[tuple[int, Span], ...]
-    core_relos: tuple[CoreRelo, ...]
-    far: frozenset[Part]
+    __slots__ = ("core_relos", "far", "insns", "lines", "relocations")
+
+    def __init__(self) -> None:
+        self.insns: list[Insn] = []
+        self.relocations: list[Relocation] = []
+        self.lines: list[tuple[int, Span]] = []
+        self.core_relos: list[CoreRelo] = []
+        self.far: set[Part] = set()
 
 
 _Row = tuple[Ins, Part | None, Part]  # instruction, what it jumps to, where it stands
@@ -79,11 +80,8 @@ def _goto(part: Part) -> Ins:
 
 
 def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
-    insns: list[Insn] = []
-    relocations: list[Relocation] = []
-    core: list[CoreRelo] = []
-    lines: list[tuple[int, Span]] = []
-    far: set[Part] = set()
+    out = Emitted()
+    insns, lines = out.insns, out.lines
     span: Span | None = None
     slot = 0
     for ins, target, part in rows:
@@ -92,7 +90,7 @@ def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
                 lines.append((slot, ins.span))
             span = ins.span
         if ins.note is not None:
-            _note(slot, ins.note, relocations, core)
+            _note(slot, ins.note, out)
         slot += 2 if ins.code == LD_IMM64 else 1
         if target is None:
             insns.append(Insn(ins.code, ins.dst, ins.src, ins.off, ins.imm))
@@ -103,16 +101,12 @@ def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
         elif ins.code == GOTO and level >= 4:
             insns.append(Insn(_GOTO_LONG, 0, 0, 0, off))
         else:
-            far.add(part)
-    return Emitted(
-        tuple(insns), tuple(relocations), tuple(lines), tuple(core), frozenset(far)
-    )
+            out.far.add(part)
+    return out
 
 
-def _note(
-    slot: int, note: Note, relocations: list[Relocation], core: list[CoreRelo]
-) -> None:
+def _note(slot: int, note: Note, out: Emitted) -> None:
     if isinstance(note, CoreField):
-        core.append(CoreRelo(slot, note.type, note.access, note.kind))
+        out.core_relos.append(CoreRelo(slot, note.type, note.access, note.kind))
     else:
-        relocations.append(Relocation(slot, *note))
+        out.relocations.append(Relocation(slot, *note))

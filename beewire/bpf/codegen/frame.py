@@ -5,8 +5,6 @@ write what it is given the address of, from the slot's first byte to its last, w
 runs; an address that is kept anywhere makes its slot open to everything.
 """
 
-from typing import NamedTuple
-
 from beewire.bpf.ir import (
     Atomic,
     Binary,
@@ -38,15 +36,18 @@ _READERS = frozenset(
 )
 
 
-class Touch(NamedTuple):
+class Touch:
     """The bytes that an operation may read, and those that it may write.
 
     `exact` are the bytes that it certainly reads or writes, all of them.
     """
 
-    reads: int
-    writes: int
-    exact: int
+    __slots__ = ("exact", "reads", "writes")
+
+    def __init__(self, reads: int, writes: int, exact: int) -> None:
+        self.reads = reads
+        self.writes = writes
+        self.exact = exact
 
 
 class Frame:

@@ -18,7 +18,18 @@ from beewire.bpf.codegen.arith import M32, M64
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.work import Work
-from beewire.bpf.ir import Binary, BinOp, Block, Branch, CmpOp, Const, Extend, Kind, Op
+from beewire.bpf.ir import (
+    Binary,
+    BinOp,
+    Block,
+    Branch,
+    CmpOp,
+    Const,
+    Extend,
+    Kind,
+    Load,
+    Op,
+)
 
 # The low bits of the result depend on the same low bits of the operands only.
 _LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
@@ -90,13 +101,22 @@ def _mask(branch: Branch, uses: dict[Op, int], level: int) -> bool:
 
 def _narrow(branch: Branch, uses: dict[Op, int], bits: Bits) -> bool:
     """Compare halves, where that spares an extension or a wide constant."""
-    is_signed = arith.is_signed(branch.op)
+    if branch.op in {CmpOp.EQ, CmpOp.NE}:
+        return any(_halve(branch, uses, bits, is_signed=s) for s in (False, True))
+    return _halve(branch, uses, bits, is_signed=arith.is_signed(branch.op))
+
+
+def _halve(branch: Branch, uses: dict[Op, int], bits: Bits, *, is_signed: bool) -> bool:
     halves = [_half(arg, uses, bits, is_signed=is_signed) for arg in branch.args]
     a, b = halves
     if a is None or b is None:
         return False
-    if halves == branch.args and not _is_wide(b):
+    loads = [op for op in branch.args if _is_extending(op, uses)]
+    if halves == branch.args and not loads and not _is_wide(b):
         return False
+    for load in loads:
+        assert isinstance(load, Load)
+        load.signed = False  # its high half is no longer looked at
     if isinstance(b, Const):
         b = Const(arith.signed(b.value, 32))
     branch.args = [a, b]
@@ -115,6 +135,11 @@ def _half(op: Op, uses: dict[Op, int], bits: Bits, *, is_signed: bool) -> Op | N
     if is_signed:
         return op if bits.is_extended(op, 32) else None
     return op if bits.maybe(op) <= M32 else None
+
+
+def _is_extending(op: Op, uses: dict[Op, int]) -> bool:
+    """Whether only the test wants the sign of a loaded word."""
+    return isinstance(op, Load) and op.signed and op.size == 4 and uses[op] == 1
 
 
 def _is_wide(op: Op) -> bool:

@@ -7,7 +7,6 @@ v1 also lacks the jumps for less-than; `select` turns those round.
 """
 
 from beewire.bpf.codegen import arith
-from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Atomic, AtomicOp, Binary, BinOp, Branch, Const, Extend, Op
 
@@ -81,6 +80,9 @@ def _count(value: Op, out: list[Op]) -> Op:
 def _check(work: Work, op: Atomic) -> None:
     used = op.fetch and any(op in other.args for other in work.function.ops())
     if used or op.op is not AtomicOp.ADD:
+        # Only a fault needs this.
+        from beewire.bpf.codegen.fault import fault  # noqa: PLC0415
+
         raise fault(
             op.span or work.function.span,
             "this instruction set has no atomic operation but adding",

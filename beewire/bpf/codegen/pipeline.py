@@ -13,6 +13,7 @@ from beewire.bpf.codegen.layout import layout
 from beewire.bpf.codegen.lower import lower
 from beewire.bpf.codegen.machine import Machine, Part
 from beewire.bpf.codegen.promote import promote
+from beewire.bpf.codegen.scale import scale
 from beewire.bpf.codegen.select import select
 from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
@@ -35,6 +36,7 @@ PASSES = (
     divide,
     stack,
     demand,
+    scale,
     dead,
     fuse,
 )
@@ -74,10 +76,10 @@ def generate(function: Function, isa_level: int = 3) -> Code:
         raise _too_big(function, machine)
     emitted = _place(function, layout(machine), isa_level)
     return Code(
-        emitted.insns,
-        emitted.relocations,
-        emitted.lines,
-        emitted.core_relos,
+        tuple(emitted.insns),
+        tuple(emitted.relocations),
+        tuple(emitted.lines),
+        tuple(emitted.core_relos),
         machine.frame,
     )
 

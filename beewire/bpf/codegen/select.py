@@ -120,7 +120,7 @@ class _Selector:
         self.ins: list[Ins] = []
         self.cache: dict[object, int] = {}
         self.uses: dict[Op, int] = {}
-        self.whole: set[Op] = set()  # field addresses needed as values
+        self.whole: set[Op] = set()  # addresses needed as values
 
     def run(self, blocks: list[Block]) -> None:
         """Select block by block, then join the parts and their Phis."""
@@ -149,14 +149,16 @@ class _Selector:
                 self.copies(group, index)
 
     def count(self, blocks: list[Block]) -> None:
-        """Count uses; find the field addresses that no load or store can take in."""
+        """Count uses; find the addresses that no load or store can take in."""
         uses = self.uses
         for block in blocks:
             for op in block.ops:
                 for i, arg in enumerate(op.args):
                     uses[arg] = uses.get(arg, 0) + 1
-                    if isinstance(arg, FieldAddress) and (
-                        i or not isinstance(op, Load | Store) or op.offset
+                    if isinstance(arg, _ADDRESSES) and (
+                        i
+                        or not isinstance(op, Load | Store)
+                        or (op.offset and isinstance(arg, FieldAddress))
                     ):
                         self.whole.add(arg)
 
@@ -297,12 +299,25 @@ class _Selector:
         if isinstance(base, FieldAddress) and base not in self.whole:
             field = base.field
             return self.reg(base.args[0], op.span), field.local, field
+        if isinstance(base, Binary) and self.is_indexed(base):
+            slot = base.args[0]
+            assert isinstance(slot, Slot)
+            offset += self.slot(slot)
         if offset in _OFFSETS:
             return self.reg(base, op.span), offset, None
         far = self.machine.new()
         self.make(far, base, op.span)
         self.modify(ADD_IMM, far, offset, op.span)
         return far, 0, None
+
+    def is_indexed(self, op: Binary) -> bool:
+        """Whether `op` is &slot + index, of which only loads and stores are made.
+
+        They add the slot's place to their offsets.
+        """
+        return (
+            op.op is BinOp.ADD and isinstance(op.args[0], Slot) and op not in self.whole
+        )
 
     def section(self, ref: GlobalRef, span: Span | None) -> int:
         """The address of a data section, shared within a block."""
@@ -330,6 +345,7 @@ class _Selector:
         return Ins(code | 8, left, right, 0, 0, reads, NONE, op.span), inverted
 
 
+_ADDRESSES = (FieldAddress, Binary)
 _LEAVES = (Const, Slot, MapRef, GlobalRef)
 _SHIFTS = frozenset((BinOp.SHL, BinOp.LSHR, BinOp.ASHR))
 _DIVISIONS = frozenset((BinOp.UDIV, BinOp.UMOD, BinOp.SDIV, BinOp.SMOD))
@@ -344,6 +360,12 @@ def _binary(s: _Selector, op: Op) -> None:
     ends = not isinstance(b, Const) and s.uses[b] == 1
     if ends and op.op in _COMMUTES and (s.uses[a] > 1 or isinstance(a, Param)):
         a, b = b, a
+    if s.is_indexed(op):
+        right = s.reg(op.args[1], op.span)
+        dst = s.result(op)
+        s.move(dst, FRAME, op.span)
+        s.put(ALU64_X | AluOp.ADD, dst, right, 0, 0, (dst, right), dst, op.span)
+        return
     if op.op is BinOp.SUB and isinstance(a, Const) and a.value == 0:
         dst = s.copied(op, b)
         s.modify(NEG if wide else ALU32_K | AluOp.NEG, dst, 0, op.span)

@@ -43,6 +43,7 @@ from beewire.bpf.ir import GlobalRef as Global
 
 _OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
 _ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
+_REACH = 64  # numbered operations; to keep a value longer would cost a register
 _LEAVES = (Const, Param, Slot, MapRef, Global)
 
 
@@ -63,6 +64,7 @@ class _Sweep:
     __slots__ = (
         "bits",
         "block",
+        "clock",
         "decided",
         "facts",
         "known",
@@ -80,7 +82,8 @@ class _Sweep:
         self.bits = Bits()
         self.facts = Facts(work.dominators())
         self.reads = ContextReads(work.function)
-        self.known: dict[tuple[object, ...], tuple[Op, Block]] = {}
+        self.known: dict[tuple[object, ...], tuple[Op, Block, int]] = {}
+        self.clock = 0
         self.renamed: dict[Op, Op] = {}
         self.block = work.function.blocks[0]
         self.out: list[Op] = []
@@ -153,18 +156,24 @@ class _Sweep:
     def number(self, op: Op, key: tuple[object, ...]) -> Op:
         """The value that computes `key` here: an earlier one, or `op`, put here."""
         found = self.known.get(key)
+        self.clock += 1
         if found is not None:
-            old, home = found
-            if home is self.block or (
-                self.facts.tree.dominates(home, self.block)
-                and not any(
-                    self.facts.tested_between(arg, home, self.block) for arg in op.args
-                )
+            old, home, when = found
+            if self.clock - when < _REACH and (
+                home is self.block or self.holds(op, home)
             ):
                 return old
-        self.known[key] = (op, self.block)
+        self.known[key] = (op, self.block, self.clock)
         self.out.append(op)
         return op
+
+    def holds(self, op: Op, home: Block) -> bool:
+        """Whether what `home` computed is as good here as `op` itself."""
+        here = self.block
+        facts = self.facts
+        return facts.tree.dominates(home, here) and not any(
+            facts.tested_between(arg, home, here) for arg in op.args
+        )
 
     def branch(self, block: Block, op: Branch) -> None:
         """Decide the branch, or make it simple and learn from it."""

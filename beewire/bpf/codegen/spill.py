@@ -12,10 +12,12 @@ a block one reload serves all. A constant or an address is simply made again.
 
 from beewire.bpf.codegen.again import Again
 from beewire.bpf.codegen.coalesce import Webs
+from beewire.bpf.codegen.colour import Colouring, colour
 from beewire.bpf.codegen.liveness import Ranges
 from beewire.bpf.codegen.machine import (
     ADDRESS,
     CALL,
+    FIRST_VIRTUAL,
     FRAME,
     LD_IMM64,
     LDX,
@@ -27,13 +29,75 @@ from beewire.bpf.codegen.machine import (
     Machine,
     Part,
 )
-from beewire.bpf.ir import Span
+from beewire.bpf.ir import Function, Span
 from beewire.bpf.isa import AluOp, InsnClass
 
 _MADE = frozenset((ADDRESS, LD_IMM64, MOV_IMM, int(InsnClass.ALU | AluOp.MOV)))
 
 
-def remakeable(ranges: Ranges, webs: Webs, again: Again | None) -> dict[int, Ins]:
+_SHARED_ROUNDS = 3  # then each reload serves one instruction, which always fits
+
+
+class Room:
+    """Makes room for what found no register, round by round."""
+
+    __slots__ = ("again", "machine", "made", "rounds", "temporary")
+
+    def __init__(self, machine: Machine, function: Function) -> None:
+        self.machine = machine
+        self.again = Again(machine, function)
+        self.temporary: set[int] = set()
+        self.made: dict[int, Ins] = {}
+        self.rounds = 0
+
+    def colour(self, ranges: Ranges, webs: Webs) -> Colouring:
+        """Colour, knowing what is cheap to make anew and what must not be spilled."""
+        self.made = _remakeable(ranges, webs, self.again)
+        fixed = _fixed(self.temporary, webs) if self.temporary else set()
+        return colour(ranges, webs, fixed, self.made.keys())
+
+    def make(
+        self, spilled: list[int], ranges: Ranges, alone: list[int], webs: Webs
+    ) -> None:
+        """Rewrite the code for the webs in `spilled`; `alone` are ranges by register.
+
+        Of a web only those registers go to the stack that live across calls, if any
+        does: the copies inside the web then become the loads and stores.
+        """
+        spiller = Spiller(self.machine, share=self.rounds < _SHARED_ROUNDS)
+        members: dict[int, list[int]] = {web: [] for web in spilled}
+        for register in range(FIRST_VIRTUAL, len(alone)):
+            web = webs.find(register)
+            if web in members:
+                members[web].append(register)
+        for web, registers in members.items():
+            made = self.made.get(web)
+            if made is not None and _is_at_hand(made, webs, members):
+                spiller.made.update((register, made) for register in registers)
+                continue
+            crossing = [r for r in registers if alone[r] & ranges.calls]
+            home = spiller.home(ranges.live[web])
+            spiller.homes.update((register, home) for register in crossing or registers)
+        spiller.spill()
+        self.temporary |= spiller.temporary
+        self.rounds += 1
+
+
+def _is_at_hand(made: Ins, webs: Webs, spilled: dict[int, list[int]]) -> bool:
+    """Whether what the instruction reads stays in its register."""
+    return not any(webs.find(register) in spilled for register in made.reads)
+
+
+def _fixed(temporary: set[int], webs: Webs) -> set[int]:
+    """The webs of temporary registers only: spilling them again gains nothing."""
+    roots: dict[int, bool] = {}
+    for register in range(len(webs.parent)):
+        root = webs.find(register)
+        roots[root] = roots.get(root, True) and register in temporary
+    return {root for root, alone in roots.items() if alone}
+
+
+def _remakeable(ranges: Ranges, webs: Webs, again: Again) -> dict[int, Ins]:
     """Webs that one instruction makes anew: out of nothing, or from the context."""
     made: dict[int, Ins | None] = {}
     find = webs.find
@@ -48,21 +112,24 @@ def remakeable(ranges: Ranges, webs: Webs, again: Again | None) -> dict[int, Ins
     return {web: ins for web, ins in made.items() if ins is not None}
 
 
-def _is_made(ins: Ins, ranges: Ranges, webs: Webs, again: Again | None) -> bool:
+def _is_made(ins: Ins, ranges: Ranges, webs: Webs, again: Again) -> bool:
     if ins.code in _MADE and not ins.reads:
         return True
-    return again is not None and again.makes(ins, ranges, webs)
+    return again.makes(ins, ranges, webs)
 
 
 class Spiller:
-    """One round of spilling; `made` are webs whose values are made anew instead."""
+    """Rewrites the code: `homes` are registers that live on the stack, and where.
+
+    `made` are those made anew where they are used, and by which instruction.
+    """
 
     __slots__ = ("homes", "machine", "made", "places", "share", "temporary")
 
-    def __init__(self, machine: Machine, made: dict[int, Ins]) -> None:
+    def __init__(self, machine: Machine, *, share: bool) -> None:
         self.machine = machine
-        self.made = made  # by register, as `homes`
-        self.share = True
+        self.share = share  # one reload serves until the next call
+        self.made: dict[int, Ins] = {}
         self.temporary: set[int] = set()  # registers made here
         self.homes: dict[int, int] = {}
         self.places: list[tuple[int, int]] = []  # which instructions use which place

@@ -1,8 +1,10 @@
 """Makes the accesses to stack slots few: forwards, drops and merges.
 
-store u32 stack [&key], %1            store u64 stack [&key], %1
-store u32 stack [&key+4], 0     =>
-%2 = load u32 stack [&key]            (%2 is %1)
+    store u32 stack [&key], %1            store u64 stack [&key], %1
+    store u32 stack [&key+4], 0     =>
+    %2 = load u32 stack [&key]            (%2 is %1)
+
+At last each slot gets its place; those that are never in use together share one.
 """
 
 from beewire.bpf.codegen import algebra

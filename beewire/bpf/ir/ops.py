@@ -17,10 +17,10 @@ Bytes in memory are in host order.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import NamedTuple
 
 from beewire.bpf.btf import types as btf
+from beewire.enums import WireEnum
 
 
 class Span(NamedTuple):
@@ -33,7 +33,7 @@ class Span(NamedTuple):
     end_column: int
 
 
-class Kind(IntEnum):
+class Kind(WireEnum):
     """What a value is."""
 
     VOID = 0
@@ -41,7 +41,7 @@ class Kind(IntEnum):
     PTR = 2
 
 
-class Space(IntEnum):
+class Space(WireEnum):
     """What memory a load or store touches; codegen may forward and merge by it.
 
     CTX and STACK are private to the program; MAP, KERNEL, PACKET and MEM (unknown) may
@@ -56,7 +56,7 @@ class Space(IntEnum):
     KERNEL = 5
 
 
-class BinOp(IntEnum):
+class BinOp(WireEnum):
     """Two-operand arithmetic. Shift counts are modulo `bits`; x/0 == 0, x%0 == x."""
 
     ADD = 0
@@ -74,7 +74,7 @@ class BinOp(IntEnum):
     ASHR = 12
 
 
-class CmpOp(IntEnum):
+class CmpOp(WireEnum):
     """Comparisons; U unsigned, S signed. SET tests (a & b) != 0, CLEAR == 0."""
 
     EQ = 0
@@ -91,7 +91,7 @@ class CmpOp(IntEnum):
     CLEAR = 11
 
 
-class AtomicOp(IntEnum):
+class AtomicOp(WireEnum):
     """Read-modify-write on memory; CMPXCHG takes (base, new, expected)."""
 
     ADD = 0
@@ -102,7 +102,7 @@ class AtomicOp(IntEnum):
     CMPXCHG = 5
 
 
-class CallKind(IntEnum):
+class CallKind(WireEnum):
     """What a call reaches."""
 
     HELPER = 0

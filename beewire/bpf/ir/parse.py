@@ -59,6 +59,12 @@ _WIDTH = re.compile(r"([a-z]+)(\d+)$")
 _SLOT = re.compile(r"slot (\S+): (\d+) align (\d+)$")
 _CORE = re.compile(r"(\S+) (\S+) kind (\d+) is (-?\d+)$")
 _CALL = re.compile(r"(\S+) (\S+) \((.*)\)$")
+_KINDS = {kind.name.lower(): kind for kind in Kind}
+_SPACES = {space.name.lower(): space for space in Space}
+_BINARY = {op.name.lower(): op for op in BinOp}
+_COMPARE = {op.name.lower(): op for op in CmpOp}
+_ATOMIC = {op.name.lower(): op for op in AtomicOp}
+_CALLS = {call.name.lower(): call for call in CallKind}
 _HEADER = re.compile(r"function (\S+)\((.*)\)$")
 
 
@@ -88,7 +94,7 @@ class _Reader:
         if found is None:
             raise DecodingError(f"no function: {header!r}")
         params = [
-            Param(i, name.strip(), Kind[kind.strip().upper()])
+            Param(i, name.strip(), _KINDS[kind.strip()])
             for i, (name, kind) in enumerate(_pairs(found[2]))
         ]
         self.function = Function(found[1], tuple(params), _NOWHERE)
@@ -180,7 +186,7 @@ def _width(text: str) -> tuple[str, int]:
 
 def _space(text: str) -> tuple[Space, str]:
     word, _, rest = text.strip().partition(" ")
-    return Space[word.upper()], rest
+    return _SPACES[word], rest
 
 
 def _field(text: str) -> CoreField:
@@ -195,7 +201,7 @@ def _binary(reader: _Reader, text: str, _kind: Kind) -> Op:
     word, _, rest = text.partition(" ")
     name, bits = _width(word)
     a, b = reader.args(rest)
-    return Binary(BinOp[name.upper()], a, b, bits)
+    return Binary(_BINARY[name], a, b, bits)
 
 
 def _extend(reader: _Reader, text: str, _kind: Kind) -> Op:
@@ -269,7 +275,7 @@ def _call(reader: _Reader, text: str, kind: Kind) -> Op:
         raise ValueError(text)
     target = int(found[2]) if found[2].isdecimal() else found[2]
     args = reader.args(found[3])
-    return Call(CallKind[found[1].upper()], target, *args, kind=kind)
+    return Call(_CALLS[found[1]], target, *args, kind=kind)
 
 
 def _atomic(reader: _Reader, text: str, _kind: Kind) -> Op:
@@ -278,7 +284,7 @@ def _atomic(reader: _Reader, text: str, _kind: Kind) -> Op:
     name, bits = _width(word)
     where, _, values = rest.partition("], ")
     base, offset = reader.address(where + "]")
-    op = AtomicOp[name.upper()]
+    op = _ATOMIC[name]
     return Atomic(op, base, offset, bits // 8, *reader.args(values), fetch=fetch)
 
 
@@ -309,7 +315,7 @@ def _branch(reader: _Reader, text: str, _kind: Kind) -> Op:
     name, bits = _width(word)
     a, b = reader.args(rest)
     then, orelse = (reader.block(way.strip()) for way in ways.split(","))
-    return Branch(CmpOp[name.upper()], a, b, then, orelse, bits)
+    return Branch(_COMPARE[name], a, b, then, orelse, bits)
 
 
 def _return(reader: _Reader, text: str, _kind: Kind) -> Op:

@@ -5,10 +5,10 @@ An opcode is one byte. For arithmetic and jumps it is operation (4 bits), source
 size (2 bits), class (3 bits).
 """
 
-from enum import IntEnum
+from beewire.enums import WireEnum
 
 
-class InsnClass(IntEnum):
+class InsnClass(WireEnum):
     """The low three bits of every opcode (BPF_CLASS)."""
 
     LD = 0
@@ -21,7 +21,7 @@ class InsnClass(IntEnum):
     ALU64 = 7
 
 
-class AluOp(IntEnum):
+class AluOp(WireEnum):
     """Arithmetic, as the high four bits of the opcode."""
 
     ADD = 0x00
@@ -40,7 +40,7 @@ class AluOp(IntEnum):
     END = 0xD0
 
 
-class JumpOp(IntEnum):
+class JumpOp(WireEnum):
     """Jumps, as the high four bits of the opcode; an S before the letters is signed."""
 
     JA = 0x00
@@ -60,7 +60,7 @@ class JumpOp(IntEnum):
     JCOND = 0xE0
 
 
-class Size(IntEnum):
+class Size(WireEnum):
     """How many bytes a load or store touches."""
 
     B = 1
@@ -69,7 +69,7 @@ class Size(IntEnum):
     DW = 8
 
 
-class AtomicOp(IntEnum):
+class AtomicOp(WireEnum):
     """The imm of an ATOMIC store. FETCH is a flag on ADD, OR, AND and XOR.
 
     LOAD_ACQ and STORE_REL are Linux's since 6.15.

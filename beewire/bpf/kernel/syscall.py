@@ -7,9 +7,9 @@ as a negative number, for hot paths and probes where a refusal is an answer.
 import ctypes
 import errno
 import os
-from enum import IntEnum
 
 from beewire.bpf.kernel import attr
+from beewire.enums import WireEnum
 from beewire.errors import KernelError
 
 _MACHINE = os.uname().machine
@@ -29,7 +29,7 @@ _FSCONFIG_CMD_CREATE = 6
 STRONGLY_ORDERED = _MACHINE == "x86_64"
 
 
-class Cmd(IntEnum):
+class Cmd(WireEnum):
     """`enum bpf_cmd`, as far as Beewire uses it."""
 
     MAP_CREATE = 0

@@ -8,17 +8,17 @@ lowered by name.
 import struct as _struct
 import sys
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
 from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
 from beewire.bpf.lang.types import I64, U32, U64, IntType, value_type
+from beewire.enums import WireEnum
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class Arg(IntEnum):
+class Arg(WireEnum):
     """What a helper's argument is."""
 
     CONTEXT = 0
@@ -28,7 +28,7 @@ class Arg(IntEnum):
     CONTEXT_OR_SOCKET = 4  # the context stands for its socket
 
 
-class Returns(IntEnum):
+class Returns(WireEnum):
     """What a helper yields."""
 
     INT = 0

@@ -3,10 +3,10 @@
 Members are named as in the kernel, without the common prefix.
 """
 
-from enum import IntEnum
+from beewire.enums import WireEnum
 
 
-class MapKind(IntEnum):
+class MapKind(WireEnum):
     """`enum bpf_map_type`."""
 
     UNSPEC = 0
@@ -45,7 +45,7 @@ class MapKind(IntEnum):
     ARENA = 33
 
 
-class ProgramKind(IntEnum):
+class ProgramKind(WireEnum):
     """`enum bpf_prog_type`."""
 
     UNSPEC = 0
@@ -83,7 +83,7 @@ class ProgramKind(IntEnum):
     NETFILTER = 32
 
 
-class AttachKind(IntEnum):
+class AttachKind(WireEnum):
     """`enum bpf_attach_type`."""
 
     CGROUP_INET_INGRESS = 0

@@ -36,7 +36,7 @@ from beewire.bpf.btf import (
 
 NAMES = st.sampled_from(["", "a", "b", "task_struct", "größe"])
 U32 = st.integers(0, 2**32 - 1)
-LINKAGES = st.sampled_from(Linkage)
+LINKAGES = st.sampled_from(list(Linkage))
 
 
 @st.composite

@@ -250,6 +250,28 @@ def test_the_context_is_stored_to_from_registers() -> None:
     assert listing(text, 4)[0] == "*(u32 *)(r1 +4) = 7"
 
 
+def test_an_index_into_the_stack_leaves_the_place_to_the_access() -> None:
+    text = """
+        slot table: 16 align 8
+        block a:
+          zero 16 stack [&table] align 8
+          %1 = load u32 ctx [ctx]
+          %2 = binary and64 %1, 15
+          %3 = binary add64 &table, %2
+          %4 = load u8 stack [%3]
+          return %4
+        """
+
+    assert listing(text)[2:] == [
+        "r2 = *(u32 *)(r1 +0)",
+        "r2 &= 15",
+        "r1 = r10",
+        "r1 += r2",
+        "r0 = *(u8 *)(r1 -16)",
+        "exit",
+    ]
+
+
 def long_function(level: int) -> codegen.Code:
     calls = "\n".join(f"  %{i} = call helper 5 ()" for i in range(2, 33_000))
     text = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beewire.bpf import codegen
+from beewire.bpf import codegen, isa
 from tests.bpf.codegen import reference
 from tests.bpf.codegen.memory import CTX, Memory
 from tests.bpf.codegen.processor import Processor
@@ -21,6 +21,7 @@ def agree(seed: int, statements: int, level: int) -> None:
         Maker(random.Random(seed), memory=atomics).make(statements), level
     )
     source = random.Random(seed)
+    assert len(isa.encode(code.insns)) == 8 * sum(insn.slots for insn in code.insns)
     for ctx in (bytes(CTX_BYTES), source.randbytes(CTX_BYTES), b"\xff" * CTX_BYTES):
         wanted, got = Memory(ctx), Memory(ctx)
 

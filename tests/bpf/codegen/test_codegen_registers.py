@@ -246,3 +246,19 @@ def test_five_arguments_rotate(inputs: tuple[int, ...]) -> None:
         registers[insn.dst] = registers[insn.src]
 
     assert [registers[i] for i in range(1, 6)] == [inputs[4], *inputs[:4]]
+
+
+def test_a_long_program_that_reads_many_fields_fits_its_stack() -> None:
+    # A field that is wanted again much later is read again, not kept all the way.
+    fields = [f"  %{i} = load u32 ctx [ctx+{i * 4}]" for i in range(1, 200)]
+    sums = ["  %200 = call helper 5 ()"]
+    for i in range(1, 200):
+        sums.append(f"  %{2 * i + 299} = load u32 ctx [ctx+{i * 4}]")
+        sums.append(f"  %{2 * i + 300} = call helper 5 ()")
+        sums.append(f"  store u32 stack [&word], %{2 * i + 299}")
+        sums.append(f"  %{i + 1000} = call helper 99 (&word)")
+    text = "\n".join(
+        ["slot word: 8 align 8", "block a:", *fields, *sums, "  return %200"]
+    )
+
+    assert generate(text).stack_bytes <= 64

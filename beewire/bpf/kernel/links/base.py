@@ -1,16 +1,16 @@
 """Link: what keeps a program attached."""
 
 import errno
-from enum import IntEnum
 from typing import NamedTuple
 
 from beewire.bpf.kernel import attr, pins, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.program import Program
+from beewire.enums import WireEnum
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
 
 
-class LinkKind(IntEnum):
+class LinkKind(WireEnum):
     """`enum bpf_link_type`."""
 
     UNSPEC = 0

@@ -1,0 +1,342 @@
+"""Passes that choose widths, divisions and units: before and after."""
+
+from collections.abc import Callable
+
+import pytest
+
+from beewire.bpf.codegen.dead import dead
+from beewire.bpf.codegen.demand import demand
+from beewire.bpf.codegen.divide import divide
+from beewire.bpf.codegen.fuse import fuse
+from beewire.bpf.codegen.lower import lower
+from beewire.bpf.codegen.scale import scale
+from beewire.bpf.codegen.simplify import simplify
+from beewire.bpf.codegen.ssa import ssa
+from beewire.errors import CompileError
+
+Rewrite = Callable[..., str]
+Same = Callable[[str, str], bool]
+
+
+def test_a_mask_and_its_test_are_one(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u32 ctx [ctx]
+          %2 = binary and64 %1, 4
+          branch eq64 %2, 0 -> b, c
+        block b:
+          return 1
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert "branch clear64 %1, 4 -> b, c" in made
+    assert "and64" not in made
+
+
+def test_extended_values_are_compared_by_halves(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = extend i32 %1
+          branch slt64 %2, -5 -> b, c
+        block b:
+          return 1
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert "branch slt32 %1, -5 -> b, c" in made
+    assert "extend" not in made
+
+
+def test_a_signed_word_is_tested_without_its_sign(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load i32 ctx [ctx]
+          branch eq64 %1, -1 -> b, c
+        block b:
+          return 1
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert "load u32 ctx" in made
+    assert "branch eq32 %1, -1 -> b, c" in made
+
+
+def test_an_extended_value_that_is_used_again_is_compared_itself(
+    rewrite: Rewrite, same: Same
+) -> None:
+    text = """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = extend u32 %1
+          branch ult64 %2, 5 -> b, c
+        block b:
+          return %2
+        block c:
+          return 0
+        """
+
+    assert same(rewrite(text, ssa, simplify, fuse), text)
+
+
+def test_a_sum_that_is_cut_to_half_is_computed_in_half(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary add64 %1, 1
+          %3 = extend u32 %2
+          return %3
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert "binary add32 %1, 1" in made
+    assert "extend" not in made
+
+
+def test_a_sum_that_is_also_wanted_whole_is_computed_once(
+    rewrite: Rewrite, same: Same
+) -> None:
+    text = """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary add64 %1, 1
+          %3 = extend u32 %2
+          %4 = binary xor64 %2, %3
+          return %4
+        """
+
+    assert same(rewrite(text, ssa, simplify, fuse), text)
+
+
+def test_bits_that_nobody_looks_at_are_not_cleared(
+    rewrite: Rewrite, same: Same
+) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load i16 ctx [ctx]
+          %2 = extend u16 %1
+          %3 = binary add64 %2, 7
+          %4 = binary and64 %3, 240
+          store u8 ctx [ctx+8], %4
+          return 0
+        """,
+        ssa,
+        demand,
+        dead,
+    )
+
+    assert same(
+        made,
+        """
+        block a:
+          %1 = load u16 ctx [ctx]
+          %2 = binary add64 %1, 7
+          %3 = binary and64 %2, 240
+          store u8 ctx [ctx+8], %3
+          return 0
+        """,
+    )
+
+
+def test_a_loop_of_one_block_wants_its_own_value_whole(
+    rewrite: Rewrite, same: Same
+) -> None:
+    text = """
+        block a:
+          jump b
+        block b:
+          %2 = phi n (0, %1)
+          %3 = load u64 ctx [ctx]
+          %1 = extend u16 %3
+          store u8 ctx [ctx+8], %1
+          branch ult64 %2, 100 -> b, c
+        block c:
+          return 0
+        """
+
+    assert same(rewrite(text, demand), text)
+
+
+def test_what_a_test_looks_at_is_wanted_whole(rewrite: Rewrite, same: Same) -> None:
+    text = """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = extend u8 %1
+          store u8 ctx [ctx+8], %2
+          branch ult64 %2, 100 -> b, b
+        block b:
+          return 0
+        """
+
+    assert same(rewrite(text, demand), text)
+
+
+def test_signed_division_by_a_power_of_two_shifts(rewrite: Rewrite, same: Same) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary sdiv64 %1, 4
+          return %2
+        """,
+        ssa,
+        simplify,
+        divide,
+    )
+
+    assert same(
+        made,
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary ashr64 %1, 63
+          %3 = binary lshr64 %2, 62
+          %4 = binary add64 %1, %3
+          %5 = binary ashr64 %4, 2
+          return %5
+        """,
+    )
+
+
+def test_signed_division_of_what_is_never_negative_is_unsigned(
+    rewrite: Rewrite,
+) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u32 ctx [ctx]
+          %2 = binary smod64 %1, 10
+          return %2
+        """,
+        ssa,
+        simplify,
+        divide,
+    )
+
+    assert "binary umod64 %1, 10" in made
+
+
+def test_v4_divides_by_itself(rewrite: Rewrite, same: Same) -> None:
+    text = """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary sdiv64 %1, 4
+          return %2
+        """
+
+    assert same(rewrite(text, ssa, simplify, divide, level=4), text)
+
+
+def test_v2_adds_halves_in_64_bits(rewrite: Rewrite, same: Same) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary add32 %1, 1
+          return %2
+        """,
+        lower,
+        ssa,
+        simplify,
+        level=2,
+    )
+
+    assert same(
+        made,
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary add64 %1, 1
+          %3 = extend u32 %2
+          return %3
+        """,
+    )
+
+
+def test_v2_has_no_atomic_exchange(rewrite: Rewrite) -> None:
+    text = """
+        block a:
+          %1: ptr = load u64 ctx [ctx]
+          %2 = atomic fetch xchg64 [%1], 1
+          return %2
+        """
+
+    with pytest.raises(CompileError, match="no atomic operation but adding"):
+        rewrite(text, lower, level=2)
+
+
+COUNTED = """
+    block a:
+      jump b
+    block b:
+      %1 = phi i (0, %2)
+      %3: ptr = load u64 ctx [ctx]
+      %4 = binary shl64 %1, 2
+      %5 = binary add64 %3, %4
+      store u32 map [%5], 7
+      %2 = binary add64 %1, 1
+      branch ult64 %2, 16 -> b, c
+    block c:
+      return 0
+    """
+
+
+def test_a_counter_counts_in_the_unit_of_the_array(
+    rewrite: Rewrite, same: Same
+) -> None:
+    assert same(
+        rewrite(COUNTED, scale),
+        """
+        block a:
+          jump b
+        block b:
+          %2 = phi i (0, %1)
+          %3: ptr = load u64 ctx [ctx]
+          %4 = binary add64 %3, %2
+          store u32 map [%4], 7
+          %1 = binary add64 %2, 4
+          branch ult64 %1, 64 -> b, c
+        block c:
+          return 0
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("store u32 map [%5], 7", "store u32 map [%5], %1"),
+        ("branch ult64 %2, 16", "branch ult64 %2, %3"),
+        ("branch ult64 %2, 16", "branch ult64 %2, 99999999999"),
+        ("binary shl64 %1, 2", "binary shl64 3, %1"),
+    ],
+)
+def test_a_counter_that_serves_something_else_keeps_its_unit(
+    rewrite: Rewrite, line: str, other: str
+) -> None:
+    text = COUNTED.replace(line, other)
+
+    assert rewrite(text, scale) == rewrite(text)
