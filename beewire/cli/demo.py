@@ -23,6 +23,8 @@ examples:
   beewire demo --json figures.json
   beewire demo --clean                   remove what a killed demo left behind"""
 
+BUSY_CORES = 0.3  # the machine's own housekeeping stays below
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire demo`."""
@@ -102,7 +104,7 @@ def _clean() -> int:
 
 def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
     from beewire.mesh.lab.demo import DemoConfig, run_demo  # noqa: PLC0415
-    from beewire.mesh.lab.report import as_json, errors  # noqa: PLC0415
+    from beewire.mesh.lab.report import as_json, errors, other_cores  # noqa: PLC0415
     from beewire.mesh.lab.table import Style, figures_table, hops_table  # noqa: PLC0415
 
     file = _writable(args.json)
@@ -114,6 +116,9 @@ def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
         file.write_text(json.dumps(as_json(result), indent=2) + "\n")
     style = Style(colour=wants_colour(sys.stdout), unicode=_speaks_unicode(sys.stdout))
     print(figures_table(result, style))
+    other = other_cores(result).value
+    if other >= BUSY_CORES:
+        print(f"\nOther programs kept {other:.1f} CPUs busy: trust the ratios less.")
     sides = {"Istio's iptables rules": result.iptables, "Beewire": result.beewire}
     for name, side in sides.items():
         print(f"\nOne connection under {name}:")

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from beewire.bpf import load
 from beewire.errors import MeshError
 from beewire.mesh.enrol import Enrolment, Pod, enrol
 from beewire.mesh.lab import Lab, SidecarConfig, nginx, sidecar
 from beewire.mesh.lab.pods import Pod as LabPod
 from beewire.mesh.lab.server import body
 from beewire.mesh.lab.sidecar import Sidecar
+from beewire.mesh.programs.outbound import outbound4
 from beewire.mesh.programs.state import Decision
 
 pytestmark = pytest.mark.mesh
@@ -317,6 +319,53 @@ def test_a_withdrawn_pod_is_on_its_own_again(bare: tuple[Lab, Enrolment]) -> Non
             server.close()
 
             assert peer == client.getsockname()
+
+
+def test_a_pod_without_its_configuration_is_closed() -> None:
+    with Lab() as lab, load([outbound4]) as programs:
+        closed = programs[outbound4].attach(lab.a.cgroup.path)
+        with lab.b.app.listen("0.0.0.0", RAW), closed, pytest.raises(PermissionError):
+            lab.a.app.connect(lab.b.address, RAW)
+
+
+def test_fast_open_reaches_both_sidecars(mesh: Mesh) -> None:
+    """The destination must be handed over before the SYN, which carries data."""
+
+    def fast_open() -> bytes:
+        request = b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
+        with socket.socket() as sock:
+            sock.sendto(request, socket.MSG_FASTOPEN, (mesh.lab.b.address, 80))
+            return b"".join(iter(lambda: sock.recv(1 << 16), b"")).lower()
+
+    answer = mesh.lab.a.app.call(fast_open)
+
+    assert b"x-bw-outbound: a" in answer
+    assert b"x-bw-inbound: b" in answer
+
+
+def test_connections_given_up_at_once_leave_no_handshake(mesh: Mesh) -> None:
+    def give_up() -> None:
+        for _ in range(500):
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                sock.connect_ex((mesh.lab.b.address, 80))
+
+    mesh.lab.a.app.call(give_up)
+
+    assert mesh.a.handshakes() == 0
+
+
+def test_udp_is_left_alone(mesh: Mesh) -> None:
+    def peer() -> tuple[str, int]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((mesh.lab.b.address, 80))
+            name: tuple[str, int] = sock.getpeername()
+            return name
+
+    before = mesh.a.decisions()
+
+    assert mesh.lab.a.app.call(peer) == (mesh.lab.b.address, 80)
+    assert mesh.a.decisions() == before
 
 
 def test_a_pod_without_its_cgroup_cannot_be_enrolled(

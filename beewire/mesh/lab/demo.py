@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from beewire.mesh.lab.follow import Hop, follow
 from beewire.mesh.lab.interception import Beewire, Iptables
 from beewire.mesh.lab.load import LoadConfig, LoadResult, finish, running
-from beewire.mesh.lab.measure import conntrack_entries, cpu_us, iptables_rules
+from beewire.mesh.lab.measure import (
+    conntrack_entries,
+    cpu_us,
+    iptables_rules,
+    machine_cpu_us,
+)
 from beewire.mesh.lab.mesh import Mesh, mesh
 from beewire.mesh.lab.pods import Lab
 from beewire.mesh.lab.tools import require_all, require_root
@@ -36,11 +41,20 @@ class DemoConfig:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One test: what wrk counted, what it cost, what conntrack held meanwhile."""
+    """One test: what wrk counted, what it cost, what conntrack held meanwhile.
+
+    `other_cpu_us` is the CPU time that the rest of the machine used in that time.
+    """
 
     load: LoadResult
     cpu_us: int
     conntrack: int
+    other_cpu_us: int = 0
+
+    @property
+    def other_cores(self) -> float:
+        """How many CPUs the rest of the machine kept busy."""
+        return self.other_cpu_us / self.load.duration_us
 
     @property
     def cpu_us_per_request(self) -> float:
@@ -81,12 +95,14 @@ class _Measured:
 
     def sample(self, load: LoadConfig) -> Sample:
         lab = self.mesh.lab
-        before = cpu_us(lab)
+        before, machine_before = cpu_us(lab), machine_cpu_us()
         with running(lab.a, lab.b, load) as process:
             time.sleep(load.seconds / 2)  # connections are open now
             conntrack = conntrack_entries(lab.pods)
             result = finish(process, load)
-        return Sample(result, cpu_us(lab) - before, conntrack)
+        used = cpu_us(lab) - before
+        other = max(0, machine_cpu_us() - machine_before - used)
+        return Sample(result, used, conntrack, other)
 
     def side(self) -> Side:
         return Side(

@@ -1,5 +1,6 @@
 """What the kernel knows about a pod: CPU time, conntrack entries, iptables rules."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Lab, Pod
 from beewire.mesh.lab.tools import find
 
+STAT = Path("/proc/stat")
 CONNTRACK_COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 SAVE = (
     "iptables-legacy-save",
@@ -25,6 +27,14 @@ def cpu_us(lab: Lab) -> int:
     """
     places = [place for pod in lab.pods for place in (pod.app, pod.proxy)]
     return sum(place.cgroup.usage_us() for place in places)
+
+
+def machine_cpu_us() -> int:
+    """CPU time of the whole machine so far, idle time left out, in microseconds."""
+    # user nice system idle iowait irq softirq steal, in clock ticks (proc_stat(5)).
+    fields = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:8]]
+    busy = sum(fields) - fields[3] - fields[4]
+    return busy * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def conntrack_entries(pods: Sequence[Pod]) -> int:

@@ -15,8 +15,8 @@ Json = dict[str, object]
 Measure = Callable[[Sample], float]
 
 
-class Ratio(NamedTuple):
-    """Beewire / iptables: the median of the rounds' own ratios, and their quartiles."""
+class Spread(NamedTuple):
+    """The median of some values, such as the rounds' own ratios, and their quartiles."""
 
     value: float
     low: float
@@ -43,8 +43,8 @@ class Quantity(NamedTuple):
             self.measure(sample) if sample.load.requests else 0 for sample in samples
         ]
 
-    def ratio(self, result: DemoResult) -> Ratio | None:
-        """The paired ratio; None when a round of iptables had no answer."""
+    def ratio(self, result: DemoResult) -> Spread | None:
+        """Beewire / iptables, paired; None when a round of iptables had no answer."""
         base, ours = self.samples(result.iptables), self.samples(result.beewire)
         if not all(base):
             return None
@@ -105,6 +105,15 @@ COUNTS = (
 )
 
 
+def other_cores(result: DemoResult) -> Spread:
+    """How many CPUs other programs kept busy meanwhile: median and quartiles."""
+    sides = (result.iptables, result.beewire)
+    samples = [
+        each for side in sides for each in (*side.keep_alive, *side.new_connections)
+    ]
+    return _spread([sample.other_cores for sample in samples])
+
+
 def as_json(result: DemoResult) -> Json:
     """The figures in the form that every benchmark of Beewire writes."""
     figures: Json = {}
@@ -117,6 +126,8 @@ def as_json(result: DemoResult) -> Json:
             figures[f"{side.name}.{quantity.key}"] = _own_figure(quantity, side)
         for count in COUNTS:
             figures[f"{side.name}.{count.key}"] = _count_figure(count.of(side))
+    other = other_cores(result)
+    figures["other_cpu"] = _figure(other, "cores")
     config = result.config
     return {
         "benchmark": "demo",
@@ -128,7 +139,7 @@ def as_json(result: DemoResult) -> Json:
     }
 
 
-def _ratio_figure(ratio: Ratio | None) -> Json:
+def _ratio_figure(ratio: Spread | None) -> Json:
     if ratio is None:
         reason = "a round under iptables got no answer"
         return {"value": None, "reason": reason, "unit": "ratio", "against": "iptables"}
@@ -141,9 +152,12 @@ def _ratio_figure(ratio: Ratio | None) -> Json:
 
 
 def _own_figure(quantity: Quantity, side: Side) -> Json:
-    own = _spread(quantity.samples(side))
+    return _figure(_spread(quantity.samples(side)), quantity.unit)
+
+
+def _figure(own: Spread, unit: str) -> Json:
     spread = [round(own.low, 2), round(own.high, 2)]
-    return {"value": round(own.value, 2), "spread": spread, "unit": quantity.unit}
+    return {"value": round(own.value, 2), "spread": spread, "unit": unit}
 
 
 def _count_figure(count: int) -> Json:
@@ -155,11 +169,11 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def _spread(values: Sequence[float]) -> Ratio:
+def _spread(values: Sequence[float]) -> Spread:
     if len(values) == 1:
-        return Ratio(values[0], values[0], values[0])
+        return Spread(values[0], values[0], values[0])
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Ratio(middle, low, high)
+    return Spread(middle, low, high)
 
 
 def _machine() -> Json:

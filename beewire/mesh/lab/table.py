@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from beewire.mesh.lab.demo import DemoResult
 from beewire.mesh.lab.follow import Hop
-from beewire.mesh.lab.report import COUNTS, QUANTITIES, Quantity, Ratio, median
+from beewire.mesh.lab.report import COUNTS, QUANTITIES, Quantity, Spread, median
 
 BOLD, DIM, RED, GREEN = 1, 2, 31, 32
 GAP = "   "
@@ -79,7 +79,7 @@ def _quantity_row(quantity: Quantity, result: DemoResult, style: Style) -> _Row:
     return name, *own, _Cell(f"{ratio.value:.2f}", ink), _Cell(quartiles, DIM)
 
 
-def _verdict(ratio: Ratio, *, more: bool) -> int:
+def _verdict(ratio: Spread, *, more: bool) -> int:
     if ratio.low <= 1 <= ratio.high:
         return 0
     return GREEN if (ratio.value > 1) == more else RED

@@ -36,7 +36,7 @@ def sample(requests: int, *, cpu_us: int = 1000, conntrack: int = 0) -> Sample:
         status=0,
         timeout=0,
     )
-    return Sample(load, cpu_us, conntrack)
+    return Sample(load, cpu_us, conntrack, other_cpu_us=500_000)
 
 
 def result(old: list[Sample], new: list[Sample]) -> DemoResult:
@@ -90,6 +90,14 @@ def test_counts_are_beewires_own(measured: DemoResult) -> None:
 
 def test_most_conntrack_entries_of_any_moment_are_told(measured: DemoResult) -> None:
     assert figures(measured)["iptables.conntrack_entries"]["value"] == 70
+
+
+def test_cpus_that_others_kept_busy_are_told(measured: DemoResult) -> None:
+    assert figures(measured)["other_cpu"] == {
+        "value": 0.5,
+        "spread": [0.5, 0.5],
+        "unit": "cores",
+    }
 
 
 def test_form_is_that_of_every_benchmark(measured: DemoResult) -> None:
