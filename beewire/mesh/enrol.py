@@ -19,6 +19,7 @@ from beewire.bpf import collect, htons, load
 from beewire.bpf.author.collection import Collection
 from beewire.errors import MeshError
 from beewire.mesh.programs import handover, inbound, original, outbound, state, view
+from beewire.mesh.programs.addresses import Address
 
 PROGRAMS = (
     inbound.inbound,
@@ -158,9 +159,9 @@ def _depth(cgroup: Path) -> int:
     return sum(parent.stat().st_dev == device for parent in cgroup.parents)
 
 
-def _words(address: IPv4Address | IPv6Address) -> state.Address:
+def _words(address: IPv4Address | IPv6Address) -> Address:
     """An address as the programs hold it: four words, network order."""
     packed = address.packed
     if address.version == 4:
         packed = b"\0\0\0\0\0\0\0\0\0\0\xff\xff" + packed
-    return state.Address.from_bytes(packed)
+    return Address.from_bytes(packed)

@@ -7,6 +7,8 @@ static __always_inline int comes_from_inside(struct bpf_sk_lookup *ctx)
 	struct address peer = {};
 
 	if (ctx->family == AF_INET) {
+		if ((ctx->local_ip4 & NET8) == LOOPBACK_NET)
+			return 1;
 		if ((ctx->remote_ip4 & NET8) == LOOPBACK_NET)
 			return 1;
 		peer.words[2] = MAPPED;

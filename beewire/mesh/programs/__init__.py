@@ -5,6 +5,7 @@
     original   getsockopt                the sidecar asks SO_ORIGINAL_DST
     inbound    sk_lookup                 network -> sidecar
     view       getpeername4, getpeername6
+    addresses  words and ports, as they are held
     state      settings, maps and counters of all of them
 
 One rule: decide where the socket is, keep state in the socket, touch no packet.

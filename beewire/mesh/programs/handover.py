@@ -17,9 +17,8 @@ from beewire.bpf import (
     sock_ops,
     sock_ops_cb_flags_set,
 )
+from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.state import (
-    AF_INET6,
-    MAPPED,
     V4_LISTENER,
     V6_LISTENER,
     Decision,

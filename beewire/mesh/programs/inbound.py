@@ -14,13 +14,11 @@ from beewire.bpf import (
     sk_release,
     u32,
 )
+from beewire.mesh.programs.addresses import AF_INET, LOOPBACK_NET, MAPPED, NET8, Address
 from beewire.mesh.programs.state import (
-    AF_INET,
     IPPROTO_TCP,
-    MAPPED,
     V4_LISTENER,
     V6_LISTENER,
-    Address,
     Decision,
     count,
     excluded_inbound_ports,
@@ -28,8 +26,6 @@ from beewire.mesh.programs.state import (
     local_addresses,
 )
 
-NET8 = htonl(0xFF000000)
-LOOPBACK_NET = htonl(0x7F000000)
 ENVOY_INBOUND6 = htonl(6)
 
 
@@ -41,6 +37,9 @@ def comes_from_inside(ctx: SkLookup) -> bool:
     """
     peer = Address()
     if ctx.family == AF_INET:
+        # To the loopback network: above all the application's way to its sidecar.
+        if ctx.local_ip4 & NET8 == LOOPBACK_NET:
+            return True
         if ctx.remote_ip4 & NET8 == LOOPBACK_NET:
             return True
         peer.words[2] = MAPPED

@@ -4,37 +4,13 @@ Runs after the kernel's own handler, which finds no conntrack entry and fails. W
 it did answer stays: iptables and Beewire may meet in one pod.
 """
 
-from beewire.bpf import SockOpt, Struct, array, getsockopt, htons, sizeof, u16, u32, u64
-from beewire.mesh.programs.state import (
-    AF_INET,
-    AF_INET6,
-    ALLOW,
-    arrived,
-    settings,
-)
+from beewire.bpf import SockOpt, getsockopt, htons, sizeof, u32
+from beewire.mesh.programs.addresses import AF_INET, AF_INET6, SockaddrIn, SockaddrIn6
+from beewire.mesh.programs.state import ALLOW, arrived, settings
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
 SOL_IP = 0
 SOL_IPV6 = 41
-
-
-class SockaddrIn(Struct):
-    """`struct sockaddr_in`."""
-
-    family: u16
-    port: u16
-    addr: u32
-    zero: u64
-
-
-class SockaddrIn6(Struct):
-    """`struct sockaddr_in6`."""
-
-    family: u16
-    port: u16
-    flowinfo: u32
-    addr: list[u32] = array(u32, 4)
-    scope: u32
 
 
 PAGE = 4096  # longer options are not copied for us; 0 says that we leave them alone

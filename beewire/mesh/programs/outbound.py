@@ -7,28 +7,30 @@ cannot be is refused: never open.
 
 from beewire.bpf import (
     SockAddr,
-    Struct,
     ancestor_cgroup_id,
-    array,
     bind,
     connect4,
     connect6,
     htonl,
     ip4,
     random_u32,
-    u16,
     u32,
-    u64,
 )
-from beewire.mesh.programs.state import (
+from beewire.mesh.programs.addresses import (
     AF_INET,
     AF_INET6,
+    LOOPBACK_NET,
+    MAPPED,
+    NET8,
+    Endpoint,
+    SockaddrIn,
+    SockaddrIn6,
+)
+from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
     IPPROTO_TCP,
-    MAPPED,
     Decision,
-    Endpoint,
     count,
     dialled,
     local_addresses,
@@ -37,31 +39,10 @@ from beewire.mesh.programs.state import (
 
 SPREAD = 64  # loopback targets: one alone runs out of ports at 28,232 connections
 FIRST_TARGET = 0x7F400001  # 127.64.0.1
-NET8 = htonl(0xFF000000)
-LOOPBACK_NET = htonl(0x7F000000)
 ENVOY_INBOUND4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
 ENVOY_INBOUND6 = htonl(6)  # the last word of ::6
 LOCALHOST4 = ip4("127.0.0.1")
 LOCALHOST6 = htonl(1)
-
-
-class SockaddrIn(Struct):
-    """`struct sockaddr_in`."""
-
-    family: u16
-    port: u16 = 0
-    addr: u32 = 0
-    zero: u64 = 0
-
-
-class SockaddrIn6(Struct):
-    """`struct sockaddr_in6`."""
-
-    family: u16
-    port: u16 = 0
-    flowinfo: u32 = 0
-    addr: list[u32] = array(u32, 4, default=0)
-    scope: u32 = 0
 
 
 def is_sidecar() -> bool:

@@ -1,7 +1,6 @@
 """What the data path's programs share: settings, state in sockets, counters.
 
-Addresses are in network order, IPv4 as `::ffff:a.b.c.d`, so that one code path serves
-AF_INET, AF_INET6 and v4-mapped sockets. Ports are in network order, in 16 of 32 bits.
+Ports are in network order, in 16 of 32 bits.
 """
 
 from enum import IntEnum
@@ -13,35 +12,18 @@ from beewire.bpf import (
     SkStorage,
     SockMap,
     Struct,
-    array,
-    htonl,
     u16,
     u32,
     u64,
 )
+from beewire.mesh.programs.addresses import Address, Endpoint
 
 ALLOW = 1
 DENY = 0
 IPPROTO_TCP = 6
-AF_INET = 2
-AF_INET6 = 10
-MAPPED = htonl(0xFFFF)  # the third word of ::ffff:a.b.c.d
 
 V4_LISTENER = 0  # slots of `listeners`
 V6_LISTENER = 1
-
-
-class Address(Struct):
-    """An IPv6 address, or an IPv4 one mapped into it; network order."""
-
-    words: list[u32] = array(u32, 4, default=0)
-
-
-class Endpoint(Struct):
-    """An address and a port, both in network order."""
-
-    address: Address = Address()
-    port: u32 = 0
 
 
 class Dialled(Struct):
