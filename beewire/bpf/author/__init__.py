@@ -301,8 +301,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
-
     with Paused():
-        globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)
+        # Not by importlib, whose own import takes 0.4 ms.
+        home = __import__(_HOME_OF[name], fromlist=(name,))
+        globals()[name] = value = getattr(home, name)
     return value

@@ -39,10 +39,9 @@ _LAZY = {
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - nobody pays before using it
-
-    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = value
+    # Not by importlib, whose own import takes 0.4 ms.
+    home = __import__(f"{__name__}.{_LAZY[name]}", fromlist=(name,))
+    globals()[name] = value = getattr(home, name)
     return value
 
 
