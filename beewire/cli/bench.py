@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import beewire
+from beewire.cli.demo import writable
 from beewire.errors import UsageError
 
 EPILOG = """\
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"there is no benchmark {args.name!r}; there are: {', '.join(known)}"
         )
+    writable(args.json)
     command = [sys.executable, str(known[args.name]), *options(args)]
     return subprocess.run(command, check=False).returncode
 

@@ -107,7 +107,7 @@ def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
     from beewire.mesh.lab.report import as_json, errors, other_cores  # noqa: PLC0415
     from beewire.mesh.lab.table import Style, figures_table, hops_table  # noqa: PLC0415
 
-    file = _writable(args.json)
+    file = writable(args.json)
     config = DemoConfig(
         seconds=args.seconds, connections=args.connections, rounds=args.rounds
     )
@@ -129,8 +129,12 @@ def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
     return 1 if failed else 0
 
 
-def _writable(name: str | None) -> Path | None:
-    # Said before the minute of measuring, not after it.
+def writable(name: str | None) -> Path | None:
+    """The file that `name` stands for: tried before a minute of measuring, not after.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
     if name is None:
         return None
     path = Path(name)

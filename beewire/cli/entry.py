@@ -11,7 +11,7 @@ import beewire
 from beewire.cli.commands import COMMANDS, Command
 from beewire.cli.report import report
 from beewire.cli.style import Ink, paint, wants_colour
-from beewire.errors import BeewireError, UsageError
+from beewire.errors import BeewireError, CompileError, UsageError
 
 # The shell's own words: 128 + the signal that would have ended the process.
 INTERRUPTED = 128 + signal.SIGINT
@@ -40,7 +40,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return the exit code.
 
-    0 done, 1 it failed, 2 the command line is wrong, 130 interrupted.
+    0 done, 1 it failed, 2 the command line or a file it names is wrong, 130
+    interrupted.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except UsageError as error:
+    except (UsageError, CompileError) as error:
         report(error)
         return USAGE
     except (BeewireError, OSError) as error:

@@ -31,6 +31,11 @@ examples:
   beewire run packets.py --interface eth0 --records 100"""
 
 CALL = 0x85
+NOUNS = {
+    "cgroup": "a cgroup",
+    "interface": "an interface",
+    "netns": "a network namespace",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +93,11 @@ def run(args: argparse.Namespace) -> int:
     path = args.file.resolve()
     module = import_file(path, args.arguments)
     programs = list(programs_of(module))
+    if not programs:
+        raise UsageError(
+            f"{args.file} has no programs: mark a function with the hook that runs it,"
+            " as in @tracepoint('sched:sched_process_exec')"
+        )
     reached = reach(module)
     places = targets(args, reached)
     main = main_of(module)
@@ -173,7 +183,8 @@ def targets(args: argparse.Namespace, reached: Reached) -> dict[str, object]:
     for name, place in places.items():
         if place is not None and name not in kinds:
             raise UsageError(
-                f"--{name} has no use: no program of {args.file} is attached to a {name}"
+                f"--{name} has no use: no program of {args.file} is attached to"
+                f" {NOUNS[name]}"
             )
     places["netns"] = places["netns"] or "/proc/self/ns/net"
     places["sockets"] = socket_map(reached)
@@ -197,10 +208,10 @@ def missing(program: Program[Any]) -> str:
             f"program {program.name!r} is attached to a map of sockets, and the file"
             " has none or several: attach it in main()"
         )
-    noun = {"cgroup": "PATH", "interface": "NAME"}[program.takes]
+    value = {"cgroup": "PATH", "interface": "NAME"}[program.takes]
     return (
-        f"program {program.name!r} is attached to a {program.takes}: say to which"
-        f" with --{program.takes} {noun}"
+        f"program {program.name!r} is attached to {NOUNS[program.takes]}: say to which"
+        f" with --{program.takes} {value}"
     )
 
 

@@ -19,7 +19,9 @@ def import_file(path: Path, arguments: list[str]) -> ModuleType:
         UsageError: there is no such file, or running it raised an error.
         CompileError: it is no Python, or one of its programs is none.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; name one Python file")
+    if not path.exists():
         raise UsageError(f"there is no file {path}")
     name = f"beewire_run_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -34,19 +36,19 @@ def import_file(path: Path, arguments: list[str]) -> ModuleType:
     except BeewireError:
         raise
     except SyntaxError as error:
-        raise as_compile_error(error) from error
+        raise as_compile_error(error, path) from error
     except Exception as error:
         raise told(error, path, UsageError) from error
     return module
 
 
-def as_compile_error(error: SyntaxError) -> CompileError:
+def as_compile_error(error: SyntaxError, path: Path) -> CompileError:
     """Python's own refusal, in the form that every refusal of ours has."""
     return CompileError(
         (
             Diagnostic(
                 error.msg,
-                filename=error.filename or "?",
+                filename=error.filename or str(path),
                 line=error.lineno or 1,
                 column=error.offset or 1,
                 end_line=error.end_lineno,

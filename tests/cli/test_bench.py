@@ -38,3 +38,12 @@ def test_an_installed_wheel_says_that_it_has_no_benchmarks(
     assert told.returncode == 2
     assert told.stderr.count("\n") == 1
     assert "part of a checkout" in told.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    beewire: Run,
+) -> None:
+    told = beewire("bench", "startup", "--json", "/does/not/exist.json")
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == "beewire: /does/not/exist.json cannot be written\n"

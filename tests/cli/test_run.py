@@ -85,13 +85,30 @@ def test_a_file_that_is_not_there_is_a_usage_error(beewire: Run) -> None:
     assert told.stderr.startswith("beewire: there is no file ")
 
 
+def test_a_directory_is_a_usage_error(beewire: Run, tmp_path: Path) -> None:
+    told = beewire("run", str(tmp_path))
+
+    assert told.returncode == 2
+    assert "is a directory" in told.stderr
+
+
+def test_bytes_that_are_no_text_are_told_with_the_name_of_the_file(
+    beewire: Run, write: Write
+) -> None:
+    told = beewire("run", write("x = 1\n\0"))
+
+    assert told.returncode == 2
+    assert "prog.py" in told.stderr
+    assert "null bytes" in told.stderr
+
+
 def test_a_file_without_programs_says_how_to_mark_one(
     beewire: Run, write: Write
 ) -> None:
     told = beewire("run", write("x = 1\n"))
 
-    assert told.returncode == 1
-    assert "has no programs" in told.stderr
+    assert told.returncode == 2
+    assert "prog.py has no programs" in told.stderr
     assert "@tracepoint" in told.stderr
 
 
@@ -100,7 +117,7 @@ def test_a_syntax_error_is_shown_with_line_and_caret(
 ) -> None:
     told = beewire("run", write("x = 1\ny = = 2\n"))
 
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert told.stderr.splitlines()[0].endswith('prog.py", line 2')
     assert "    ^" in told.stderr
     assert "Traceback" not in told.stderr
@@ -122,7 +139,7 @@ def test_a_program_that_cannot_be_compiled_is_shown_with_a_caret(
 
     told = beewire("run", write(source))
 
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert 'prog.py", line ' in told.stderr
     assert "^" in told.stderr
     assert "Traceback" not in told.stderr
@@ -141,6 +158,7 @@ def test_a_place_that_no_program_needs_is_refused(beewire: Run, write: Write) ->
 
     assert told.returncode == 2
     assert "--interface has no use" in told.stderr
+    assert "attached to an interface" in told.stderr
 
 
 @pytest.mark.kernel

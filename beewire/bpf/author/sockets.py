@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from beewire.bpf.kernel.maps.references import HasFileno
+    from beewire.bpf.lang.constants import SkAction
     from beewire.bpf.lang.contexts import BpfSock, Context, SockOps
 
 K = TypeVar("K")
@@ -114,7 +115,7 @@ class SocketTable(OnMap, Sockets[K]):
         del ctx, flags
         self.in_programs("update", f"{self.name or 'socks'}[{key!r}] = sock")
 
-    def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> int:
+    def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> SkAction:
         """In sk_msg programs: SK_PASS when the message went to the socket at `key`."""
         del ctx, key, ingress
         self.in_programs("redirect")

@@ -2,10 +2,10 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from beewire.bpf.btf import types as btf
 from beewire.errors import EncodingError
+from beewire.rows import Row
 
 # BTF_MAX_VLEN
 _MAX_VLEN = 0xFFFF
@@ -14,7 +14,7 @@ _IdOf = Callable[[btf.Type | None], int]
 _StringOf = Callable[[str], int]
 
 
-class _Body(NamedTuple):
+class _Body(Row):
     """What follows a type's name; `rest` are the words after `struct btf_type`."""
 
     size_or_type: int

@@ -6,11 +6,12 @@ file, where the records of each program section stand under its name.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from beewire.bpf.btf.builder import MAGIC, VERSION, Builder
 from beewire.bpf.btf.types import Type
 from beewire.errors import DecodingError
+from beewire.rows import Row
 
 if TYPE_CHECKING:
     from beewire.bpf.btf.index import Index
@@ -90,7 +91,7 @@ def _line_info(builder: Builder, lines: Iterable[Line], unit: int) -> bytes:
     )
 
 
-class SectionInfo(NamedTuple):
+class SectionInfo(Row):
     """The records of one program section; slots count from the section's start."""
 
     name: str

@@ -10,9 +10,10 @@ Sizes are in bytes, offsets of members in bits, as in the kernel's BTF documenta
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from beewire.enums import WireEnum
+from beewire.rows import Row
 
 
 class Kind(WireEnum):
@@ -268,7 +269,7 @@ class Array(Type):
         return self.element, self.index
 
 
-class Member(NamedTuple):
+class Member(Row):
     """A member of a struct or union; `bitfield_bits` is 0 unless it is a bit-field."""
 
     name: str
@@ -311,7 +312,7 @@ class Union(Composite):
     kind = Kind.UNION
 
 
-class Enumerator(NamedTuple):
+class Enumerator(Row):
     """One constant of an enum."""
 
     name: str
@@ -359,7 +360,7 @@ class Enum64(Enum):
         super().__init__(name, size, values, signed=signed)
 
 
-class Param(NamedTuple):
+class Param(Row):
     """A parameter. `Param("", None)` at the end stands for "..."."""
 
     name: str
@@ -432,7 +433,7 @@ class Var(Type):
         return (self.type,)
 
 
-class SectionEntry(NamedTuple):
+class SectionEntry(Row):
     """A variable, or in `.ksyms` a function, of a section; in bytes from its start."""
 
     type: "Var | Func"

@@ -11,7 +11,7 @@ is made through `emit`.
 from collections.abc import Callable
 
 from beewire.bpf.codegen import arith
-from beewire.bpf.codegen.arith import M32, M64, MASK
+from beewire.bpf.codegen.arith import M32, MASK
 from beewire.bpf.codegen.bits import Bits, mask_for
 from beewire.bpf.ir import Binary, BinOp, ByteSwap, Const, Extend, Kind, Op
 
@@ -234,14 +234,3 @@ def simplify_byteswap(op: ByteSwap, emit: Emit) -> Op:
         case Extend() as inner if inner.bits >= op.bits:
             return emit(ByteSwap(inner.args[0], op.bits, span=op.span))
     return op
-
-
-def unswapped(op: Op, value: int, bits: Bits) -> tuple[Op, int] | None:
-    """byteswap(x) == c holds just where x == byteswap(c), if x has no higher bits."""
-    if (
-        isinstance(op, ByteSwap)
-        and value & M64 <= MASK[op.bits]
-        and bits.maybe(op.args[0]) <= MASK[op.bits]
-    ):
-        return op.args[0], arith.signed(arith.byteswap(value, op.bits))
-    return None

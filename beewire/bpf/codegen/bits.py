@@ -83,7 +83,7 @@ class Bits:
         return self.maybe(op) < 1 << (bits - 1)
 
 
-def _binary(op: Binary, a: int, b: int) -> int:  # noqa: PLR0911 - one answer an operation
+def _binary(op: Binary, a: int, b: int) -> int:
     """The possible ones of `op`, from those of its args (both within op.bits)."""
     right = op.args[1]
     count = right.value % op.bits if isinstance(right, Const) else -1

@@ -82,6 +82,13 @@ class Facts:
                 return value
         return None
 
+    def is_tested(self, op: Op, block: Block) -> bool:
+        """Whether a branch on every way to `block` looked at `op`."""
+        return any(
+            home is not block and self.tree.dominates(home, block)
+            for home in self.tested.get(op, ())
+        )
+
     def tested_between(self, op: Op, upper: Block, lower: Block) -> bool:
         """Whether a branch below the start of `upper`, above `lower`, looked at `op`.
 

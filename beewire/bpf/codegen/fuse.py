@@ -6,6 +6,9 @@
     %2 = extend i32 %1
     branch slt64 %2, 10 -> a, b       =>     branch slt32 %1, 10 -> a, b
 
+    %2 = byteswap 16 %1
+    branch eq64 %2, 80 -> a, b        =>     branch eq64 %1, 20480 -> a, b
+
     %2 = binary add64 %0, %1
     %3 = extend u32 %2                =>     %3 = binary add32 %0, %1
 
@@ -14,7 +17,7 @@ learns about the register tested.
 """
 
 from beewire.bpf.codegen import arith
-from beewire.bpf.codegen.arith import M32, M64
+from beewire.bpf.codegen.arith import M32, M64, MASK
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.work import Work
@@ -23,6 +26,7 @@ from beewire.bpf.ir import (
     BinOp,
     Block,
     Branch,
+    ByteSwap,
     CmpOp,
     Const,
     Extend,
@@ -42,7 +46,7 @@ def fuse(work: Work) -> None:
         for arg in op.args:
             uses[arg] = uses.get(arg, 0) + 1
     bits = Bits()
-    changed = False
+    changed = _unwrap_all(work, uses, bits)
     renamed: dict[Op, Op] = {}
     for block in work.function.blocks:
         if work.level >= 3:
@@ -57,6 +61,42 @@ def fuse(work: Work) -> None:
             op.args = [renamed.get(arg, arg) for arg in op.args]
     if changed or renamed:
         dead(work)
+
+
+def _unwrap_all(work: Work, uses: dict[Op, int], bits: Bits) -> bool:
+    """Test what was swapped or subtracted, if the result serves such tests only."""
+    tests: dict[Op, list[Branch]] = {}
+    for block in work.function.blocks:
+        last = block.ops[-1]
+        if isinstance(last, Branch) and _unwrapped(last, bits):
+            tests.setdefault(last.args[0], []).append(last)
+    changed = False
+    for value, branches in tests.items():
+        if uses[value] == len(branches):
+            for branch in branches:
+                branch.args = _unwrapped(branch, bits)
+                for arg in branch.args:
+                    uses[arg] = uses.get(arg, 0) + 1
+            changed = True
+    return changed
+
+
+def _unwrapped(branch: Branch, bits: Bits) -> list[Op]:
+    """What to compare for equality instead; nothing where there is no such thing."""
+    if branch.op not in {CmpOp.EQ, CmpOp.NE} or branch.bits != 64:
+        return []
+    match branch.args:
+        case [ByteSwap() as value, Const(value=wanted)]:
+            x, mask = value.args[0], MASK[value.bits]
+            # Bits above those swapped would be compared too.
+            if wanted & M64 <= mask and bits.maybe(x) <= mask:
+                return [x, Const(arith.signed(arith.byteswap(wanted, value.bits)))]
+        case [Binary(op=BinOp.SUB | BinOp.XOR, bits=64) as value, Const(value=0)]:
+            a, b = value.args
+            return [b, a] if isinstance(a, Const) else [a, b]
+        case _:
+            pass
+    return []
 
 
 def _shrink(block: Block, uses: dict[Op, int], renamed: dict[Op, Op]) -> None:

@@ -1,7 +1,5 @@
 """The passes in their order, from a function of the front end to instructions."""
 
-from typing import NamedTuple
-
 from beewire.bpf.codegen.allocate import allocate
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.demand import demand
@@ -25,6 +23,7 @@ from beewire.bpf.ir import Function, Slot, Span
 from beewire.bpf.isa import Insn
 from beewire.bpf.object.spec import CoreRelo, Relocation
 from beewire.errors import CompileError
+from beewire.rows import Row
 
 PASSES = (
     tidy,
@@ -43,7 +42,7 @@ PASSES = (
 STACK_LIMIT = 512  # MAX_BPF_STACK
 
 
-class Code(NamedTuple):
+class Code(Row):
     """A function as instructions.
 
     `lines` says from which slot on which source position holds; slots count 8 bytes.

@@ -175,13 +175,28 @@ class _Sweep:
             facts.tested_between(arg, home, here) for arg in op.args
         )
 
+    def goes_past_a_test(self, op: Op, new: Op) -> bool:
+        """Whether `new` is made of what the tested operand of `op` is made of.
+
+        Then the bounds that the verifier learned of that operand would be lost.
+        """
+        operand = op.args[0]
+        return (
+            isinstance(new, Binary | Extend)
+            and new is not operand
+            and new.args[0] is not operand
+            and self.facts.is_tested(operand, self.block)
+        )
+
     def branch(self, block: Block, op: Branch) -> None:
         """Decide the branch, or make it simple and learn from it."""
         _order(op)
-        a, b = op.args
+        b = op.args[1]
         if isinstance(b, Const):
-            self.by_constant(op, a, b.value)
-            a, b = op.args
+            plain = _PLAIN.get((op.op, b.value & arith.MASK[op.bits]))
+            if plain is not None:
+                op.op = plain
+                op.args[1] = algebra.constant(0)
         holds = self.decide(op)
         if holds is None:
             self.facts.learn(block, op)
@@ -205,27 +220,6 @@ class _Sweep:
         elif a is b:
             return arith.compare(op.op, 1, 1, op.bits) if op.op in _REFLEXIVE else None
         return self.facts.decide(self.block, op)
-
-    def by_constant(self, op: Branch, a: Op, value: int) -> None:
-        """Comparisons with a constant, in their plainest form."""
-        bits = op.bits
-        plain = _PLAIN.get((op.op, value & arith.MASK[bits]))
-        if plain is not None:
-            op.op = plain
-            op.args[1] = algebra.constant(0)
-            value = 0
-        if op.op not in {CmpOp.EQ, CmpOp.NE} or bits != 64:
-            return
-        swapped = algebra.unswapped(a, value, self.bits)
-        if swapped is not None:
-            op.args = [swapped[0], Const(swapped[1])]
-        elif (
-            value == 0
-            and isinstance(a, Binary)
-            and a.bits == 64
-            and a.op in {BinOp.SUB, BinOp.XOR}
-        ):
-            op.args = list(a.args)
 
 
 _PLAIN = {
@@ -295,7 +289,7 @@ def _drop_unreachable(work: Work) -> None:
 def _binary(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Binary)
     new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.level)
-    if new is not op:
+    if new is not op and not sweep.goes_past_a_test(op, new):
         return new
     return sweep.number(op, (op.op, op.bits, *map(_key, op.args)))
 
@@ -312,7 +306,7 @@ def _key(op: Op) -> object:
 def _extend(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Extend)
     new = algebra.simplify_extend(op, sweep.bits, sweep.emit)
-    if new is not op:
+    if new is not op and not sweep.goes_past_a_test(op, new):
         return new
     return sweep.number(op, ("extend", op.bits, op.signed, op.args[0]))
 

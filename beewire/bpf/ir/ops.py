@@ -17,13 +17,13 @@ Bytes in memory are in host order.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from beewire.bpf.btf import types as btf
 from beewire.enums import WireEnum
+from beewire.rows import Row
 
 
-class Span(NamedTuple):
+class Span(Row):
     """A piece of source; lines and columns count from 1, the end column is exclusive."""
 
     file: str
@@ -110,7 +110,7 @@ class CallKind(WireEnum):
     SUBPROGRAM = 2
 
 
-class CoreField(NamedTuple):
+class CoreField(Row):
     """A CO-RE fact: `access` ("0:1") into `type`; `kind` is enum bpf_core_relo_kind.
 
     `local` is the value that the local type gives (the byte offset, say).

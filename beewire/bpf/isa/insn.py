@@ -5,8 +5,6 @@ Registers are the ints 0 to 10; jump offsets count slots from the next instructi
 `bits` is 32 (operate on the low half, clear the high half of dst) or 64.
 """
 
-from typing import NamedTuple
-
 from beewire.bpf.isa.opcodes import (
     ADDR_SPACE_CAST,
     CALL,
@@ -33,6 +31,7 @@ from beewire.bpf.isa.opcodes import (
     JumpOp,
     X,
 )
+from beewire.rows import Row
 
 _U32 = 0xFFFF_FFFF
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -45,7 +44,7 @@ _STORE = {size: InsnClass.STX | MODE_MEM | bits for size, bits in SIZE_BITS.item
 _ATOMIC = {size: InsnClass.STX | MODE_ATOMIC | b for size, b in SIZE_BITS.items()}
 
 
-class Insn(NamedTuple):
+class Insn(Row):
     """One instruction (`struct bpf_insn`; LD_IMM64: two of them).
 
     `imm` is a signed 32-bit number; for LD_IMM64 it is 64 bits wide, -2**63 to 2**64-1

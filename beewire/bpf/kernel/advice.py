@@ -40,7 +40,7 @@ _TABLE = (
     (
         r"invalid access to packet",
         "this may pass the end of the packet",
-        "take packet data with `ctx.at(offset, Type)` and test the result for None",
+        "test what `ctx.at(offset, Type)` gave for None; put an index into the offset",
     ),
     (
         r"unbounded (?:memory access|m(?:in|ax) value)|R\d+ min value is negative",
@@ -59,7 +59,12 @@ _TABLE = (
         "set every field, padding included",
     ),
     (
-        r"(?:invalid (?:write to|variable-offset \w+) stack|invalid stack)",
+        r"invalid (?:unbounded )?variable-offset [\w ]+ stack",
+        "this index may reach outside of the stack",
+        "compare the index with the length first, or mask it: `i & 7`",
+    ),
+    (
+        r"invalid (?:write to )?stack",
         "this lies outside of the 512 bytes of stack",
         "keep large data in a map",
     ),
@@ -71,7 +76,7 @@ _TABLE = (
     (
         r"invalid func unknown#195896080",
         "a field or type that this line reads does not exist in this kernel",
-        "guard it by a test whether the field exists",
+        "look for it in `bpftool btf dump file /sys/kernel/btf/vmlinux format c`",
     ),
     (
         r"cannot call GPL-restricted function",

@@ -1,18 +1,19 @@
 """A loaded program."""
 
 import errno
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from beewire.bpf.kernel import attr, pins, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.object import ProgramSpec
 from beewire.errors import KernelError
+from beewire.rows import Row
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.info import ProgramInfo
 
 
-class TestRun(NamedTuple):
+class TestRun(Row):
     """What BPF_PROG_TEST_RUN gave: r0 as 32 bits, and the data as the program left it."""
 
     retval: int

@@ -2,7 +2,7 @@
 
 import ast
 import types
-from typing import Any, NamedTuple, Union, get_origin
+from typing import Any, Union, get_origin
 
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context
@@ -10,9 +10,10 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import Static
+from beewire.rows import Row
 
 
-class Wanted(NamedTuple):
+class Wanted(Row):
     """`type` is a ValueType, int, a class, or None; `nullable` for `T | None`."""
 
     type: Any

@@ -7,7 +7,6 @@ from beewire.bpf.lang.annotations import integer_type
 from beewire.bpf.lang.attributes import (
     context_member,
     field,
-    global_memory,
     present,
     words_index,
 )
@@ -33,7 +32,12 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
-from beewire.bpf.lang.variables import assign, declare, static_object
+from beewire.bpf.lang.variables import (
+    assign,
+    declare,
+    global_memory,
+    static_object,
+)
 
 _ATOMIC: dict[str, ir.AtomicOp] = {
     "+": ir.AtomicOp.ADD,
@@ -324,4 +328,4 @@ def _add_to_item(
             f"'{symbol}=' of a map's entry is not part of programs",
             f"look it up: if (x := {decl.name}.lookup({key})) is not None: x.value {symbol}= ...",
         )
-    add_item(b, decl, target.slice, b.integer(node.value))
+    add_item(b, decl, target.slice, node.value)

@@ -43,7 +43,13 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
-from beewire.bpf.lang.variables import enum_member, find, name_declaration, wrap
+from beewire.bpf.lang.variables import (
+    enum_member,
+    find,
+    global_memory,
+    name_declaration,
+    wrap,
+)
 
 
 @lowers(ast.Attribute)
@@ -128,21 +134,6 @@ def field(b: Builder, base: Memory, name: str) -> Memory:
         return base
     hint = "write .value" if isinstance(kind, IntType) else ""
     raise Rule(f"{base.describe()} has no field {name!r}", hint)
-
-
-def global_memory(decl: GlobalDecl) -> Memory:
-    """A global's place in its section.
-
-    Raises:
-        Rule: It has none: the module was not collected.
-    """
-    if decl.offset < 0:
-        raise Rule(
-            f"the global {decl.name!r} has no place yet",
-            "globals belong to the module that declares them, at its top level",
-        )
-    base = ir.GlobalRef(decl.section, decl.offset)
-    return Memory(base, 0, decl.type, ir.Space.MAP, shared=True)
 
 
 def words_index(words: ContextWords, index: Int | Literal) -> int:

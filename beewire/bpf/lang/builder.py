@@ -16,7 +16,7 @@ from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source
 from beewire.bpf.lang.types import IntType
-from beewire.bpf.lang.values import Int, Literal, Memory, Value
+from beewire.bpf.lang.values import Int, Literal, Memory, Value, is_cell
 from beewire.errors import Diagnostic
 
 N = TypeVar("N", bound=ast.AST)
@@ -295,7 +295,7 @@ class Builder:
         if isinstance(value, Int | Literal):
             return value
         hint = ""
-        if isinstance(value, Memory) and isinstance(value.type, IntType):
+        if is_cell(value):
             hint = f"read the value: {ast.unparse(node)}.value"
         found = value.describe()
         raise self.refuse(node, f"an integer is needed here, not {found}", hint)

@@ -218,6 +218,8 @@ def packet_reference(b: Builder, node: ast.Call, owner: ContextValue) -> Value:
     offset_node, type_node = required(arguments(b, node, ("offset", "type")))
     type_ = static_type(b, type_node)
     offset = b.integer(offset_node)
+    if isinstance(offset, Literal) and offset.value < 0:
+        raise b.refuse(offset_node, "a packet begins at byte 0", "count from its start")
     data, end = packet_bounds(b, owner)
     if isinstance(offset, Int) or offset.value:
         data = b.binary(ir.BinOp.ADD, data, b.op(offset))

@@ -8,11 +8,15 @@ lowered by name.
 import struct as _struct
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
 from beewire.bpf.lang.types import I64, U32, U64, IntType, value_type
 from beewire.enums import WireEnum
+from beewire.rows import Row
+
+if TYPE_CHECKING:
+    from beewire.bpf.lang.constants import XdpAction
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -36,7 +40,7 @@ class Returns(WireEnum):
     OWNED_SOCKET = 2  # to be released; may be None
 
 
-class Helper(NamedTuple):
+class Helper(Row):
     """One helper: `number` of `enum bpf_func_id`, arguments, result.
 
     `trailing` are constants that follow the arguments; `releases` names the argument
@@ -278,7 +282,7 @@ def send_signal(number: int) -> int:  # noqa: ARG001
 
 
 @helper(23, Arg.INT, Arg.INT)
-def redirect(ifindex: int, flags: int = 0) -> int:  # noqa: ARG001
+def redirect(ifindex: int, flags: int = 0) -> "XdpAction":  # noqa: ARG001
     """Send the packet to another interface; return what it returns."""
     outside("redirect")
 

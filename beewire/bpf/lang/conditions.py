@@ -11,7 +11,6 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import comparison
 from beewire.bpf.lang.operators import operands
-from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import (
     Int,
     Literal,
@@ -20,6 +19,7 @@ from beewire.bpf.lang.values import (
     Pointer,
     Static,
     Value,
+    is_cell,
 )
 from beewire.bpf.lang.variables import static_object
 
@@ -180,7 +180,7 @@ def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
     value = b.expr(node)
     if isinstance(value, Int | Literal):
         return value
-    if isinstance(value, Memory) and isinstance(value.type, IntType):
+    if is_cell(value):
         return b.integer(node)
     hint = "compare field by field" if isinstance(value, Memory) else ""
     raise b.refuse(node, f"{value.describe()} cannot be compared", hint)

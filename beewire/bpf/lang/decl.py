@@ -6,13 +6,16 @@ do in user space.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from beewire.bpf.lang.contexts import BpfSock, Context, outside
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import ValueType, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
 from beewire.errors import SpecError
+
+if TYPE_CHECKING:
+    from beewire.bpf.lang.constants import SkAction
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -162,7 +165,7 @@ class Sockets(MapDecl, Generic[K]):
         """
         outside("lookup")
 
-    def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> int:  # noqa: ARG002
+    def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> "SkAction":  # noqa: ARG002
         """In programs: SK_PASS when the message went to the socket of `key`."""
         outside("redirect")
 

@@ -1,10 +1,9 @@
 """What is known at a point of the program: which names are assigned, which are not None."""
 
-from typing import NamedTuple
-
 from beewire.bpf import ir
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import Value
+from beewire.rows import Row
 
 
 class Variable:
@@ -44,7 +43,7 @@ class Variable:
         self.fixed = False
 
 
-class Flow(NamedTuple):
+class Flow(Row):
     """Facts on one way through the program."""
 
     assigned: frozenset[Variable] = frozenset()

@@ -158,8 +158,8 @@ def contains(
     b.branch(ir.CmpOp.NE, found, ir.Const(0), then, orelse)
 
 
-def add_item(b: Builder, decl: MapDecl, key: ast.expr, amount: Int | Literal) -> None:
-    """`table[key] += amount`: look it up, or insert it; then add.
+def add_item(b: Builder, decl: MapDecl, key: ast.expr, addend: ast.expr) -> None:
+    """`table[key] += addend`: look it up, or insert it; then add.
 
     Two CPUs may both miss the key: the one whose insertion fails adds to the other's.
     """
@@ -167,9 +167,11 @@ def add_item(b: Builder, decl: MapDecl, key: ast.expr, amount: Int | Literal) ->
     kind = value_of(decl)
     if not isinstance(kind, IntType):
         raise Rule(f"{decl.name} holds {kind.name}: look it up and add to a field")
+    # As Python does it: the key of table[key] += addend first.
+    pointer_op = key_pointer(b, decl, key)
+    amount = b.integer(addend)
     if isinstance(amount, Literal):
         check_literal(amount.value, kind)
-    pointer_op = key_pointer(b, decl, key)
     missing, present_, done = (
         b.target("missing"),
         b.target("present"),
@@ -366,7 +368,8 @@ def _owner(b: Builder, node: ast.expr) -> ir.Op:
     if isinstance(value, Socket):
         present(b, value, node)
         return value.op
-    hint = f"pass {ast.unparse(node)}.sk" if isinstance(value, ContextValue) else ""
+    has_one = isinstance(value, ContextValue) and value.cls.member("sk")
+    hint = f"pass {ast.unparse(node)}.sk" if has_one else ""
     raise b.refuse(node, f"a socket is needed here, not {value.describe()}", hint)
 
 

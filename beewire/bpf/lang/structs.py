@@ -3,7 +3,7 @@
 import struct as _struct
 import sys
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from beewire.bpf.lang.types import (
     FieldSpec,
@@ -15,9 +15,10 @@ from beewire.bpf.lang.types import (
     value_type,
 )
 from beewire.errors import DecodingError, EncodingError, SpecError
+from beewire.rows import Row
 
 
-class Field(NamedTuple):
+class Field(Row):
     """A member of a Struct; `offset` in bytes. `default` None means zero."""
 
     name: str
@@ -294,6 +295,8 @@ def resolve(cls: type, annotation: object) -> object:
     module = sys.modules.get(cls.__module__)
     scope = {} if module is None else module.__dict__
     try:
-        return eval(annotation, dict(scope), {cls.__name__: cls})
+        found = eval(annotation, dict(scope), {cls.__name__: cls})
     except NameError as error:
         raise SpecError(f"{cls.__name__}: {error}") from None
+    # Under `from __future__ import annotations` a string is quoted once more.
+    return resolve(cls, found) if isinstance(found, str) else found

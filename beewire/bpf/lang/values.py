@@ -4,6 +4,7 @@ from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang.contexts import Context, Member
+from beewire.bpf.lang.decl import GlobalDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
 
@@ -76,6 +77,8 @@ class Static(Value):
         """A noun phrase."""
         if isinstance(self.obj, str | bytes):
             return f"the text {self.obj!r}"
+        if isinstance(self.obj, GlobalDecl):
+            return f"the global {self.obj.name!r}"
         name = getattr(self.obj, "__name__", "")
         kind = type(self.obj).__name__
         return f"{name!r} ({kind})" if name else f"a {kind}"
@@ -321,3 +324,10 @@ class Fields(Value):
     def describe(self) -> str:
         """A noun phrase."""
         return f"a struct ({self.type.name})"
+
+
+def is_cell(value: Value) -> bool:
+    """Whether it is an integer in memory, named without `.value`."""
+    if isinstance(value, Static):
+        return isinstance(value.obj, GlobalDecl)
+    return isinstance(value, Memory) and isinstance(value.type, IntType)

@@ -38,6 +38,8 @@ def name(b: Builder, node: ast.Name) -> Value:
         return frame.bound[node.id]
     variable = find(frame, node.id)
     if variable is not None:
+        if variable.template is None:
+            _refuse_shadow(frame, node.id)
         return read(b, variable)
     return wrap(outer(frame, node.id))
 
@@ -144,7 +146,24 @@ def wrap(found: Any) -> Value:
         return Literal(check_64(int(found)))
     if isinstance(found, float):
         raise Rule(f"{found!r} is a float", "programs have integers only: scale it")
+    if isinstance(found, GlobalDecl) and found.is_struct:
+        return global_memory(found)
     return Static(found)
+
+
+def global_memory(decl: GlobalDecl) -> Memory:
+    """A global's place in its section.
+
+    Raises:
+        Rule: It has none: the module was not collected.
+    """
+    if decl.offset < 0:
+        raise Rule(
+            f"the global {decl.name!r} has no place yet",
+            "globals belong to the module that declares them, at its top level",
+        )
+    base = ir.GlobalRef(decl.section, decl.offset)
+    return Memory(base, 0, decl.type, ir.Space.MAP, shared=True)
 
 
 def assign(b: Builder, name: str, value: Value) -> None:
@@ -280,10 +299,15 @@ def _check_sign(
 def _other_kind(variable: Variable, value: Value) -> Rule:
     held = variable.template
     assert held is not None
-    return Rule(
-        f"{variable.name!r} holds {held.describe()}; this is {value.describe()}",
-        "use another name",
-    )
+    was, now = held.describe(), value.describe()
+    if was == now:
+        was, now = _ownership(held, was), _ownership(value, now)
+    return Rule(f"{variable.name!r} holds {was}; this is {now}", "use another name")
+
+
+def _ownership(value: Value, described: str) -> str:
+    refers = isinstance(value, Memory) and not value.on_stack
+    return f"a reference to {described}" if refers else f"{described} of its own"
 
 
 def _assign_struct(b: Builder, variable: Variable, value: Fields) -> None:

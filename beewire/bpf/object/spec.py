@@ -1,10 +1,9 @@
 """ObjectSpec: a BPF object as plain, mutable data. No file descriptor, no kernel."""
 
-from typing import NamedTuple
-
 from beewire.bpf.btf import types as btf
 from beewire.bpf.isa import Insn
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
+from beewire.rows import Row
 
 
 class RelocationKind:
@@ -17,7 +16,7 @@ class RelocationKind:
     SUBPROGRAM = "subprogram"  # CALL, LD_IMM64 <- another function of this object
 
 
-class Relocation(NamedTuple):
+class Relocation(Row):
     """The instruction at `slot` refers to `symbol`, `offset` bytes into it.
 
     Slots count 8-byte units from the program's start, as jumps do: LD_IMM64 fills two.
@@ -31,7 +30,7 @@ class Relocation(NamedTuple):
     offset: int = 0
 
 
-class LineInfo(NamedTuple):
+class LineInfo(Row):
     """From `slot` on, instructions stem from this source position (`bpf_line_info`).
 
     `line` and `column` count from 1; `text` is the source line without its newline.
@@ -44,7 +43,7 @@ class LineInfo(NamedTuple):
     text: str
 
 
-class CoreRelo(NamedTuple):
+class CoreRelo(Row):
     """One CO-RE record (`struct bpf_core_relo`): the kernel patches `slot`.
 
     `type` is the local root type, `access` the path of member indices, such as "0:1";
@@ -150,7 +149,7 @@ class MapSpec:
         self.inner = inner
 
 
-class Variable(NamedTuple):
+class Variable(Row):
     """One global variable of a data section; `offset` and `size` in bytes."""
 
     name: str

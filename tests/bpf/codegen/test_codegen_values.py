@@ -93,6 +93,18 @@ def test_there_is_a_cheaper_way(
         assert made == [f"%2 = {after}", "return %2"]
 
 
+@pytest.mark.parametrize(
+    "bounded",
+    ["binary umod64 %1, 5", "binary udiv64 %3, 3", "binary lshr64 %3, %1"],
+)
+def test_a_mask_stays_where_the_verifier_knows_no_bound(
+    value: Callable[..., list[str]], bounded: str
+) -> None:
+    made = value(f"%8 = {bounded}\n%9 = binary and64 %8, 65535")
+
+    assert "and64" in made[-2]
+
+
 def test_equal_values_are_computed_once(rewrite: Rewrite, same: Same) -> None:
     made = rewrite(
         """
@@ -166,6 +178,39 @@ def test_a_sum_is_not_taken_from_before_the_test_of_its_operand(
     assert same(rewrite(text, ssa, simplify), text)
 
 
+@pytest.mark.parametrize(
+    ("tested", "made_of_it"),
+    [
+        ("binary shl64 %1, 1", "binary shl64 %2, 2"),
+        ("binary lshr64 %1, 4", "binary lshr64 %2, 1"),
+        ("binary add64 %1, 4", "binary add64 %2, 1"),
+        ("extend u16 %1", "binary and64 %2, 15"),
+        ("extend u16 %1", "extend u8 %2"),
+    ],
+)
+def test_what_is_made_of_a_tested_value_stays_so(
+    rewrite: Rewrite, tested: str, made_of_it: str
+) -> None:
+    made = rewrite(
+        f"""
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = {tested}
+          branch ult64 %2, 8 -> b, c
+        block b:
+          %3 = {made_of_it}
+          return %3
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        dead,
+    )
+
+    assert f"%3 = {made_of_it}" in made
+
+
 def test_a_reference_is_tested_once(rewrite: Rewrite, same: Same) -> None:
     made = rewrite(
         """
@@ -222,25 +267,6 @@ def test_a_value_found_equal_is_the_constant(rewrite: Rewrite) -> None:
     )
 
     assert "return 32" in made
-
-
-def test_a_swapped_value_is_compared_with_a_swapped_constant(rewrite: Rewrite) -> None:
-    made = rewrite(
-        """
-        block a:
-          %1 = load u16 ctx [ctx+4]
-          %2 = byteswap 16 %1
-          branch eq64 %2, 2048 -> b, c
-        block b:
-          return 1
-        block c:
-          return 0
-        """,
-        ssa,
-        simplify,
-    )
-
-    assert "branch eq64 %1, 8 -> b, c" in made
 
 
 def test_offsets_are_gathered_in_the_access(rewrite: Rewrite, same: Same) -> None:

@@ -39,6 +39,58 @@ def test_a_mask_and_its_test_are_one(rewrite: Rewrite) -> None:
     assert "and64" not in made
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("%2 = byteswap 16 %1\nbranch eq64 %2, 2048 -> b, c", "eq64 %1, 8"),
+        ("%2 = binary sub64 %1, %9\nbranch ne64 %2, 0 -> b, c", "ne64 %1, %2"),
+        ("%2 = binary sub64 7, %1\nbranch eq64 %2, 0 -> b, c", "eq64 %1, 7"),
+    ],
+)
+def test_what_is_only_compared_is_compared_before_it_is_computed(
+    rewrite: Rewrite, before: str, after: str
+) -> None:
+    made = rewrite(
+        f"""
+        block a:
+          %1 = load u16 ctx [ctx+4]
+          %9 = load u16 ctx [ctx+6]
+          {before}
+        block b:
+          return %9
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert f"branch {after} -> b, c" in made
+
+
+@pytest.mark.parametrize("made_by", ["byteswap 16 %1", "binary sub64 7, %1"])
+def test_what_is_used_again_is_compared_itself(rewrite: Rewrite, made_by: str) -> None:
+    made = rewrite(
+        f"""
+        block a:
+          %1 = load u16 ctx [ctx+4]
+          %2 = {made_by}
+          branch ne64 %2, 0 -> b, c
+        block b:
+          %3 = binary add64 %2, -1
+          return %3
+        block c:
+          return 0
+        """,
+        ssa,
+        simplify,
+        fuse,
+    )
+
+    assert "branch ne64 %2, 0 -> b, c" in made
+
+
 def test_extended_values_are_compared_by_halves(rewrite: Rewrite) -> None:
     made = rewrite(
         """

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from beewire.bpf.kernel import features
+from beewire.bpf.kernel import features, kernel_index
 from beewire.bpf.object import AttachKind, MapKind, ProgramKind
 from beewire.errors import NotSupported
 
@@ -76,6 +76,7 @@ def test_an_answer_is_kept() -> None:
 
 
 def test_probing_leaves_no_descriptor() -> None:
+    kernel_index()  # stays mapped for the life of the process
     features.helper.cache_clear()
     features.map_type.cache_clear()
     features.program_type.cache_clear()

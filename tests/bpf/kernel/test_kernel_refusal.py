@@ -305,6 +305,11 @@ def test_a_register_is_told_in_words(state: str, words: str) -> None:
             "this reaches byte 16",
         ),
         ("R2 unbounded memory access, make sure to bounds check", "has no bound"),
+        (
+            "invalid variable-offset write to stack R1 var_off=(0x0; 0x3c) off=-32",
+            "outside of the stack",
+        ),
+        ("invalid write to stack R1 off=-520 size=8", "the 512 bytes of stack"),
         ("invalid access to packet, off=0 size=1, R2(id=0,off=0,r=0)", "the packet"),
         ("R1 type=scalar expected=fp, pkt", "a scalar where the helper takes fp, pkt"),
         ("invalid func unknown#195896080", "does not exist in this kernel"),

@@ -86,8 +86,18 @@ MAPS = {
     ),
     "global without its value": (
         "x = «limit»",
-        "'x' cannot hold a GlobalDecl",
+        "'x' cannot hold the global 'limit'",
         "read what it holds: limit.value",
+    ),
+    "global compared without its value": (
+        "x = cpu_id() < «limit»",
+        "an integer is needed here, not the global 'limit'",
+        "read the value: limit.value",
+    ),
+    "global's name changed": (
+        "«limit» += 1",
+        "'limit' is a global",
+        "assign what it holds: limit.value = ...",
     ),
     "no atomic of this width": (
         "e = flags.lookup(1)\nif e is not None:\n    «e.value += 1»",
@@ -184,6 +194,16 @@ CALLS = {
         "sk_release(«ctx»)",
         "a socket is needed here, not the context (XdpContext)",
         "",
+    ),
+    "context without a socket as an owner": (
+        "x = state.get(«ctx»)",
+        "a socket is needed here, not the context (XdpContext)",
+        "",
+    ),
+    "offset before the packet": (
+        "x = ctx.at(«-2», Inner)",
+        "a packet begins at byte 0",
+        "count from its start",
     ),
     "printk of four values": (
         'x = cpu_id()\nprintk(«f"{x} {x} {x} {x}"»)',

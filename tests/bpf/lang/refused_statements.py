@@ -355,6 +355,22 @@ REFERENCES = {
         "'j' would be a second name for a struct on the stack",
         "use the first name, or take a copy: .copy()",
     ),
+    "reference in the name of a struct": (
+        "e = records.lookup(1)\nr = Record()\nif e is not None:\n    r = «e»",
+        (
+            "'r' holds a struct (Record) of its own; this is a reference to a struct "
+            "(Record)"
+        ),
+        "use another name",
+    ),
+    "struct in the name of a reference": (
+        "e = records.lookup(1)\ne = «Record()»",
+        (
+            "'e' holds a reference to a struct (Record); this is a struct (Record) "
+            "of its own"
+        ),
+        "use another name",
+    ),
     "other kind in a variable": (
         "k = 1\nk = «Key()»",
         "'k' holds an integer (u64); this is a struct (Key)",

@@ -219,6 +219,59 @@ def program(ctx: RawTracepoint) -> None:
     if kernel_ptr(ctx.args[2], task_struct).tgid == 1:
         hits[0] += 1
 """,
+    "a remainder that is checked, and one that is masked, as an index": """
+class Slots(Struct):
+    words: list[int] = array(u32, 8)
+table = Array[Slots](1)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    slots = table.lookup(0)
+    if slots is None:
+        return XdpAction.PASS
+    i = random_u32() % 5
+    if i < 8:
+        slots.words[i] = 1
+    slots.words[(ktime_ns() % 7) & 7] = 2
+    return XdpAction.PASS
+""",
+    "a length in network order that is checked, as an index": """
+class Counts(Struct):
+    sizes: list[int] = array(u64, 8)
+class Header(Struct):
+    first: u16
+    last: u16
+table = Array[Counts](1)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    counts = table.lookup(0)
+    header = ctx.at(0, Header)
+    if counts is None or header is None:
+        return XdpAction.PASS
+    length = ntohs(header.last)
+    if 0 < length <= 8:
+        counts.sizes[length - 1] += 1
+    distance = header.last - header.first
+    if distance > 0 and distance <= 8:
+        counts.sizes[distance - 1] += 1
+    return XdpAction.PASS
+""",
+    "a checked product and a checked quotient, as indices": """
+class Words(Struct):
+    words: list[int] = array(u32, 8)
+table = Array[Words](1)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    words = table.lookup(0)
+    if words is None:
+        return XdpAction.PASS
+    twice = random_u32() * 2
+    if twice < 8:
+        words.words[twice] = 1
+    page = ktime_ns() >> 12
+    if page < 16:
+        words.words[page >> 1] = 2
+    return XdpAction.PASS
+""",
     "a packet with a variable offset": """
 class Ethernet(Struct):
     dst: bytes = array(u8, 6)
@@ -282,6 +335,62 @@ def test_a_packet_is_read_where_its_headers_say() -> None:
 
         assert (hit, miss, short) == (1, 2, 2)
         assert blocked[443] == 1
+
+
+def test_a_key_is_computed_before_what_is_added() -> None:
+    names = cell(
+        """
+from beewire.bpf import *
+class Next(Struct):
+    number: u32
+counts = HashMap[u32, u64](8)
+def take(what: Next) -> u32:
+    what.number += 1
+    return what.number
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    tickets = Next(number=4)
+    counts[take(tickets)] += tickets.number
+    return XdpAction.PASS
+"""
+    )
+
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(20))
+        counts = dict(loaded[names["counts"]])
+
+    assert counts == {5: 5}
+
+
+def test_a_global_struct_is_passed_copied_and_stored_whole() -> None:
+    names = cell(
+        """
+from beewire.bpf import *
+class Limits(Struct):
+    low: u32
+    high: u32
+limits = Global(Limits)
+kept = Array[Limits](2)
+def widen(what: Limits) -> u32:
+    what.high += 1
+    return what.low
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    own = limits.copy()
+    own.low = widen(limits)
+    kept[0] = own
+    kept[1] = limits
+    return XdpAction.PASS
+"""
+    )
+
+    limits = names["Limits"](low=3, high=4)
+    with load([names["program"]], globals={"limits": limits}) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(20))
+        own, whole = loaded[names["kept"]][0], loaded[names["kept"]][1]
+
+    assert (own.low, own.high) == (3, 4)
+    assert (whole.low, whole.high) == (3, 5)
 
 
 def test_records_and_globals_reach_user_space() -> None:

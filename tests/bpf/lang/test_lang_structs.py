@@ -221,6 +221,21 @@ def test_kernel_fields_are_pointers_or_lie_inside() -> None:
     assert live.of is atomic_t
 
 
+def test_a_quoted_name_means_the_same_where_all_annotations_are_quoted() -> None:
+    text = """
+from __future__ import annotations
+class task_struct(Kernel):
+    real_parent: "task_struct"
+"""
+    names: dict[str, Any] = {"Kernel": Kernel, "__name__": __name__}
+    exec(text, names)
+
+    parent = names["task_struct"].kernel_fields()["real_parent"]
+
+    assert isinstance(parent, Pointer)
+    assert parent.to is names["task_struct"]
+
+
 def test_kernel_struct_in_btf_refers_to_itself() -> None:
     made = kernel_struct(task_struct)
 

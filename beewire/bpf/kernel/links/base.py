@@ -1,13 +1,13 @@
 """Link: what keeps a program attached."""
 
 import errno
-from typing import NamedTuple
 
 from beewire.bpf.kernel import attr, pins, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.program import Program
 from beewire.enums import WireEnum
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
+from beewire.rows import Row
 
 
 class LinkKind(WireEnum):
@@ -30,7 +30,7 @@ class LinkKind(WireEnum):
     SOCKMAP = 14
 
 
-class LinkInfo(NamedTuple):
+class LinkInfo(Row):
     """What the kernel knows of a link.
 
     `target` is the cgroup's id, the namespace's inode or the interface's index; 0 once
