@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns import enter, ip
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNNERS = [(sys.executable,), (sys.executable, "-m", "beewire", "run")]
 
@@ -120,10 +122,6 @@ def test_exec_time_tells_once_of_a_program_with_many_threads(marker: Marker) -> 
     assert float(about[0][3]) >= 200
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def namespaces() -> Iterator[tuple[str, str]]:
     """Two network namespaces, joined by a veth called `bw0` in each: .1 and .2."""
@@ -133,12 +131,12 @@ def namespaces() -> Iterator[tuple[str, str]]:
     try:
         for name in names:
             ip("netns", "add", name)
-        ip("-n", names[0], "link", "add", "bw0", "type", "veth", "peer", "bw1")
-        ip("-n", names[0], "link", "set", "bw1", "netns", names[1])
-        ip("-n", names[1], "link", "set", "bw1", "name", "bw0")
+        ip("link", "add", "bw0", "type", "veth", "peer", "bw1", netns=names[0])
+        ip("link", "set", "bw1", "netns", names[1], netns=names[0])
+        ip("link", "set", "bw1", "name", "bw0", netns=names[1])
         for number, name in enumerate(names, 1):
-            ip("-n", name, "addr", "add", f"10.99.0.{number}/24", "dev", "bw0")
-            ip("-n", name, "link", "set", "bw0", "up")
+            ip("addr", "add", f"10.99.0.{number}/24", "dev", "bw0", netns=name)
+            ip("link", "set", "bw0", "up", netns=name)
         yield names
     finally:
         for name in names:
@@ -167,10 +165,9 @@ def test_xdp_count_counts_by_protocol(
     runner: tuple[str, ...], namespaces: tuple[str, str]
 ) -> None:
     here, there = namespaces
-    enter = ("ip", "netns", "exec")
-    with running(*enter, here, *xdp_count_command(runner)) as example:
+    with running(*enter(here), *xdp_count_command(runner)) as example:
         assert "Ctrl-C" in example.line()
-        sending = [*enter, there, sys.executable, "-c", SEND]
+        sending = [*enter(there), sys.executable, "-c", SEND]
         subprocess.run(sending, check=True)
         rest = example.stop()
 

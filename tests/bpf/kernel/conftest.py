@@ -24,6 +24,7 @@ from beewire.bpf.object import (
     RelocationKind,
     Variable,
 )
+from tests.netns import ip
 
 U32 = Int("unsigned int", 4)
 U64 = Int("unsigned long", 8)
@@ -139,29 +140,26 @@ def counter(
     return make
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def netns() -> Iterator[str]:
     """The name of a network namespace of our own, with its loopback up."""
     name = f"bw-kernel-{os.getpid()}"
-    _ip("netns", "add", name)
+    ip("netns", "add", name)
     try:
-        _ip("-n", name, "link", "set", "lo", "up")
+        ip("link", "set", "lo", "up", netns=name)
         yield name
     finally:
-        _ip("netns", "del", name)
+        ip("netns", "del", name)
 
 
 @pytest.fixture
 def veth(netns: str) -> str:
     """One end of a veth pair in `netns`; the other is `<name>-peer`; both are up."""
-    _ip("-n", netns, "link", "add", "bw-v", "type", "veth", "peer", "name", "bw-v-peer")
+    peer = ("peer", "name", "bw-v-peer")
+    ip("link", "add", "bw-v", "type", "veth", *peer, netns=netns)
     for end, address in (("bw-v", "10.99.0.1/24"), ("bw-v-peer", "10.99.1.1/24")):
-        _ip("-n", netns, "addr", "add", address, "dev", end)
-        _ip("-n", netns, "link", "set", end, "up")
+        ip("addr", "add", address, "dev", end, netns=netns)
+        ip("link", "set", end, "up", netns=netns)
     return "bw-v"
 
 

@@ -24,6 +24,7 @@ from beewire.bpf.kernel import (
 )
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
 from beewire.errors import AttachError, KernelError, NotSupported
+from tests.netns import enter
 
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
@@ -305,7 +306,7 @@ def test_detach_ends_the_attachment_while_the_link_is_open(
 
 def connect_in(netns: str) -> None:
     subprocess.run(
-        ["ip", "netns", "exec", netns, sys.executable, "-c", CONNECT],
+        [*enter(netns), sys.executable, "-c", CONNECT],
         check=True,
         capture_output=True,
     )
@@ -378,7 +379,7 @@ def test_an_xdp_program_sees_the_packets_of_its_interface(
     inside(lambda: links.append(attach_xdp(count.program, veth, mode)))
     with links[0] as link:
         subprocess.run(
-            ["ip", "netns", "exec", netns, sys.executable, "-c", SEND_PACKETS],
+            [*enter(netns), sys.executable, "-c", SEND_PACKETS],
             check=True,
         )
         info = link.info()
