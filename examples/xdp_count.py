@@ -55,7 +55,8 @@ def classify(protocol: u8) -> int:
             return Seen.UDP
         case 1 | 58:
             return Seen.ICMP
-    return Seen.OTHER
+        case _:
+            return Seen.OTHER
 
 
 def protocol_of(ctx: XdpContext) -> int:

@@ -1,11 +1,13 @@
 """Each example, run for real and briefly: by itself, and by `beewire run`."""
 
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,31 +35,53 @@ class Example:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
-    def line(self) -> str:
-        """The next line that it prints."""
+    def _read(self) -> None:
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        for line in self.process.stdout:
+            self._lines.put(line)
+
+    def line(self, timeout_s: float = 30) -> str:
+        """The next line that it prints; "" when none comes in time."""
+        try:
+            return self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            return ""
 
     def stop(self) -> str:
         """End it; the rest of what it prints."""
         self.process.send_signal(signal.SIGINT)
-        rest, errors = self.process.communicate(timeout=20)
-        assert "Traceback" not in errors
-        return rest
+        self.process.wait(timeout=20)
+        self._reader.join()
+        assert self.process.stderr is not None
+        assert "Traceback" not in self.process.stderr.read()
+        return "".join(self._lines.queue)
+
+    def end(self) -> None:
+        """Leave nothing of it behind, however the test went."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 @contextmanager
 def running(*command: str) -> Iterator[Example]:
     """Run `command` until the end of the block."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    example = Example(
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     )
     try:
-        yield Example(process)
+        yield example
     finally:
-        process.kill()
-        process.communicate()
+        example.end()
 
 
 Marker = Callable[[str], Path]
@@ -76,13 +100,17 @@ def marker(tmp_path: Path) -> Marker:
 
 
 def lines_until(program: Path, example: Example) -> list[str]:
-    """Run `program` until the example prints a line about it; all lines up to there."""
+    """Run `program` until the example prints a line about it; all lines up to there.
+
+    Again and again: the example may not be attached yet, and says nothing then.
+    """
     lines: list[str] = []
-    for _ in range(1000):
+    for _ in range(100):
         subprocess.run([program], check=True)
-        lines.append(example.line())
-        if program.name in lines[-1]:
-            return lines
+        while line := example.line(timeout_s=0.3):
+            lines.append(line)
+            if program.name in line:
+                return lines
     raise AssertionError(f"no line about {program.name}")
 
 

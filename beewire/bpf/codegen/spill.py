@@ -81,6 +81,9 @@ class Room:
         spiller.spill()
         self.temporary |= spiller.temporary
         self.rounds += 1
+        if self.rounds == _SHARED_ROUNDS:
+            # What serves several instructions may be long, and in the way of the rest.
+            self.temporary.clear()
 
 
 def _is_at_hand(made: Ins, webs: Webs, spilled: dict[int, list[int]]) -> bool:

@@ -215,3 +215,26 @@ class Maker:
         a = self.value(depth - 1)
         b = self.leaf() if self.random.random() < 0.6 else self.value(depth - 1)
         return self.put(ir.Binary(op, a, b, self.random.choice((32, 64, 64))))
+
+
+def crowded(source: random.Random, values: int, steps: int) -> ir.Function:
+    """One block that keeps `values` numbers, each of which is used again and again."""
+    ctx = ir.Param(0, "ctx", ir.Kind.PTR)
+    function = ir.Function("crowded", (ctx,), SPAN)
+    block = ir.Block("entry")
+    function.blocks.append(block)
+    ops = block.ops
+    kept: list[ir.Op] = []
+    for i in range(values):
+        load = ir.Load(ctx, 8 * i % CTX_BYTES, 8, space=ir.Space.CTX)
+        kept.append(ir.Binary(ir.BinOp.MUL, load, ir.Const(2 * i + 3)))
+        ops += [load, kept[-1]]
+    kinds = (ir.BinOp.ADD, ir.BinOp.SUB, ir.BinOp.MUL, ir.BinOp.XOR)
+    for _ in range(steps):
+        a, b = source.sample(kept, 2)
+        ops.append(ir.Binary(source.choice(kinds), a, b))
+        kept[source.randrange(values)] = ops[-1]
+    for value in kept:
+        ops.append(ir.Binary(ir.BinOp.XOR, ops[-1], value))
+    ops.append(ir.Return(ops[-1]))
+    return function
