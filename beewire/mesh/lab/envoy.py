@@ -5,7 +5,8 @@ dialled to it. Both pass everything on to where it was going (an ORIGINAL_DST cl
 HTTP responses are stamped `x-bw-outbound` or `x-bw-inbound` with the pod's name.
 
 HTTP is otherwise left as lean as Envoy can be (no request ids, no access log), so that
-a comparison shows interception. The trace port alone logs, and names the client.
+a comparison shows interception. Statistics and timers are Istio's. The trace port alone
+logs, and names the client.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ Message = dict[str, object]
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 NETWORK = f"{EXTENSIONS}.filters.network"
 ORIGINAL_DST = f"{EXTENSIONS}.filters.listener.original_dst.v3.OriginalDst"
+# What a sidecar counts unless its owner asks for more (Istio's pkg/bootstrap/config.go:
+# requiredEnvoyStatsMatcherInclusion...). Envoy alone would keep hundreds of counters.
+STATS_BEGIN = ("cluster_manager", "listener_manager", "server")
+STATS_END = ("downstream_cx_active",)
 INBOUND_SOURCE = "127.0.0.6"
 INBOUND_SOURCE6 = "::6"
 # A logged request is found again by what it put here.
@@ -57,11 +62,19 @@ def bootstrap(config: SidecarConfig) -> Message:
     """Return Envoy's bootstrap configuration."""
     return {
         "admin": {"address": _address("127.0.0.1", config.admin_port)},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": _kept_stats()}}
+        },
         "static_resources": {
             "listeners": [_listener(config, "outbound"), _listener(config, "inbound")],
             "clusters": [_original("outbound", {}), _original("inbound", _OWN_SOURCE)],
         },
     }
+
+
+def _kept_stats() -> list[Message]:
+    begin: list[Message] = [{"prefix": name} for name in STATS_BEGIN]
+    return begin + [{"suffix": name} for name in STATS_END]
 
 
 _OWN_SOURCE: Message = {
@@ -123,6 +136,7 @@ def _http(config: SidecarConfig, direction: str, **more: object) -> Message:
         stat_prefix=direction,
         codec_type="HTTP1",
         generate_request_id=False,
+        stream_idle_timeout="0s",  # as istiod sends it; Envoy's own is 5 minutes
         server_header_transformation="PASS_THROUGH",
         route_config={"name": direction, "virtual_hosts": [host]},
         http_filters=[router],
