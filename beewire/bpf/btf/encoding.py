@@ -74,7 +74,8 @@ def _body(  # noqa: C901, PLR0911, PLR0912 - one case a kind
             entries = [(id_of(e.type), e.offset, e.size) for e in node.entries]
             return _Body(node.size, _flat(entries), len(entries))
         case btf.DeclTag():
-            component = node.component & 0xFFFFFFFF  # -1: the type itself
+            component = node.component  # -1: the type itself
+            component += (component < 0) << 32
             return _Body(id_of(node.to), (component,), flag=node.attribute)
         case btf.TypeTag():
             return _Body(id_of(node.to), flag=node.attribute)

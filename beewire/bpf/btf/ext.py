@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from beewire.bpf.btf.builder import MAGIC, VERSION, Builder
 from beewire.bpf.btf.types import Type
-from beewire.errors import DecodingError
+from beewire.errors import DecodingError, EncodingError
 from beewire.rows import Row
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ Core = tuple[int, Type, str, int]  # slot, root type, access, kind
 
 
 def encode_func_info(builder: Builder, funcs: Iterable[Func]) -> bytes:
-    """Return `struct bpf_func_info[]` for BPF_PROG_LOAD; adds types to `builder`."""
+    """Return `struct bpf_func_info[]` for BPF_PROG_LOAD; adds types to `builder`.
+
+    Raises:
+        EncodingError: a number that does not fit its field, as in the two below.
+    """
     return _func_info(builder, funcs, 1)
 
 
@@ -62,8 +66,12 @@ def encode_core_relos(builder: Builder, relos: Iterable[Core]) -> bytes:
     """Return `struct bpf_core_relo[]`, the same for BPF_PROG_LOAD and `.BTF.ext`."""
     return b"".join(
         [
-            CORE_RELO.pack(
-                slot * _SLOT, builder.add(root), builder.string(access), kind
+            _pack(
+                CORE_RELO,
+                slot * _SLOT,
+                builder.add(root),
+                builder.string(access),
+                kind,
             )
             for slot, root, access, kind in relos
         ]
@@ -72,7 +80,7 @@ def encode_core_relos(builder: Builder, relos: Iterable[Core]) -> bytes:
 
 def _func_info(builder: Builder, funcs: Iterable[Func], unit: int) -> bytes:
     return b"".join(
-        [FUNC_INFO.pack(slot * unit, builder.add(func)) for slot, func in funcs]
+        [_pack(FUNC_INFO, slot * unit, builder.add(func)) for slot, func in funcs]
     )
 
 
@@ -80,7 +88,8 @@ def _line_info(builder: Builder, lines: Iterable[Line], unit: int) -> bytes:
     string = builder.string
     return b"".join(
         [
-            LINE_INFO.pack(
+            _pack(
+                LINE_INFO,
                 slot * unit,
                 string(file),
                 string(text),
@@ -89,6 +98,14 @@ def _line_info(builder: Builder, lines: Iterable[Line], unit: int) -> bytes:
             for slot, file, line, column, text in lines
         ]
     )
+
+
+def _pack(layout: struct.Struct, *numbers: int) -> bytes:
+    try:
+        return layout.pack(*numbers)
+    except struct.error:
+        message = f"a slot, line, column or kind below 0 or beyond 32 bits: {numbers}"
+        raise EncodingError(message) from None
 
 
 class SectionInfo(Row):
@@ -195,6 +212,8 @@ def _part(
         for _ in range(count):
             records.append(layout.unpack_from(data, position))
             position += size
+    if position != end:
+        raise DecodingError(".BTF.ext has more records than its header says")
     return sections
 
 

@@ -143,8 +143,8 @@ class Index:
                 f"BTF has no type {type_id}: it ends with {len(self) - 1}"
             )
         start = self._starts[type_id - self._first]
-        node = self._types[type_id] = decode_type(self._source, start)
-        return node
+        # Not an assignment: threads that ask at once are to get one object.
+        return self._types.setdefault(type_id, decode_type(self._source, start))
 
     def string(self, offset: int) -> str:
         """Return the string at `offset`.
@@ -243,7 +243,9 @@ def _scan(words: "memoryview[int]") -> "array[int]":
             starts.append(at)
             at += LENGTH[kind] + PER_PART[kind] * (info & 0xFFFF)
     except IndexError:
-        raise DecodingError("BTF has a type of a kind that does not exist") from None
+        if at + 1 < end:
+            message = f"BTF has no kind {content[at + 1] >> 24 & 0x1F}"
+            raise DecodingError(message) from None
     if at != end:
         raise DecodingError("BTF ends in the middle of a type")
     return starts

@@ -56,7 +56,7 @@ class Type:
     kind: Kind
     name: str = ""
     # Set by a lazy reader: fills the references of this type when one is first read.
-    _pending: "Callable[[], None]"
+    _pending: "Callable[[], None] | None"
 
     if not TYPE_CHECKING:
 
@@ -64,8 +64,11 @@ class Type:
             # Python calls this only where a slot is empty: a lazy reader leaves the
             # references of a type out until somebody looks.
             if not name.startswith("_") and hasattr(self, "_pending"):
-                self._pending()
-                del self._pending
+                # Two threads may get here at once: both fill it, and alike.
+                fill = self._pending
+                if fill is not None:
+                    fill()
+                    self._pending = None
                 return object.__getattribute__(self, name)
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=self)

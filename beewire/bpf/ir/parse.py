@@ -79,7 +79,7 @@ def parse_function(text: str) -> Function:
     for line in lines[1:]:
         try:
             reader.line(line)
-        except (KeyError, ValueError, AttributeError) as error:
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
             raise DecodingError(f"no line of IR: {line!r}") from error
     return reader.finish()
 
@@ -93,10 +93,13 @@ class _Reader:
         found = _HEADER.match(header)
         if found is None:
             raise DecodingError(f"no function: {header!r}")
-        params = [
-            Param(i, name.strip(), _KINDS[kind.strip()])
-            for i, (name, kind) in enumerate(_pairs(found[2]))
-        ]
+        try:
+            params = [
+                Param(i, name.strip(), _KINDS[kind.strip()])
+                for i, (name, kind) in enumerate(_pairs(found[2]))
+            ]
+        except KeyError as error:
+            raise DecodingError(f"no function: {header!r}") from error
         self.function = Function(found[1], tuple(params), _NOWHERE)
         self.values: dict[str, Op] = {param.name: param for param in params}
         self.blocks: dict[str, Block] = {}
@@ -108,7 +111,10 @@ class _Reader:
     def finish(self) -> Function:
         """Put the Phis' args and the predecessors in."""
         for phi, args in self.phis:
-            phi.args = self.args(args)
+            try:
+                phi.args = self.args(args)
+            except (KeyError, ValueError) as error:
+                raise DecodingError(f"no args of a phi: ({args})") from error
         for block in self.function.blocks:
             for successor in block.successors():
                 successor.preds.append(block)

@@ -22,7 +22,7 @@ _FETCH_OPS = {f"fetch_{name}": op for op, name in FETCH_NAMES.items()} | {
     "xchg": AtomicOp.XCHG
 }
 _LINE = re.compile(
-    r"\s*(?:\d+:)?\s*(?:\((?P<opcode>[0-9a-f]{2})\))?\s*(?P<text>.*?)\s*"
+    r"\s*(?:\d+:)?\s*(?:\((?P<opcode>[0-9a-f]{2})\))?\s*(?P<text>.*?)\s*", re.ASCII
 )
 
 
@@ -77,6 +77,13 @@ def _place(f: Fields) -> tuple[int, int, int]:
     return int(f["bits"]) // 8, int(f["base"]), int(f["off"])
 
 
+def _half(number: int) -> int:
+    """One of the two numbers in an imm of 64 bits; too large, it would spill over."""
+    if not 0 <= number < 1 << 32:
+        raise DecodingError(f"{number} does not fit 32 bits")
+    return number
+
+
 def _alu_imm(f: Fields) -> Insn:
     dst, imm = int(f["dst"]), int(f["num"])
     match f["op"]:
@@ -109,6 +116,8 @@ def _movsx(f: Fields) -> Insn:
 
 def _space_cast(f: Fields) -> Insn:
     spaces = int(f["to"]), int(f["from"])
+    if max(spaces) >= 1 << 16:
+        raise DecodingError("the number of an address space has 16 bits")
     return new.addr_space_cast(int(f["dst"]), int(f["src"]), *spaces)
 
 
@@ -162,19 +171,23 @@ def _ld_imm64(f: Fields) -> Insn:
 
 
 def _map(f: Fields) -> Insn:
-    dst, key = int(f["dst"]), int(f["num"])
+    dst, key = int(f["dst"]), _half(int(f["num"]))
     if not f["value"]:
         return (new.ld_map_fd if f["key"] == "fd" else new.ld_map_idx)(dst, key)
     make = new.ld_map_value if f["key"] == "fd" else new.ld_map_idx_value
-    return make(dst, key, int(f["value"]))
+    return make(dst, key, _half(int(f["value"])))
 
 
 def _function(f: Fields) -> Insn:
-    return new.ld_func(int(f["dst"]), int(f["off"]))
+    off = int(f["off"])
+    if not -(1 << 31) <= off < 1 << 31:
+        raise DecodingError(f"{off} does not fit 32 bits")
+    return new.ld_func(int(f["dst"]), off)
 
 
 def _btf_id(f: Fields) -> Insn:
-    return new.ld_btf_id(int(f["dst"]), int(f["num"]), int(f["module"] or 0))
+    btf_id, module = _half(int(f["num"])), _half(int(f["module"] or 0))
+    return new.ld_btf_id(int(f["dst"]), btf_id, module)
 
 
 def _goto(f: Fields) -> Insn:
@@ -233,7 +246,7 @@ _WORDS = {
     "DST": r"r(?P<dst>\d+)",
     "SRC": r"r(?P<src>\d+)",
     "NUM": r"(?P<num>-?\d+)",
-    "HEX": r"0x(?P<hex>[0-9a-f]+)",
+    "HEX": r"0x(?P<hex>[0-9a-f]{1,32})",
     "OFF": r"(?P<off>[+-]\d+)",
     "MEM": r"\( u(?P<bits>8|16|32|64) \* \) \( r(?P<base>\d+) (?P<off>[+-]\d+) \)",
     "ANY": r"\( (?P<sign>[us])(?P<bits>8|16|32|64) \* \) \( r(?P<base>\d+) (?P<off>[+-]\d+) \)",
@@ -249,7 +262,9 @@ _SPACE = r"(?:\\s+|(?<!\\w)|(?!\\w))"
 
 def _compile(text: str) -> re.Pattern[str]:
     pattern = re.sub(r"\b[A-Z]{3}\b", lambda word: _WORDS[word[0]], text)
-    return re.compile(re.sub(" ", _SPACE, pattern))
+    # No number has more digits, and of 4300 Python would make no int.
+    pattern = pattern.replace(r"\d+", r"\d{1,20}")
+    return re.compile(re.sub(" ", _SPACE, pattern), re.ASCII)
 
 
 _TABLE: tuple[tuple[re.Pattern[str], Builder], ...] = tuple(

@@ -44,7 +44,8 @@ def open_index(path: str, directory: str, notes: str = _NOTES) -> Index:
     if not identity or not _is_private(directory):
         return Index.build(data)
     place = f"{directory}/btf-{identity}"
-    dump = _read_own(place)
+    # An index is shorter than what it is of: it has 8 bytes for each 12 or more there.
+    dump = _read_own(place, len(data))
     if dump is not None:
         try:
             return Index.load(dump, data)
@@ -101,6 +102,9 @@ def _read_btf(path: str) -> "bytes | mmap.mmap":
 
 def _is_private(directory: str) -> bool:
     """Whether only this user can have put files there; creates it when missing."""
+    # A user without a home has "~/.cache", which is no place below the current one.
+    if not directory.startswith("/"):
+        return False
     try:
         os.makedirs(os.path.dirname(directory), exist_ok=True)  # noqa: PTH103, PTH120
         os.mkdir(directory, 0o700)  # noqa: PTH102
@@ -108,22 +112,36 @@ def _is_private(directory: str) -> bool:
         pass
     except OSError:
         return False
-    found = os.lstat(directory)
+    try:
+        found = os.lstat(directory)
+    except OSError:  # the parent is no directory
+        return False
     is_directory = found.st_mode & 0o170000 == 0o040000
     return is_directory and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
-def _read_own(path: str) -> bytes | None:
-    """The content of a file of this user's that nobody else may write, or None."""
+def _read_own(path: str, limit: int) -> bytes | None:
+    """The content of a file of this user's that nobody else may write, or None.
+
+    Nor is it read when it has more than `limit` bytes, or is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # A fifo would have us wait for its writer.
+        fd = os.open(path, flags | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    try:
         found = os.fstat(fd)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        is_file = found.st_mode & 0o170000 == 0o100000
+        is_own = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+        if not is_file or not is_own or found.st_size > limit:
             return None
-        return file.readall()
+        return os.read(fd, found.st_size)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _replace(path: str, content: bytes) -> None:

@@ -1,9 +1,11 @@
 """What an ObjectSpec must be like to become an object file."""
 
 from beewire.bpf.isa import Insn, call_helper
+from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.sections import parse_section
 from beewire.bpf.object.spec import (
     DataSection,
+    MapSpec,
     ObjectSpec,
     ProgramSpec,
     Relocation,
@@ -30,13 +32,18 @@ def check(spec: ObjectSpec) -> None:
         SpecError: what is wrong, and with which program, map or variable.
     """
     _check_names(spec)
-    for section in spec.sections.values():
+    for each in spec.maps.values():
+        _check_map(each)
+    for key, section in spec.sections.items():
+        if key != section.name:
+            raise SpecError(f"{section.name!r} is listed under the name {key!r}")
         _check_data(section)
     for program in spec.programs.values():
         _check_program(program, spec.license)
         for relocation in program.relocations:
             _check_target(relocation, program, spec)
         _check_places(program)
+        _check_records(program)
 
 
 def _check_names(spec: ObjectSpec) -> None:
@@ -54,6 +61,17 @@ def _check_names(spec: ObjectSpec) -> None:
             seen.add(key)
     if len({v.name for v in variables}) < len(variables):
         raise SpecError("the object has two variables of one name")
+
+
+def _check_map(spec: MapSpec) -> None:
+    if spec.kind == MapKind.UNSPEC:
+        raise SpecError(f"map {spec.name!r} has no kind")
+    if spec.inner is None:
+        return
+    if spec.inner.inner is not None:
+        message = f"map {spec.inner.name!r} inside of {spec.name!r} has maps inside"
+        raise SpecError(f"{message}, which no kernel allows")
+    _check_map(spec.inner)
 
 
 def _check_data(section: DataSection) -> None:
@@ -110,6 +128,9 @@ def _check_target(relo: Relocation, program: ProgramSpec, spec: ObjectSpec) -> N
         )
     if relo.offset and relo.kind != RelocationKind.GLOBAL:
         raise SpecError(f"only a global variable can be referred to amid: {relo}")
+    if not -(1 << 31) <= relo.offset < 1 << 31:
+        where = f"global {relo.symbol!r} at {relo.offset}"
+        raise SpecError(f"program {program.name!r} refers to {where}, beyond 32 bits")
 
 
 def _check_places(program: ProgramSpec) -> None:
@@ -127,6 +148,19 @@ def _check_places(program: ProgramSpec) -> None:
             )
     if len({relo.slot for relo in program.relocations}) < len(program.relocations):
         raise SpecError(f"program {program.name!r} has two relocations at one slot")
+
+
+def _check_records(program: ProgramSpec) -> None:
+    # Beyond the end they would be taken for those of the next program.
+    slots = sum([insn.slots for insn in program.insns])
+    tables = (("source lines", program.lines), ("CO-RE records", program.core_relos))
+    for what, records in tables:
+        for slot, *_ in records:
+            if not 0 <= slot < slots:
+                raise SpecError(
+                    f"the {what} of program {program.name!r} speak of slot {slot}: "
+                    f"it has {slots}"
+                )
 
 
 def _referring_slots(insn: Insn) -> int:

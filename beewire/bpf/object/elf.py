@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from beewire.errors import DecodingError
+from beewire.errors import DecodingError, EncodingError
 
 # e_ident: magic, 64 bits, little-endian, version 1, System V
 _IDENT = b"\x7fELF\2\1\1".ljust(16, b"\0")
@@ -172,8 +172,23 @@ def _name(names: bytearray, name: str) -> int:
     if not name:
         return 0
     offset = len(names)
-    names += name.encode(errors="surrogateescape") + b"\0"
+    names += encode_text(name)
     return offset
+
+
+def encode_text(text: str) -> bytes:
+    """Return `text` as it stands in a file, with the NUL that ends it.
+
+    Raises:
+        EncodingError: it contains a NUL, or half a surrogate pair.
+    """
+    try:
+        encoded = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise EncodingError(f"the text {text!r}: {error.reason}") from None
+    if b"\0" in encoded:
+        raise EncodingError(f"a NUL in the text {text!r}")
+    return encoded + b"\0"
 
 
 def _layout(sections: list[Section], name_offsets: list[int]) -> bytes:
@@ -233,6 +248,9 @@ def _decode(data: bytes) -> File:
     if ident[4:6] != _IDENT[4:6] or kind != _REL or machine != _BPF:
         raise DecodingError("this ELF file is no little-endian BPF object")
     raw = [_SECTION.unpack_from(data, table + 64 * number) for number in range(count)]
+    # Each is copied: without this, a small file could make us fill all memory.
+    if sum([_length(header) for header in raw]) > len(data):
+        raise DecodingError("the ELF file is damaged: its sections overlap")
     section_name = _names(_content(data, raw[names_at]))
     sections = [
         Section(
@@ -251,9 +269,14 @@ def _decode(data: bytes) -> File:
     return File(sections, _symbols(sections))
 
 
+def _length(header: tuple[int, ...]) -> int:
+    """How many bytes of the file are the section's."""
+    return 0 if header[1] in (SectionKind.NULL, SectionKind.NOBITS) else header[5]
+
+
 def _content(data: bytes, header: tuple[int, ...]) -> bytes:
-    kind, offset, size = header[1], header[4], header[5]
-    if kind in (SectionKind.NULL, SectionKind.NOBITS):
+    offset, size = header[4], _length(header)
+    if not size:
         return b""
     if offset + size > len(data):
         raise DecodingError("the ELF file is damaged: a section lies beyond its end")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from beewire.bpf import isa
 from beewire.bpf.btf import DataSec, Func, Index, Kind, Var, decode, ext
 from beewire.bpf.object import elf
-from beewire.bpf.object.elf import SectionFlag, SectionKind, SymbolKind
+from beewire.bpf.object.elf import Binding, SectionFlag, SectionKind, SymbolKind
 from beewire.bpf.object.mapdefs import map_spec
 from beewire.bpf.object.sections import parse_section
 from beewire.bpf.object.spec import (
@@ -32,7 +32,7 @@ def read(data: bytes) -> ObjectSpec:
     """Return what an object file holds.
 
     What a spec has no place for is refused, not left out: pinned maps, maps with
-    initial content, `.kconfig`, pointers among the data.
+    initial content, `.kconfig`, weak kernel symbols, pointers among the data.
 
     Raises:
         DecodingError: the file is no BPF object, is damaged, or holds such a thing.
@@ -117,11 +117,13 @@ def _externs(source: _Source) -> dict[str, Func | Var]:
 
 
 def _data_sections(source: _Source) -> Iterator[DataSection]:
+    total = 0
     for number, section in enumerate(source.file.sections):
         family = section.name.split(".")[1:2]
         if family not in (["data"], ["bss"], ["rodata"]) or not section.size:
             continue
-        if section.size > _MAX_DATA:
+        total += section.size
+        if total > _MAX_DATA:
             raise DecodingError(f"{section.name!r} is larger than any data: damaged?")
         is_empty = section.kind == SectionKind.NOBITS
         content = bytearray(section.size) if is_empty else bytearray(section.content)
@@ -129,7 +131,8 @@ def _data_sections(source: _Source) -> Iterator[DataSection]:
 
 
 def _variables(source: _Source, number: int) -> list[Variable]:
-    types = source.types(source.file.sections[number].name)
+    section = source.file.sections[number]
+    types = source.types(section.name)
     variables = []
     for node, offset, size in types.entries if types else ():
         # clang leaves the offsets in BTF to the loader: those of the symbols count.
@@ -137,6 +140,8 @@ def _variables(source: _Source, number: int) -> list[Variable]:
         if not isinstance(node, Var) or node.type is None:
             raise DecodingError(f"{node.name!r} among the data is no variable")
         place = offset if symbol is None else symbol.value
+        if place + size > section.size:
+            raise DecodingError(f"{node.name!r} lies beyond the end of {section.name}")
         variables.append(Variable(node.name, place, size, node.type))
     return sorted(variables, key=lambda each: each.offset)
 
@@ -144,8 +149,7 @@ def _variables(source: _Source, number: int) -> list[Variable]:
 def _programs(source: _Source, number: int) -> Iterator[ProgramSpec]:
     section = source.file.sections[number]
     functions = _functions(source.file, number)
-    if sum([function.size for function in functions]) != len(section.content):
-        raise DecodingError(f"{section.name!r} has instructions outside of functions")
+    _refuse_gaps(section, functions)
     if not functions:
         return
     try:
@@ -154,6 +158,7 @@ def _programs(source: _Source, number: int) -> Iterator[ProgramSpec]:
         raise DecodingError(str(error)) from None
     references = _references(source.file, number)
     info = source.infos.get(section.name) or ext.SectionInfo(section.name)
+    _refuse_strays(section, info)
     for function in functions:
         first, end = function.value // _SLOT, (function.value + function.size) // _SLOT
         body = section.content[function.value : function.value + function.size]
@@ -185,6 +190,32 @@ def _programs(source: _Source, number: int) -> Iterator[ProgramSpec]:
             license=source.spec.license,
             flags=hook.flags,
         )
+    if references:
+        message = f"{section.name!r} has no instruction that a relocation fits"
+        raise DecodingError(f"{message}: byte {min(references)}")
+
+
+def _refuse_gaps(section: elf.Section, functions: list[elf.Symbol]) -> None:
+    end = 0
+    for function in functions:
+        if function.value != end or not function.size:
+            break
+        end += function.size
+    else:
+        if end == len(section.content):
+            return
+    raise DecodingError(
+        f"{section.name!r} has instructions outside of functions: at byte {end}"
+    )
+
+
+def _refuse_strays(section: elf.Section, info: ext.SectionInfo) -> None:
+    end = len(section.content) // _SLOT
+    for records in (info.funcs, info.lines, info.core_relos):
+        last = max([record[0] for record in records], default=0)
+        if last >= end:
+            message = f".BTF.ext speaks of slot {last} of {section.name!r}"
+            raise DecodingError(f"{message}, which has {end}")
 
 
 def _functions(file: elf.File, number: int) -> list[elf.Symbol]:
@@ -197,13 +228,15 @@ def _functions(file: elf.File, number: int) -> list[elf.Symbol]:
 
 
 def _references(file: elf.File, number: int) -> dict[int, elf.Reference]:
-    """The relocations of section `number` by the slot they stand at."""
-    return {
-        reference.offset // _SLOT: reference
-        for section in file.sections
-        if section.kind == SectionKind.REL and section.info == number
-        for reference in elf.decode_references(section.content)
-    }
+    """The relocations of section `number` by the byte they stand at."""
+    found: dict[int, elf.Reference] = {}
+    for section in file.sections:
+        if section.kind == SectionKind.REL and section.info == number:
+            for reference in elf.decode_references(section.content):
+                if found.setdefault(reference.offset, reference) is not reference:
+                    message = f"two relocations at byte {reference.offset}"
+                    raise DecodingError(f"{section.name!r} has {message}")
+    return found
 
 
 def _bind(
@@ -212,13 +245,18 @@ def _bind(
     insns: tuple[isa.Insn, ...],
     references: dict[int, elf.Reference],
 ) -> tuple[tuple[isa.Insn, ...], tuple[Relocation, ...]]:
+    """Take the function's relocations out of `references`, and its calls' targets."""
     bound, relocations = [], []
     start = slot = function.value // _SLOT
     end = start + function.size // _SLOT
     for insn in insns:
-        reference = references.get(slot)
+        reference = references.pop(slot * _SLOT, None)
         found = None
         if reference is not None:
+            if insn.slots == 1 and insn.opcode != _CALL:
+                place = f"slot {slot - start} of {function.name!r}"
+                message = f"{place} has a relocation, but is no call or LD_IMM64"
+                raise DecodingError(message)
             found = _resolve(source, insn, reference, slot - start)
         elif insn.opcode == _CALL and insn.src == isa.CALL_SUBPROGRAM:
             # Within one section the compiler knows the distance: no relocation.
@@ -242,6 +280,11 @@ def _resolve(
     symbol = symbols[reference.symbol]
     wide = insn.slots == 2
     if symbol.section == elf.UNDEFINED:
+        if symbol.name not in source.spec.externs:
+            raise DecodingError(f"{symbol.name!r} is declared nowhere, not even __ksym")
+        if symbol.binding == Binding.WEAK:
+            message = f"{symbol.name!r} may be missing in the kernel (it is weak)"
+            raise DecodingError(f"{message}, which is not supported")
         kind = RelocationKind.KSYM if wide else RelocationKind.KFUNC
         return Relocation(slot, kind, symbol.name)
     section = _section(source.file, symbol.section)

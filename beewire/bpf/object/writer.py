@@ -58,11 +58,13 @@ def write(spec: ObjectSpec) -> bytes:
     """Return the object file: ELF64, little-endian, EM_BPF.
 
     `read` gives an equal spec back, but for what a file cannot say: the record type of
-    a ring buffer, a column beyond 1023, a first source line that begins late.
+    a ring buffer, the name of an inner map, a column beyond 1023, a first source line
+    that begins late. Of storage and LPM tries it has the flag and the types as well that
+    the kernel insists on.
 
     Raises:
         SpecError: the spec contradicts itself, or says what no object file can say.
-        EncodingError: an instruction or a type that cannot be encoded.
+        EncodingError: an instruction, a type or a text that cannot be encoded.
     """
     check(spec)
     code: dict[str, list[ProgramSpec]] = {}
@@ -87,7 +89,7 @@ def write(spec: ObjectSpec) -> bytes:
         sections.append(
             elf.Section(_MAPS, SectionKind.PROGBITS, zeros, _DATA, align=_SLOT)
         )
-    text = spec.license.encode(errors="surrogateescape") + b"\0"
+    text = elf.encode_text(spec.license)
     sections.append(elf.Section(_LICENSE, SectionKind.PROGBITS, text, _DATA))
     sections += _type_sections(spec, code, maps)
     return elf.encode(sections + relocations, symbols)

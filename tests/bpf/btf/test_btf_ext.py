@@ -13,7 +13,7 @@ from beewire.bpf.btf import (
     ext,
     same,
 )
-from beewire.errors import DecodingError
+from beewire.errors import DecodingError, EncodingError
 
 FUNC = Func("on_exec", FuncProto(None))
 TASK = Struct("task_struct", 4, (Member("tgid", Int("int", 4, signed=True), 0),))
@@ -50,6 +50,22 @@ def test_a_column_beyond_1023_is_written_as_1023() -> None:
     info = ext.encode_line_info(Builder(), [(0, "f", 1, 5000, "")])
 
     assert struct.unpack("<4I", info)[3] == 1 << 10 | 1023
+
+
+@pytest.mark.parametrize(
+    "line", [(-1, "f", 1, 1, ""), (0, "f", -1, 1, ""), (0, "f", 1, -1, "")]
+)
+def test_a_position_below_zero_is_refused(line: ext.Line) -> None:
+    with pytest.raises(EncodingError, match="below 0"):
+        ext.encode_line_info(Builder(), [line])
+
+
+@pytest.mark.parametrize(
+    "relo", [(-1, TASK, "0", 0), (1 << 29, TASK, "0", 0), (0, TASK, "0", -1)]
+)
+def test_a_core_record_beyond_its_fields_is_refused(relo: ext.Core) -> None:
+    with pytest.raises(EncodingError, match="beyond 32 bits"):
+        ext.encode_core_relos(Builder(), [relo])
 
 
 def test_core_records_count_bytes() -> None:
@@ -113,6 +129,15 @@ def test_a_cut_section_is_refused(length: int) -> None:
 
     with pytest.raises(DecodingError):
         ext.decode(section[:length], Index.build(builder.encode()))
+
+
+def test_records_beyond_their_part_are_refused() -> None:
+    builder = Builder()
+    section = bytearray(ext.encode(builder, [SECTION]))
+    section[32 + 8] = 2  # num_info, where there is one func_info
+
+    with pytest.raises(DecodingError, match="more records than its header says"):
+        ext.decode(bytes(section), Index.build(builder.encode()))
 
 
 def test_a_record_amid_an_instruction_is_refused() -> None:

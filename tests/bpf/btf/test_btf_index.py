@@ -1,5 +1,6 @@
 import struct
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,23 @@ def test_a_type_is_the_same_object_every_time(blob: bytes) -> None:
     index = Index.build(blob)
 
     assert index.lookup("pair", Struct) is index.lookup("pair", Struct)
+
+
+def test_two_threads_may_look_at_a_type_at_once() -> None:
+    node, target, looks = Typedef("lazy", None), Int("u32", 4), list[Thread]()
+    del node.to
+
+    def fill() -> None:
+        # The second look begins and ends amid the first.
+        if not looks:
+            looks.append(Thread(target=lambda: node.to))
+            looks[0].start()
+            looks[0].join()
+        node.to = target
+
+    node._pending = fill
+
+    assert node.to is target
 
 
 def test_an_id_beyond_the_last_is_refused(blob: bytes) -> None:
@@ -155,13 +173,18 @@ def test_damaged_btf_is_refused_or_decoded_but_nothing_else(
         (lambda blob: b"\xeb\x9f" + blob[2:], "byte order"),
         (lambda blob: blob[:-1], "shorter than its header"),
         (lambda blob: blob[:-1] + b"x", "end with a NUL"),
-        (lambda blob: blob[:27] + b"\x1f" + blob[28:], "no string|kind|middle"),
+        (lambda blob: blob[:31] + b"\x1f" + blob[32:], "no kind 31"),
     ],
 )
 def test_damage_is_named(blob: bytes, damage: "object", message: str) -> None:
     assert callable(damage)
     with pytest.raises(DecodingError, match=message):
         decode(damage(blob))
+
+
+def test_half_a_type_is_refused() -> None:
+    with pytest.raises(DecodingError, match="in the middle of a type"):
+        decode(raw(0))
 
 
 def test_a_function_without_prototype_is_refused() -> None:

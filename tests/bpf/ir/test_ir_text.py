@@ -79,7 +79,16 @@ def test_one_operation_prints_alone() -> None:
     assert ir.format_op(load) == "%1 = load u32 stack [&key+4]"
 
 
-@pytest.mark.parametrize("line", ["%1 = guess 3", "add 1", "%1 = load u32 moon [ctx]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%1 = guess 3",
+        "add 1",
+        "%1 = load u32 moon [ctx]",
+        "atomic add64 [ctx]",
+        "%1 = call helper 1 (%7)",
+    ],
+)
 def test_a_line_that_says_nothing_is_refused(line: str) -> None:
     text = f"function f(ctx: ptr)\nblock entry:\n  {line}\n  return 0\n"
 
@@ -87,6 +96,14 @@ def test_a_line_that_says_nothing_is_refused(line: str) -> None:
         ir.parse_function(text)
 
 
-def test_text_without_a_function_is_refused() -> None:
+@pytest.mark.parametrize("text", ["", "block entry:", "function f(ctx: cat)"])
+def test_text_without_a_function_is_refused(text: str) -> None:
     with pytest.raises(DecodingError, match="no function"):
-        ir.parse_function("block entry:")
+        ir.parse_function(text)
+
+
+def test_a_phi_of_nothing_is_refused() -> None:
+    text = "function f(ctx: ptr)\nblock entry:\n%1 = phi n (%9)\nreturn %1"
+
+    with pytest.raises(DecodingError, match=r"no args of a phi: \(%9\)"):
+        ir.parse_function(text)

@@ -94,6 +94,16 @@ UNREADABLE = {
     "call bpf_fly": "no helper is called 'bpf_fly'",
     "(95) r0 = 0": "is opcode b7, not 95",
     "gotopc+1": "is no instruction",
+    "r1 = " + "9" * 5000: "is no instruction",
+    "r1 = 0x" + "f" * 5000: "is no instruction",
+    "goto pc+" + "9" * 5000: "is no instruction",
+    "r1 = \N{ARABIC-INDIC DIGIT FIVE}": "is no instruction",
+    "r1 = map[fd:4294967296][0]+3": "4294967296 does not fit 32 bits",
+    "r1 = map[fd:4][0]+4294967296": "4294967296 does not fit 32 bits",
+    "r1 = map[idx:-1][0]+3": "-1 does not fit 32 bits",
+    "r1 = btf[id:4294967296]": "4294967296 does not fit 32 bits",
+    "r1 = subprog[+2147483648]": "does not fit 32 bits",
+    "r1 = addr_space_cast(r2, 65536, 1)": "has 16 bits",
 }
 
 

@@ -110,6 +110,38 @@ def test_one_wrong_byte_is_noticed(btf: str, directory: Path, notes: str) -> Non
     assert kept(directory).read_bytes() == sound
 
 
+def test_an_index_of_absurd_size_is_made_anew(
+    btf: str, directory: Path, notes: str
+) -> None:
+    size_of_pair(btf, directory, notes)
+    sound = kept(directory).read_bytes()
+    os.truncate(kept(directory), 1 << 40)
+
+    assert size_of_pair(btf, directory, notes) == 8
+    assert kept(directory).read_bytes() == sound
+
+
+def test_a_fifo_in_the_place_of_the_index_is_replaced(
+    btf: str, directory: Path, notes: str
+) -> None:
+    size_of_pair(btf, directory, notes)
+    kept(directory).unlink()
+    os.mkfifo(directory / f"btf-{build_id(notes)}")
+
+    assert size_of_pair(btf, directory, notes) == 8
+    assert kept(directory).is_file()
+
+
+def test_a_directory_in_the_place_of_the_index_costs_nothing(
+    btf: str, directory: Path, notes: str
+) -> None:
+    (directory / f"btf-{build_id(notes)}").mkdir(parents=True)
+    directory.chmod(0o700)
+
+    assert size_of_pair(btf, directory, notes) == 8
+    assert kept(directory).is_dir()
+
+
 def test_an_index_that_others_may_write_is_not_trusted(
     btf: str, directory: Path, notes: str
 ) -> None:
@@ -153,8 +185,20 @@ def test_the_directory_of_another_user_is_not_used(
     assert list(directory.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_made_costs_nothing(btf: str, notes: str) -> None:
-    assert size_of_pair(btf, Path("/proc/nowhere/beewire"), notes) == 8
+@pytest.mark.parametrize("place", ["/proc/nowhere/beewire", "/dev/null/beewire"])
+def test_a_cache_that_cannot_be_made_costs_nothing(
+    btf: str, notes: str, place: str
+) -> None:
+    assert size_of_pair(btf, Path(place), notes) == 8
+
+
+def test_without_a_home_nothing_is_kept(
+    btf: str, notes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert size_of_pair(btf, Path("~/.cache/beewire"), notes) == 8
+    assert not (tmp_path / "~").exists()
 
 
 def test_without_a_build_id_nothing_is_kept(

@@ -8,7 +8,9 @@ from beewire.bpf import isa
 from beewire.bpf.btf import Func, FuncProto, Int
 from beewire.bpf.object import (
     AttachKind,
+    CoreRelo,
     DataSection,
+    LineInfo,
     MapKind,
     MapSpec,
     ObjectSpec,
@@ -48,6 +50,20 @@ def wrong_value_size(spec: ObjectSpec) -> None:
     spec.maps["counts"].value_size = 16
 
 
+def no_map_kind(spec: ObjectSpec) -> None:
+    spec.maps["counts"].kind = MapKind.UNSPEC
+
+
+def maps_of_maps_of_maps(spec: ObjectSpec) -> None:
+    kind = MapKind.ARRAY_OF_MAPS
+    middle = MapSpec("b", kind=kind, max_entries=1, inner=spec.maps["counts"])
+    spec.maps["a"] = MapSpec("a", kind=kind, max_entries=1, inner=middle)
+
+
+def renamed_section(spec: ObjectSpec) -> None:
+    spec.sections[".data.x"] = spec.sections.pop(".bss")
+
+
 def renamed_map(spec: ObjectSpec) -> None:
     spec.maps["counts"].name = "other_name"
 
@@ -77,6 +93,18 @@ REFUSED = {
     ),
     "value of 16 bytes, its type 8": wrong_value_size,
     "listed under the name 'counts'": renamed_map,
+    "map 'counts' has no kind": no_map_kind,
+    "map 'b' inside of 'a' has maps inside": maps_of_maps_of_maps,
+    "'.bss' is listed under the name '.data.x'": renamed_section,
+    "source lines of program 'on_exec' .* slot 29": program(
+        lines=(LineInfo(0, "f", 1, 1, ""), LineInfo(29, "f", 2, 1, ""))
+    ),
+    "CO-RE records of program 'on_exec' .* slot -1": program(
+        core_relos=(CoreRelo(-1, U32, "0", 0),)
+    ),
+    "total' at -2147483649": relocation(
+        3, RelocationKind.GLOBAL, "total", -(1 << 31) - 1
+    ),
     "two things named 'accept'": map_named_like_a_program,
     "no name of a data section": section("data", b"x"),
     "'.data' is empty": section(".data", b""),
@@ -102,8 +130,16 @@ def test_a_contradiction_is_refused(spec: ObjectSpec, message: str) -> None:
         write(spec)
 
 
+@pytest.mark.parametrize("text", ["GPL\0 not", "\ud800"])
+def test_a_text_that_cannot_be_encoded_is_refused(text: str) -> None:
+    for spec in (ObjectSpec(text), ObjectSpec("sample", license=text)):
+        with pytest.raises(EncodingError, match="the text"):
+            write(spec)
+
+
 def test_an_instruction_that_cannot_be_encoded_is_refused(spec: ObjectSpec) -> None:
-    program(insns=(isa.mov_imm(0, 1 << 40),), relocations=())(spec)
+    insns = (isa.mov_imm(0, 1 << 40),)
+    program(insns=insns, relocations=(), lines=(), core_relos=())(spec)
 
     with pytest.raises(EncodingError, match="imm"):
         write(spec)

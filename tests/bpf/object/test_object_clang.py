@@ -275,6 +275,15 @@ REFUSED = {
         extern int CONFIG_HZ __kconfig;
         SEC("xdp") int f(void *ctx) { return CONFIG_HZ; }
     """,
+    "'bpf_rcu_read_lock' may be missing": """
+        extern void bpf_rcu_read_lock(void) __ksym __attribute__((weak));
+        SEC("tp_btf/sched_switch") int f(void *ctx)
+        { if (bpf_rcu_read_lock) bpf_rcu_read_lock(); return 0; }
+    """,
+    "'nothing' is declared nowhere": """
+        extern int nothing(void);
+        SEC("xdp") int f(void *ctx) { return nothing(); }
+    """,
     "holds pointers": """
         int one(int x) { return x; }
         int (*table[])(int) = {one};

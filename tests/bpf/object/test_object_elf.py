@@ -4,6 +4,7 @@ import io
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,80 @@ def test_a_bss_of_absurd_size_is_refused(spec: ObjectSpec) -> None:
     struct.pack_into("<Q", blob, header + 32, 1 << 60)  # sh_size
 
     with pytest.raises(DecodingError, match="larger than any data"):
+        read(bytes(blob))
+
+
+def test_sections_that_share_their_bytes_are_refused(spec: ObjectSpec) -> None:
+    blob = bytearray(write(spec))
+    elf = ELFFile(io.BytesIO(blob))
+    for index in range(1, 8):
+        header = elf.header.e_shoff + 64 * index
+        struct.pack_into("<IQQQQ", blob, header + 4, 1, 0, 0, 0, len(blob) // 2)
+
+    with pytest.raises(DecodingError, match="sections overlap"):
+        read(bytes(blob))
+
+
+Damage = Callable[[bytearray, Any], None]
+
+
+def symbol(name: str, offset: int, layout: str, value: int) -> Damage:
+    """Overwrites a field of the symbol `name`."""
+
+    def damage(blob: bytearray, elf: Any) -> None:
+        table = elf.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        names = [each.name for each in table.iter_symbols()]
+        place = table.header.sh_offset + 24 * names.index(name)
+        struct.pack_into(layout, blob, place + offset, value)
+
+    return damage
+
+
+def relocated(*places: int) -> Damage:
+    """Moves the relocations of `on_exec`."""
+
+    def damage(blob: bytearray, elf: Any) -> None:
+        section = elf.get_section_by_name(".reltracepoint/sched/sched_process_exec")
+        start = section.header.sh_offset
+        for number, place in enumerate(places):
+            struct.pack_into("<Q", blob, start + 16 * number, place)
+
+    return damage
+
+
+def last_line(blob: bytearray, elf: Any) -> None:
+    """Puts the last source line of `on_exec` behind its end."""
+    content = elf.get_section_by_name(".BTF.ext")
+    (place,) = [
+        at
+        for at in range(0, content.header.sh_size - 12, 4)
+        if struct.unpack_from("<I", content.data(), at)[0] == 15 * 8
+        and struct.unpack_from("<I", content.data(), at + 12)[0] == 14 << 10 | 5
+    ]
+    struct.pack_into("<I", blob, content.header.sh_offset + place, 29 * 8)
+
+
+NO_OBJECT: dict[str, Damage] = {
+    "no instruction that a relocation fits": relocated(25),
+    "no instruction that a relocation fits: byte 32": relocated(32),
+    "no instruction that a relocation fits: byte 8000": relocated(8000),
+    "two relocations at byte 72": relocated(72),
+    "slot 1 of 'on_exec' has a relocation, but is no call": relocated(8),
+    "instructions outside of functions: at byte 0": symbol("on_exec", 8, "<Q", 8),
+    "instructions outside of functions: at byte 48": symbol("also", 8, "<Q", 1 << 40),
+    "'counts' is declared nowhere": symbol("counts", 6, "<H", 0),
+    "speaks of slot 29": last_line,
+    "'total' lies beyond the end of .bss": symbol("total", 8, "<Q", 9),
+}
+
+
+@pytest.mark.parametrize("message", NO_OBJECT)
+def test_what_would_be_read_amiss_is_refused(spec: ObjectSpec, message: str) -> None:
+    blob = bytearray(write(spec))
+    NO_OBJECT[message](blob, ELFFile(io.BytesIO(bytes(blob))))
+
+    with pytest.raises(DecodingError, match=message):
         read(bytes(blob))
 
 

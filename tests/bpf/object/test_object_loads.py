@@ -14,9 +14,24 @@ from typing import Any
 import pytest
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Func, FuncProto, Index, Int, Linkage, Param, Ptr, Struct
+from beewire.bpf.btf import (
+    Enum,
+    Enumerator,
+    Func,
+    FuncProto,
+    Index,
+    Int,
+    Kind,
+    Linkage,
+    Member,
+    Param,
+    Ptr,
+    Struct,
+    Type,
+)
 from beewire.bpf.object import (
     AttachKind,
+    CoreRelo,
     DataSection,
     LineInfo,
     MapKind,
@@ -247,6 +262,20 @@ class TestLibbpf:
 
         assert load(spec).program("count") > 2
 
+    @pytest.mark.parametrize("kind", range(13))
+    def test_applies_core_records_of_every_kind(self, load: Load, kind: int) -> None:
+        root, access, local = core_record(kind)
+        spec = counter()
+        program = spec.programs["count"]
+        program.insns = (isa.mov_imm(0, local), isa.exit_insn())
+        program.relocations = ()
+        program.core_relos = (CoreRelo(0, root, access, kind),)
+        program.signature = Func("count", FuncProto(Int("int", 4, signed=True)))
+
+        found = load(spec).run("count", bytes(64))
+
+        assert found == core_answer(kind)
+
     def test_runs_what_it_loaded(self, load: Load) -> None:
         loaded = load(counter())
 
@@ -387,6 +416,48 @@ def counter() -> ObjectSpec:
         relocations=(Relocation(0, RelocationKind.GLOBAL, "hits"),),
     )
     return spec
+
+
+def core_record(kind: int) -> tuple[Type, str, int]:
+    """Root, access and the value that is right for the local type.
+
+    Kinds are those of `enum bpf_core_relo_kind`. libbpf insists on that value, but for
+    the ids of types (6 and 7).
+    """
+    number = Int("int", 4, signed=True)
+    field = Struct("task_struct", 8, (Member("tgid", number, 0),))
+    whole = Struct("task_struct", 8)
+    constant = Enum("bpf_func_id", 4, (Enumerator("BPF_FUNC_tail_call", 99),))
+    return (
+        (field, "0:0", 0),  # FIELD_BYTE_OFFSET
+        (field, "0:0", 4),  # FIELD_BYTE_SIZE
+        (field, "0:0", 1),  # FIELD_EXISTS
+        (field, "0:0", 1),  # FIELD_SIGNED
+        (field, "0:0", 32),  # FIELD_LSHIFT_U64
+        (field, "0:0", 32),  # FIELD_RSHIFT_U64
+        (whole, "0", 0),  # TYPE_ID_LOCAL
+        (whole, "0", 0),  # TYPE_ID_TARGET
+        (whole, "0", 1),  # TYPE_EXISTS
+        (whole, "0", 8),  # TYPE_SIZE
+        (constant, "0", 1),  # ENUMVAL_EXISTS
+        (constant, "0", 99),  # ENUMVAL_VALUE
+        (whole, "0", 1),  # TYPE_MATCHES
+    )[kind]
+
+
+def core_answer(kind: int) -> int:
+    """What the running kernel's types say to the `core_record` of a kind."""
+    index = Index.build(VMLINUX.read_bytes())
+    task = index.lookup("task_struct", Struct)
+    assert task is not None
+    (tgid,) = [m.offset_bits // 8 for m in task.members if m.name == "tgid"]
+    target = index.find("task_struct", Kind.STRUCT)
+    # Two ints, two variables, their section, and the signature's two come first.
+    local = 8
+    answers = (tgid, 4, 1, 1, 32, 32, local, target, 1, task.size, 1, 12, 1)
+    answer = answers[kind]
+    assert answer is not None
+    return answer
 
 
 def extern(index: Index, name: str) -> Func:
