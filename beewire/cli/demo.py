@@ -23,6 +23,7 @@ examples:
   beewire demo --json figures.json
   beewire demo --clean                   remove what a killed demo left behind"""
 
+USUAL_COLUMNS = 80
 BUSY_CORES = 0.3  # the machine's own housekeeping stays below
 
 
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
             return _demo(args, step)
     except Stopped as stopped:
         progress.done()
-        print("beewire: stopped; the demo left nothing behind", file=sys.stderr)
+        ending = "clean again" if args.clean else "the demo left nothing behind"
+        print(f"beewire: stopped; {ending}", file=sys.stderr)
         return stopped.exit_code
     finally:
         progress.done()
@@ -113,7 +115,7 @@ def _demo(args: argparse.Namespace, step: Callable[[str], None]) -> int:
     )
     result = run_demo(config, step)
     if file is not None:
-        file.write_text(json.dumps(as_json(result), indent=2) + "\n")
+        write(file, as_json(result))
     style = Style(colour=wants_colour(sys.stdout), unicode=_speaks_unicode(sys.stdout))
     print(figures_table(result, style))
     other = other_cores(result).value
@@ -143,6 +145,18 @@ def writable(name: str | None) -> Path | None:
     return path
 
 
+def write(file: Path, figures: dict[str, object]) -> None:
+    """Write `figures` as JSON.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    try:
+        file.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
 def _speaks_unicode(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
@@ -158,11 +172,16 @@ class Progress:
     def tell(self, text: str) -> None:
         """Show `text`; "" shows nothing any more."""
         if self._changes:
-            self._stream.write(f"\r\x1b[K{text}")
+            # What wraps would stay: only the line that the cursor is in is taken away.
+            self._stream.write(f"\r\x1b[K{text[: self._columns() - 1]}")
             self._shown = bool(text)
         elif text:
             self._stream.write(f"{text}\n")
         self._stream.flush()
+
+    def _columns(self) -> int:
+        # A terminal that does not know its width says 0.
+        return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
 
     def done(self) -> None:
         """Take the changing line away."""

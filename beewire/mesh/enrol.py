@@ -31,7 +31,10 @@ PROGRAMS = (
     outbound.outbound6,
 )
 
-LOOPBACK6 = ("::1", "::6")  # ::6 is what the sidecar binds to when it calls the app
+# This machine besides 127/8: connect(2) takes the first two for localhost, and ::6 is
+# what the sidecar binds to when it calls the application.
+LOOPBACK = ("0.0.0.0", "::", "::1", "::6")
+ROOT_ID = 1  # of the cgroup2 root, always: kernfs numbers it first
 TUNNEL_PORT = 15008  # HBONE; never captured (Istio: ISTIO_INBOUND's first rule)
 
 
@@ -92,7 +95,7 @@ class Enrolment:
 
     def _configure(self) -> None:
         local = self._loaded[state.local_addresses]
-        for address in (*LOOPBACK6, *self.pod.addresses):
+        for address in (*LOOPBACK, *self.pod.addresses):
             local[_words(ip_address(address))] = 1
         excluded = self._loaded[state.excluded_inbound_ports]
         for port in self.pod.excluded_inbound_ports:
@@ -116,7 +119,8 @@ def enrol(pod: Pod) -> Enrolment:
     """Serve `pod` until the returned Enrolment is closed.
 
     Raises:
-        MeshError: A cgroup or the namespace is missing, or the pod has no address.
+        MeshError: A cgroup or the namespace is missing, the pod has no address, or a
+            cgroup namespace hides where the sidecar's cgroup stands.
         KernelError: The kernel refused a program, a map or an attachment.
     """
     for path in (pod.cgroup, pod.proxy_cgroup, pod.netns):
@@ -151,12 +155,18 @@ def _settings(pod: Pod) -> state.Settings:
 
 
 def _depth(cgroup: Path) -> int:
-    """How many cgroups lie between `cgroup` and the cgroup2 root, which is level 0.
-
-    The root of the mount is the last ancestor on the same file system.
-    """
+    # How many cgroups lie between `cgroup` and the cgroup2 root, which is level 0.
+    # The root of the mount is the last ancestor on the same file system.
     device = cgroup.stat().st_dev
-    return sum(parent.stat().st_dev == device for parent in cgroup.parents)
+    above = [each for each in cgroup.parents if each.stat().st_dev == device]
+    root = above[-1] if above else cgroup
+    # Counted from elsewhere, the sidecar is never known, and captured by itself.
+    if root.stat().st_ino != ROOT_ID:
+        raise MeshError(
+            f"{root} is not the root of cgroup2: inside a cgroup namespace, as"
+            " containers have, the sidecar's depth is hidden; enrol from the host's"
+        )
+    return len(above)
 
 
 def _words(address: IPv4Address | IPv6Address) -> Address:

@@ -54,7 +54,8 @@ static __always_inline void begin(struct bpf_sock_ops *ctx)
 	if (!state)
 		return;
 	name_by_client(&key, ctx);
-	if (key.target != state->target)
+	if (key.target != state->target ||
+	    bpf_htons(key.target_port) != state->target_port)
 		return;
 	bpf_map_update_elem(&handshakes, &key, &state->wanted, BPF_ANY);
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
@@ -71,8 +72,10 @@ static __always_inline void complete(struct bpf_sock_ops *ctx)
 		return;
 	name_by_server(&key, ctx);
 	wanted = bpf_map_lookup_elem(&handshakes, &key);
-	if (!wanted)
+	if (!wanted) {
+		count(HANDOVER_MISSED);
 		return;
+	}
 	sk = ctx->sk;
 	if (!sk) {
 		count(HANDOVER_MISSED);
@@ -95,7 +98,10 @@ static __always_inline void abandon(struct bpf_sock_ops *ctx)
 	if (ctx->args[1] != BPF_TCP_CLOSE)
 		return;
 	name_by_client(&key, ctx);
-	bpf_map_delete_elem(&handshakes, &key);
+	if (bpf_map_lookup_elem(&handshakes, &key)) {
+		bpf_map_delete_elem(&handshakes, &key);
+		count(HANDOVER_ABANDONED);
+	}
 }
 
 static __always_inline void keep_listener(struct bpf_sock_ops *ctx)

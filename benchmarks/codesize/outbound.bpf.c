@@ -8,6 +8,7 @@
 #define ENVOY_INBOUND6 bpf_htonl(6)
 #define LOCALHOST4 bpf_htonl(0x7f000001)
 #define LOCALHOST6 bpf_htonl(1)
+#define ANY 0
 
 static __always_inline int is_sidecar(void)
 {
@@ -25,11 +26,18 @@ static __always_inline __u32 decide4(struct endpoint *wanted, __u32 ip, __u32 bo
 	}
 	if (!is_sidecar())
 		return OUTBOUND_LOCAL;
-	if (bound == ENVOY_INBOUND4 || ip == LOCALHOST4)
+	if (bound == ENVOY_INBOUND4 || ip == LOCALHOST4 || ip == ANY)
 		return OUTBOUND_PROXY;
 	if (wanted->port == settings.tunnel_port)
 		return OUTBOUND_PROXY;
 	return OUTBOUND_SELF_CALL;
+}
+
+static __always_inline int is_localhost6(struct address *address)
+{
+	if ((address->words[0] | address->words[1] | address->words[2]) != 0)
+		return 0;
+	return address->words[3] == LOCALHOST6 || address->words[3] == ANY;
 }
 
 static __always_inline __u32 decide6(struct endpoint *wanted, __u32 bound)
@@ -41,7 +49,7 @@ static __always_inline __u32 decide6(struct endpoint *wanted, __u32 bound)
 	}
 	if (!is_sidecar())
 		return OUTBOUND_LOCAL;
-	if (bound == ENVOY_INBOUND6 || wanted->address.words[3] == LOCALHOST6)
+	if (bound == ENVOY_INBOUND6 || is_localhost6(&wanted->address))
 		return OUTBOUND_PROXY;
 	if (wanted->port == settings.tunnel_port)
 		return OUTBOUND_PROXY;
@@ -155,8 +163,10 @@ int outbound4(struct bpf_sock_addr *ctx)
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return ALLOW;
-	if (settings.outbound_port == 0)
+	if (settings.outbound_port == 0) {
+		count(OUTBOUND_REFUSED);
 		return DENY;
+	}
 	wanted.port = ctx->user_port;
 	wanted.address.words[2] = MAPPED;
 	wanted.address.words[3] = ctx->user_ip4;
@@ -177,8 +187,10 @@ int outbound6(struct bpf_sock_addr *ctx)
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return ALLOW;
-	if (settings.outbound_port == 0)
+	if (settings.outbound_port == 0) {
+		count(OUTBOUND_REFUSED);
 		return DENY;
+	}
 	wanted.port = ctx->user_port;
 	wanted.address.words[0] = ctx->user_ip6[0];
 	wanted.address.words[1] = ctx->user_ip6[1];

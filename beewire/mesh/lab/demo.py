@@ -96,7 +96,7 @@ class _Measured:
     def sample(self, load: LoadConfig) -> Sample:
         lab = self.mesh.lab
         before, machine_before = cpu_us(lab), machine_cpu_us()
-        with running(lab.a, lab.b, load) as process:
+        with self.mesh.watched(), running(lab.a, lab.b, load) as process:
             time.sleep(load.seconds / 2)  # connections are open now
             conntrack = conntrack_entries(lab.pods)
             result = finish(process, load)
@@ -105,13 +105,14 @@ class _Measured:
         return Sample(result, used, conntrack, other)
 
     def side(self) -> Side:
-        return Side(
-            self.name,
-            self.samples[KEEP_ALIVE],
-            self.samples[NEW_CONNECTIONS],
-            max(iptables_rules(pod) for pod in self.mesh.lab.pods),
-            follow(self.mesh),
-        )
+        with self.mesh.watched():
+            return Side(
+                self.name,
+                self.samples[KEEP_ALIVE],
+                self.samples[NEW_CONNECTIONS],
+                max(iptables_rules(pod) for pod in self.mesh.lab.pods),
+                follow(self.mesh),
+            )
 
 
 def run_demo(config: DemoConfig, tell: Tell) -> DemoResult:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.sidecar import Sidecar
 
 SOCKETS = Path("/proc/thread-self/net/tcp")
+TUPLE = ("src", "dst", "sport", "dport")
 TRACKED = Path("/proc/thread-self/net/nf_conntrack")
 
 
@@ -30,6 +32,13 @@ def follow(mesh: Mesh) -> tuple[Hop, ...]:
     Raises:
         MeshError: the request got no answer, or a sidecar did not see it.
     """
+    try:
+        return _follow(mesh)
+    except OSError as error:  # it is refused, reset, or takes too long
+        raise MeshError(f"the connection that was followed failed: {error}") from error
+
+
+def _follow(mesh: Mesh) -> tuple[Hop, ...]:
     lab, first, second = mesh.lab, mesh.a, mesh.b
     port = first.config.trace_port
     trace = secrets.token_hex(4)
@@ -40,7 +49,7 @@ def follow(mesh: Mesh) -> tuple[Hop, ...]:
         out, into = first.logged(trace), second.logged(trace)
     peer, server, client = answer.split()
     return (
-        Hop("application in pod a", f"{own} dialled {dialled}", "getpeername"),
+        Hop("app in pod a", f"{own} dialled {dialled}", "getpeername"),
         *kernel,
         *_sidecar_hops(first, out),
         *_sidecar_hops(second, into),
@@ -87,10 +96,17 @@ def translation_of(pod: Pod, sock: socket.socket) -> str | None:
         entries = pod.namespace.run(TRACKED.read_text).splitlines()
     except FileNotFoundError:  # a kernel without conntrack, or without this view of it
         return None
-    address, port = sock.getsockname()
+    return translated(entries, sock.getsockname())
+
+
+def translated(entries: Sequence[str], source: tuple[str, int]) -> str | None:
+    """Where conntrack's `entries` send what comes from `source`; None if nowhere."""
+    address, port = source
     for entry in entries:
-        # src= dst= sport= dport= as the connection began, then as its replies come.
-        tuples = [word.partition("=")[2] for word in entry.split() if "=" in word]
+        # src= dst= sport= dport= as the connection began, then as its replies come;
+        # packets= and bytes= stand between them where conntrack counts.
+        pairs = [word.partition("=") for word in entry.split()]
+        tuples = [value for name, _, value in pairs if name in TUPLE]
         if tuples[0] == address and tuples[2] == str(port):
             return f"{tuples[4]}:{tuples[6]}"
     return None

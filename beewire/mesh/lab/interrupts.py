@@ -92,7 +92,13 @@ def _set_all(handler: Handler) -> dict[signal.Signals, Handler]:
     # Only the main thread may say what signals do.
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS}
+    return {signum: signal.signal(signum, handler) for signum in _heard()}
+
+
+def _heard() -> list[signal.Signals]:
+    # nohup(1) lets a process outlive its terminal by ignoring SIGHUP: that stays.
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in STOP_SIGNALS if each != signal.SIGHUP or not outlives]
 
 
 def _restore(handlers: dict[signal.Signals, Handler]) -> None:

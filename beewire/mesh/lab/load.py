@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import require
 
@@ -147,6 +147,8 @@ def finish(process: "subprocess.Popen[bytes]", config: LoadConfig) -> LoadResult
         output, _ = process.communicate(timeout=config.seconds + GRACE_S)
     except subprocess.TimeoutExpired as error:
         raise MeshError("wrk does not end") from error
+    if process.returncode < 0:
+        raise MeshError(f"wrk {how_it_ended(process)}")
     return parse(output.decode(errors="replace"))
 
 

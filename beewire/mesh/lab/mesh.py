@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from beewire.errors import MeshError
 from beewire.mesh.lab.envoy import SidecarConfig
 from beewire.mesh.lab.interception import Interception
 from beewire.mesh.lab.pods import Lab
-from beewire.mesh.lab.server import nginx
+from beewire.mesh.lab.server import Server, nginx
 from beewire.mesh.lab.sidecar import Sidecar, sidecar
 
 
@@ -19,6 +20,26 @@ class Mesh:
     lab: Lab
     a: Sidecar
     b: Sidecar
+    server: Server
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Check at the end of the block that everything still runs.
+
+        Raises:
+            MeshError: a sidecar or the server has ended. It takes the place of what
+                failed in the block, which is why that failed.
+        """
+        try:
+            yield
+        except MeshError:
+            self._check()
+            raise
+        self._check()
+
+    def _check(self) -> None:
+        for part in (self.a, self.b, self.server):
+            part.check()
 
 
 @contextlib.contextmanager
@@ -36,5 +57,5 @@ def mesh(
         for pod in lab.pods:
             stack.enter_context(interception.install(pod))
         first, second = (stack.enter_context(sidecar(pod, config)) for pod in lab.pods)
-        stack.enter_context(nginx(lab.b))
-        yield Mesh(interception.name, lab, first, second)
+        server = stack.enter_context(nginx(lab.b))
+        yield Mesh(interception.name, lab, first, second, server)

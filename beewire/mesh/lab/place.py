@@ -194,6 +194,16 @@ class Place:
             yield enter
 
 
+def how_it_ended(process: "subprocess.Popen[bytes]") -> str | None:
+    """As "ended with exit code 1" or "was killed by SIGSEGV"; None while it runs."""
+    code = process.poll()
+    if code is None:
+        return None
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
 @contextlib.contextmanager
 def stopping(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     """End `process` at the end of the block: politely, then by force."""

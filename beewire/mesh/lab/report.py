@@ -37,16 +37,16 @@ class Quantity(NamedTuple):
     close: bool = False
 
     def samples(self, side: Side) -> list[float]:
-        """The quantity in every round of `side` that had an answer."""
+        """The quantity in every round of `side`; 0 in a round without an answer."""
         samples = side.new_connections if self.close else side.keep_alive
         return [
             self.measure(sample) if sample.load.requests else 0 for sample in samples
         ]
 
     def ratio(self, result: DemoResult) -> Spread | None:
-        """Beewire / iptables, paired; None when a round of iptables had no answer."""
+        """Beewire / iptables, paired; None when a round of either had no answer."""
         base, ours = self.samples(result.iptables), self.samples(result.beewire)
-        if not all(base):
+        if not all(base) or not all(ours):
             return None
         pairs = zip(ours, base, strict=True)
         return _spread([new / old for new, old in pairs])
@@ -118,7 +118,7 @@ def as_json(result: DemoResult) -> Json:
     """The figures in the form that every benchmark of Beewire writes."""
     figures: Json = {}
     for quantity in QUANTITIES:
-        figures[f"{quantity.key}_ratio"] = _ratio_figure(quantity.ratio(result))
+        figures[f"{quantity.key}_ratio"] = _ratio_figure(quantity, result)
     for count in COUNTS:
         figures[count.key] = _count_figure(count.of(result.beewire))
     for side in (result.iptables, result.beewire):
@@ -139,9 +139,12 @@ def as_json(result: DemoResult) -> Json:
     }
 
 
-def _ratio_figure(ratio: Spread | None) -> Json:
+def _ratio_figure(quantity: Quantity, result: DemoResult) -> Json:
+    ratio = quantity.ratio(result)
     if ratio is None:
-        reason = "a round under iptables got no answer"
+        sides = (result.iptables, result.beewire)
+        silent = [side.name for side in sides if not all(quantity.samples(side))]
+        reason = f"a round under {' and under '.join(silent)} got no answer"
         return {"value": None, "reason": reason, "unit": "ratio", "against": "iptables"}
     return {
         "value": round(ratio.value, 4),
@@ -152,7 +155,11 @@ def _ratio_figure(ratio: Spread | None) -> Json:
 
 
 def _own_figure(quantity: Quantity, side: Side) -> Json:
-    return _figure(_spread(quantity.samples(side)), quantity.unit)
+    values = quantity.samples(side)
+    if not all(values):
+        reason = "a round got no answer"
+        return {"value": None, "reason": reason, "unit": quantity.unit}
+    return _figure(_spread(values), quantity.unit)
 
 
 def _figure(own: Spread, unit: str) -> Json:

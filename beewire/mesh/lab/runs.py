@@ -22,6 +22,7 @@ from beewire.errors import MeshError
 from beewire.mesh.lab.cgroups import Cgroup, mount_point
 from beewire.mesh.lab.namespaces import DIRECTORY as NAMESPACES
 from beewire.mesh.lab.namespaces import Namespace
+from beewire.mesh.lab.tools import require_root
 
 STATE = Path("/run/beewire/lab")
 BPFFS = Path("/sys/fs/bpf")
@@ -88,10 +89,11 @@ def clean() -> tuple[str, ...]:
     """Remove what dead labs left behind and return their ids; living ones stay.
 
     Raises:
-        MeshError: something cannot be removed.
+        MeshError: something cannot be removed, or the process is not root.
     """
     if not STATE.is_dir():
         return ()
+    require_root()
     removed = []
     try:
         with _register():
@@ -105,7 +107,10 @@ def clean() -> tuple[str, ...]:
 
 
 def _is_dead(state: Path) -> bool:
-    owner = _lock(state / "owner")
+    try:
+        owner = _lock(state / "owner")
+    except FileNotFoundError:  # its owner has removed it since we looked
+        return False
     if owner < 0:
         return False
     os.close(owner)

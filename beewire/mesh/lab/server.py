@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.sidecar import check_ports_free
 from beewire.mesh.lab.tools import require
@@ -68,8 +68,25 @@ def body(size: int) -> bytes:
     return hashlib.shake_128(b"beewire").hexdigest(size // 2).encode()
 
 
+class Server:
+    """A running nginx in a pod's `app` place."""
+
+    def __init__(self, pod: Pod, process: "subprocess.Popen[bytes]") -> None:
+        self.pod = pod
+        self.process = process
+
+    def check(self) -> None:
+        """Check that nginx still runs.
+
+        Raises:
+            MeshError: it has ended.
+        """
+        if (ended := how_it_ended(self.process)) is not None:
+            raise MeshError(f"nginx in pod {self.pod.name} {ended}")
+
+
 @contextlib.contextmanager
-def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[None]:
+def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[Server]:
     """Run nginx as the pod's application until the end of the block.
 
     Raises:
@@ -94,7 +111,7 @@ def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[None]:
         process = pod.app.start(command, stdout=log, stderr=log)
     with stopping(process):
         _wait_until_listening(pod, config.ports[0], process, said)
-        yield
+        yield Server(pod, process)
 
 
 def _listen(config: NginxConfig, pod: Pod) -> str:

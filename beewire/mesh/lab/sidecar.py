@@ -12,7 +12,7 @@ from pathlib import Path
 
 from beewire.errors import MeshError
 from beewire.mesh.lab.envoy import SidecarConfig, bootstrap
-from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import require
 
@@ -31,6 +31,15 @@ class Sidecar:
         self.pod = pod
         self.config = config
         self.process = process
+
+    def check(self) -> None:
+        """Check that Envoy still runs.
+
+        Raises:
+            MeshError: it has ended; the message ends with what it said last.
+        """
+        if (ended := how_it_ended(self.process)) is not None:
+            raise _gone(self.pod, ended)
 
     def stop(self) -> None:
         """End Envoy at once, as a crash would."""
@@ -79,7 +88,7 @@ def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
     path.chmod(0o644)  # Envoy reads it as its own user, whatever our umask is
     config.access_log.touch()
     os.chown(config.access_log, pod.proxy.uid, pod.proxy.uid)
-    said = pod.state / f"envoy-{pod.name}.log"
+    said = _said(pod)
     command = [
         *(binary, "--config-path", str(path), "--concurrency", "1"),
         *("--disable-hot-restart", "--log-level", "error"),
@@ -88,7 +97,7 @@ def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
     with said.open("wb") as log:
         process = pod.proxy.start(command, stdout=log, stderr=log)
     with stopping(process):
-        _wait_until_ready(pod, config, process, said)
+        _wait_until_ready(pod, config, process)
         yield Sidecar(pod, config, process)
 
 
@@ -116,20 +125,24 @@ def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:
 
 
 def _wait_until_ready(
-    pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]", said: Path
+    pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]"
 ) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not pod.namespace.run(lambda: _is_live(config.admin_port)):
-        if process.poll() is not None:
-            raise _not_started(pod, f"ended with exit code {process.returncode}", said)
+        if (ended := how_it_ended(process)) is not None:
+            raise _gone(pod, ended)
         if time.monotonic() > deadline:
-            raise _not_started(pod, f"is not ready after {START_TIMEOUT_S:g} s", said)
+            raise _gone(pod, f"is not ready after {START_TIMEOUT_S:g} s")
         time.sleep(0.02)
 
 
-def _not_started(pod: Pod, what: str, said: Path) -> MeshError:
+def _said(pod: Pod) -> Path:
+    return pod.state / f"envoy-{pod.name}.log"
+
+
+def _gone(pod: Pod, what: str) -> MeshError:
     error = MeshError(f"Envoy in pod {pod.name} {what}")
-    for line in said.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+    for line in _said(pod).read_text(errors="replace").splitlines()[-LOG_LINES:]:
         error.add_note(line)
     return error
 

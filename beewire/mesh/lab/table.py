@@ -7,7 +7,7 @@ from beewire.mesh.lab.follow import Hop
 from beewire.mesh.lab.report import COUNTS, QUANTITIES, Quantity, Spread, median
 
 BOLD, DIM, RED, GREEN = 1, 2, 31, 32
-GAP = "   "
+GAP = "  "
 
 
 class Style(NamedTuple):

@@ -73,7 +73,7 @@ def begin(ctx: SockOps) -> None:
         return
     key = Handshake()
     name_by_client(key, ctx)
-    if key.target != state.target:
+    if key.target != state.target or htons(key.target_port) != state.target_port:
         return  # the socket was redirected once and is now connected elsewhere
     handshakes[key] = state.wanted
     sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
@@ -87,6 +87,7 @@ def complete(ctx: SockOps) -> None:
     key = Handshake()
     name_by_server(key, ctx)
     if (wanted := handshakes.lookup(key)) is None:
+        count(Decision.HANDOVER_MISSED)
         return
     if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:
         count(Decision.HANDOVER_MISSED)
@@ -103,7 +104,9 @@ def abandon(ctx: SockOps) -> None:
         return
     key = Handshake()
     name_by_client(key, ctx)
-    del handshakes[key]
+    if key in handshakes:
+        del handshakes[key]
+        count(Decision.HANDOVER_ABANDONED)
 
 
 def keep_listener(ctx: SockOps) -> None:

@@ -22,6 +22,7 @@ from beewire.mesh.programs.addresses import (
     LOOPBACK_NET,
     MAPPED,
     NET8,
+    Address,
     Endpoint,
     SockaddrIn,
     SockaddrIn6,
@@ -42,6 +43,7 @@ FIRST_TARGET = 0x7F400001  # 127.64.0.1
 ENVOY_INBOUND4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
 ENVOY_INBOUND6 = htonl(6)  # the last word of ::6
 LOCALHOST4 = ip4("127.0.0.1")
+ANY = 0  # connect(2) takes 0.0.0.0 and :: for localhost
 LOCALHOST6 = htonl(1)
 
 
@@ -58,11 +60,18 @@ def decide4(wanted: Endpoint, ip: u32, bound: u32) -> u32:
         return Decision.OUTBOUND_CAPTURED
     if not is_sidecar():
         return Decision.OUTBOUND_LOCAL
-    if bound == ENVOY_INBOUND4 or ip == LOCALHOST4:
+    if bound == ENVOY_INBOUND4 or ip in (LOCALHOST4, ANY):
         return Decision.OUTBOUND_PROXY
     if wanted.port == settings.tunnel_port:
         return Decision.OUTBOUND_PROXY
     return Decision.OUTBOUND_SELF_CALL
+
+
+def is_localhost6(address: Address) -> bool:
+    """Whether an IPv6 address is `::1`, or is taken for it."""
+    if address.words[0] | address.words[1] | address.words[2] != 0:
+        return False
+    return address.words[3] in (LOCALHOST6, ANY)
 
 
 def decide6(wanted: Endpoint, bound: u32) -> u32:
@@ -73,7 +82,7 @@ def decide6(wanted: Endpoint, bound: u32) -> u32:
         return Decision.OUTBOUND_CAPTURED
     if not is_sidecar():
         return Decision.OUTBOUND_LOCAL
-    if bound == ENVOY_INBOUND6 or wanted.address.words[3] == LOCALHOST6:
+    if bound == ENVOY_INBOUND6 or is_localhost6(wanted.address):
         return Decision.OUTBOUND_PROXY
     if wanted.port == settings.tunnel_port:
         return Decision.OUTBOUND_PROXY
@@ -174,6 +183,7 @@ def outbound4(ctx: SockAddr) -> int:
     if ctx.protocol != IPPROTO_TCP:
         return ALLOW
     if settings.outbound_port == 0:  # not configured yet: closed, not open
+        count(Decision.OUTBOUND_REFUSED)
         return DENY
     wanted = Endpoint(port=ctx.user_port)
     wanted.address.words[2] = MAPPED
@@ -192,6 +202,7 @@ def outbound6(ctx: SockAddr) -> int:
     if ctx.protocol != IPPROTO_TCP:
         return ALLOW
     if settings.outbound_port == 0:
+        count(Decision.OUTBOUND_REFUSED)
         return DENY
     wanted = Endpoint(port=ctx.user_port)
     wanted.address.words[0] = ctx.user_ip6[0]

@@ -71,13 +71,13 @@ class Decision(IntEnum):
     OUTBOUND_PROXY = 1  # the sidecar's own connection
     OUTBOUND_LOCAL = 2  # to this pod
     OUTBOUND_SELF_CALL = 3  # the sidecar calls its own pod: to the inbound listener
-    OUTBOUND_REFUSED = 4  # could not be redirected, so it was refused
+    OUTBOUND_REFUSED = 4  # could not be redirected, or nothing is configured yet
     INBOUND_CAPTURED = 5
     INBOUND_LOCAL = 6
     INBOUND_EXCLUDED = 7
     INBOUND_REFUSED = 8  # no listener: the sidecar is dead or not there yet
     HANDED_OVER = 9  # an original destination reached the sidecar's socket
-    HANDOVER_MISSED = 10
+    HANDOVER_MISSED = 10  # the sidecar's socket has none: somebody dialled it by number
     HANDOVER_ABANDONED = 11  # the connection ended before it was accepted
 
 

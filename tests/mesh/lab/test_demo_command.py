@@ -1,15 +1,21 @@
 """`beewire demo` from the outside."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
+from beewire.cli.demo import Progress, write
+from beewire.errors import UsageError
 from beewire.mesh.lab.runs import STATE
 
 REPOSITORY = Path(__file__).parents[3]
@@ -25,6 +31,18 @@ def demo(*words: str) -> "subprocess.CompletedProcess[str]":
 def runs_of(pid: int) -> list[Path]:
     owners = STATE.glob("*/owner")
     return [path.parent for path in owners if path.read_text() == f"{pid}\n"]
+
+
+def started() -> tuple["subprocess.Popen[str]", list[Path]]:
+    """A demo that has begun, and its labs so far."""
+    process = subprocess.Popen(
+        DEMO, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 20
+    while not (runs := runs_of(process.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process, runs
 
 
 @pytest.mark.parametrize(
@@ -67,16 +85,11 @@ def test_missing_programs_are_each_told_with_what_to_install() -> None:
 @pytest.mark.mesh
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("signum", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 def test_stopped_demo_says_so_and_leaves_nothing(signum: int, code: int) -> None:
-    process = subprocess.Popen(
-        DEMO, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 20
-    while not (runs := runs_of(process.pid)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process, runs = started()
 
     process.send_signal(signum)
     _, said = process.communicate(timeout=30)
@@ -101,6 +114,37 @@ def test_demo_measures_both_sides_without_an_error(tmp_path: Path) -> None:
     )
     assert figures["requests_ratio"]["value"] > 0
     assert "was told 10.77.2.2:8080" in done.stdout
+
+
+@pytest.mark.mesh
+@pytest.mark.usefixtures("machine")
+def test_killed_demo_is_cleaned_away() -> None:
+    process, runs = started()
+    process.kill()
+    process.communicate()
+
+    done = demo("--clean")
+
+    assert done.returncode == 0
+    assert all(path.name in done.stdout for path in runs)
+    assert [path for path in runs if path.exists()] == []
+
+
+def test_progress_fits_into_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wraps cannot be taken away again."""
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 20, 0, 0))
+    with os.fdopen(ours, "rb", 0) as screen, os.fdopen(theirs, "w") as stream:
+        progress = Progress(stream)
+        progress.tell("round 1 of 20: keep-alive under iptables")
+
+        assert screen.read(64) == b"\r\x1b[Kround 1 of 20: keep"
+
+
+def test_full_disk_is_told_with_the_files_name() -> None:
+    with pytest.raises(UsageError, match="/dev/full cannot be written: No space left"):
+        write(Path("/dev/full"), {})
 
 
 @pytest.mark.mesh

@@ -23,12 +23,15 @@ from beewire.mesh.lab import (
     follow,
     iptables_rules,
     load,
+    mesh,
     nginx,
     received,
     serving,
     sidecar,
     tell_client,
 )
+from beewire.mesh.lab.follow import translated
+from beewire.mesh.lab.load import finish, running
 from beewire.mesh.parity import restore_inputs
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
@@ -173,6 +176,60 @@ def test_dead_sidecar_refuses_connections(lab: Lab) -> None:
         running.stop()
         with pytest.raises(ConnectionRefusedError):
             lab.a.app.connect(lab.b.address, 80)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("a", "Envoy in pod a"), ("b", "Envoy in pod b"), ("server", "nginx in pod b")],
+)
+def test_part_that_dies_is_named_instead_of_what_failed_by_it(
+    lab: Lab, part: str, name: str
+) -> None:
+    with mesh(lab, Iptables()) as made:
+        process = getattr(made, part).process
+        process.kill()
+        process.wait()
+
+        with (
+            pytest.raises(MeshError, match=f"{name} was killed by SIGKILL"),
+            made.watched(),
+        ):
+            raise MeshError("wrk gave no result")
+
+
+def test_failure_of_a_mesh_that_runs_is_its_own(iptables_mesh: Mesh) -> None:
+    with pytest.raises(MeshError, match="no result"), iptables_mesh.watched():
+        raise MeshError("wrk gave no result")
+
+
+def test_load_that_is_killed_says_so(iptables_mesh: Mesh) -> None:
+    lab, config = iptables_mesh.lab, LoadConfig(seconds=10)
+    with running(lab.a, lab.b, config) as process:
+        process.kill()
+        with pytest.raises(MeshError, match="wrk was killed by SIGKILL"):
+            finish(process, config)
+
+
+def test_followed_connection_that_is_refused_says_so(lab: Lab) -> None:
+    with mesh(lab, Iptables()) as made:
+        made.a.stop()
+
+        with pytest.raises(MeshError, match="followed failed"):
+            follow(made)
+
+
+ENTRY = (
+    "ipv4 2 tcp 6 431999 ESTABLISHED src=10.77.1.2 dst=10.77.2.2 sport=4242 dport=80"
+    "{} src=127.0.0.1 dst=10.77.1.2 sport=15001 dport=4242{} [ASSURED] mark=0 use=2"
+)
+
+
+@pytest.mark.parametrize("counted", ["", " packets=3 bytes=164"])
+def test_translation_is_read_from_conntrack(counted: str) -> None:
+    entries = [ENTRY.format(counted, counted)]
+
+    assert translated(entries, ("10.77.1.2", 4242)) == "127.0.0.1:15001"
+    assert translated(entries, ("10.77.1.2", 4243)) is None
 
 
 def test_missing_envoy_says_what_to_install() -> None:

@@ -115,6 +115,21 @@ def test_ratio_without_a_base_is_null_with_a_reason() -> None:
     assert figure["reason"] == "a round under iptables got no answer"
 
 
+def test_ratio_without_an_answer_of_ours_is_null_and_no_feat() -> None:
+    silent = result([sample(100)], [sample(0)])
+
+    found = figures(silent)
+
+    assert found["cpu_per_request_ratio"]["value"] is None
+    assert (
+        found["cpu_per_request_ratio"]["reason"]
+        == "a round under beewire got no answer"
+    )
+    assert found["beewire.p50"]["value"] is None
+    assert found["beewire.p50"]["reason"] == "a round got no answer"
+    assert "no answer" in figures_table(silent, Style())
+
+
 def test_one_round_has_no_spread() -> None:
     figure = figures(result([sample(100)], [sample(120)]))["requests_ratio"]
 

@@ -14,7 +14,7 @@ from beewire.errors import MeshError
 from beewire.mesh.lab import Lab, clean
 from beewire.mesh.lab.cgroups import mount_point
 from beewire.mesh.lab.namespaces import DIRECTORY as NAMESPACES
-from beewire.mesh.lab.runs import STATE
+from beewire.mesh.lab.runs import STATE, _is_dead
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
 
@@ -138,6 +138,40 @@ def test_clean_leaves_a_living_lab_alone(owner: Owner) -> None:
     assert owner.run_id not in clean()
     assert remains(owner.run_id) == before
     assert is_running(owner.child)
+
+
+def test_lab_that_ends_while_we_clean_is_not_ours(tmp_path: Path) -> None:
+    assert not _is_dead(tmp_path / "gone")
+
+
+def test_only_root_may_clean(lab: Lab) -> None:
+    with pytest.raises(MeshError, match="root"):
+        lab.a.proxy.call(clean)
+
+
+def test_lab_without_an_owner_is_dead() -> None:
+    # Killed between making its directory and locking it.
+    (STATE / "bad1d0").mkdir(parents=True)
+    (mount_point() / "bw-bad1d0" / "pod-a").mkdir(parents=True)
+
+    assert "bad1d0" in clean()
+    assert remains("bad1d0") == []
+
+
+def test_nohup_outlives_a_terminal_that_closes() -> None:
+    code = """
+import os, signal
+from beewire.mesh.lab import unwinding
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with unwinding():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("alive")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "alive\n"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
