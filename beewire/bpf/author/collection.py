@@ -96,10 +96,22 @@ def reach(source: Source, name: str = "") -> Reached:
                 "hook that runs it, as in @tracepoint('sched:sched_process_exec')"
             )
         return Reached(name or source.__name__.rpartition(".")[2], found)
+    if isinstance(source, str) or not isinstance(source, ProgramDecl | Iterable):
+        raise _no_program(source)
     programs = [source] if isinstance(source, ProgramDecl) else list(source)
     if not programs:
         raise SpecError("there is no program to collect")
+    for program in programs:
+        if not isinstance(program, ProgramDecl):
+            raise _no_program(program)
     return Reached(name or programs[0].name, programs)
+
+
+def _no_program(given: object) -> SpecError:
+    return SpecError(
+        f"{given!r} is no program: give a module, or functions marked with the hook "
+        "that runs them, as in @tracepoint('sched:sched_process_exec')"
+    )
 
 
 def build(reached: Reached) -> Collection:
@@ -152,21 +164,39 @@ def _programs(module: ModuleType) -> Iterator[ProgramDecl]:
 
 def _named(function: FunctionType) -> Iterator[tuple[str, object]]:
     """(name, value) of every outer variable that the function's code names."""
-    code = function.__code__
-    scope = function.__globals__
-    for name in code.co_names:
-        value = scope.get(name)
-        if isinstance(value, ModuleType):
-            # In `state.table` both words are names of the code.
-            for attribute in code.co_names:
-                yield attribute, vars(value).get(attribute)
-        elif value is not None:
+    names = function.__code__.co_names
+    waiting = list(_outer(function))
+    seen: set[int] = set()
+    while waiting:
+        name, value = waiting.pop(0)
+        if not isinstance(value, ModuleType | type):
             yield name, value
+        elif id(value) not in seen:
+            # In `state.table` both words are names of the code.
+            seen.add(id(value))
+            waiting[:0] = [(inner, _member(value, inner)) for inner in names]
+
+
+def _outer(function: FunctionType) -> Iterator[tuple[str, object]]:
+    code = function.__code__
+    for name in code.co_names:
+        yield name, function.__globals__.get(name)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell.cell_contents
         except ValueError:  # not assigned yet; the compiler will say so
             continue
+    defaults = function.__defaults__ or ()
+    positional = code.co_varnames[: code.co_argcount]
+    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _member(owner: ModuleType | type, name: str) -> object:
+    # getattr() of a module may import what is handed on from elsewhere.
+    if isinstance(owner, ModuleType):
+        return vars(owner).get(name)
+    return getattr(owner, name, None)
 
 
 def _enter(known: dict[str, Any], name: str, value: object, what: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from beewire.bpf import kernel
 from beewire.bpf.author.codec import codec
 from beewire.bpf.author.collection import Collection, Reached, compile_into
-from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, lay_out_globals
+from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_globals
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
 
@@ -64,7 +64,8 @@ class Home:
         """
         found = self._maps.get(declared)
         if found is None:
-            raise MapError(self._absent(declared, "[key]"))
+            use = "" if isinstance(declared, Ring) else "[key]"
+            raise MapError(self._absent(declared, use))
         return found
 
     def reader(
@@ -108,8 +109,8 @@ class Home:
 
     def close(self) -> None:
         """Close everything; links that were made stay."""
-        for reader in self._readers.values():
-            reader.close()
+        while self._readers:
+            self._readers.popitem()[1].close()
         while self.parts:
             self.parts.pop().close()
 

@@ -20,7 +20,7 @@ from beewire.bpf.author.collection import Collection, Source, collect
 from beewire.bpf.author.home import Home
 from beewire.bpf.author.program import Program
 from beewire.bpf.author.variable import Variable, View, read, write
-from beewire.bpf.kernel import AnyMap
+from beewire.bpf.kernel import AnyMap, Map
 from beewire.bpf.lang import GlobalDecl, MapDecl
 from beewire.errors import SpecError
 
@@ -141,18 +141,20 @@ def load(
     """
     spec = source if isinstance(source, Collection) else collect(source, name=name)
     home = Home()
-    given = {key: _live(found) for key, found in maps.items()}
+    given = {key: _live(key, found) for key, found in maps.items()}
     home.load(spec, maps=given, values=_encoded(spec, globals), pin_dir=pin_dir)
     return Loaded(spec, home)
 
 
-def _live(found: AnyMap | MapDecl) -> AnyMap:
+def _live(name: str, found: object) -> AnyMap:
     if isinstance(found, OnMap):
         return found.live
     if isinstance(found, MapDecl):
         raise SpecError(
             f"map {found.name!r} has no place in the kernel to share it from"
         )
+    if not isinstance(found, Map):
+        raise SpecError(f"{found!r} was given for map {name!r}, and is no map")
     return found
 
 

@@ -36,7 +36,7 @@ def check_signature(
     if code.co_flags & _GENERATOR:
         raise _refusal(function, "a program cannot yield", "send records by a RingBuf")
     if count != 1 or code.co_kwonlyargcount or code.co_flags & _STARRED:
-        takes = f"a {hook} program takes one parameter, its context"
+        takes = f"a program of @{hook} takes one parameter, its context"
         raise _refusal(function, takes, f"write {shape}")
     _check_annotations(function, hook, context, shape)
     return function
@@ -59,7 +59,7 @@ def _check_annotations(
         return
     if not (isinstance(given, type) and issubclass(given, context)):
         name = getattr(given, "__name__", repr(given))
-        message = f"a {hook} program gets a {context.__name__}, not a {name}"
+        message = f"a program of @{hook} gets {context.__name__}, not {name}"
         raise _refusal(function, message, f"write {shape}")
 
 

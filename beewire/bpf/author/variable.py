@@ -31,14 +31,18 @@ class Variable(GlobalDecl):
 
     def __getattr__(self, field: str) -> Any:
         if field.startswith("__") or not _has(self, field):
-            raise AttributeError(f"global {self.name or ''} has no field {field!r}")
+            # A copy in the making has no name yet, and asks here for it.
+            name = self.__dict__.get("name", "")
+            raise AttributeError(f"global {name} has no field {field!r}")
         return read(home_of(None), self, field)
 
     def __setattr__(self, field: str, value: object) -> None:
-        if field not in _OWN and _has(self, field):
+        if field in _OWN:
+            super().__setattr__(field, value)
+        elif _has(self, field):
             write(home_of(None), self, field, value)
         else:
-            super().__setattr__(field, value)
+            raise AttributeError(f"global {self.name} has no field {field!r}")
 
 
 class View:

@@ -73,6 +73,7 @@ class _Sweep:
         "out",
         "reads",
         "renamed",
+        "swept",
         "work",
     )
 
@@ -85,6 +86,7 @@ class _Sweep:
         self.known: dict[tuple[object, ...], tuple[Op, Block, int]] = {}
         self.clock = 0
         self.renamed: dict[Op, Op] = {}
+        self.swept: set[Block] = set()
         self.block = work.function.blocks[0]
         self.out: list[Op] = []
         self.decided = False
@@ -144,6 +146,7 @@ class _Sweep:
         if isinstance(last, Branch):
             self.branch(block, last)
         self.reads.leave(block)
+        self.swept.add(block)
 
     def emit(self, op: Op) -> Op:
         """Put a new operation here, or find the value that it would compute."""
@@ -395,6 +398,10 @@ def _core_value(sweep: _Sweep, op: Op) -> Op:
 
 
 def _phi(sweep: _Sweep, op: Op) -> Op:
+    if sweep.swept.isdisjoint(sweep.block.preds):
+        # A loop that lost its entrance: the value would be made of itself.
+        sweep.out.append(op)
+        return op
     first = op.args[0]
     if all(arg is first or arg is op or _same(arg, first) for arg in op.args):
         return first

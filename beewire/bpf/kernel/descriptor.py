@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 
 class Descriptor:
@@ -46,6 +46,10 @@ class Descriptor:
         fd = self.release()
         if fd >= 0:
             os.close(fd)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would close the same number a second time: another file's, by then.
+        raise TypeError(f"{self!r} owns a descriptor: it is not copied or pickled")
 
     def __enter__(self) -> Self:
         return self

@@ -50,16 +50,29 @@ def integer_type(b: Builder, node: ast.expr) -> IntType:
     Raises:
         Refused: It is no integer type.
     """
-    text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    found = ast.parse(node.value, mode="eval").body if text else node  # type: ignore[attr-defined]  # a Constant
-    value = b.expr(found)
-    type_ = find_value_type(value.obj) if isinstance(value, Static) else None
-    if isinstance(type_, IntType):
-        return type_
     hint = "u8 .. u64, i8 .. i64 or bool; other names need no annotation"
-    if isinstance(value, Static) and value.obj is int:
-        raise b.refuse(node, "int has no width", hint)
+    named = _spelled_out(node)
+    if isinstance(named, ast.Name | ast.Attribute):
+        value = b.expr(named)
+        type_ = find_value_type(value.obj) if isinstance(value, Static) else None
+        if isinstance(type_, IntType):
+            return type_
+        if isinstance(value, Static) and value.obj is int:
+            raise b.refuse(node, "int has no width", hint)
     raise b.refuse(node, f"{ast.unparse(node)} is no integer type", hint)
+
+
+def _spelled_out(node: ast.expr) -> ast.expr:
+    """The annotation that a text stands for, at the text's place."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return node
+    try:
+        found = ast.parse(node.value, mode="eval").body
+    except SyntaxError:
+        return node
+    for part in ast.walk(found):
+        ast.copy_location(part, node)
+    return found
 
 
 def _meaning(frame: Frame, given: Any) -> Wanted:
@@ -75,11 +88,14 @@ def _meaning(frame: Frame, given: Any) -> Wanted:
     return Wanted(_plain(given))
 
 
+_FOREIGN = (float, complex, str, bytes, tuple, list, dict, set, frozenset)
+
+
 def _plain(given: Any) -> Any:
     found: ValueType | None = find_value_type(given)
     if found is not None:
         return found
-    if given is float or given is str or given is bytes:
+    if given in _FOREIGN:
         name = given.__name__
         raise Rule(f"{name} is no type of programs", "u32 and the like, bool, a Struct")
     is_class = isinstance(given, type) and issubclass(given, Context | Kernel | int)
@@ -97,5 +113,5 @@ def _evaluate(frame: Frame, text: str) -> Any:
         names[name] = cell.cell_contents
     try:
         return eval(text, names)
-    except (NameError, AttributeError, TypeError) as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise Rule(f"the annotation {text!r} cannot be evaluated: {error}") from None

@@ -1,9 +1,11 @@
 """The arguments of a call, by name."""
 
 import ast
+from collections.abc import Sequence
 
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import near
+from beewire.bpf.lang.values import Value
 
 
 def arguments(
@@ -24,17 +26,30 @@ def arguments(
     for keyword in node.keywords:
         assert keyword.arg is not None
         if keyword.arg not in names or keyword.arg in found:
-            twice = keyword.arg in found
-            message = (
-                f"argument {keyword.arg!r} is {'given twice' if twice else 'unknown'}"
-            )
-            raise b.refuse(keyword.value, message, near(keyword.arg, list(names)))
+            if keyword.arg in found:
+                message, hint = "is given twice", "leave one out"
+            else:
+                message, hint = "is unknown", near(keyword.arg, list(names))
+            raise b.refuse(keyword.value, f"argument {keyword.arg!r} {message}", hint)
         found[keyword.arg] = keyword.value
     missing = [name for name in names[:least] if name not in found]
     if missing:
         called = ast.unparse(node.func)
         raise b.refuse(node, f"{called}() needs {' and '.join(map(repr, missing))}")
     return [found.get(name) for name in names]
+
+
+def evaluated(b: Builder, nodes: Sequence[ast.expr | None]) -> list[Value | None]:
+    """The values of arguments, computed in the order in which they are written."""
+    values: list[Value | None] = [None] * len(nodes)
+    given = [(node, place) for place, node in enumerate(nodes) if node is not None]
+    for node, place in sorted(given, key=lambda pair: _position(pair[0])):
+        values[place] = b.expr(node)
+    return values
+
+
+def _position(node: ast.expr) -> tuple[int, int]:
+    return node.lineno, node.col_offset
 
 
 def required(nodes: list[ast.expr | None]) -> list[ast.expr]:

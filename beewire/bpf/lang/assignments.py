@@ -16,7 +16,7 @@ from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.map_operations import add_item, assign_item, atomic, delete_item
-from beewire.bpf.lang.memory import element, load, store, temporary
+from beewire.bpf.lang.memory import element, load, snapshot, store
 from beewire.bpf.lang.operators import combine, symbol_of
 from beewire.bpf.lang.structs import Struct
 from beewire.bpf.lang.types import IntType
@@ -70,7 +70,8 @@ def assign_statement(b: Builder, node: ast.Assign) -> None:
             return
     value = b.deferred(node.value)
     if len(node.targets) > 1 and not isinstance(value, Int | Literal):
-        raise b.refuse(node, "only integers are assigned to several names at once")
+        message = "only integers are assigned to several names at once"
+        raise b.refuse(node, message, "write one assignment for each")
     for target in node.targets:
         assign_to(b, target, value, node.value)
 
@@ -110,7 +111,8 @@ def _place(b: Builder, target: ast.expr) -> Memory | Word | ContextWords:
 def annotated(b: Builder, node: ast.AnnAssign) -> None:
     """`x: u32 = a`: the name narrows what it is given."""
     if not isinstance(node.target, ast.Name):
-        raise b.refuse(node.target, "only names are annotated")
+        hint = "leave it out: fields have their types"
+        raise b.refuse(node.target, "only names are annotated", hint)
     if _is_struct(b, node.annotation):
         _annotated_struct(b, node, node.target)
         return
@@ -152,7 +154,7 @@ def augmented(b: Builder, node: ast.AugAssign) -> None:
         old = b.load(place.op, place.offset, place.type, ir.Space.CTX)
         _write_word(b, place, combine(b, symbol, old, b.integer(node.value)))
     else:
-        raise b.refuse(node, "an array is changed element by element")
+        raise b.refuse(node, "an array is changed by its elements", "a[0] += ...")
 
 
 @compiles(ast.Delete)
@@ -182,13 +184,17 @@ def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
         base = b.expr(node.value)
         if isinstance(base, Pointer):
             present(b, base, node.value)
+        if isinstance(base, Static) and isinstance(base.obj, MapDecl):
+            message = "an entry of a map is assigned by a statement of its own"
+            raise b.refuse(node, message, f"{ast.unparse(node)} = ...")
         index = b.integer(node.slice)
         if isinstance(base, Memory):
             return element(b, base, index)
         if isinstance(base, ContextWords):
             return _word(b, node, base, words_index(base, index))
         raise b.refuse(node, f"{base.describe()} has no elements to assign")
-    raise b.refuse(node, "this cannot be assigned to")
+    hint = "assign to a name, a field or an element"
+    raise b.refuse(node, "this cannot be assigned to", hint)
 
 
 def _field_place(
@@ -260,31 +266,23 @@ def _unpack(
     b: Builder, target: ast.Tuple | ast.List, value: Value, origin: ast.expr
 ) -> None:
     if not isinstance(value, Tuple):
-        raise b.refuse(origin, f"{value.describe()} cannot be taken apart")
+        message = f"{value.describe()} cannot be taken apart"
+        raise b.refuse(origin, message, "write the values out: a, b = x, y")
     if len(value.items) != len(target.elts):
         message = f"{len(target.elts)} names for {len(value.items)} values"
         raise b.refuse(target, message)
     nodes = origin.elts if isinstance(origin, ast.Tuple | ast.List) else []
-    items = [_held(b, item) for item in value.items]
+    # Read before any of them is written.
+    items = [snapshot(b, item) for item in value.items]
     for i, (part, item) in enumerate(zip(target.elts, items, strict=True)):
         assign_to(b, part, item, nodes[i] if nodes else origin)
 
 
-def _held(b: Builder, value: Value) -> Value:
-    """What is assigned beside other things: read before any of them is written."""
-    if not isinstance(value, Memory) or value.nullable or not _is_aggregate(value):
-        return value
-    kept = temporary(b, value.type)
-    store(b, kept, value)
-    return kept
-
-
-def _is_aggregate(value: Memory) -> bool:
-    return not isinstance(value.type, IntType)
-
-
 def _is_struct(b: Builder, node: ast.expr) -> bool:
-    found = static_object(b, node)
+    try:
+        found = static_object(b, node)
+    except Rule as rule:
+        raise b.refuse(node, rule.message, rule.hint) from None
     return isinstance(found, type) and issubclass(found, Struct)
 
 

@@ -51,6 +51,11 @@ from beewire.bpf.lang.variables import (
     wrap,
 )
 
+_VARIABLE_INDEX = (
+    "a constant table takes constant indices only",
+    "put the table into an Array map",
+)
+
 
 @lowers(ast.Attribute)
 def attribute(b: Builder, node: ast.Attribute) -> Value:
@@ -92,6 +97,8 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
             return load_word(b, base, words_index(base, index))
         case Tuple() if isinstance(index, Literal):
             return base.items[constant_index(index.value, len(base.items))]
+        case Tuple():
+            raise Rule(*_VARIABLE_INDEX)
         case _:
             raise Rule(f"{base.describe()} has no elements")
 
@@ -205,10 +212,7 @@ def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
     if isinstance(obj, tuple | list | str | bytes) and isinstance(index, Literal):
         return wrap(obj[constant_index(index.value, len(obj))])
     if isinstance(obj, tuple | list | bytes):
-        raise Rule(
-            "a constant table takes constant indices only",
-            "put the table into an Array map",
-        )
+        raise Rule(*_VARIABLE_INDEX)
     raise Rule(f"{Static(obj).describe()} has no elements in programs")
 
 

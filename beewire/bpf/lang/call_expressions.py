@@ -7,14 +7,14 @@ from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
-from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.arguments import arguments, evaluated, required
 from beewire.bpf.lang.attributes import packet_bounds, present
 from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.calls import BUILTINS, HELPERS, Arg, Helper, Returns
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
-from beewire.bpf.lang.memory import in_memory, load
+from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import (
@@ -130,11 +130,12 @@ def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> 
     given = arguments(b, node, names, len(names) - len(defaults))
     ops: list[ir.Op] = []
     released = None
+    values = evaluated(b, given)
     for position, (kind, argument) in enumerate(zip(row.args, given, strict=True)):
-        if argument is None:
+        value = values[position]
+        if argument is None or value is None:
             ops.append(ir.Const(defaults[position - len(names)]))
             continue
-        value = b.expr(argument)
         ops.append(_argument(b, kind, argument, value))
         if position == row.releases:
             released = argument
@@ -188,6 +189,9 @@ def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
         value = b.deferred(keyword.value)
         if isinstance(value, Pointer):
             present(b, value, keyword.value)
+        if isinstance(value, Fields) and keyword is not node.keywords[-1]:
+            # What follows may change what a copy is made of.
+            value = snapshot(b, value)
         items[keyword.arg] = value
     return Fields(layout, items)
 

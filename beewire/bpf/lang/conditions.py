@@ -11,6 +11,7 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import comparison
 from beewire.bpf.lang.operators import operands
+from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.values import (
     Int,
     Literal,
@@ -72,7 +73,10 @@ def truth_of(
         case Pointer():
             b.jump(then)
         case _:
-            raise Rule(f"{value.describe()} is no condition")
+            hint = (
+                f"read the value: {ast.unparse(node)}.value" if is_cell(value) else ""
+            )
+            raise Rule(f"{value.describe()} is no condition", hint)
 
 
 def negation(b: Builder, node: ast.UnaryOp, then: Target, orelse: Target) -> None:
@@ -182,7 +186,10 @@ def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
         return value
     if is_cell(value):
         return b.integer(node)
-    hint = "compare field by field" if isinstance(value, Memory) else ""
+    hint = ""
+    if isinstance(value, Memory):
+        is_struct = isinstance(value.type, StructType)
+        hint = f"compare {'field by field' if is_struct else 'element by element'}"
     raise b.refuse(node, f"{value.describe()} cannot be compared", hint)
 
 

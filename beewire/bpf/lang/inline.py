@@ -6,11 +6,11 @@ from types import FunctionType
 from beewire.bpf import ir
 from beewire.bpf.lang import source
 from beewire.bpf.lang.annotations import Wanted, wanted
-from beewire.bpf.lang.arguments import arguments
-from beewire.bpf.lang.builder import CONDITIONS, Builder, Frame
+from beewire.bpf.lang.arguments import arguments, evaluated
+from beewire.bpf.lang.builder import ADVICE, CONDITIONS, Builder, Frame
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.conditions import truth_of
-from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.faults import Follows, Rule
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.operators import boolean
@@ -30,6 +30,7 @@ from beewire.bpf.lang.values import (
 from beewire.bpf.lang.variables import assign, declare, read, static_object, wrap
 
 RESULT = "the return value"
+_ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR of inspect, which costs 5 ms
 
 
 def call(b: Builder, node: ast.Call, function: FunctionType) -> Value:
@@ -74,9 +75,11 @@ def return_(b: Builder, node: ast.Return) -> None:
     name = frame.definition.name
     if frame.wanted.is_none:
         if node.value is not None and not isinstance(b.expr(node.value), Nothing):
-            raise b.refuse(node, f"{name}() is annotated -> None")
+            hint = f"annotate what it returns: -> u32, instead of {name}() -> None"
+            raise b.refuse(node, f"{name}() is annotated -> None", hint)
     elif node.value is None:
-        raise b.refuse(node, f"{name}() must return a value here")
+        hint = "return one, or annotate it -> None"
+        raise b.refuse(node, f"{name}() must return a value here", hint)
     elif frame.condition is not None:
         _return_condition(b, frame, node.value, *frame.condition)
         b.start(b.target("dead"))
@@ -98,6 +101,10 @@ def _frame(b: Builder, node: ast.Call, function: FunctionType) -> Frame:
                 node, f"{function.__name__}() calls itself", "write a bounded loop"
             )
         outer_frame = outer_frame.parent
+    if function.__code__.co_flags & _ASYNC:
+        raise b.refuse(node, f"{function.__name__}() is async", "write a plain def")
+    if function.__name__ == "<lambda>":
+        raise b.refuse(node, *ADVICE[ast.Lambda])
     found, definition = source.find(function)
     spec = definition.args
     if spec.vararg or spec.kwarg:
@@ -126,8 +133,8 @@ def _bind(b: Builder, frame: Frame, node: ast.Call, caller: Frame) -> None:
     b.frame = caller
     nodes = arguments(b, node, names, len(names) - len(defaults))
     values = [
-        wrap(defaults[name]) if argument is None else b.expr(argument)
-        for name, argument in zip(names, nodes, strict=True)
+        wrap(defaults[name]) if value is None else value
+        for name, value in zip(names, evaluated(b, nodes), strict=True)
     ]
     b.frame = frame
     for name, argument, value in zip(names, nodes, values, strict=True):
@@ -176,8 +183,6 @@ def _check_kind(value: Value, asked: Wanted, what: str) -> None:
 
 
 def _fits(value: Value, asked: object) -> bool:
-    if asked is object:
-        return True
     match value:
         case Int() | Literal():
             return isinstance(asked, IntType) or asked is int
@@ -193,7 +198,7 @@ def _fits(value: Value, asked: object) -> bool:
         case Nothing():
             return True
         case _:
-            return False
+            return asked is object
 
 
 def _returns_once(definition: ast.FunctionDef) -> bool:
@@ -212,7 +217,9 @@ def _straight(b: Builder, frame: Frame) -> Value:
     if frame.wanted.is_none:
         return_none = b.expr(last.value)
         if not isinstance(return_none, Nothing):
-            raise b.refuse(last, f"{frame.definition.name}() is annotated -> None")
+            name = frame.definition.name
+            hint = f"annotate what it returns: -> u32, instead of {name}() -> None"
+            raise b.refuse(last, f"{name}() is annotated -> None", hint)
         return return_none
     value = b.deferred(last.value)
     return _checked_result(b, frame, last.value, value)
@@ -226,15 +233,24 @@ def _checked_result(b: Builder, frame: Frame, node: ast.expr, value: Value) -> V
             return _typed(b, value, asked.type)
     except Rule as rule:
         raise b.refuse(node, rule.message, rule.hint) from None
-    if isinstance(value, Memory) and value.on_stack and not value.unnamed:
-        # The callee's struct: its name ends with the call.
+    if isinstance(value, Memory) and _is_own(frame, value):
+        # Its name ends with the call.
         return Memory(value.op, value.offset, value.type, value.space, unnamed=True)
     return value
+
+
+def _is_own(frame: Frame, value: Memory) -> bool:
+    """Whether it is a struct that the function made, no argument."""
+    own = [variable.template for variable in frame.variables.values()]
+    return any(isinstance(t, Memory) and t.on_stack and t.op is value.op for t in own)
 
 
 def _keep(b: Builder, frame: Frame, node: ast.expr) -> None:
     """Assign the variable that the result is read from."""
     value = _checked_result(b, frame, node, b.deferred(node))
+    if isinstance(value, Memory) and value.on_stack and not value.unnamed:
+        message = f"{frame.definition.name}() returns a struct that it did not make"
+        raise b.refuse(node, message, "return a copy: .copy()")
     if frame.result is None:
         frame.result = frame.variables[RESULT] = Variable(RESULT)
         if isinstance(frame.wanted.type, IntType):
@@ -243,7 +259,8 @@ def _keep(b: Builder, frame: Frame, node: ast.expr) -> None:
         assign(b, RESULT, value)
         return
     if not frame.wanted.nullable:
-        raise b.refuse(node, f"{frame.definition.name}() is not annotated | None")
+        message = f"{frame.definition.name}() is not annotated | None"
+        raise b.refuse(node, message, "annotate what it returns: -> T | None")
     result = frame.result
     if result.local is None:
         result.local = ir.Local(RESULT, ir.Kind.PTR)
@@ -253,6 +270,8 @@ def _keep(b: Builder, frame: Frame, node: ast.expr) -> None:
 
 def _result(b: Builder, frame: Frame) -> Value:
     if frame.result is None or frame.result.template is None:
+        if b.diagnostics and not (frame.wanted.is_none or frame.wanted.nullable):
+            raise Follows
         return Nothing()
     if frame.result not in b.flow.assigned:
         # Every way through the function was refused, or never returns.

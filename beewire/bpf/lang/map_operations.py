@@ -13,7 +13,7 @@ from beewire.bpf.lang.decl import MapDecl, Sockets, Storage
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import check_literal
-from beewire.bpf.lang.memory import in_memory, init_struct, store
+from beewire.bpf.lang.memory import in_memory, init_struct, snapshot, store
 from beewire.bpf.lang.types import BOOL, I64, U32, IntType, ValueType
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -118,19 +118,29 @@ def update(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     key, value, flags = arguments(b, node, ("key", "value", "flags"), 2)
     assert key is not None
     assert value is not None
-    return _update(b, decl, key, value, _flags(b, flags))
+    key_op = key_pointer(b, decl, key)
+    value_op = pointer(b, value, value_of(decl), "value")
+    return _update(b, decl, key_op, value_op, _flags(b, flags))
 
 
 def insert(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     """`table.insert(key, value)`."""
     key, value = required(arguments(b, node, ("key", "value")))
-    return _update(b, decl, key, value, ir.Const(BPF_NOEXIST))
+    key_op = key_pointer(b, decl, key)
+    value_op = pointer(b, value, value_of(decl), "value")
+    return _update(b, decl, key_op, value_op, ir.Const(BPF_NOEXIST))
 
 
 def assign_item(b: Builder, decl: MapDecl, key: ast.expr, value: ast.expr) -> None:
     """`table[key] = value`."""
     _require(b, decl, key, "subscript")
-    _update(b, decl, key, value, ir.Const(0))
+    # As Python does it: the value of table[key] = value first.
+    made = b.deferred(value)
+    if isinstance(made, Fields):
+        made = snapshot(b, made)
+    key_op = key_pointer(b, decl, key)
+    value_op = put(b, value, made, value_of(decl), "value")
+    _update(b, decl, key_op, value_op, ir.Const(0))
 
 
 def delete_item(b: Builder, decl: MapDecl, key: ast.expr) -> None:
@@ -167,6 +177,11 @@ def add_item(b: Builder, decl: MapDecl, key: ast.expr, addend: ast.expr) -> None
     kind = value_of(decl)
     if not isinstance(kind, IntType):
         raise Rule(f"{decl.name} holds {kind.name}: look it up and add to a field")
+    if kind.is_bool:
+        raise Rule(
+            f"{decl.name} holds bool: nothing is added to that",
+            f"assign it: {decl.name}[...] = True",
+        )
     # As Python does it: the key of table[key] += addend first.
     pointer_op = key_pointer(b, decl, key)
     amount = b.integer(addend)
@@ -225,9 +240,10 @@ def atomic(b: Builder, op: ir.AtomicOp, place: Memory, value: ir.Op) -> None:
     kind = place.type
     assert isinstance(kind, IntType)
     if kind.size not in {4, 8}:
+        sign = "i" if kind.signed else "u"
         raise Rule(
             f"{kind.name} cannot be changed atomically",
-            "make it u32 or u64, or use a per-CPU map",
+            f"make it {sign}32 or {sign}64, or use a per-CPU map",
         )
     b.emit(ir.Atomic(op, place.op, place.offset, kind.size, value))
 
@@ -328,14 +344,8 @@ def _require(b: Builder, decl: MapDecl, node: ast.expr, operation: str) -> None:
     raise b.refuse(node, f"{kind} has no {written} in programs", f"it has {offered}")
 
 
-def _update(
-    b: Builder, decl: MapDecl, key: ast.expr, value: ast.expr, flags: ir.Op
-) -> Int:
-    # As Python does it: the value of table[key] = value first.
-    made = b.deferred(value)
-    key_op = key_pointer(b, decl, key)
-    value_op = put(b, value, made, value_of(decl), "value")
-    return Int(b.call(MAP_UPDATE_ELEM, map_ref(decl), key_op, value_op, flags), I64)
+def _update(b: Builder, decl: MapDecl, key: ir.Op, value: ir.Op, flags: ir.Op) -> Int:
+    return Int(b.call(MAP_UPDATE_ELEM, map_ref(decl), key, value, flags), I64)
 
 
 def _add_socket(b: Builder, decl: MapDecl, node: ast.Call) -> Value:

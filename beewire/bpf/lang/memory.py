@@ -153,6 +153,18 @@ def init_struct(b: Builder, place: Memory, fields: Fields) -> None:
             raise Rule(message, rule.hint) from None
 
 
+def snapshot(b: Builder, value: Value) -> Value:
+    """`value` as it is now: what it refers to may change before it is stored."""
+    if isinstance(value, Fields):
+        items = {name: snapshot(b, item) for name, item in value.items.items()}
+        return Fields(value.type, items)
+    if not isinstance(value, Memory) or value.nullable or _is_integer(value):
+        return value
+    kept = temporary(b, value.type)
+    store(b, kept, value)
+    return kept
+
+
 def store_bytes(b: Builder, place: Memory, raw: bytes) -> None:
     """Write constant bytes, in words as wide as one instruction writes."""
     offset = 0
@@ -326,7 +338,10 @@ def _constant(kind: ValueType, text: str | bytes) -> bytes:
 def _store_elements(b: Builder, place: Memory, kind: ArrayType, items: Tuple) -> None:
     if len(items.items) != kind.count:
         raise Rule(f"{kind.name} takes {kind.count} elements, not {len(items.items)}")
-    for index, item in enumerate(items.items):
+    values = items.items
+    if any(_overlaps(place, item) for item in values):
+        values = tuple(snapshot(b, item) for item in values)
+    for index, item in enumerate(values):
         store(b, place.part(index * kind.element.size, kind.element), item)
 
 

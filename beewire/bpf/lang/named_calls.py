@@ -243,6 +243,11 @@ def _print(b: Builder, node: ast.Call) -> Value:
 def _printk(b: Builder, node: ast.Call) -> Value:
     [argument] = required(arguments(b, node, ("text",)))
     template, ops = _format(b, argument)
+    for character in template:
+        # bpf_trace_printk() ends at a NUL, and prints nothing for a text with others.
+        if not (" " <= character <= "~" or character in "\t\n\v\f\r"):
+            message = f"printk() cannot print {character!r}"
+            raise b.refuse(argument, message, "the kernel takes ASCII only")
     raw = template.encode() + b"\0"
     slot = b.temporary("format", -(-len(raw) // 8) * 8)
     place = Memory(slot, 0, CharsType(len(raw)), ir.Space.STACK)
@@ -290,7 +295,8 @@ def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]
     if part.format_spec is not None:
         spec = ast.unparse(part.format_spec)[2:-1]
     if part.conversion != -1:
-        raise b.refuse(part.value, f"printk() knows no !{chr(part.conversion)}")
+        message = f"printk() knows no !{chr(part.conversion)}"
+        raise b.refuse(part.value, message, "write {n}: no '!', and no '=' before '}'")
     if spec not in _SPECS:
         known = "{n}, {n:x} or {n:#x}"
         raise b.refuse(part.value, f"printk() knows no format {spec!r}", known)

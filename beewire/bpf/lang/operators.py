@@ -16,6 +16,7 @@ from beewire.bpf.lang.values import (
     Static,
     Tuple,
     Value,
+    is_cell,
 )
 from beewire.bpf.lang.variables import assign, wrap
 
@@ -68,7 +69,7 @@ def constant(b: Builder, node: ast.Constant) -> Value:
     """A number, text, None."""
     del b
     if isinstance(node.value, complex):
-        raise Rule("a complex number is not part of programs")
+        raise Rule("a complex number is not part of programs", "write integers")
     return wrap(node.value)
 
 
@@ -93,7 +94,7 @@ def symbol_of(op: ast.operator) -> str:
     if symbol is None:
         if isinstance(op, ast.Div):
             raise Rule("'/' makes a float", "divide integers by //")
-        raise Rule("'@' is not part of programs")
+        raise Rule("'@' is not part of programs", "multiply integers by *")
     return symbol
 
 
@@ -189,21 +190,39 @@ def bool_op(b: Builder, node: ast.BoolOp) -> Value:
         return boolean(b, node)
     done = b.target("decided")
     result = ir.Local("operand", ir.Kind.INT)
-    values: list[Int | Literal] = []
-    for value_node in node.values:
-        value = b.integer(value_node)
-        values.append(value)
-        b.emit(ir.SetLocal(result, b.op(value)))
-        if value_node is node.values[-1]:
-            b.jump(done)
-            break
-        more = b.target("more")
-        then, orelse = (more, done) if isinstance(node.op, ast.And) else (done, more)
-        b.branch(ir.CmpOp.NE, b.op(value), ir.Const(0), then, orelse)
-        b.start(more)
+    *first, last = node.values
+    values = [_operand_of(b, node.op, part, result, done) for part in first]
+    values.append(b.integer(last))
+    b.emit(ir.SetLocal(result, b.op(values[-1])))
+    b.jump(done)
     b.start(done)
     b.types[node] = _join_all(values)
     return Int(b.emit(ir.GetLocal(result)), b.types[node])
+
+
+def _operand_of(
+    b: Builder, op: ast.boolop, node: ast.expr, result: ir.Local, done: Target
+) -> Int | Literal:
+    """Go to `done` with this operand if it decides; else on."""
+    more, decides = b.target("more"), done
+    value: Int | Literal
+    if is_test := _is_condition(node):
+        # As a condition it tells what is known in the next operand.
+        decides = b.target("decides")
+        value = Int(ir.Const(int(isinstance(op, ast.Or))), BOOL)
+    else:
+        value = b.integer(node)
+        b.emit(ir.SetLocal(result, b.op(value)))
+    ways = (more, decides) if isinstance(op, ast.And) else (decides, more)
+    if is_test:
+        b.condition(node, *ways)
+        b.start(decides)
+        b.emit(ir.SetLocal(result, b.op(value)))
+        b.jump(done)
+    else:
+        b.branch(ir.CmpOp.NE, b.op(value), ir.Const(0), *ways)
+    b.start(more)
+    return value
 
 
 @lowers(ast.IfExp)
@@ -211,7 +230,7 @@ def if_expression(b: Builder, node: ast.IfExp) -> Value:
     """`a if condition else b`, of integers."""
     then, orelse, done = b.target("then"), b.target("else"), b.target("chosen")
     b.condition(node.test, then, orelse)
-    if then.flow is None or orelse.flow is None:
+    if (then.flow is None) is not (orelse.flow is None):
         return _decided(b, node, then, orelse)
     result = ir.Local("choice", ir.Kind.INT)
     values = []
@@ -266,7 +285,7 @@ def _operand(b: Builder, node: ast.expr) -> Int | Literal | Static:
         return value
     if isinstance(value, Int | Literal):
         return value
-    if isinstance(value, Nothing | Pointer):
+    if isinstance(value, Nothing | Pointer) or is_cell(value):
         return b.integer(node)
     raise b.refuse(node, f"{value.describe()} cannot be calculated with")
 
@@ -315,10 +334,15 @@ def _is_condition(node: ast.expr) -> bool:
 
 
 def _join_all(values: list[Int | Literal]) -> IntType:
-    first, *rest = values
-    kind: IntType | int = operand(first)
-    if all(isinstance(v, Int) and v.type.is_bool for v in values):
+    are_bools = [isinstance(v, Int) and v.type.is_bool for v in values]
+    if all(are_bools):
         return BOOL
-    for value in rest:
-        kind = join(kind, operand(value))
+    # What a test gives, 0 or 1, is neither signed nor unsigned.
+    first, *rest = (
+        1 if is_bool else operand(value)
+        for value, is_bool in zip(values, are_bools, strict=True)
+    )
+    kind = first
+    for other in rest:
+        kind = join(kind, other)
     return join(kind, kind) if isinstance(kind, int) else kind

@@ -19,7 +19,7 @@ class Source:
 
     def __init__(self, filename: str, text: str) -> None:
         self.filename = filename
-        self.lines = text.splitlines()
+        self.lines = _lines(text)
         self.tree = ast.parse(text, filename)
         self._definitions: dict[tuple[int, str], Definition] | None = None
 
@@ -86,8 +86,13 @@ def _collect(body: list[ast.stmt], into: dict[tuple[int, str], Definition]) -> N
             into[first.lineno, node.name] = node
         for name in ("body", "orelse", "finalbody"):
             _collect(getattr(node, name, []), into)
-        for handler in getattr(node, "handlers", []):
-            _collect(handler.body, into)
+        for part in (*getattr(node, "handlers", []), *getattr(node, "cases", [])):
+            _collect(part.body, into)
+
+
+def _lines(text: str) -> list[str]:
+    # As Python counts them: str.splitlines() breaks at form feeds too, and others.
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _characters(line: str, offset: int) -> int:
@@ -108,7 +113,7 @@ def _is_current(source: Source) -> bool:
     # Cells of a notebook have no file: linecache holds the text of this very object.
     stamp = _stamps.get(source.filename)
     if stamp is None:
-        return _cached_text(source.filename).splitlines() == source.lines
+        return _lines(_cached_text(source.filename)) == source.lines
     return stamp == _stamp(source.filename)
 
 

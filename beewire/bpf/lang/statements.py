@@ -9,6 +9,7 @@ from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.builder import ADVICE, Builder, compiles
 from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.decl import MapDecl, Ring, Sockets
+from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.map_operations import (
@@ -37,14 +38,14 @@ ADVICE |= {
     ast.TryStar: ("try is not part of programs", "nothing raises there: test results"),
     ast.Raise: ("raise is not part of programs", "return a value that says so"),
     ast.Assert: ("assert is not part of programs", "test it, and return"),
-    ast.Import: ("import stands at the top of the module", ""),
-    ast.ImportFrom: ("import stands at the top of the module", ""),
+    ast.Import: ("import stands at the top of the module", "move it there"),
+    ast.ImportFrom: ("import stands at the top of the module", "move it there"),
     ast.Global: ("global is not part of programs", "declare it: limit = Global(u32)"),
     ast.Nonlocal: ("nonlocal is not part of programs", "declare it: x = Global(u32)"),
     ast.FunctionDef: ("a function inside a program", "move it to the module"),
-    ast.AsyncFunctionDef: ("async is not part of programs", ""),
-    ast.AsyncFor: ("async is not part of programs", ""),
-    ast.AsyncWith: ("async is not part of programs", ""),
+    ast.AsyncFunctionDef: ("async is not part of programs", "leave it out"),
+    ast.AsyncFor: ("async is not part of programs", "leave it out"),
+    ast.AsyncWith: ("async is not part of programs", "leave it out"),
     ast.ClassDef: ("a class inside a program", "move it to the module"),
     ast.MatchClass: ("a class pattern is not part of programs", "match numbers"),
     ast.MatchSequence: ("a sequence pattern is not part of programs", "match numbers"),
@@ -71,6 +72,8 @@ def expression(b: Builder, node: ast.Expr) -> None:
         b.expr(value)
         return
     b.expr(value)
+    if isinstance(value, ast.BoolOp | ast.IfExp):
+        raise b.refuse(node, "a choice is no statement", "write it as an 'if'")
     raise b.refuse(node, "this expression does nothing", "assign it, or leave it out")
 
 
@@ -112,13 +115,14 @@ def _returned(b: Builder, node: ast.Return) -> ir.Op:
         hint = f"annotate what it returns: -> int, instead of {name}() -> None"
         raise b.refuse(node.value, f"{name}() is annotated -> None", hint)
     if node.value is None:
-        raise b.refuse(node, "the program must return a value here")
+        hint = "return one, or annotate the program -> None"
+        raise b.refuse(node, "the program must return a value here", hint)
     value = b.integer(node.value)
     if isinstance(value, Literal):
         # The kernel takes 32 bits of it.
         type_ = wanted.type if isinstance(wanted.type, IntType) else None
         check_literal(value.value, type_ or (I32 if value.value < 0 else U32))
-    elif isinstance(wanted.type, IntType) and wanted.type.is_bool:
+    elif isinstance(wanted.type, IntType) and wanted.type.bits < 32:
         value = b.narrow(value, wanted.type)
     return b.op(value)
 
@@ -150,19 +154,32 @@ def _pattern(
 ) -> None:
     match pattern:
         case ast.MatchValue():
-            value = b.integer(pattern.value)
-            compare_values(b, ast.Eq(), subject, value, then, more)
+            _equals(b, pattern, subject, b.integer(pattern.value), then, more)
         case ast.MatchSingleton() if pattern.value is not None:
             value = Literal(int(pattern.value))
-            compare_values(b, ast.Eq(), subject, value, then, more)
+            _equals(b, pattern, subject, value, then, more)
         case ast.MatchSingleton():
-            raise b.refuse(pattern, "an integer is never None")
+            raise b.refuse(pattern, "an integer is never None", "match numbers")
         case ast.MatchOr():
             _alternatives(b, pattern, subject, then, more)
         case ast.MatchAs():
             _capture(b, pattern, subject, then, more)
         case _:
             raise b.unsupported(pattern)
+
+
+def _equals(
+    b: Builder,
+    pattern: ast.pattern,
+    subject: Int | Literal,
+    value: Int | Literal,
+    then: Target,
+    more: Target,
+) -> None:
+    try:
+        compare_values(b, ast.Eq(), subject, value, then, more)
+    except Rule as rule:
+        raise b.refuse(pattern, rule.message, rule.hint) from None
 
 
 def _alternatives(

@@ -81,7 +81,8 @@ class Static(Value):
             return f"the global {self.obj.name!r}"
         name = getattr(self.obj, "__name__", "")
         kind = type(self.obj).__name__
-        return f"{name!r} ({kind})" if name else f"a {kind}"
+        article = "an" if kind[0] in "aeiouAEIOU" else "a"
+        return f"{name!r} ({kind})" if name else f"{article} {kind}"
 
 
 class Tuple(Value):

@@ -27,6 +27,7 @@ from beewire.bpf.lang.values import (
     Pointer,
     Static,
     Value,
+    is_cell,
 )
 
 
@@ -107,7 +108,7 @@ def outer(frame: Frame, name: str) -> Any:
 
 
 def static_object(b: Builder, node: ast.expr) -> Any:
-    """The Python object that `table` or `module.table` names; None for all else."""
+    """The Python object that `table` or `owner.table` names; None for all else."""
     if isinstance(node, ast.Name):
         bound = b.frame.bound.get(node.id)
         if bound is not None or node.id in b.frame.stored:
@@ -115,7 +116,7 @@ def static_object(b: Builder, node: ast.expr) -> Any:
         return outer(b.frame, node.id)
     if isinstance(node, ast.Attribute):
         owner = static_object(b, node.value)
-        if isinstance(owner, ModuleType):
+        if isinstance(owner, ModuleType | type):
             return name_declaration(getattr(owner, node.attr, None), node.attr)
     return None
 
@@ -302,7 +303,10 @@ def _other_kind(variable: Variable, value: Value) -> Rule:
     was, now = held.describe(), value.describe()
     if was == now:
         was, now = _ownership(held, was), _ownership(value, now)
-    return Rule(f"{variable.name!r} holds {was}; this is {now}", "use another name")
+    hint = "use another name"
+    if is_cell(held) and isinstance(value, Int | Literal):
+        hint = f"assign what it refers to: {variable.name}.value = ..."
+    return Rule(f"{variable.name!r} holds {was}; this is {now}", hint)
 
 
 def _ownership(value: Value, described: str) -> str:

@@ -107,7 +107,7 @@ def test_another_hooks_context_is_refused_at_the_function() -> None:
 
     error = refusal(connect4, outbound)
 
-    assert str(error.msg) == "a connect4 program gets a SockAddr, not a SockOps"
+    assert str(error.msg) == "a program of @connect4 gets SockAddr, not SockOps"
     assert error.text is not None
     assert error.text.strip() == "def outbound(ctx: SockOps) -> int:"
     assert error.__notes__ == ["write def outbound(ctx: SockAddr) -> None:"]
@@ -152,7 +152,7 @@ def test_two_parameters_are_refused() -> None:
 
     error = refusal(xdp, firewall)
 
-    assert error.msg == "a xdp program takes one parameter, its context"
+    assert error.msg == "a program of @xdp takes one parameter, its context"
 
 
 def test_star_args_are_refused() -> None:

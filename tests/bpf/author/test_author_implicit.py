@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,38 @@ def test_a_module_without_programs_says_what_a_program_is(module: Import) -> Non
 def test_no_programs_at_all_are_refused() -> None:
     with pytest.raises(SpecError, match="there is no program to collect"):
         collect([])
+
+
+@pytest.mark.parametrize("given", ["bw", 5, [len]])
+def test_what_is_no_program_is_refused(given: Any) -> None:
+    with pytest.raises(SpecError, match="is no program: give a module, or functions"):
+        collect(given)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Kept:\n    table = table\n{hook}    Kept.table[1] = 2\n",
+        (
+            "class Kept:\n    @staticmethod\n    def put() -> None:\n"
+            "        table[1] = 2\n{hook}    Kept.put()\n"
+        ),
+        (
+            "def put(into: HashMap[u32, u64] = table) -> None:\n"
+            "    into[1] = 2\n{hook}    put()\n"
+        ),
+        (
+            "outer = ModuleType('outer')\nouter.inner = ModuleType('inner')\n"
+            "outer.inner.table = table\n{hook}    outer.inner.table[1] = 2\n"
+        ),
+    ],
+    ids=["class", "static method", "default", "module in a module"],
+)
+def test_a_map_is_found_wherever_it_is_kept(module: Import, source: str) -> None:
+    hook = "@connect6\ndef through(ctx: SockAddr) -> None:\n"
+    head = "from types import ModuleType\ntable = HashMap[u32, u64](8, name='table')\n"
+
+    assert list(collect(module(head + source.format(hook=hook))).maps) == ["table"]
 
 
 def test_a_map_imported_from_another_module_keeps_its_name(module: Import) -> None:

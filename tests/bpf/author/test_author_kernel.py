@@ -1,12 +1,14 @@
 """Collect, load and attach in the running kernel: what one module becomes, and how often."""
 
 import contextlib
+import copy
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +284,28 @@ def test_collecting_in_between_does_not_move_the_implicit_globals(cgroup: Path) 
 
         assert connect_in(cgroup) == "PermissionError"
         settings.denied_port = 0
+
+
+@pytest.mark.parametrize("given", [None, 5])
+def test_what_is_no_map_is_not_shared(given: Any) -> None:
+    with pytest.raises(SpecError, match=f"{given} was given for map 'calls', and is"):
+        load(created, maps={"calls": given})
+
+
+def test_what_owns_descriptors_is_not_copied() -> None:
+    with load(created) as loaded:
+        with pytest.raises(TypeError, match="owns a descriptor: it is not copied"):
+            copy.copy(loaded.maps["calls"])
+        with pytest.raises(TypeError, match="owns a descriptor: it is not copied"):
+            copy.deepcopy(loaded)
+
+
+def test_a_ring_that_was_read_says_that_it_is_closed() -> None:
+    with load(created) as loaded:
+        assert loaded[records].poll() == []
+
+    with pytest.raises(ValueError, match="is closed"):
+        loaded[records].poll()
 
 
 def test_what_is_not_part_of_a_loaded_is_a_key_error() -> None:

@@ -1,5 +1,7 @@
 """Declared maps before anything is loaded: their types, and what they refuse."""
 
+import copy
+
 import pytest
 
 from beewire.bpf import (
@@ -123,6 +125,17 @@ def test_a_field_that_a_global_does_not_have_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="global settings has no field 'prot'"):
         assert settings.prot  # type: ignore[attr-defined]  # that is the mistake
+
+
+def test_a_field_that_a_global_does_not_have_cannot_be_set() -> None:
+    settings = Global(Prefix, name="settings")
+
+    with pytest.raises(AttributeError, match="global settings has no field 'prot'"):
+        settings.prot = 1  # type: ignore[attr-defined]  # that is the mistake
+
+
+def test_a_declared_global_can_be_copied() -> None:
+    assert copy.deepcopy(Global(u32, 7, name="limit")).name == "limit"  # type: ignore[attr-defined]  # of the declaration
 
 
 def test_a_global_whose_field_hides_the_declaration_is_refused() -> None:

@@ -326,3 +326,27 @@ def test_unused_values_go_but_calls_stay(rewrite: Rewrite, same: Same) -> None:
     )
 
     assert same(made, "block a:\n%1 = call helper 5 ()\nreturn 0")
+
+
+@pytest.mark.parametrize("step", ["add64 %1, 1", "or64 %1, 0"])
+def test_a_loop_that_is_never_entered_goes(
+    rewrite: Rewrite, same: Same, step: str
+) -> None:
+    made = rewrite(
+        f"""
+        block a:
+          set i, 0
+          branch eq64 1, 1 -> out, again
+        block again:
+          %1 = get i
+          %2 = binary {step}
+          set i, %2
+          branch ult64 %2, 9 -> again, out
+        block out:
+          return 0
+        """,
+        ssa,
+        simplify,
+    )
+
+    assert same(made, "block a:\n  jump out\nblock out:\n  return 0")

@@ -99,6 +99,16 @@ MAPS = {
         "'limit' is a global",
         "assign what it holds: limit.value = ...",
     ),
+    "sum in a map of bools": (
+        "«marks[1] += 1»",
+        "marks holds bool: nothing is added to that",
+        "assign it: marks[...] = True",
+    ),
+    "entries assigned together": (
+        "«table[1]», table[2] = 3, 4",
+        "an entry of a map is assigned by a statement of its own",
+        "table[1] = ...",
+    ),
     "no atomic of this width": (
         "e = flags.lookup(1)\nif e is not None:\n    «e.value += 1»",
         "u16 cannot be changed atomically",
@@ -183,7 +193,22 @@ CALLS = {
     "printk of a conversion": (
         'printk(f"{«cpu_id()»!r}")',
         "printk() knows no !r",
-        "",
+        "write {n}: no '!', and no '=' before '}'",
+    ),
+    "printk of what is not ASCII": (
+        "printk(«'größer'»)",
+        "printk() cannot print 'ö'",
+        "the kernel takes ASCII only",
+    ),
+    "printk of a NUL": (
+        "printk(«'a\\0b'»)",
+        "printk() cannot print '\\x00'",
+        "the kernel takes ASCII only",
+    ),
+    "argument given twice": (
+        "x = netns_cookie(ctx, ctx=«ctx»)",
+        "argument 'ctx' is given twice",
+        "leave one out",
     ),
     "printk of an unknown format": (
         'printk(f"{«cpu_id()»:>5}")',

@@ -22,7 +22,7 @@ STATEMENTS = {
     "matrix product": (
         "x = «1 @ 2»",
         "'@' is not part of programs",
-        "",
+        "multiply integers by *",
     ),
     "unknown name": (
         "x = «tabel»",
@@ -75,7 +75,11 @@ STATEMENTS = {
         "yield is not part of programs",
         "send records by a RingBuf",
     ),
-    "import": ("«import os»", "import stands at the top of the module", ""),
+    "import": (
+        "«import os»",
+        "import stands at the top of the module",
+        "move it there",
+    ),
     "nested function": (
         "«def inner() -> None:»\n    pass",
         "a function inside a program",
@@ -120,6 +124,16 @@ STATEMENTS = {
         "«ktime_ns() + 1»",
         "this expression does nothing",
         "assign it, or leave it out",
+    ),
+    "choice as a statement": (
+        "«cpu_id() and ktime_ns()»",
+        "a choice is no statement",
+        "write it as an 'if'",
+    ),
+    "pattern that does not fit": (
+        "match cpu_id():\n    case 1 | «-1»:\n        pass",
+        "-1 does not fit u32",
+        "u32 holds 0 .. 4294967295; write 0xffffffff for the same bits",
     ),
     "endless loop": (
         "while «True»:\n    pass",
@@ -168,6 +182,11 @@ STATEMENTS = {
     ),
     "variable index of a constant table": (
         "x = «TABLE[cpu_id()]»",
+        "a constant table takes constant indices only",
+        "put the table into an Array map",
+    ),
+    "variable index of a tuple": (
+        "x = «(1, 2, 3)[cpu_id()]»",
         "a constant table takes constant indices only",
         "put the table into an Array map",
     ),
@@ -240,6 +259,36 @@ INTEGERS = {
         "x: «int» = 1",
         "int has no width",
         "u8 .. u64, i8 .. i64 or bool; other names need no annotation",
+    ),
+    "annotation of an unknown name": (
+        "x: «Optional» = 1",
+        "'Optional' is not defined",
+        "did you mean 'htonl'?",
+    ),
+    "annotation of an unknown name in a text": (
+        "x: «'zzzzzz'» = 1",
+        "'zzzzzz' is not defined",
+        "import it, or define it in the module",
+    ),
+    "annotation that is no Python": (
+        "x: «'u8 |'» = 1",
+        "'u8 |' is no integer type",
+        "u8 .. u64, i8 .. i64 or bool; other names need no annotation",
+    ),
+    "annotation of a list": (
+        "x: «list[u32]» = 1",
+        "list[u32] is no integer type",
+        "u8 .. u64, i8 .. i64 or bool; other names need no annotation",
+    ),
+    "global used as a number": (
+        "x = «limit» + 1",
+        "an integer is needed here, not the global 'limit'",
+        "read the value: limit.value",
+    ),
+    "global used as a condition": (
+        "if «limit»:\n    pass",
+        "the global 'limit' is no condition",
+        "read the value: limit.value",
     ),
     "declared twice": (
         "x: u8 = 1\n«x: u16 = 2»",
@@ -350,6 +399,11 @@ REFERENCES = {
         "a struct (Key) cannot be compared",
         "compare field by field",
     ),
+    "texts compared": (
+        "r = Record()\nif «r.comm» == 'a':\n    pass",
+        "an array (chars(16)) cannot be compared",
+        "compare element by element",
+    ),
     "a second name for a struct": (
         "k = Key()\nj = «k»",
         "'j' would be a second name for a struct on the stack",
@@ -362,6 +416,11 @@ REFERENCES = {
             "(Record)"
         ),
         "use another name",
+    ),
+    "number in the name of a reference": (
+        "e = table.lookup(1)\nif e is not None:\n    e = «5»",
+        "'e' holds a reference to u64; this is the number 5",
+        "assign what it refers to: e.value = ...",
     ),
     "struct in the name of a reference": (
         "e = records.lookup(1)\ne = «Record()»",

@@ -49,7 +49,7 @@ def test_is_refused_with_place_and_advice(refused: Refused, name: str) -> None:
     check(refused, xdp(body), message, hint)
 
 
-WHOLE = {
+WHOLE: dict[str, tuple[str, str, str] | tuple[str, str, str, int]] = {
     "read-only field of the context": (
         "@connect4\ndef program(ctx: SockAddr) -> None:\n    «ctx.family» = 2\n",
         "'ctx.family' is read-only",
@@ -109,7 +109,7 @@ WHOLE = {
     "bare return": (
         "@xdp\ndef program(ctx: XdpContext) -> XdpAction:\n    «return»\n",
         "the program must return a value here",
-        "",
+        "return one, or annotate the program -> None",
     ),
     "undeclared field of a tracepoint": (
         (
@@ -176,6 +176,61 @@ WHOLE = {
         "'other' is a program: only the kernel calls it",
         "move what both need into a plain function",
     ),
+    "struct of the caller, returned by an inlined function": (
+        (
+            "def either(a: Key, b: Key, c: u32) -> Key:\n"
+            "    if c:\n        return «a»\n    return b\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n"
+            "    a = Key()\n    b = Key()\n    k = either(a, b, cpu_id())\n"
+        ),
+        "either() returns a struct that it did not make",
+        "return a copy: .copy()",
+        1,
+    ),
+    "second name by way of an inlined function": (
+        (
+            "def same(a: Key) -> Key:\n    return a\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n"
+            "    a = Key()\n    k = «same(a)»\n"
+        ),
+        "'k' would be a second name for a struct on the stack",
+        "use the first name, or take a copy: .copy()",
+    ),
+    "call of a lambda": (
+        (
+            "twice = lambda n: n * 2\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n    x = «twice(1)»\n"
+        ),
+        "lambda is not part of programs",
+        "write a function: def",
+    ),
+    "call of a coroutine": (
+        (
+            "async def twice(n: u32) -> u32:\n    return n * 2\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n    x = «twice(1)»\n"
+        ),
+        "twice() is async",
+        "write a plain def",
+    ),
+    "parameter of a Python type": (
+        (
+            "def size(n: dict) -> u32:\n    return 1\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n    x = size(«1»)\n"
+        ),
+        "size(): dict is no type of programs",
+        "u32 and the like, bool, a Struct",
+    ),
+    "annotation that is no Python": (
+        (
+            "def size(n: 'u8 |') -> u32:\n    return 1\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n    x = size(«1»)\n"
+        ),
+        (
+            "size(): the annotation 'u8 |' cannot be evaluated: invalid syntax "
+            "(<string>, line 1)"
+        ),
+        "",
+    ),
     "a fault inside an inlined function": (
         (
             "def half(n: u32) -> u32:\n    return «n / 2»\n"
@@ -189,7 +244,9 @@ WHOLE = {
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_program_is_refused(refused: Refused, name: str) -> None:
-    check(refused, *WHOLE[name])
+    source, message, hint, *others = WHOLE[name]
+
+    check(refused, source, message, hint, others=sum(others))
 
 
 def test_all_faults_of_a_program_are_reported_in_order(refused: Refused) -> None:
@@ -214,7 +271,7 @@ def test_the_block_below_a_refused_condition_is_checked_too(refused: Refused) ->
 
 
 def test_columns_count_characters_not_bytes(refused: Refused) -> None:
-    source = 'printk("größer"); x = «0.5»'
+    source = "größer = 1; x = «0.5»"
 
     check(
         refused,

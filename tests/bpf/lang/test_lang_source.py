@@ -85,6 +85,18 @@ def test_module_in_an_archive_is_found(
     assert evaluate(module.double, 3) == 6
 
 
+def test_lines_are_those_that_python_counts(tmp_path: Path) -> None:
+    text = TEXT + (
+        "\x0c\nNAME = 'a\u2028b'\n\n\ndef half(n: u32) -> u32:\n    return n / 2\n"
+    )
+    module = module_of(tmp_path / "pages.py", text)
+
+    with pytest.raises(CompileError) as caught:
+        evaluate(module.half, 2)
+
+    assert caught.value.text == "    return n / 2\n"
+
+
 def test_file_that_changed_since_its_import_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "changed.py"
     module = module_of(path, TEXT)
