@@ -105,26 +105,29 @@ def as_text(findings: list[Finding], *, colour: bool) -> list[str]:
 
 
 def group_text(findings: list[Finding], *, colour: bool) -> list[str]:
-    """The lines of one group. Findings without detail share a paragraph."""
-    bare = [f.name for f in findings if f.state is State.GOOD and not f.detail]
+    """The lines of one group. Findings of which the same is to be said share them."""
+    alike: dict[tuple[State, str, str], list[str]] = {}
+    for found in sorted(findings, key=lambda found: bool(found.detail)):
+        alike.setdefault((found.state, found.detail, found.fix), []).append(found.name)
     lines = []
-    if bare:
-        width = min(shutil.get_terminal_size().columns, 100)
-        indent = " " * MARGIN
-        words = textwrap.wrap(
-            ", ".join(bare),
-            width,
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-        )
-        mark = paint(f"  {State.GOOD:<{MARGIN - 2}}", Ink.GOOD, colour=colour)
-        lines += [mark + words[0].lstrip(), *words[1:]]
-    for found in findings:
-        if found.state is State.GOOD and not found.detail:
-            continue
-        mark = paint(f"  {found.state:<{MARGIN - 2}}", INKS[found.state], colour=colour)
-        lines.append(f"{mark}{found.name}: {found.detail}")
-        if found.fix:
-            lines.append(" " * MARGIN + paint(found.fix, Ink.DIM, colour=colour))
+    for (state, detail, fix), names in alike.items():
+        mark = paint(f"  {state:<{MARGIN - 2}}", INKS[state], colour=colour)
+        told = ", ".join(names) + (f": {detail}" if detail else "")
+        # A line of its own may be as long as it is: paths in it are to be copied.
+        first, *more = wrapped(told) if len(names) > 1 else [told]
+        lines += [mark + first.lstrip(), *more]
+        if fix:
+            lines.append(" " * MARGIN + paint(fix, Ink.DIM, colour=colour))
     return lines
+
+
+def wrapped(text: str) -> list[str]:
+    """`text` in lines of the terminal's width, at most 100 columns, behind the margin."""
+    indent = " " * MARGIN
+    return textwrap.wrap(
+        text,
+        max(min(shutil.get_terminal_size().columns, 100), 2 * MARGIN),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )

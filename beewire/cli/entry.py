@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    open_streams()
     try:
         code = dispatch(arguments)
         sys.stdout.flush()
@@ -63,6 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(error)
         return FAILED
     return code
+
+
+def open_streams() -> None:
+    """Let streams that were closed by whoever started this (`>&-`) lead nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for good
 
 
 def dispatch(arguments: list[str]) -> int:

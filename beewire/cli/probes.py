@@ -71,5 +71,8 @@ def finding(group: str, feature: Feature, *, demo: bool = False) -> Finding:
     name = feature.name.removeprefix(f"{group} ")
     if feature.available:
         return Finding(group, name, State.GOOD, "", demo=demo)
+    if feature.forbidden:
+        # The missing capability is a finding of its own, and what keeps the demo back.
+        return Finding(group, name, State.BAD, feature.reason)
     since = f"; mainline Linux has it since {feature.since}" if feature.since else ""
     return Finding(group, name, State.BAD, feature.reason + since, "", demo=demo)

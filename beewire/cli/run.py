@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "arguments",
         metavar="ARGUMENT",
         nargs="*",
+        default=[],
         help="for the file, which finds them in sys.argv",
     )
     parser.add_argument(
@@ -105,15 +106,20 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--records has no use: main() of {args.file} does the reading"
         )
+    rings = [each for each in reached.maps.values() if isinstance(each, RingBuf)]
     with ExitStack() as stack:
         prints = main is None and any(uses_printk(program) for program in programs)
+        if args.records and not prints and not rings:
+            raise UsageError(
+                f"--records has no use: no program of {args.file} sends records or"
+                " prints; end it with --seconds or Ctrl-C"
+            )
         lines = stack.enter_context(printk.printk_lines()) if prints else None
         links = stack.enter_context(ExitStack())
         for program in programs:
             links.enter_context(attach(program, places))
         if main is not None:
             return call(main, path, args.seconds)
-        rings = [each for each in reached.maps.values() if isinstance(each, RingBuf)]
         watch(programs, rings, lines, args)
         links.close()
         for line in show.maps_text(reached.maps.values()):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from beewire.bpf.author import PerCpu
+from beewire.bpf.author import Array, PerCpu, PerCpuArray
 from beewire.bpf.lang import GlobalDecl, MapDecl, Struct
 
 MOST = 20  # entries of one map that are shown
@@ -31,7 +31,9 @@ def maps_text(maps: Iterable[MapDecl]) -> list[str]:
     for declared in maps:
         if not isinstance(declared, Mapping):
             continue  # rings, and what belongs to sockets
-        entries = [(key, value) for key, value in declared.items() if says(value)]
+        # In an array every key is there, with zero where nothing was written.
+        every = not isinstance(declared, Array | PerCpuArray)
+        entries = [each for each in declared.items() if every or says(each[1])]
         entries.sort(key=weight, reverse=True)
         plural = "entry" if len(entries) == 1 else "entries"
         kind = type(declared).__name__
@@ -53,9 +55,10 @@ def globals_text(variables: Iterable[GlobalDecl]) -> list[str]:
 
 
 def says(value: object) -> bool:
-    """Whether an entry was written: arrays hold zeros where nothing was."""
-    flat = combined(value) if isinstance(value, PerCpu) else value
-    return flat != 0
+    """Whether a value is anything but zero."""
+    if isinstance(value, PerCpu):
+        return any(says(each) for each in value)
+    return any(value.to_bytes()) if isinstance(value, Struct) else value != 0
 
 
 def weight(entry: tuple[object, object]) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from beewire.bpf.kernel import Feature
 from beewire.cli.checks import Finding, State, checks
 from beewire.cli.doctor import GROUPS, as_json, as_text, obstacles
+from beewire.cli.probes import finding
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -35,6 +37,22 @@ def test_what_is_there_and_needs_no_word_shares_a_line() -> None:
     told = as_text([BARE, BARE._replace(name="perf link")], colour=False)
 
     assert "  yes       bpf_link, perf link" in told
+
+
+def test_what_is_missing_for_one_reason_shares_it() -> None:
+    tcp = Finding("map type", "SOCKMAP", State.BAD, "no capability")
+
+    told = as_text([tcp, tcp._replace(name="SOCKHASH")], colour=False)
+
+    assert "  no        SOCKMAP, SOCKHASH: no capability" in told
+
+
+def test_what_this_process_may_not_ask_is_no_lack_of_the_kernel() -> None:
+    unknown = Feature("map type HASH", "3.19", False, "this process lacks it", True)
+
+    found = finding("map type", unknown, demo=True)
+
+    assert found == Finding("map type", "HASH", State.BAD, "this process lacks it")
 
 
 def test_colour_is_used_only_where_it_is_wanted() -> None:

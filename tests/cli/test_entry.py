@@ -85,3 +85,19 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
     assert told.returncode == 141
     assert told.stderr == ""
+
+
+def test_closed_streams_are_no_fault() -> None:
+    script = f"exec '{sys.executable}' -m beewire doctor --json >&- 2>&-"
+
+    told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=False)
+
+    assert told.returncode in {0, 1}
+    assert told.stderr == b""
+
+
+def test_what_a_command_asks_for_is_only_what_it_needs(beewire: Run) -> None:
+    told = beewire("run")
+
+    assert told.returncode == 2
+    assert told.stderr.rstrip().endswith("are required: FILE.py")

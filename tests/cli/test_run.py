@@ -280,3 +280,44 @@ def test_an_interrupt_ends_it_with_the_maps(write: Write, number: int) -> None:
 
     assert process.returncode == 0
     assert "runs (HashMap): " in out
+
+
+@pytest.mark.kernel
+def test_a_number_of_records_is_refused_where_there_are_none(
+    beewire: Run, write: Write
+) -> None:
+    told = beewire("run", write(COUNTS), "--records", "3")
+
+    assert told.returncode == 2
+    assert "--records has no use: no program of" in told.stderr
+
+
+ZEROS = (
+    IMPORTS
+    + """
+from beewire.bpf import Array
+
+class Point(Struct):
+    x: u32
+    y: u32
+
+states = HashMap[u32, u64](max_entries=8)
+points = Array[Point](max_entries=100)
+
+@tracepoint("sched:sched_process_exec")
+def on_exec(ctx: Tracepoint) -> None:
+    states[5] = 0
+    points[7] = Point(x=1, y=2)
+"""
+)
+
+
+@pytest.mark.kernel
+@pytest.mark.usefixtures("programs_start")
+def test_zero_is_an_entry_of_a_hash_and_none_of_an_array(
+    beewire: Run, write: Write
+) -> None:
+    told = beewire("run", write(ZEROS), "--seconds", "0.3").stdout
+
+    assert "states (HashMap): 1 entry\n  5  0\n" in told
+    assert "points (Array): 1 entry\n  7  x=1 y=2\n" in told

@@ -5,7 +5,9 @@ here can be read beside the header; a test compares every offset with the kernel
 Making them takes a sixth of the time that ctypes.Structure classes take.
 """
 
-from struct import Struct, calcsize
+from struct import Struct, calcsize, error
+
+from beewire.errors import EncodingError
 
 _FORMATS = {"u8": "B", "u16": "H", "u32": "I", "s32": "i", "u64": "Q"}
 
@@ -36,12 +38,27 @@ class Record:
         self.size = self._struct.size
 
     def pack(self, **values: int | bytes) -> bytearray:
-        """The structure with these fields set and all others zero."""
+        """The structure with these fields set and all others zero.
+
+        Raises:
+            EncodingError: a value is no integer, or does not fit its field.
+        """
         fields = {**self._zero, **values}
         if len(fields) != len(self._zero):
             unknown = ", ".join(sorted(values.keys() - self._zero.keys()))
             raise TypeError(f"no such field: {unknown}")
-        return bytearray(self._struct.pack(*fields.values()))
+        try:
+            return bytearray(self._struct.pack(*fields.values()))
+        except error:
+            raise EncodingError(self._misfit(fields)) from None
+
+    def _misfit(self, fields: dict[str, int | bytes]) -> str:
+        for code, (name, value) in zip(self._codes, fields.items(), strict=True):
+            try:
+                Struct("=" + code).pack(value)
+            except error:
+                return f"{name} is a number of {calcsize(code)} bytes, not {value!r}"
+        return "a field does not fit"
 
     def unpack(self, data: bytes | bytearray) -> dict[str, int | bytes]:
         """Every field by name; `data` may be longer than the structure."""

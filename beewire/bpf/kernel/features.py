@@ -23,12 +23,16 @@ _NO_PREALLOC, _MMAPABLE = 0x1, 0x400
 
 
 class Feature(NamedTuple):
-    """One ability: `available` here and now, else the `reason`; `since` in mainline."""
+    """One ability: `available` here and now, else the `reason`; `since` in mainline.
+
+    `forbidden`: this process lacks a capability, so that the kernel may well have it.
+    """
 
     name: str
     since: str
     available: bool
     reason: str = ""
+    forbidden: bool = False
 
     def require(self) -> None:
         """Return if it is available.
@@ -48,11 +52,11 @@ def _answer(name: str, since: str, result: int, need: tuple[str, ...] = ()) -> F
         os.close(result)
         return Feature(name, since, True)
     if result == -errno.EPERM:
-        reason = privilege.why_forbidden(("CAP_BPF", *need))
-    else:
-        code = errno.errorcode.get(-result, str(-result))
-        reason = f"{explain.reason(-result)} ({code})"
-    return Feature(name, since, False, reason)
+        needs = ("CAP_BPF", *need)
+        lacks = bool(privilege.missing(needs))
+        return Feature(name, since, False, privilege.why_forbidden(needs), lacks)
+    code = errno.errorcode.get(-result, str(-result))
+    return Feature(name, since, False, f"{explain.reason(-result)} ({code})")
 
 
 def _load(

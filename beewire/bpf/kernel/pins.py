@@ -16,26 +16,52 @@ def pin(fd: int, path: str) -> None:
         KernelError: the path exists, or its directory is missing or no bpffs.
         NotPermitted: CAP_BPF is missing.
     """
-    name = bytearray(os.fsencode(path) + b"\0")
+    name = _name(path, "OBJ_PIN")
     record = attr.OBJ.pack(pathname=syscall.address(name), bpf_fd=fd)
     result = syscall.try_bpf(syscall.Cmd.OBJ_PIN, record)
     if result < 0:
-        raise _refusal(-result, "OBJ_PIN", f"pin at {path}", os.path.dirname(path))  # noqa: PTH120
+        place = os.path.dirname(path) or "."  # noqa: PTH120 - no pathlib here
+        raise _refusal(-result, "OBJ_PIN", f"pin at {path}", place)
 
 
-def open_pin(path: str) -> int:
-    """A new descriptor of what is pinned at `path`; the caller closes it.
+def open_pin(path: str, kind: str) -> int:
+    """A new descriptor of the `kind` ("map", "link") at `path`; the caller closes it.
 
     Raises:
-        KernelError: nothing is pinned there.
+        KernelError: nothing is pinned there, or something of another kind.
         NotPermitted: CAP_BPF, or the right to read the file, is missing.
     """
-    name = bytearray(os.fsencode(path) + b"\0")
+    name = _name(path, "OBJ_GET")
     record = attr.OBJ.pack(pathname=syscall.address(name))
     result = syscall.try_bpf(syscall.Cmd.OBJ_GET, record)
     if result < 0:
         raise _refusal(-result, "OBJ_GET", f"open the pin {path}", path)
+    found = _kind(result)
+    if found and found != kind:
+        os.close(result)
+        about = f"{path} is the pin of a {found}, not of a {kind}"
+        raise KernelError(errno.EINVAL, "OBJ_GET", about)
     return result
+
+
+def _name(path: str, command: str) -> bytearray:
+    name = os.fsencode(path)
+    # The kernel would read up to the NUL, and pin somewhere else.
+    if not name or b"\0" in name:
+        raise KernelError(errno.ENOENT, command, f"{path!r} is not the path of a pin")
+    return bytearray(name + b"\0")
+
+
+def _kind(fd: int) -> str:
+    """What `fd` is: "map", "program" or "link"; "" where /proc does not tell.
+
+    BPF_OBJ_GET_INFO_BY_FD answers for all of them, each with a structure of its own.
+    """
+    from beewire.bpf.kernel import privilege  # noqa: PLC0415 - not on the start-up path
+
+    text = "\n" + privilege.read_text(f"/proc/self/fdinfo/{fd}")
+    kinds = (("map", "map"), ("prog", "program"), ("link", "link"))
+    return next((kind for mark, kind in kinds if f"\n{mark}_type:" in text), "")
 
 
 def ensure_bpffs(path: str = BPFFS) -> str:
@@ -70,19 +96,27 @@ def is_bpffs(path: str) -> bool:
 
 
 def _refusal(number: int, command: str, about: str, place: str) -> KernelError:
-    from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+    from beewire.bpf.kernel import explain, privilege  # noqa: PLC0415 - errors only
 
-    exists = os.path.exists(place)  # noqa: PTH110
-    if number in (errno.EPERM, errno.EINVAL) and exists and not is_bpffs(place):
-        return KernelError(
-            number,
-            command,
-            f"cannot {about}: {place} is not on a BPF file system; mount one with "
-            f"`mount -t bpf bpf {BPFFS}` or call ensure_bpffs()",
-        )
-    if number == errno.ENOENT:
-        return KernelError(number, command, f"cannot {about}: {place} does not exist")
+    why = _why(number, command, place)
+    if not why and number == errno.EPERM and not privilege.missing(("CAP_BPF",)):
+        why = "a name on a BPF file system has no dot"
+    if why:
+        return KernelError(number, command, f"cannot {about}: {why}")
     return explain.refusal(number, command, about)
+
+
+def _why(number: int, command: str, place: str) -> str:
+    exists = os.path.exists(place)  # noqa: PTH110 - no pathlib here
+    refused = number in (errno.EPERM, errno.EINVAL, errno.EACCES)
+    if refused and exists and not is_bpffs(place):
+        return (
+            f"{place} is not on a BPF file system; mount one with "
+            f"`mount -t bpf bpf {BPFFS}` or call ensure_bpffs()"
+        )
+    if number == errno.EACCES and command == "OBJ_GET" and os.access(place, os.R_OK):
+        return "nothing is pinned under that name"
+    return f"{place} does not exist" if number == errno.ENOENT else ""
 
 
 def _mount_refusal(number: int, path: str) -> KernelError:

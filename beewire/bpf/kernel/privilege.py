@@ -4,6 +4,7 @@ Imported only when the kernel said EPERM, and by the probes.
 """
 
 import os
+import re
 import resource
 
 from beewire.bpf.object import ProgramKind
@@ -128,8 +129,8 @@ def why_forbidden(need: tuple[str, ...]) -> str:
 def _memlock_hint() -> str:
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     # The version only chooses the words; what can be done is found by doing it.
-    major, minor, *_ = os.uname().release.split(".")
-    if soft == resource.RLIM_INFINITY or (int(major), int(minor)) >= (5, 11):
+    numbers = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    if soft == resource.RLIM_INFINITY or numbers >= (5, 11):
         return ""
     return (
         f" (before Linux 5.11 maps count against RLIMIT_MEMLOCK, here {soft} bytes; "

@@ -186,3 +186,13 @@ def interface_index(name: str) -> int:
     if_nametoindex(3) through libc: importing `socket` for it costs 5 ms.
     """
     return int(_libc.if_nametoindex(os.fsencode(name)))
+
+
+def interface_name(index: int) -> str:
+    """The name that `index` stands for in this thread's namespace, or "".
+
+    As `interface_index`, by if_indextoname(3).
+    """
+    name = ctypes.create_string_buffer(16)
+    found = 0 < index < 1 << 31 and _libc.if_indextoname(index, name)
+    return os.fsdecode(name.value) if found else ""

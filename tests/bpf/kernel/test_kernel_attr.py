@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from beewire.bpf.btf import Composite, Struct, Type, Typedef, Union
 from beewire.bpf.kernel import attr, kernel_index
 from beewire.bpf.kernel.attr import Record
+from beewire.errors import EncodingError
 
 # How each table is called in the kernel; the arms of bpf_attr are one union.
 TABLES = {
@@ -79,3 +80,10 @@ def test_what_is_packed_is_unpacked(key_size: int, extra: int) -> None:
     assert fields["key_size"] == key_size
     assert fields["map_extra"] == extra
     assert len(packed) == attr.MAP_CREATE.size
+
+
+def test_a_number_that_does_not_fit_is_named() -> None:
+    with pytest.raises(
+        EncodingError, match="max_entries is a number of 4 bytes, not -1"
+    ):
+        attr.MAP_CREATE.pack(key_size=4, max_entries=-1)

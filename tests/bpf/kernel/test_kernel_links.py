@@ -19,7 +19,9 @@ from beewire.bpf.kernel import (
     attach_tracepoint,
     attach_tracing,
     attach_xdp,
+    attr,
     cgroup2_mount,
+    syscall,
     tracepoint_id,
 )
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
@@ -355,7 +357,7 @@ def test_a_file_is_no_namespace(counter: MakeCounter, tmp_path: Path) -> None:
     count = counter(ProgramKind.SK_LOOKUP, AttachKind.SK_LOOKUP)
     (tmp_path / "file").touch()
 
-    with pytest.raises(AttachError, match="does not belong there"):
+    with pytest.raises(AttachError, match="it is no network namespace"):
         attach_netns(count.program, str(tmp_path / "file"))
 
 
@@ -459,3 +461,65 @@ def test_a_tracepoint_link_cannot_be_detached_by_force(counter: MakeCounter) -> 
         pytest.raises(NotSupported, match="detach 'count' on tracepoint"),
     ):
         link.detach()
+
+
+@pytest.mark.parametrize("index", [0, -1, 1 << 30])
+def test_an_index_without_an_interface_is_told(
+    counter: MakeCounter, index: int
+) -> None:
+    count = counter(ProgramKind.XDP, AttachKind.XDP)
+
+    with pytest.raises(AttachError, match=f"no network interface {index} in this"):
+        attach_xdp(count.program, index)
+
+
+def test_a_driver_without_xdp_is_told(counter: MakeCounter, inside: RunInside) -> None:
+    count = counter(ProgramKind.XDP, AttachKind.XDP)
+
+    def attach() -> None:
+        with pytest.raises(AttachError, match="interface lo: its driver knows no XDP"):
+            attach_xdp(count.program, "lo", XdpMode.NATIVE)
+
+    inside(attach)
+
+
+def test_a_map_without_sockets_takes_no_message_program(
+    counter: MakeCounter,
+    make_object: Callable[..., ObjectSpec],
+    load_now: Callable[..., Loaded],
+) -> None:
+    table = MapSpec("t", kind=MapKind.HASH, key_size=4, value_size=8, max_entries=4)
+    loaded = load_now(make_object(table))
+    count = counter(ProgramKind.SK_MSG, AttachKind.SK_MSG_VERDICT)
+
+    with pytest.raises(AttachError, match="holds no sockets, it is a HASH map"):
+        attach_sockmap(count.program, loaded.maps["t"])
+
+
+def test_a_program_that_wants_to_be_alone_is_told(
+    counter: MakeCounter, cgroup: str
+) -> None:
+    count = counter(ProgramKind.CGROUP_SOCK_ADDR, AttachKind.CGROUP_INET4_CONNECT)
+    fd = os.open(cgroup, os.O_RDONLY)
+    alone = attr.PROG_ATTACH.pack(
+        target_fd=fd,
+        attach_bpf_fd=count.program.fd,
+        attach_type=AttachKind.CGROUP_INET4_CONNECT,
+    )
+    syscall.bpf(syscall.Cmd.PROG_ATTACH, alone, "attach the old way")
+
+    with pytest.raises(AttachError, match="without BPF_F_ALLOW_MULTI"):
+        attach_cgroup(count.program, cgroup)
+
+    syscall.bpf(syscall.Cmd.PROG_DETACH, alone, "detach")
+    os.close(fd)
+
+
+def test_a_tracepoint_link_keeps_its_program(counter: MakeCounter) -> None:
+    count = counter(ProgramKind.RAW_TRACEPOINT)
+
+    with (
+        attach_raw_tracepoint(count.program, "sched_process_exec") as link,
+        pytest.raises(NotSupported, match="on a link of kind RAW_TRACEPOINT"),
+    ):
+        link.update(count.program)

@@ -467,3 +467,102 @@ def test_keys_of_any_buffer_type_are_taken(
     m[memoryview(array.array("I", [7]))] = bytearray(8)  # type: ignore[index,assignment] # any buffer
 
     assert dict(m) == {struct.pack("=I", 7): bytes(8)}
+
+
+def test_a_frozen_hash_is_not_cleared_in_silence(make_map: MakeMap) -> None:
+    m = make_map(MapKind.HASH)
+    m[1] = 1
+    m.freeze()
+
+    with pytest.raises(MapError, match="cannot clear map 'm': it is frozen"):
+        m.clear()
+    with pytest.raises(MapError, match="cannot freeze map 'm': it is frozen"):
+        m.freeze()
+
+
+@pytest.mark.parametrize("key", ["a", None, 1.5, (U32,)])
+def test_a_key_that_is_no_integer_is_refused(make_map: MakeMap, key: object) -> None:
+    m = make_map(MapKind.ARRAY)
+
+    with pytest.raises(EncodingError, match="a key of map 'm' is an integer, not"):
+        m[key] = 1  # type: ignore[index] # refused for that
+
+
+def test_what_only_looks_like_an_integer_is_refused(make_map: MakeMap) -> None:
+    class Packed:
+        def to_bytes(self) -> bytes:
+            return bytes(4)
+
+    with pytest.raises(EncodingError, match="is an integer, not Packed"):
+        make_map(MapKind.HASH)[Packed()]  # type: ignore[index] # refused for that
+
+
+TRIE_KEY = Struct("prefix", 8, (Member("bits", U32, 0), Member("at", Array(U8, 4), 32)))
+
+
+def prefix(bits: int, address: int) -> bytes:
+    return struct.pack("=I", bits) + struct.pack(">I", address)
+
+
+@pytest.fixture
+def trie(make_map: Callable[..., Map[bytes, int]]) -> Map[bytes, int]:
+    return make_map(MapKind.LPM_TRIE, 6000, key_size=8, key=TRIE_KEY)
+
+
+def test_a_walk_of_a_trie_ends_and_repeats_nothing(trie: Map[bytes, int]) -> None:
+    trie.update({prefix(32, number): number for number in range(5000)})
+
+    seen = []
+    for key in trie:
+        seen.append(key)
+        if len(seen) % 2048 == 0:  # the place from which the kernel would go on
+            del trie[key]
+            trie[prefix(32, 100_000 + len(seen))] = 1
+
+    assert len(seen) == len(set(seen))
+    assert len(seen) <= 2 * 6000
+
+
+def test_a_long_trie_is_counted(trie: Map[bytes, int]) -> None:
+    trie.update({prefix(32, number): number for number in range(5000)})
+
+    assert len(trie) == 5000
+
+
+def test_a_trie_says_what_it_does_not_take(
+    make_map: Callable[..., Map[bytes, int]],
+) -> None:
+    m = make_map(MapKind.LPM_TRIE, 1, key_size=8, key=TRIE_KEY)
+
+    with pytest.raises(MapError, match="a prefix is at most 32 bits long"):
+        m[prefix(33, 0)] = 1
+    m[prefix(8, 0)] = 1
+    with pytest.raises(MapError, match="map 'm' is full: it holds at most 1 entries"):
+        m[prefix(9, 0)] = 1
+
+
+def test_a_sockmap_names_the_keys_it_has(make_map: MakeMap, pair: Pair) -> None:
+    m = make_map(MapKind.SOCKMAP, max_entries=2)
+
+    with pytest.raises(MapError, match="has the keys 0 to 1; 5 is none"):
+        m[5] = pair[0].fileno()
+    with pytest.raises(KeyError):
+        del m[1]
+
+
+def test_a_socket_without_a_peer_is_refused(make_map: MakeMap) -> None:
+    m = make_map(MapKind.SOCKMAP)
+
+    with socket.socket() as idle, pytest.raises(MapError, match="connected or listen"):
+        m[0] = idle.fileno()
+
+
+@pytest.mark.parametrize("kind", [MapKind.SK_STORAGE, MapKind.SOCKHASH])
+def test_a_number_that_is_no_descriptor_is_refused(
+    make_map: MakeMap, kind: MapKind
+) -> None:
+    fields = {"max_entries": 0, "key": None} if kind is MapKind.SK_STORAGE else {}
+    m = make_map(kind, **fields)
+
+    with pytest.raises(EncodingError, match=f"{1 << 40} "):
+        m[1 << 40] = 1 << 40

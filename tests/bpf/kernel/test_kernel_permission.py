@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -140,3 +141,13 @@ def test_admin_stands_for_bpf_and_perfmon() -> None:
     lacking = privilege.missing(("CAP_BPF", "CAP_PERFMON"))
 
     assert not (privilege.has_capability("CAP_SYS_ADMIN") and lacking)
+
+
+@pytest.mark.parametrize("release", ["6.1-rc3", "5.10", "6", "weird"])
+def test_any_release_name_can_be_worded(
+    monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    named = os.uname_result(("Linux", "here", release, "", "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: named)
+
+    assert "the capabilities are there" in privilege.why_forbidden(())

@@ -12,6 +12,7 @@ from beewire.bpf.kernel import (
     Loaded,
     Map,
     attach_cgroup,
+    attach_raw_tracepoint,
     ensure_bpffs,
     is_bpffs,
     syscall,
@@ -173,3 +174,68 @@ def test_a_pinned_program_is_there(
     counter(ProgramKind.XDP).program.pin(f"{bpffs}/program")
 
     assert Path(f"{bpffs}/program").exists()
+
+
+@pytest.fixture
+def pinned(
+    pins: str,
+    spec: ObjectSpec,
+    counter: Callable[..., "Counter"],
+    load_now: Callable[..., Loaded],
+) -> Iterator[str]:
+    """A directory with the pins of a map, a program and a link, named by what they are."""
+    load_now(spec).maps["hits"].pin(f"{pins}/map")
+    program = counter(ProgramKind.RAW_TRACEPOINT, verdict=0).program
+    program.pin(f"{pins}/program")
+    with attach_raw_tracepoint(program, "sched_process_exec") as link:
+        link.pin(f"{pins}/link")
+    yield pins
+    for name in ("map", "program", "link"):
+        Path(pins, name).unlink()
+
+
+@pytest.mark.parametrize("name", ["program", "link"])
+def test_what_is_no_map_is_not_opened_as_one(
+    pinned: str, name: str, open_descriptors: Callable[[], int]
+) -> None:
+    before = open_descriptors()
+
+    with pytest.raises(KernelError, match=f"is the pin of a {name}, not of a map"):
+        Map.from_pin(f"{pinned}/{name}")
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("name", ["program", "map"])
+def test_what_is_no_link_is_not_opened_as_one(pinned: str, name: str) -> None:
+    with pytest.raises(KernelError, match=f"is the pin of a {name}, not of a link"):
+        Link.from_pin(f"{pinned}/{name}")
+
+
+def test_a_name_that_the_file_system_does_not_take_is_told(
+    pins: str, spec: ObjectSpec, load_now: Callable[..., Loaded]
+) -> None:
+    m = load_now(spec).maps["hits"]
+
+    with pytest.raises(KernelError, match="a name on a BPF file system has no dot"):
+        m.pin(f"{pins}/a.b")
+    with pytest.raises(KernelError, match="is not the path of a pin"):
+        m.pin(f"{pins}/a\0b")
+
+
+def test_a_relative_path_outside_of_a_bpffs_is_told(
+    tmp_path: Path,
+    spec: ObjectSpec,
+    load_now: Callable[..., Loaded],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(KernelError, match="is not on a BPF file system"):
+        load_now(spec).maps["hits"].pin("hits")
+
+
+def test_an_ordinary_file_is_no_pin(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(KernelError, match="is not on a BPF file system"):
+        Map.from_pin(str(tmp_path / "file"))

@@ -30,6 +30,10 @@ class LinkKind(WireEnum):
     SOCKMAP = 14
 
 
+# They keep the program that they were made with.
+_FIXED = (LinkKind.RAW_TRACEPOINT, LinkKind.TRACING, LinkKind.PERF_EVENT)
+
+
 class LinkInfo(Row):
     """What the kernel knows of a link.
 
@@ -64,7 +68,7 @@ class Link(Descriptor):
         Raises:
             KernelError: nothing is pinned there, or it is no link.
         """
-        with Descriptor(pins.open_pin(path)) as handle:
+        with Descriptor(pins.open_pin(path, "link")) as handle:
             info = syscall.read_info(handle.fd, attr.LINK_INFO)
             kind = LinkKind(attr.LINK_INFO.integer(info, "type"))
             return cls(handle.release(), kind, f"the link pinned at {path}")
@@ -90,7 +94,18 @@ class Link(Descriptor):
         """
         record = attr.LINK_UPDATE.pack(link_fd=self.fd, new_prog_fd=program.fd)
         about = f"put {program.name!r} in the place of {self.description}"
-        syscall.bpf(syscall.Cmd.LINK_UPDATE, record, about)
+        try:
+            syscall.bpf(syscall.Cmd.LINK_UPDATE, record, about)
+        except KernelError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            if self.kind in _FIXED:
+                what = f"another program on a link of kind {self.kind.name}"
+                raise NotSupported(errno.EINVAL, what) from error
+            why = f"a program of section {program.spec.section!r} does not belong there"
+            raise KernelError(
+                errno.EINVAL, "LINK_UPDATE", f"cannot {about}: {why}"
+            ) from error
 
     def pin(self, path: str) -> None:
         """Keep the program attached under `path` on a BPF file system."""

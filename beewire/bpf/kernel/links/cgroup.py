@@ -5,7 +5,7 @@ import os
 from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
-from beewire.errors import AttachError
+from beewire.errors import AttachError, NotPermitted
 
 BEFORE, AFTER, PREORDER = 1 << 3, 1 << 4, 1 << 6
 
@@ -49,8 +49,25 @@ def attach_cgroup(program: Program, cgroup: str | int, *, flags: int = 0) -> Lin
 
 
 def _link(program: Program, fd: int, hook: AttachKind, place: str, flags: int) -> Link:
-    link = create_link(program, fd, hook, place, flags)
+    try:
+        link = create_link(program, fd, hook, place, flags)
+    except NotPermitted as error:
+        raise _exclusive(error, program, place) from error
     return Link(link, LinkKind.CGROUP, f"{program.name!r} on {place}")
+
+
+def _exclusive(refused: NotPermitted, program: Program, place: str) -> Exception:
+    """The kernel's other EPERM (hierarchy_allows_attach), told from a lack of rights."""
+    from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
+
+    lacking = privilege.missing(("CAP_BPF", "CAP_NET_ADMIN"))
+    if lacking or privilege.in_user_namespace():
+        return refused
+    return AttachError(
+        f"cannot attach {program.name!r} to {place}: a program there, or above it, was "
+        "attached without BPF_F_ALLOW_MULTI and lets none beside it; `bpftool cgroup "
+        "tree` shows which"
+    )
 
 
 def _open(path: str) -> int:

@@ -1,11 +1,16 @@
 """Socket lookup programs on a network namespace."""
 
+import errno
 import os
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind
 from beewire.errors import AttachError
+
+# What a descriptor below /proc/PID/ns is, as ioctl_ns(2) tells (Linux 4.11).
+_NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x4000_0000
 
 
 def attach_netns(program: Program, netns: str | int) -> Link:
@@ -26,8 +31,8 @@ def attach_netns(program: Program, netns: str | int) -> Link:
         fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise AttachError(
-            f"cannot open network namespace {netns}: {error.strerror}; `ip netns list` "
-            "shows those with a name"
+            f"cannot open network namespace {netns}: {error.strerror}; give a path "
+            "such as /run/netns/NAME (`ip netns list` shows names) or /proc/PID/ns/net"
         ) from error
     try:
         return _link(program, fd, f"network namespace {netns}")
@@ -36,5 +41,10 @@ def attach_netns(program: Program, netns: str | int) -> Link:
 
 
 def _link(program: Program, fd: int, place: str) -> Link:
+    kind = syscall.ioctl(fd, _NS_GET_NSTYPE, 0)
+    if kind not in (_CLONE_NEWNET, -errno.EBADF):
+        raise AttachError(
+            f"cannot attach {program.name!r} to {place}: it is no network namespace"
+        )
     link = create_link(program, fd, AttachKind.SK_LOOKUP, place)
     return Link(link, LinkKind.NETNS, f"{program.name!r} on {place}")

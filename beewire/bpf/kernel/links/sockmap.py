@@ -8,8 +8,8 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.links.base import Link, LinkKind, attach_error
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
-from beewire.bpf.object import AttachKind
-from beewire.errors import KernelError, NotPermitted, NotSupported
+from beewire.bpf.object import AttachKind, MapKind
+from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
 
 
 class DirectLink(Link):
@@ -60,6 +60,11 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
         AttachError: the map or the program is not of the right kind.
         NotPermitted: CAP_NET_ADMIN or CAP_BPF is missing.
     """
+    if sockets.spec.kind not in (MapKind.SOCKMAP, MapKind.SOCKHASH):
+        raise AttachError(
+            f"cannot attach {program.name!r} to map {sockets.name!r}: it holds no "
+            f"sockets, it is a {sockets.spec.kind.name} map"
+        )
     hook = program.spec.attach_kind or AttachKind.SK_MSG_VERDICT
     place = f"map {sockets.name!r}"
     description = f"{program.name!r} on {place}"

@@ -6,7 +6,7 @@ from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind
-from beewire.errors import AttachError
+from beewire.errors import AttachError, NotSupported
 
 
 class XdpMode(IntEnum):
@@ -30,14 +30,28 @@ def attach_xdp(
         NotPermitted: CAP_NET_ADMIN or CAP_BPF is missing.
         NotSupported: the kernel has no XDP links (before Linux 5.9).
     """
-    index = interface
-    if isinstance(index, str):
-        index = syscall.interface_index(index)
-        if index == 0:
-            raise AttachError(
-                f"there is no network interface {interface!r} in this network "
-                "namespace; `ip link` shows those there are"
-            )
+    index = _index(interface)
     place = f"interface {interface}"
-    link = create_link(program, index, AttachKind.XDP, place, mode)
+    try:
+        link = create_link(program, index, AttachKind.XDP, place, mode)
+    except NotSupported as error:
+        if mode is XdpMode.NATIVE:
+            raise AttachError(
+                f"cannot attach {program.name!r} to {place}: its driver knows no XDP; "
+                "XdpMode.GENERIC works on any interface"
+            ) from error
+        raise
     return Link(link, LinkKind.XDP, f"{program.name!r} on {place}")
+
+
+def _index(interface: str | int) -> int:
+    if isinstance(interface, int):
+        found = interface if syscall.interface_name(interface) else 0
+    else:
+        found = syscall.interface_index(interface)
+    if found == 0:
+        raise AttachError(
+            f"there is no network interface {interface!r} in this network "
+            "namespace; `ip link` shows those there are"
+        )
+    return found

@@ -1,5 +1,6 @@
 """Arrays: the keys are 0 to max_entries-1, and always there."""
 
+import errno
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -19,13 +20,13 @@ class ArrayMap(Map[int, V]):
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.spec.max_entries))
 
-    def __setitem__(self, key: int, value: V) -> None:
-        if not 0 <= key < self.spec.max_entries:
+    def _refusal(self, number: int, command: str, verb: str, key: object) -> Exception:
+        if number == errno.E2BIG:
             last = self.spec.max_entries - 1
-            raise MapError(
-                f"array {self.name!r} has the keys 0 to {last}; {key} is none of them"
+            return MapError(
+                f"array {self.name!r} has the keys 0 to {last}; {key!r} is none of them"
             )
-        super().__setitem__(key, value)
+        return super()._refusal(number, command, verb, key)
 
     def __delitem__(self, key: int) -> NoReturn:
         raise MapError(

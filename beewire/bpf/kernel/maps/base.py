@@ -5,7 +5,7 @@ import struct
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from beewire.bpf.kernel import attr, pins, syscall
+from beewire.bpf.kernel import attr, pins
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
 from beewire.bpf.kernel.syscall import Cmd, address, try_bpf
@@ -86,7 +86,7 @@ class Map(Descriptor, MutableMapping[K, V]):
         """
         from beewire.bpf.kernel.maps.describe import describe  # noqa: PLC0415 - not on the start-up path
 
-        fd = pins.open_pin(path)
+        fd = pins.open_pin(path, "map")
         handle = Descriptor(fd)
         with handle:
             spec = describe(fd, path)
@@ -200,7 +200,15 @@ class Map(Descriptor, MutableMapping[K, V]):
         from beewire.bpf.kernel.maps.walk import Shape  # noqa: PLC0415 - not on the start-up path
 
         spec = self.spec
-        return Shape(self.fd, spec.name, spec.key_size, self._width(), spec.max_entries)
+        restarts = spec.kind is MapKind.LPM_TRIE
+        return Shape(
+            self.fd,
+            spec.name,
+            spec.key_size,
+            self._width(),
+            spec.max_entries,
+            restarts=restarts,
+        )
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         from beewire.bpf.kernel.maps.walk import entries  # noqa: PLC0415 - not on the start-up path
@@ -232,7 +240,10 @@ class Map(Descriptor, MutableMapping[K, V]):
     def clear(self) -> None:
         """Delete every entry; what programs add meanwhile may stay."""
         for key, _ in list(self._entries()):
-            self._element(_DELETE, key)
+            result, _, _ = self._element(_DELETE, key)
+            # ENOENT, and EINVAL of a SOCKMAP: somebody else was faster.
+            if result < 0 and result not in (-errno.ENOENT, -errno.EINVAL):
+                raise self._refusal(-result, "MAP_DELETE_ELEM", "clear", key)
 
     def to_dict(self) -> dict[K, V]:
         """All entries as a dict of their own."""
@@ -243,7 +254,9 @@ class Map(Descriptor, MutableMapping[K, V]):
     def freeze(self) -> None:
         """Forbid writing from user space, for good; programs may write on (Linux 5.2)."""
         record = attr.MAP_ELEM.pack(map_fd=self.fd)[:4]
-        syscall.bpf(Cmd.MAP_FREEZE, record, f"freeze map {self.name!r}")
+        result = try_bpf(Cmd.MAP_FREEZE, record)
+        if result < 0:
+            raise self._refusal(-result, "MAP_FREEZE", "freeze", "any key")
 
     def pin(self, path: str) -> None:
         """Keep the map alive under `path` on a BPF file system."""
@@ -253,16 +266,22 @@ class Map(Descriptor, MutableMapping[K, V]):
         from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
 
         name, limit = repr(self.name), self.spec.max_entries
-        if number == errno.E2BIG:
+        # A trie says ENOSPC where the others say E2BIG.
+        if number in (errno.E2BIG, errno.ENOSPC):
             return MapError(f"map {name} is full: it holds at most {limit} entries")
         if number == errno.EPERM and command != "MAP_LOOKUP_ELEM":
             return MapError(f"cannot {verb} map {name}: it is frozen or read-only")
         if number in (errno.EINVAL, errno.EOPNOTSUPP, explain.ENOTSUPP):
-            kind = self.spec.kind.name
-            return MapError(
-                f"cannot {verb} map {name} at {key!r}: a {kind} map does not allow it"
-            )
+            rule = self._rule(command)
+            return MapError(f"cannot {verb} map {name} at {key!r}: {rule}")
         return explain.refusal(number, command, f"{verb} map {name}")
+
+    def _rule(self, command: str) -> str:
+        """What the kernel's EINVAL means here."""
+        if self.spec.kind is MapKind.LPM_TRIE and command == "MAP_UPDATE_ELEM":
+            bits = 8 * (self.spec.key_size - 4)
+            return f"a prefix is at most {bits} bits long here"
+        return f"a {self.spec.kind.name} map does not allow it"
 
 
 # The types of a map that is found by name or pin are known at run time only.

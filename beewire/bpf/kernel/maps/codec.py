@@ -73,7 +73,7 @@ def integer_codec(
             raise EncodingError(
                 f"{what} is {sign}{size * 8}; {value} does not fit"
             ) from None
-        except AttributeError:
+        except (AttributeError, TypeError):  # a struct has a to_bytes() too
             raise EncodingError(
                 f"{what} is an integer, not {type(value).__name__}"
             ) from None

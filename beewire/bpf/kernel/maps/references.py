@@ -1,10 +1,16 @@
 """Maps that hold sockets, programs or maps: written as descriptors, read as numbers."""
 
+import errno
 from typing import Protocol
 
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.kernel.maps.codec import K
+from beewire.bpf.object import MapKind
 from beewire.errors import EncodingError, MapError
+
+_FD_LIMIT = 1 << 31
+_SOCKETS = (MapKind.SOCKMAP, MapKind.SOCKHASH, MapKind.REUSEPORT_SOCKARRAY)
+_HASHES = (MapKind.SOCKHASH, MapKind.HASH_OF_MAPS)
 
 
 class HasFileno(Protocol):
@@ -17,6 +23,8 @@ class HasFileno(Protocol):
 def descriptor_of(handle: object, what: str) -> int:
     """The descriptor that an int or an object with `fileno()` stands for."""
     if isinstance(handle, int):
+        if not -_FD_LIMIT <= handle < _FD_LIMIT:
+            raise EncodingError(f"{what} is a descriptor; {handle} cannot be one")
         return handle
     fileno = getattr(handle, "fileno", None)
     if fileno is None:
@@ -61,3 +69,20 @@ class ReferenceMap(Map[K, "int | HasFileno"]):
         """The cookie (sockets) or id (programs, maps) at `key`, or None."""
         data = self._read(key)
         return None if data is None else self._decode(data)
+
+    def _refusal(self, number: int, command: str, verb: str, key: object) -> Exception:
+        # What the arrays among them say where nothing is.
+        nothing = (errno.EINVAL, errno.E2BIG)
+        if command == "MAP_DELETE_ELEM" and number in nothing:
+            return KeyError(key)
+        if number == errno.E2BIG and self.spec.kind not in _HASHES:
+            last = self.spec.max_entries - 1
+            return MapError(
+                f"map {self.name!r} has the keys 0 to {last}; {key!r} is none of them"
+            )
+        return super()._refusal(number, command, verb, key)
+
+    def _rule(self, command: str) -> str:
+        if self.spec.kind in _SOCKETS and command == "MAP_UPDATE_ELEM":
+            return "it takes sockets that are connected or listen"
+        return super()._rule(command)

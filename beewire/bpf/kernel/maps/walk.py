@@ -23,6 +23,9 @@ class Shape(NamedTuple):
     key_size: int
     value_size: int
     max_entries: int
+    restarts: bool = (
+        False  # its batches begin anew when the key they ended with is gone
+    )
 
 
 def entries(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
@@ -34,7 +37,25 @@ def entries(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
     chunk = _batch(shape, None)
     if chunk is None:
         yield from _by_key(shape)
-    size, width = shape.key_size, shape.value_size
+    elif shape.restarts:
+        yield from _once(_in_batches(shape, chunk), 2 * shape.max_entries + 2)
+    else:
+        yield from _in_batches(shape, chunk)
+
+
+def _once(
+    found: Iterator[tuple[bytes, bytes]], limit: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Each key the first time it comes, among `limit` steps."""
+    seen: set[bytes] = set()
+    for (key, value), _ in zip(found, range(limit), strict=False):
+        if key not in seen:
+            seen.add(key)
+            yield key, value
+
+
+def _in_batches(shape: Shape, first: "_Chunk | None") -> Iterator[tuple[bytes, bytes]]:
+    chunk, size, width = first, shape.key_size, shape.value_size
     while chunk is not None:
         keys, values, count, cursor = chunk
         for i in range(count):
@@ -46,8 +67,8 @@ def entries(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
 def count_entries(shape: Shape) -> int:
     """How many entries there are, as `entries` would yield them."""
     chunk = _batch(shape, None)
-    if chunk is None:
-        return sum(1 for _ in _by_key(shape))
+    if chunk is None or (shape.restarts and chunk[3] is not None):
+        return sum(1 for _ in entries(shape))
     total = 0
     while chunk is not None:
         _, _, count, cursor = chunk
