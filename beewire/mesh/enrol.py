@@ -15,11 +15,11 @@ from pathlib import Path
 from sys import byteorder
 from typing import NamedTuple, Self
 
-from beewire.bpf import collect, htons, load
+from beewire.bpf import collect, htons, load, ntohs
 from beewire.bpf.author.collection import Collection
 from beewire.errors import MeshError
 from beewire.mesh.programs import handover, inbound, original, outbound, state, view
-from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.addresses import Address, Endpoint
 
 PROGRAMS = (
     inbound.inbound,
@@ -86,8 +86,15 @@ class Enrolment:
         return {decision: sum(counters[decision]) for decision in state.Decision}
 
     def handshakes(self) -> int:
-        """How many redirected connections are being set up now."""
+        """How many redirected connections without alias are being set up now."""
         return len(self._loaded[state.handshakes])
+
+    def aliases(self) -> dict[str, str]:
+        """Which destination each alias stands for, as "127.65.1.2": "10.0.0.1:80"."""
+        return {
+            str(IPv4Address(alias.to_bytes(4, byteorder))): _text(destination)
+            for alias, destination in self._loaded[state.originals].items()
+        }
 
     def has_listener(self) -> bool:
         """Whether the sidecar's inbound listener is known."""
@@ -167,6 +174,11 @@ def _depth(cgroup: Path) -> int:
             " containers have, the sidecar's depth is hidden; enrol from the host's"
         )
     return len(above)
+
+
+def _text(destination: Endpoint) -> str:
+    address = IPv4Address(destination.address.to_bytes()[-4:])
+    return f"{address}:{ntohs(destination.port)}"
 
 
 def _words(address: IPv4Address | IPv6Address) -> Address:

@@ -63,13 +63,17 @@ static __always_inline void begin(struct bpf_sock_ops *ctx)
 
 static __always_inline void complete(struct bpf_sock_ops *ctx)
 {
-	__u32 port = bpf_htons(ctx->local_port);
 	struct endpoint *wanted, *place;
 	struct handshake key = {};
+	__u32 ip = ctx->local_ip4;
 	struct bpf_sock *sk;
 
-	if (port != settings.outbound_port && port != settings.inbound_port)
+	if (!is_listener(bpf_htons(ctx->local_port)))
 		return;
+	if (is_alias(ip) && bpf_map_lookup_elem(&originals, &ip)) {
+		count(HANDED_OVER);
+		return;
+	}
 	name_by_server(&key, ctx);
 	wanted = bpf_map_lookup_elem(&handshakes, &key);
 	if (!wanted) {

@@ -7,27 +7,31 @@
 #define SOL_IPV6 41
 #define PAGE 4096
 
-static __always_inline int is_listener(__u32 port)
+static __always_inline struct endpoint *redirected4(struct bpf_sockopt *ctx)
 {
-	return port == settings.outbound_port || port == settings.inbound_port;
+	__u32 ip = ctx->sk->src_ip4;
+
+	if (is_alias(ip))
+		return bpf_map_lookup_elem(&originals, &ip);
+	return bpf_sk_storage_get(&arrived, ctx->sk, 0, 0);
 }
 
 static __always_inline void answer4(struct bpf_sockopt *ctx)
 {
 	struct sockaddr_in *out = ctx->optval;
 	struct endpoint *wanted;
+	__u32 port;
 
 	if ((void *)(out + 1) > ctx->optval_end)
 		return;
-	wanted = bpf_sk_storage_get(&arrived, ctx->sk, 0, 0);
-	if (wanted) {
+	port = bpf_htons(ctx->sk->src_port);
+	if (is_listener(port)) {
+		wanted = redirected4(ctx);
+		if (!wanted)
+			return;
 		out->sin_addr.s_addr = wanted->address.words[3];
 		out->sin_port = wanted->port;
 	} else {
-		__u32 port = bpf_htons(ctx->sk->src_port);
-
-		if (is_listener(port))
-			return;
 		out->sin_addr.s_addr = ctx->sk->src_ip4;
 		out->sin_port = port;
 	}
@@ -41,21 +45,21 @@ static __always_inline void answer6(struct bpf_sockopt *ctx)
 {
 	struct sockaddr_in6 *out = ctx->optval;
 	struct endpoint *wanted;
+	__u32 port;
 
 	if ((void *)(out + 1) > ctx->optval_end)
 		return;
-	wanted = bpf_sk_storage_get(&arrived, ctx->sk, 0, 0);
-	if (wanted) {
+	port = bpf_htons(ctx->sk->src_port);
+	if (is_listener(port)) {
+		wanted = bpf_sk_storage_get(&arrived, ctx->sk, 0, 0);
+		if (!wanted)
+			return;
 		out->sin6_addr.s6_addr32[0] = wanted->address.words[0];
 		out->sin6_addr.s6_addr32[1] = wanted->address.words[1];
 		out->sin6_addr.s6_addr32[2] = wanted->address.words[2];
 		out->sin6_addr.s6_addr32[3] = wanted->address.words[3];
 		out->sin6_port = wanted->port;
 	} else {
-		__u32 port = bpf_htons(ctx->sk->src_port);
-
-		if (is_listener(port))
-			return;
 		out->sin6_addr.s6_addr32[0] = ctx->sk->src_ip6[0];
 		out->sin6_addr.s6_addr32[1] = ctx->sk->src_ip6[1];
 		out->sin6_addr.s6_addr32[2] = ctx->sk->src_ip6[2];

@@ -112,12 +112,40 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, struct endpoint *
 	return 1;
 }
 
+static __always_inline __u32 alias_of(struct endpoint *wanted)
+{
+	__u32 *known = bpf_map_lookup_elem(&aliases, wanted);
+	__u32 alias;
+
+	if (known)
+		return *known;
+	alias = bpf_htonl(FIRST_ALIAS | (bpf_get_prandom_u32() & 0xffff));
+	if (bpf_map_update_elem(&originals, &alias, wanted, BPF_NOEXIST) != 0)
+		return 0;
+	if (bpf_map_update_elem(&aliases, wanted, &alias, BPF_NOEXIST) != 0) {
+		bpf_map_delete_elem(&originals, &alias);
+		return 0;
+	}
+	return alias;
+}
+
+static __always_inline __u32 target_of(struct bpf_sock_addr *ctx, struct endpoint *wanted,
+				       __u32 port)
+{
+	__u32 target = alias_of(wanted);
+
+	if (target)
+		return target;
+	target = spread_target();
+	return remember(ctx, wanted, target, port) ? target : 0;
+}
+
 static __always_inline int redirect4(struct bpf_sock_addr *ctx, struct endpoint *wanted,
 				     __u32 port)
 {
-	__u32 target = spread_target();
+	__u32 target = target_of(ctx, wanted, port);
 
-	if (!keep_source4(ctx) || !remember(ctx, wanted, target, port)) {
+	if (target == 0 || !keep_source4(ctx)) {
 		count(OUTBOUND_REFUSED);
 		return DENY;
 	}
@@ -129,9 +157,9 @@ static __always_inline int redirect4(struct bpf_sock_addr *ctx, struct endpoint 
 static __always_inline int redirect_mapped(struct bpf_sock_addr *ctx,
 					   struct endpoint *wanted, __u32 port)
 {
-	__u32 target = spread_target();
+	__u32 target = target_of(ctx, wanted, port);
 
-	if (!keep_source6(ctx, 1) || !remember(ctx, wanted, target, port)) {
+	if (target == 0 || !keep_source6(ctx, 1)) {
 		count(OUTBOUND_REFUSED);
 		return DENY;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C twin of beewire/mesh/programs/state.py: the same structs, maps and counters,
- * written as a C author writes them. `beewire bench codesize` compares the two. */
+/* The C twin of beewire/mesh/programs/{state,addresses,aliases}.py: the same structs, maps
+ * and counters, written as a C author writes them. `beewire bench codesize` compares the
+ * two. */
 #ifndef BEEWIRE_STATE_H
 #define BEEWIRE_STATE_H
 
@@ -18,6 +19,9 @@
 #define MAPPED bpf_htonl(0xffff)
 #define NET8 bpf_htonl(0xff000000)
 #define LOOPBACK_NET bpf_htonl(0x7f000000)
+#define NET16 bpf_htonl(0xffff0000)
+#define FIRST_ALIAS 0x7f410000
+#define ALIAS_NET bpf_htonl(FIRST_ALIAS)
 
 /* clang merges accesses of two branches, or of neighbours, into ones that the verifier
  * refuses on a context. A barrier at the end of one branch keeps the branches apart;
@@ -94,6 +98,22 @@ struct {
 } excluded_inbound_ports SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint);
+	__type(value, __u32);
+} aliases SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct endpoint);
+} originals SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
@@ -134,6 +154,16 @@ static __always_inline void count(__u32 decision)
 
 	if (n)
 		*n += 1;
+}
+
+static __always_inline int is_listener(__u32 port)
+{
+	return port == settings.outbound_port || port == settings.inbound_port;
+}
+
+static __always_inline int is_alias(__u32 ip)
+{
+	return (ip & NET16) == ALIAS_NET;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

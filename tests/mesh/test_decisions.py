@@ -92,7 +92,7 @@ def test_a_sidecar_that_dials_its_own_pod_calls_itself(
 
 def test_a_connection_that_is_refused_was_abandoned(lab: Lab, pod: Enrolment) -> None:
     with pytest.raises(ConnectionRefusedError):
-        lab.a.app.connect(lab.b.address, PORT)
+        lab.a.app.connect(lab.b.address6, PORT)
 
     assert taken(pod) == {
         Decision.OUTBOUND_CAPTURED: 1,
@@ -104,8 +104,8 @@ def test_a_connection_that_is_refused_was_abandoned(lab: Lab, pod: Enrolment) ->
 def test_a_connection_that_was_accepted_is_not_abandoned(
     lab: Lab, pod: Enrolment
 ) -> None:
-    with lab.a.proxy.listen("0.0.0.0", OUTBOUND):
-        lab.a.app.connect(lab.b.address, PORT).close()
+    with lab.a.proxy.listen("::", OUTBOUND):
+        lab.a.app.connect(lab.b.address6, PORT).close()
 
         assert taken(pod)[Decision.HANDED_OVER] == 1
         assert Decision.HANDOVER_ABANDONED not in taken(pod)

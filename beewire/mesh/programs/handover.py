@@ -1,8 +1,9 @@
 """Hand the original destination from the dialling socket to the accepted one.
 
-sock_ops on the pod's cgroup. The entry in `handshakes` lives from before the SYN, so
-that data in the SYN (TCP fast open) finds it, until the sidecar's socket exists; it goes
-with the connection when that never happens.
+sock_ops on the pod's cgroup, for connections whose address does not say it (aliases.py).
+The entry in `handshakes` lives from before the SYN, so that data in the SYN (TCP fast
+open) finds it, until the sidecar's socket exists; it goes with the connection when that
+never happens.
 """
 
 from beewire.bpf import (
@@ -18,6 +19,7 @@ from beewire.bpf import (
     sock_ops_cb_flags_set,
 )
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
+from beewire.mesh.programs.aliases import is_alias
 from beewire.mesh.programs.state import (
     V4_LISTENER,
     V6_LISTENER,
@@ -27,7 +29,9 @@ from beewire.mesh.programs.state import (
     count,
     dialled,
     handshakes,
+    is_listener,
     listeners,
+    originals,
     settings,
 )
 
@@ -81,8 +85,10 @@ def begin(ctx: SockOps) -> None:
 
 def complete(ctx: SockOps) -> None:
     """The sidecar's socket exists: move the original destination into it."""
-    port = htons(ctx.local_port)
-    if port not in (settings.outbound_port, settings.inbound_port):
+    if not is_listener(htons(ctx.local_port)):
+        return
+    if is_alias(ctx.local_ip4) and ctx.local_ip4 in originals:
+        count(Decision.HANDED_OVER)
         return
     key = Handshake()
     name_by_server(key, ctx)

@@ -4,9 +4,16 @@ Runs after the kernel's own handler, which finds no conntrack entry and fails. W
 it did answer stays: iptables and Beewire may meet in one pod.
 """
 
-from beewire.bpf import SockOpt, getsockopt, htons, sizeof, u32
-from beewire.mesh.programs.addresses import AF_INET, AF_INET6, SockaddrIn, SockaddrIn6
-from beewire.mesh.programs.state import ALLOW, arrived, settings
+from beewire.bpf import SockOpt, getsockopt, htons, sizeof
+from beewire.mesh.programs.addresses import (
+    AF_INET,
+    AF_INET6,
+    Endpoint,
+    SockaddrIn,
+    SockaddrIn6,
+)
+from beewire.mesh.programs.aliases import is_alias
+from beewire.mesh.programs.state import ALLOW, arrived, is_listener, originals
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
 SOL_IP = 0
@@ -16,22 +23,24 @@ SOL_IPV6 = 41
 PAGE = 4096  # longer options are not copied for us; 0 says that we leave them alone
 
 
-def is_listener(port: u32) -> bool:
-    """Whether a port (network order) is one of the sidecar's capturing listeners."""
-    return port in (settings.outbound_port, settings.inbound_port)
+def redirected4(ctx: SockOpt) -> Endpoint | None:
+    """What the other end of a redirected connection dialled."""
+    if is_alias(ctx.sk.src_ip4):
+        return originals.lookup(ctx.sk.src_ip4)
+    return arrived.get(ctx.sk)
 
 
 def answer4(ctx: SockOpt) -> None:
     """Fill in `struct sockaddr_in`."""
     if (out := ctx.at(0, SockaddrIn)) is None:
         return
-    if (wanted := arrived.get(ctx.sk)) is not None:
+    port = htons(ctx.sk.src_port)
+    if is_listener(port):
+        if (wanted := redirected4(ctx)) is None:
+            return
         out.addr = wanted.address.words[3]
         out.port = wanted.port
     else:  # captured by sk_lookup: its own address is what the client dialled
-        port = htons(ctx.sk.src_port)
-        if is_listener(port):
-            return
         out.addr = ctx.sk.src_ip4
         out.port = port
     out.family = AF_INET
@@ -44,16 +53,16 @@ def answer6(ctx: SockOpt) -> None:
     """Fill in `struct sockaddr_in6`."""
     if (out := ctx.at(0, SockaddrIn6)) is None:
         return
-    if (wanted := arrived.get(ctx.sk)) is not None:
+    port = htons(ctx.sk.src_port)
+    if is_listener(port):
+        if (wanted := arrived.get(ctx.sk)) is None:
+            return
         out.addr[0] = wanted.address.words[0]
         out.addr[1] = wanted.address.words[1]
         out.addr[2] = wanted.address.words[2]
         out.addr[3] = wanted.address.words[3]
         out.port = wanted.port
     else:
-        port = htons(ctx.sk.src_port)
-        if is_listener(port):
-            return
         out.addr[0] = ctx.sk.src_ip6[0]
         out.addr[1] = ctx.sk.src_ip6[1]
         out.addr[2] = ctx.sk.src_ip6[2]

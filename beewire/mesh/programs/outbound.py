@@ -1,8 +1,8 @@
 """Outbound capture: connect4 and connect6 on the pod's cgroup.
 
-Decides as Istio's OUTPUT rules do, rewrites the destination to the sidecar's listener
-and remembers in the socket what was dialled. A connection that should be captured and
-cannot be is refused: never open.
+Decides as Istio's OUTPUT rules do and rewrites the destination to the sidecar's listener,
+at an address that stands for what was dialled; without one, the socket remembers it. A
+connection that should be captured and cannot be is refused: never open.
 """
 
 from beewire.bpf import (
@@ -27,6 +27,7 @@ from beewire.mesh.programs.addresses import (
     SockaddrIn,
     SockaddrIn6,
 )
+from beewire.mesh.programs.aliases import alias_of
 from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
@@ -38,7 +39,8 @@ from beewire.mesh.programs.state import (
     settings,
 )
 
-SPREAD = 64  # loopback targets: one alone runs out of ports at 28,232 connections
+# Targets of what has no alias: one alone runs out of ports at 28,232 connections.
+SPREAD = 64
 FIRST_TARGET = 0x7F400001  # 127.64.0.1
 ENVOY_INBOUND4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
 ENVOY_INBOUND6 = htonl(6)  # the last word of ::6
@@ -140,10 +142,18 @@ def remember(ctx: SockAddr, wanted: Endpoint, target: u32, port: u32) -> bool:
     return True
 
 
+def target_of(ctx: SockAddr, wanted: Endpoint, port: u32) -> u32:
+    """The loopback address that an IPv4 connection is sent to; 0 if it cannot be."""
+    if (alias := alias_of(wanted)) != 0:
+        return alias
+    target = spread_target()
+    return target if remember(ctx, wanted, target, port) else 0
+
+
 def redirect4(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
     """Send an AF_INET socket to the sidecar, or refuse the connection."""
-    target = spread_target()
-    if not keep_source4(ctx) or not remember(ctx, wanted, target, port):
+    target = target_of(ctx, wanted, port)
+    if target == 0 or not keep_source4(ctx):
         count(Decision.OUTBOUND_REFUSED)
         return DENY
     ctx.user_ip4 = target
@@ -153,8 +163,8 @@ def redirect4(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
 
 def redirect_mapped(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
     """As `redirect4`, for an AF_INET6 socket that calls an IPv4 address."""
-    target = spread_target()
-    if not keep_source6(ctx, mapped=True) or not remember(ctx, wanted, target, port):
+    target = target_of(ctx, wanted, port)
+    if target == 0 or not keep_source6(ctx, mapped=True):
         count(Decision.OUTBOUND_REFUSED)
         return DENY
     ctx.user_ip6[3] = target

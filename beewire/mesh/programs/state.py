@@ -22,12 +22,14 @@ ALLOW = 1
 DENY = 0
 IPPROTO_TCP = 6
 
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: an entry takes memory when it is made
+
 V4_LISTENER = 0  # slots of `listeners`
 V6_LISTENER = 1
 
 
 class Dialled(Struct):
-    """On a redirected socket: what its owner dialled, and what we made of it.
+    """On a redirected socket without alias: what its owner dialled, what we made of it.
 
     `target` is the last word of the rewritten address, `target_port` its port. They tell
     a socket that has been connected elsewhere since.
@@ -76,14 +78,16 @@ class Decision(IntEnum):
     INBOUND_LOCAL = 6
     INBOUND_EXCLUDED = 7
     INBOUND_REFUSED = 8  # no listener: the sidecar is dead or not there yet
-    HANDED_OVER = 9  # an original destination reached the sidecar's socket
+    HANDED_OVER = 9  # the sidecar's socket has its original destination
     HANDOVER_MISSED = 10  # the sidecar's socket has none: somebody dialled it by number
-    HANDOVER_ABANDONED = 11  # the connection ended before it was accepted
+    HANDOVER_ABANDONED = 11  # a connection without alias ended before it was accepted
 
 
 settings = Global(Settings)
 local_addresses = HashMap[Address, u32](max_entries=64)
-excluded_inbound_ports = HashMap[u32, u32](max_entries=65536, flags=1)  # NO_PREALLOC
+excluded_inbound_ports = HashMap[u32, u32](max_entries=65536, flags=NO_PREALLOC)
+aliases = HashMap[Endpoint, u32](max_entries=4096, flags=NO_PREALLOC)
+originals = HashMap[u32, Endpoint](max_entries=4096, flags=NO_PREALLOC)
 dialled = SkStorage[Dialled]()
 arrived = SkStorage[Endpoint]()
 handshakes = HashMap[Handshake, Endpoint](max_entries=65536)
@@ -95,3 +99,8 @@ def count(decision: u32) -> None:
     """Count one decision."""
     if (n := decisions.lookup(decision)) is not None:
         n.value += 1
+
+
+def is_listener(port: u32) -> bool:
+    """Whether a port (network order) is one of the sidecar's capturing listeners."""
+    return port in (settings.outbound_port, settings.inbound_port)
