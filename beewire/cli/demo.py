@@ -1,6 +1,6 @@
 """Run two pods with Envoy sidecars, under Istio's iptables rules and under Beewire.
 
-Both meshes stand side by side and are measured in turn; the table shows the medians,
+Both meshes stand side by side and are measured by turns; the table shows the medians,
 and the ratio of each round's pair. Then one connection is followed hop by hop. Needs
 root, Envoy, nginx, wrk and iptables; touches nothing outside its own namespaces.
 """
@@ -18,7 +18,7 @@ from beewire.errors import UsageError
 
 EPILOG = """\
 examples:
-  beewire demo                           about a minute and a half
+  beewire demo                           a little over two minutes
   beewire demo --rounds 2                a quick look
   beewire demo --json figures.json
   beewire demo --clean                   remove what a killed demo left behind"""

@@ -57,6 +57,26 @@ class Cgroup:
                 return int(value)
         raise MeshError(f"{self.path}/cpu.stat has no usage_usec")
 
+    def freeze(self) -> None:
+        """Stop everything in it and below it until `thaw`; a kill still ends it.
+
+        Raises:
+            MeshError: this kernel cannot (before Linux 5.2).
+        """
+        self._set_frozen("1")
+
+    def thaw(self) -> None:
+        """Let everything in it run again; it need not be frozen."""
+        self._set_frozen("0")
+
+    def _set_frozen(self, value: str) -> None:
+        try:
+            (self.path / "cgroup.freeze").write_text(value)
+        except OSError as error:
+            raise MeshError(
+                f"the cgroup {self.path} cannot be frozen: {error.strerror}"
+            ) from error
+
     def pids(self) -> list[int]:
         """Processes in it and below it."""
         found: list[int] = []

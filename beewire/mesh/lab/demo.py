@@ -1,27 +1,21 @@
-"""The demo: the same pods under iptables and under Beewire, measured in turn."""
+"""The demo: the same pods under iptables and under Beewire, measured by turns."""
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from beewire.mesh.lab.follow import Hop, follow
 from beewire.mesh.lab.interception import Beewire, Iptables
-from beewire.mesh.lab.load import LoadConfig, LoadResult, finish, running
-from beewire.mesh.lab.measure import (
-    conntrack_entries,
-    cpu_us,
-    iptables_rules,
-    machine_cpu_us,
-)
+from beewire.mesh.lab.load import LoadConfig
+from beewire.mesh.lab.measure import iptables_rules
 from beewire.mesh.lab.mesh import Mesh, mesh
 from beewire.mesh.lab.pods import Lab
+from beewire.mesh.lab.sampling import Sample, alone, in_turns
 from beewire.mesh.lab.tools import require_all, require_root
 
 PROGRAMS = ("envoy", "nginx", "wrk", "iptables-legacy-restore", "iptables-legacy-save")
 WARM_UP_S = 1
-KEEP_ALIVE, NEW_CONNECTIONS = "keep-alive", "new connections"
-TESTS = {KEEP_ALIVE: False, NEW_CONNECTIONS: True}  # does wrk close each connection?
+TESTS = 3  # in each round, each on both sides
 
 Tell = Callable[[str], None]
 
@@ -38,39 +32,31 @@ class DemoConfig:
     connections: int = 16
     rounds: int = 20
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One test: what wrk counted, what it cost, what conntrack held meanwhile.
-
-    `other_cpu_us` is the CPU time that the rest of the machine used in that time.
-    """
-
-    load: LoadResult
-    cpu_us: int
-    conntrack: int
-    other_cpu_us: int = 0
-
-    @property
-    def other_cores(self) -> float:
-        """How many CPUs the rest of the machine kept busy."""
-        return self.other_cpu_us / self.load.duration_us
-
-    @property
-    def cpu_us_per_request(self) -> float:
-        """CPU time of applications and sidecars a request, in microseconds."""
-        return self.cpu_us / self.load.requests
+    def load(self, *, close: bool = False) -> LoadConfig:
+        """The load of one test; `close` makes every request a new connection."""
+        return LoadConfig(
+            connections=self.connections, seconds=self.seconds, close=close
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """All samples of one way to intercept; the n-th of each side belong together."""
+    """All samples of one way to intercept; the n-th of each side belong together.
+
+    `latency` was measured alone; `keep_alive` and `new_connections` in turns.
+    """
 
     name: str
+    latency: list[Sample]
     keep_alive: list[Sample]
     new_connections: list[Sample]
     rules: int
     hops: tuple[Hop, ...]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Those of every test."""
+        return [*self.latency, *self.keep_alive, *self.new_connections]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +73,17 @@ class _Measured:
 
     def __init__(self, running_mesh: Mesh) -> None:
         self.mesh = running_mesh
-        self.samples: dict[str, list[Sample]] = {test: [] for test in TESTS}
-
-    @property
-    def name(self) -> str:
-        return self.mesh.name
-
-    def sample(self, load: LoadConfig) -> Sample:
-        lab = self.mesh.lab
-        before, machine_before = cpu_us(lab), machine_cpu_us()
-        with self.mesh.watched(), running(lab.a, lab.b, load) as process:
-            time.sleep(load.seconds / 2)  # connections are open now
-            conntrack = conntrack_entries(lab.pods)
-            result = finish(process, load)
-        used = cpu_us(lab) - before
-        other = max(0, machine_cpu_us() - machine_before - used)
-        return Sample(result, used, conntrack, other)
+        self.latency: list[Sample] = []
+        self.keep_alive: list[Sample] = []
+        self.new_connections: list[Sample] = []
 
     def side(self) -> Side:
         with self.mesh.watched():
             return Side(
-                self.name,
-                self.samples[KEEP_ALIVE],
-                self.samples[NEW_CONNECTIONS],
+                self.mesh.name,
+                self.latency,
+                self.keep_alive,
+                self.new_connections,
                 max(iptables_rules(pod) for pod in self.mesh.lab.pods),
                 follow(self.mesh),
             )
@@ -127,42 +101,49 @@ def run_demo(config: DemoConfig, tell: Tell) -> DemoResult:
     require_root()
     require_all(PROGRAMS)
     with contextlib.ExitStack() as stack:
-        meshes = []
+        sides = []
         for interception in (Iptables(), Beewire()):
             tell(f"starting two pods with sidecars under {interception.name}")
             lab = stack.enter_context(Lab())
             running_mesh = stack.enter_context(mesh(lab, interception))
-            meshes.append(_Measured(running_mesh))
-        _warm_up(meshes, config, tell)
-        _measure(meshes, config, tell)
+            sides.append(_Measured(running_mesh))
+        _warm_up(sides, config, tell)
+        for number in range(config.rounds):
+            # A B, then B A: what drifts in the machine falls on both alike.
+            order = sides if number % 2 == 0 else sides[::-1]
+            _measure(order, config, number, tell)
         tell("following one connection")
-        iptables, beewire = (each.side() for each in meshes)
+        iptables, beewire = (each.side() for each in sides)
         tell("")
     return DemoResult(config, iptables, beewire)
 
 
-def _warm_up(meshes: list[_Measured], config: DemoConfig, tell: Tell) -> None:
-    for each in meshes:
-        for close in TESTS.values():
-            tell(f"warming up {each.name}")
-            load = LoadConfig(
-                connections=config.connections, seconds=WARM_UP_S, close=close
-            )
-            each.sample(load)
+def _warm_up(sides: list[_Measured], config: DemoConfig, tell: Tell) -> None:
+    short = DemoConfig(seconds=WARM_UP_S, connections=config.connections)
+    for each in sides:
+        for close in (False, True):
+            tell(f"warming up {each.mesh.name}")
+            alone(each.mesh, short.load(close=close))
 
 
-def _measure(meshes: list[_Measured], config: DemoConfig, tell: Tell) -> None:
-    tests_left = config.rounds * len(TESTS) * len(meshes)
-    for number in range(config.rounds):
-        # A B, then B A: what drifts in the machine falls on both alike.
-        order = meshes if number % 2 == 0 else meshes[::-1]
-        for test, close in TESTS.items():
-            for each in order:
-                left = tests_left * config.seconds
-                place = f"round {number + 1} of {config.rounds}"
-                tell(f"{place}: {test} under {each.name}, {left} s left")
-                load = LoadConfig(
-                    connections=config.connections, seconds=config.seconds, close=close
-                )
-                each.samples[test].append(each.sample(load))
-                tests_left -= 1
+def _measure(
+    order: list[_Measured], config: DemoConfig, number: int, tell: Tell
+) -> None:
+    # One round.
+    test_s = config.seconds * len(order)
+    left_s = (config.rounds - number) * TESTS * test_s
+
+    def say(what: str, left_s: int) -> None:
+        tell(f"round {number + 1} of {config.rounds}: {what}, {left_s} s left")
+
+    for place, each in enumerate(order):
+        say(f"latency under {each.mesh.name}", left_s - place * config.seconds)
+        each.latency.append(alone(each.mesh, config.load()))
+    meshes = [each.mesh for each in order]
+    say("requests under both by turns", left_s - test_s)
+    for each, sample in zip(order, in_turns(meshes, config.load()), strict=True):
+        each.keep_alive.append(sample)
+    say("new connections under both by turns", left_s - 2 * test_s)
+    load = config.load(close=True)
+    for each, sample in zip(order, in_turns(meshes, load), strict=True):
+        each.new_connections.append(sample)

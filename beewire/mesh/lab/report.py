@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import beewire
-from beewire.mesh.lab.demo import DemoResult, Sample, Side
+from beewire.mesh.lab.demo import DemoResult, Side
+from beewire.mesh.lab.sampling import Sample
 
 Json = dict[str, object]
 Measure = Callable[[Sample], float]
@@ -26,21 +27,21 @@ class Spread(NamedTuple):
 class Quantity(NamedTuple):
     """One measured row: `key` and `unit` in files, `label` for readers.
 
-    `more` tells whether more is better; `close` that new connections are its test.
+    `test` gives the samples that it is read from; `more` tells whether more is better.
     """
 
     key: str
     label: str
     unit: str
+    test: Callable[[Side], list[Sample]]
     measure: Measure
     more: bool = False
-    close: bool = False
 
     def samples(self, side: Side) -> list[float]:
         """The quantity in every round of `side`; 0 in a round without an answer."""
-        samples = side.new_connections if self.close else side.keep_alive
         return [
-            self.measure(sample) if sample.load.requests else 0 for sample in samples
+            self.measure(sample) if sample.load.requests else 0
+            for sample in self.test(side)
         ]
 
     def ratio(self, result: DemoResult) -> Spread | None:
@@ -57,24 +58,38 @@ QUANTITIES = (
         "requests",
         "requests/s",
         "1/s",
-        lambda sample: sample.load.requests_per_s,
+        lambda side: side.keep_alive,
+        lambda sample: sample.requests_per_s,
         more=True,
     ),
-    Quantity("p50", "latency p50, us", "us", lambda sample: sample.load.p50_us),
-    Quantity("p99", "latency p99, us", "us", lambda sample: sample.load.p99_us),
+    Quantity(
+        "p50",
+        "latency p50, us",
+        "us",
+        lambda side: side.latency,
+        lambda sample: sample.load.p50_us,
+    ),
+    Quantity(
+        "p99",
+        "latency p99, us",
+        "us",
+        lambda side: side.latency,
+        lambda sample: sample.load.p99_us,
+    ),
     Quantity(
         "cpu_per_request",
         "CPU per request, us",
         "us",
+        lambda side: side.keep_alive,
         lambda sample: sample.cpu_us_per_request,
     ),
     Quantity(
         "new_connections",
         "new connections/s",
         "1/s",
-        lambda sample: sample.load.requests_per_s,
+        lambda side: side.new_connections,
+        lambda sample: sample.requests_per_s,
         more=True,
-        close=True,
     ),
 )
 
@@ -88,14 +103,12 @@ class Count(NamedTuple):
 
 
 def _most_entries(side: Side) -> int:
-    samples = (*side.keep_alive, *side.new_connections)
-    return max(sample.conntrack for sample in samples)
+    return max(sample.conntrack for sample in side.samples)
 
 
 def errors(side: Side) -> int:
     """Requests of `side` that failed or missed a sidecar, in all rounds."""
-    samples = (*side.keep_alive, *side.new_connections)
-    return sum(sample.load.errors for sample in samples)
+    return sum(sample.load.errors for sample in side.samples)
 
 
 COUNTS = (
@@ -107,10 +120,7 @@ COUNTS = (
 
 def other_cores(result: DemoResult) -> Spread:
     """How many CPUs other programs kept busy meanwhile: median and quartiles."""
-    sides = (result.iptables, result.beewire)
-    samples = [
-        each for side in sides for each in (*side.keep_alive, *side.new_connections)
-    ]
+    samples = [*result.iptables.samples, *result.beewire.samples]
     return _spread([sample.other_cores for sample in samples])
 
 

@@ -2,15 +2,18 @@
 
 import errno
 import os
+import select
 import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from beewire.errors import MeshError
 from beewire.mesh.lab import Lab, LabConfig, conntrack_entries, iptables_rules
+from beewire.mesh.lab.place import stopping
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
 
@@ -63,6 +66,30 @@ def test_process_runs_in_its_place(lab: Lab) -> None:
     assert uid == 1337
     assert group.endswith(f"/{lab.run.name}/pod-a/proxy")
     assert network == lab.a.namespace.path.stat().st_ino
+
+
+def test_what_is_frozen_stands_still_until_it_is_thawed(lab: Lab) -> None:
+    pipe = subprocess.PIPE
+    process = lab.a.app.start(["/bin/cat"], stdin=pipe, stdout=pipe)
+    with stopping(process):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lab.a.app.cgroup.freeze()
+        process.stdin.write(b"said")
+        process.stdin.close()
+        heard, _, _ = select.select([process.stdout], [], [], 0.2)
+        lab.a.app.cgroup.thaw()
+
+        assert heard == []
+        assert process.stdout.read() == b"said"
+
+
+def test_what_is_frozen_can_be_killed(lab: Lab) -> None:
+    process = lab.a.app.start(["/bin/sleep", "60"])
+    lab.a.app.cgroup.freeze()
+    lab.a.app.cgroup.kill()
+
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_failure_of_a_call_is_raised_here(lab: Lab) -> None:

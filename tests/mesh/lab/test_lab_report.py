@@ -2,10 +2,11 @@
 
 import pytest
 
-from beewire.mesh.lab.demo import DemoConfig, DemoResult, Sample, Side
+from beewire.mesh.lab.demo import DemoConfig, DemoResult, Side
 from beewire.mesh.lab.follow import Hop
 from beewire.mesh.lab.load import LoadResult
 from beewire.mesh.lab.report import as_json
+from beewire.mesh.lab.sampling import Sample
 from beewire.mesh.lab.table import Style, figures_table, hops_table
 
 RATIOS = (
@@ -36,14 +37,14 @@ def sample(requests: int, *, cpu_us: int = 1000, conntrack: int = 0) -> Sample:
         status=0,
         timeout=0,
     )
-    return Sample(load, cpu_us, conntrack, other_cpu_us=500_000)
+    return Sample(load, 1_000_000, cpu_us, conntrack, other_cpu_us=500_000)
 
 
 def result(old: list[Sample], new: list[Sample]) -> DemoResult:
     return DemoResult(
         DemoConfig(seconds=1, rounds=len(old)),
-        Side("iptables", old, old, 15, HOPS),
-        Side("beewire", new, new, 0, HOPS),
+        Side("iptables", old, old, old, 15, HOPS),
+        Side("beewire", new, new, new, 0, HOPS),
     )
 
 
@@ -85,7 +86,7 @@ def test_counts_are_beewires_own(measured: DemoResult) -> None:
 
     assert found["iptables_rules"]["value"] == 0
     assert found["conntrack_entries"]["value"] == 0
-    assert found["errors"]["value"] == 6
+    assert found["errors"]["value"] == 9
 
 
 def test_most_conntrack_entries_of_any_moment_are_told(measured: DemoResult) -> None:

@@ -1,0 +1,78 @@
+"""Meshes under load, alone and in turns."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from beewire.errors import MeshError
+from beewire.mesh.lab import Beewire, Iptables, Lab, LoadConfig, Mesh, mesh
+from beewire.mesh.lab.sampling import alone, in_turns
+
+pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
+
+LOAD = LoadConfig(connections=4, seconds=1)
+CLOSING = LoadConfig(connections=4, seconds=1, close=True)
+
+
+@pytest.fixture(scope="module")
+def both(machine: None) -> Iterator[list[Mesh]]:
+    del machine  # it may skip
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(Lab()) for _ in range(2))
+        yield [
+            stack.enter_context(mesh(first, Iptables())),
+            stack.enter_context(mesh(second, Beewire())),
+        ]
+
+
+def frozen(each: Mesh) -> str:
+    return (each.lab.a.app.cgroup.path / "cgroup.freeze").read_text().strip()
+
+
+def test_one_alone_runs_all_the_time(both: list[Mesh]) -> None:
+    sample = alone(both[0], LOAD)
+
+    assert sample.ran_us == sample.load.duration_us
+    assert sample.requests_per_s == sample.load.requests_per_s
+    assert sample.load.errors == 0
+
+
+@pytest.mark.parametrize("load", [LOAD, CLOSING])
+def test_each_of_two_runs_part_of_the_time(both: list[Mesh], load: LoadConfig) -> None:
+    samples = in_turns(both, load)
+
+    for sample in samples:
+        assert sample.load.requests > 0
+        assert sample.load.errors == 0
+        assert sample.cpu_us > 0
+        assert sample.ran_us < sample.load.duration_us
+        assert sample.requests_per_s > sample.load.requests_per_s
+    assert [sample.conntrack > 0 for sample in samples] == [True, False]
+    assert [frozen(each) for each in both] == ["0", "0"]
+
+
+def test_one_may_take_turns_with_itself(both: list[Mesh]) -> None:
+    [sample] = in_turns(both[1:], LOAD)
+
+    assert sample.load.errors == 0
+
+
+def test_what_dies_in_its_turn_is_named_and_nothing_stays_frozen(
+    both: list[Mesh],
+) -> None:
+    def kill_wrk() -> None:
+        for pid in both[1].lab.a.app.cgroup.pids():
+            os.kill(pid, signal.SIGKILL)
+
+    timer = threading.Timer(0.5, kill_wrk)
+    timer.start()
+    with pytest.raises(MeshError, match="wrk was killed by SIGKILL"):
+        in_turns(both, LOAD)
+    timer.join()
+
+    assert [frozen(each) for each in both] == ["0", "0"]
+    assert [each.lab.a.app.cgroup.pids() for each in both] == [[], []]
