@@ -1,9 +1,9 @@
 """What the annotations of functions and names ask for."""
 
-import ast
 import types
 from typing import Any, Union, get_origin
 
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context
 from beewire.bpf.lang.faults import Rule

@@ -1,8 +1,8 @@
 """The arguments of a call, by name."""
 
-import ast
 from collections.abc import Sequence
 
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.values import Value

@@ -1,8 +1,7 @@
 """`=`, `+=` and `del`: to names, fields, elements, the context and maps."""
 
-import ast
-
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import integer_type
 from beewire.bpf.lang.attributes import (
     context_member,

@@ -1,10 +1,10 @@
 """`a.b` and `a[i]`: fields of structs, contexts, sockets and kernel memory; constants."""
 
-import ast
 from types import ModuleType
 from typing import Any
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.contexts import (
     BpfSock,

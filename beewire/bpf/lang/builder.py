@@ -5,12 +5,12 @@ themselves in the tables here by the syntax node that they lower; a node without
 handler is refused.
 """
 
-import ast
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64

@@ -1,12 +1,12 @@
 """Calls: struct constructors, helpers by their table, and what is lowered by name."""
 
-import ast
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, evaluated, required
 from beewire.bpf.lang.attributes import packet_bounds, present
 from beewire.bpf.lang.builder import Builder, lowers

@@ -1,9 +1,9 @@
 """Conditions: they branch instead of making a value, and tell what is known after."""
 
-import ast
 from collections.abc import Callable
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import variable_of
 from beewire.bpf.lang.builder import CONDITIONS, Builder
 from beewire.bpf.lang.decl import MapDecl

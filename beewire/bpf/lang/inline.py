@@ -1,9 +1,9 @@
 """Plain functions are compiled into the program that calls them."""
 
-import ast
 from types import FunctionType
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang import source
 from beewire.bpf.lang.annotations import Wanted, wanted
 from beewire.bpf.lang.arguments import arguments, evaluated

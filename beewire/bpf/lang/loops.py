@@ -1,8 +1,7 @@
 """`for i in range(...)`, `while`, `break`, `continue`."""
 
-import ast
-
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments
 from beewire.bpf.lang.builder import Builder, Loop, compiles, stored_names
 from beewire.bpf.lang.conditions import compare_values

@@ -1,8 +1,7 @@
 """What programs do with maps: each operation becomes calls of map helpers."""
 
-import ast
-
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder

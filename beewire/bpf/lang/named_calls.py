@@ -1,9 +1,9 @@
 """Calls that are more than one call: halves of a result, byte order, printk, min."""
 
-import ast
 from collections.abc import Callable
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder

@@ -1,8 +1,7 @@
 """Expressions of integers: constants, arithmetic, and choices between values."""
 
-import ast
-
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import ADVICE, Builder, lowers
 from beewire.bpf.lang.faults import Retry, Rule
 from beewire.bpf.lang.flow import Target

@@ -1,6 +1,5 @@
 """One program: from its declaration to IR, and on to a ProgramSpec."""
 
-import ast
 from typing import Any
 
 from beewire.bpf import ir
@@ -13,6 +12,7 @@ from beewire.bpf.lang import (
     source,
     statements,
 )
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted, wanted
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context, Tracepoint

@@ -5,13 +5,13 @@ It walks the syntax tree and computes with Python's ints; it shares the typing r
 compared with it.
 """
 
-import ast
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline, program, source
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import wanted
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.calls import BUILTINS, HELPERS

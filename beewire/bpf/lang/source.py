@@ -1,12 +1,12 @@
 """Where a function's source is: the syntax tree of its definition, and its lines."""
 
-import ast
 import os
 import sys
 from codecs import BOM_UTF8
 from types import CodeType, FunctionType
 
 from beewire.bpf.ir import Span
+from beewire.bpf.lang import pyast as ast
 from beewire.errors import CompileError, Diagnostic
 
 Definition = ast.FunctionDef

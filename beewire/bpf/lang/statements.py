@@ -1,10 +1,10 @@
 """Statements other than assignments and loops: if, match, with, return."""
 
-import ast
 from collections.abc import Callable
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.builder import ADVICE, Builder, compiles
 from beewire.bpf.lang.conditions import compare_values

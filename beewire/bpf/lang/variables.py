@@ -1,6 +1,5 @@
 """Names: what they stand for, and what an assignment makes of them."""
 
-import ast
 import builtins
 from collections.abc import Iterator
 from enum import IntEnum
@@ -8,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame, lowers
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Follows, Retry, Rule, near
