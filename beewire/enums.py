@@ -5,8 +5,7 @@ take a tenth of the time to make: the 290 on the way to the first attach() are 5
 start-up as IntEnums. What users name in programs stays IntEnum proper.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from beewire.hints import TYPE_CHECKING, Any, Iterator
 
 __all__ = ["WireEnum"]
 

@@ -5,14 +5,14 @@ make, because no source text is compiled for it: the two dozen on the way to the
 attach() are 4 ms of start-up as NamedTuples.
 """
 
-from typing import TYPE_CHECKING, Any
+from beewire.hints import TYPE_CHECKING, Any
 
 __all__ = ["Row"]
 
 if TYPE_CHECKING:
     from typing import NamedTuple as Row
 else:
-    from collections import _tuplegetter  # what NamedTuple's fields are, too
+    from _collections import _tuplegetter  # what NamedTuple's fields are, too
 
     class _Kind(type):
         """The class of such classes: it turns annotations into fields."""

@@ -25,7 +25,7 @@ The rooms behind it, each above the next:
     isa        instructions: encode, decode, print, parse
 """
 
-from typing import TYPE_CHECKING
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.author import *  # noqa: F403 - everything there is public here

@@ -19,9 +19,8 @@ Types, contexts and helper functions come from `lang`, and are handed on here. A
 imported when it is first asked for.
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.author.garbage import Paused
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.author.collection import collect

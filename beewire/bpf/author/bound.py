@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, TypeVar
-
 from beewire.bpf.lang import MapDecl, ProgramDecl
 from beewire.errors import MapError
+from beewire.hints import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from beewire.bpf.author.home import Home

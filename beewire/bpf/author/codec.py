@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
 from beewire.bpf.lang import MapDecl, Struct
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import IntType, ValueType, pack, unpack
 from beewire.errors import EncodingError
+from beewire.hints import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyCodec, AnyMap
@@ -33,7 +30,7 @@ def decoder(type_: ValueType) -> Callable[[bytes], Any]:
     """What makes a Python value of the bytes of a `type_`."""
     if isinstance(type_, StructType):
         return type_.python.from_bytes
-    return partial(unpack, type=type_)
+    return lambda data: unpack(data, type_)
 
 
 def encoder(type_: ValueType) -> Callable[[Any], bytes]:
@@ -43,8 +40,8 @@ def encoder(type_: ValueType) -> Callable[[Any], bytes]:
         EncodingError: The value is of another type, or does not fit.
     """
     if isinstance(type_, StructType):
-        return partial(_encode_struct, type_.python)
-    return partial(pack, type=type_)
+        return lambda value: _encode_struct(type_.python, value)
+    return lambda value: pack(value, type_)
 
 
 def _is_plain(type_: ValueType) -> bool:

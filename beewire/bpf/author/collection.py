@@ -6,9 +6,7 @@ can be loaded any number of times, or written to a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from types import FunctionType, ModuleType
-from typing import Any
 
 from beewire.bpf.author.garbage import Paused
 from beewire.bpf.lang import (
@@ -22,6 +20,7 @@ from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.object import DataSection, MapSpec, ObjectSpec
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import SpecError
+from beewire.hints import Any, Iterable, Iterator
 
 Source = ModuleType | ProgramDecl | Iterable[ProgramDecl]
 """What can be collected: a module of programs, one program, or several."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
+
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType

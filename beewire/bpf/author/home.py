@@ -8,8 +8,6 @@ and globals that are there already, known by the declaration itself and not by i
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from beewire.bpf import kernel
 from beewire.bpf.author.codec import codec
@@ -17,6 +15,7 @@ from beewire.bpf.author.collection import Collection, Reached, compile_into
 from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_globals
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
+from beewire.hints import Any, Callable, Mapping
 
 Maps = Mapping[str, kernel.AnyMap]
 Values = Mapping[str, int | bytes]

@@ -12,9 +12,6 @@ cgroups, SK_PASS and XDP_PASS elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from beewire.bpf.author.program import (
     CgroupProgram,
     NetnsProgram,
@@ -40,6 +37,7 @@ from beewire.bpf.lang.contexts import (
 )
 from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.errors import SpecError
+from beewire.hints import Any, Callable, TypeVar
 
 T = TypeVar("T", bound=Tracepoint)
 R = TypeVar("R", bound="int | None")

@@ -9,21 +9,25 @@ In programs they have `lookup`, `table[key] = value`, `table[key] += n`, `del`, 
 from __future__ import annotations
 
 import errno
-from collections.abc import (
-    ItemsView,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    Sequence,
-    ValuesView,
-)
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.lang import Keyed, Ref
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
+from beewire.hints import (
+    TYPE_CHECKING,
+    Any,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Self,
+    Sequence,
+    TypeVar,
+    ValuesView,
+    overload,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyMap

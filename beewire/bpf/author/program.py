@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
-
 from beewire.bpf.author.bound import home_of
 from beewire.bpf.author.garbage import Paused
 from beewire.bpf.lang import MapDecl, ProgramDecl
 from beewire.errors import SpecError
+from beewire.hints import TYPE_CHECKING, Any, Callable, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
     from os import PathLike

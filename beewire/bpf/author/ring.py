@@ -8,14 +8,11 @@ In programs `with exits.reserve() as e:` or `exits.emit(Exec(...))`; in user spa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeVar
-
 from beewire.bpf.author.bound import OnMap, home_of
 from beewire.bpf.author.codec import decoder
 from beewire.bpf.lang import Ring
 from beewire.errors import SpecError
+from beewire.hints import TYPE_CHECKING, AbstractContextManager, Iterator, TypeVar
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import RingReader

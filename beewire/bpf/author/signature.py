@@ -5,12 +5,11 @@ The compiler reads the body later; this is said where the function is defined.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import CodeType, FunctionType
-from typing import Any
 
 from beewire.bpf.lang.contexts import Context
 from beewire.errors import CompileError, Diagnostic, SpecError
+from beewire.hints import Any, Callable
 
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 _GENERATOR = 0x20

@@ -16,8 +16,6 @@ ext         func_info, line_info and CO-RE records; the `.BTF.ext` section
 `index` and `decoding` are imported on first use: most programs only write BTF.
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.btf.builder import Builder
 from beewire.bpf.btf.structure import same, size_of, strip
 from beewire.bpf.btf.types import (
@@ -51,6 +49,7 @@ from beewire.bpf.btf.types import (
     Var,
     Volatile,
 )
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.btf.index import Index, decode

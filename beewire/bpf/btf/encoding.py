@@ -1,10 +1,10 @@
 """One BTF type -> its record in the type section."""
 
 import struct
-from collections.abc import Callable, Sequence
 
 from beewire.bpf.btf import types as btf
 from beewire.errors import EncodingError
+from beewire.hints import Callable, Sequence
 from beewire.rows import Row
 
 # BTF_MAX_VLEN

@@ -5,12 +5,11 @@ file, where the records of each program section stand under its name.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from beewire.bpf.btf.builder import MAGIC, VERSION, Builder
 from beewire.bpf.btf.types import Type
 from beewire.errors import DecodingError, EncodingError
+from beewire.hints import TYPE_CHECKING, Iterable, Sequence
 from beewire.rows import Row
 
 if TYPE_CHECKING:

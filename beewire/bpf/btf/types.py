@@ -9,10 +9,8 @@ reference its target last:
 Sizes are in bytes, offsets of members in bits, as in the kernel's BTF documentation.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from beewire.enums import WireEnum
+from beewire.hints import TYPE_CHECKING, Callable
 from beewire.rows import Row
 
 

@@ -8,12 +8,11 @@ to use instead: the operation itself, another value, a constant, or a new operat
 is made through `emit`.
 """
 
-from collections.abc import Callable
-
 from beewire.bpf.codegen import arith
 from beewire.bpf.codegen.arith import M32, MASK
 from beewire.bpf.codegen.bits import Bits, mask_for
 from beewire.bpf.ir import Binary, BinOp, ByteSwap, Const, Extend, Kind, Op
+from beewire.hints import Callable
 
 Emit = Callable[[Op], Op]
 _COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))

@@ -1,12 +1,11 @@
 """Register allocation: liveness, coalescing, colouring, and spilling until all fits."""
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.codegen.coalesce import Webs, coalesce
 from beewire.bpf.codegen.colour import colour
 from beewire.bpf.codegen.liveness import Ranges, analyse
 from beewire.bpf.codegen.machine import Ins, Machine
 from beewire.bpf.ir import Function
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.codegen.spill import Room

@@ -1,9 +1,9 @@
 """Arithmetic exactly as a BPF machine does it, on Python ints taken modulo 2**bits."""
 
 import sys
-from collections.abc import Callable
 
 from beewire.bpf.ir import BinOp, CmpOp
+from beewire.hints import Callable
 
 M64 = (1 << 64) - 1
 M32 = (1 << 32) - 1

@@ -5,11 +5,10 @@ a web fits where `&` finds nothing. The heaviest webs choose first, and first wh
 a copy; webs that live across a call find r0 to r5 taken by the call itself.
 """
 
-from collections.abc import Container
-
 from beewire.bpf.codegen.coalesce import Webs
 from beewire.bpf.codegen.liveness import Ranges
 from beewire.bpf.codegen.machine import CALL, FIRST_VIRTUAL
+from beewire.hints import Container
 
 # Registers that a call spares come last: they are for what lives across calls.
 _ORDER = (1, 2, 3, 4, 5, 0, 6, 7, 8, 9)

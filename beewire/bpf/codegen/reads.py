@@ -4,8 +4,6 @@ Fields that the program never writes, in a program that hands its context to no 
 that may write it, are values like any other; the rest hold until the next write or call.
 """
 
-from collections.abc import Callable
-
 from beewire.bpf.ir import (
     Block,
     Call,
@@ -18,6 +16,7 @@ from beewire.bpf.ir import (
     Space,
     Store,
 )
+from beewire.hints import Callable
 
 # Helpers that take the context and leave it as it is (`enum bpf_func_id`).
 _HARMLESS = frozenset(

@@ -9,8 +9,6 @@ predecessor; coalescing takes most of these copies away. Constants, maps and add
 are made where they are used.
 """
 
-from collections.abc import Callable
-
 from beewire.bpf.codegen import arith, graph
 from beewire.bpf.codegen.machine import (
     ADD_IMM,
@@ -83,6 +81,7 @@ from beewire.bpf.isa import (
     InsnClass,
 )
 from beewire.bpf.isa import AtomicOp as Code
+from beewire.hints import Callable
 
 _COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 _ATOMIC = {

@@ -8,8 +8,6 @@ itself, `text` prints one and `parse` reads it back; these are loaded on first u
 facts carry types of `beewire.bpf.btf`.
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.ir.ops import (
     Atomic,
     AtomicOp,
@@ -47,6 +45,7 @@ from beewire.bpf.ir.ops import (
     Terminator,
     Zero,
 )
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.ir.check import check

@@ -16,10 +16,9 @@ in 32 bits and zero-extend. Pointers carry no arithmetic but `Binary ADD`/`Field
 Bytes in memory are in host order.
 """
 
-from collections.abc import Iterator
-
 from beewire.bpf.btf import types as btf
 from beewire.enums import WireEnum
+from beewire.hints import Iterator
 from beewire.rows import Row
 
 

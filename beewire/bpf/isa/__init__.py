@@ -12,8 +12,6 @@ text      Insn -> the kernel's notation (loaded on first use)
 parse     the kernel's notation -> Insn (loaded on first use)
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.isa.codec import decode, encode
 from beewire.bpf.isa.insn import (
     Insn,
@@ -76,6 +74,7 @@ from beewire.bpf.isa.opcodes import (
     JumpOp,
     Size,
 )
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.isa.parse import parse_insn, parse_program

@@ -1,12 +1,12 @@
 """Instructions <-> bytes."""
 
-from collections.abc import Iterable
 from struct import Struct, error, iter_unpack
 
 from beewire.bpf.isa.check import fault, picky_fault
 from beewire.bpf.isa.insn import Insn
 from beewire.bpf.isa.opcodes import DST, FIELDS, IMM, LD_IMM64, OFF, PICKY, SRC
 from beewire.errors import DecodingError, EncodingError
+from beewire.hints import Iterable
 
 _LITTLE = Struct("<BBhi").pack
 _LITTLE_WIDE = Struct("<BBhIII").pack

@@ -18,14 +18,13 @@ verdict    a refusal in the author's words (log, advice, explain, privilege)
 syscall    bpf(2) itself (attr: its structures)
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.kernel.load import load
 from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyCodec, AnyMap, Map, MapCodec, default_codec
 from beewire.bpf.kernel.program import Program, TestRun
 from beewire.bpf.kernel.section import Section
 from beewire.bpf.kernel.target import Target
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.btf_cache import kernel_index

@@ -2,7 +2,8 @@
 
 import os
 from types import TracebackType
-from typing import NoReturn, Self
+
+from beewire.hints import NoReturn, Self
 
 
 class Descriptor:

@@ -1,7 +1,6 @@
 """ObjectSpec -> Loaded: types, maps, relocations, programs."""
 
 import os
-from collections.abc import Mapping
 
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
 from beewire.bpf.kernel.loaded import Loaded
@@ -20,6 +19,7 @@ from beewire.bpf.kernel.target import Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import MapSpec, ObjectSpec, ProgramSpec
 from beewire.errors import SpecError
+from beewire.hints import Mapping
 
 _NO_MAPS: Mapping[str, AnyMap] = {}
 _NO_CODECS: Mapping[str, AnyCodec] = {}

@@ -1,12 +1,12 @@
 """Loaded: what an ObjectSpec became in the kernel."""
 
 from types import TracebackType
-from typing import Self
 
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.section import Section
+from beewire.hints import Self
 
 
 class Loaded:

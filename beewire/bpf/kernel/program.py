@@ -1,12 +1,12 @@
 """A loaded program."""
 
 import errno
-from typing import TYPE_CHECKING
 
 from beewire.bpf.kernel import attr, pins, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.object import ProgramSpec
 from beewire.errors import KernelError
+from beewire.hints import TYPE_CHECKING
 from beewire.rows import Row
 
 if TYPE_CHECKING:

@@ -1,12 +1,11 @@
 """Fill in what instructions refer to by name: maps, variables, kernel functions."""
 
-from collections.abc import Callable, Mapping
-
 from beewire.bpf import isa
 from beewire.bpf.btf import Kind
 from beewire.bpf.kernel.assemble import Image
 from beewire.bpf.object import ObjectSpec, Relocation, RelocationKind
 from beewire.errors import SpecError
+from beewire.hints import Callable, Mapping
 
 # Resolves a function or variable of the kernel to its BTF id in vmlinux.
 KernelSymbols = Callable[[str, Kind], int]

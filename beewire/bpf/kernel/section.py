@@ -1,14 +1,13 @@
 """Data sections: the global variables of a loaded object."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from beewire.bpf.btf import Int
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.maps.create import RDONLY_PROG
 from beewire.bpf.object import ObjectSpec, Variable
 from beewire.errors import EncodingError, MapError, SpecError
+from beewire.hints import TYPE_CHECKING, Mapping
 
 if TYPE_CHECKING:
     from mmap import mmap

@@ -1,7 +1,6 @@
 """BPF_PROG_LOAD: hand one program over, and learn why when it is refused."""
 
 import errno
-from typing import TYPE_CHECKING
 
 from beewire.bpf import isa
 from beewire.bpf.btf import ext
@@ -11,6 +10,7 @@ from beewire.bpf.kernel.names import kernel_name
 from beewire.bpf.kernel.target import Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import ProgramSpec
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.btf import Index

@@ -2,12 +2,12 @@
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from beewire.bpf.btf import Kind
 from beewire.bpf.kernel.names import VMLINUX
 from beewire.bpf.object import AttachKind, ProgramKind, ProgramSpec
 from beewire.errors import AttachError, NotSupported
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.btf import Index

@@ -8,9 +8,6 @@ are answered. `calls`: BPF helper functions. `decl`: maps, globals, programs. Th
 itself (`program` and the modules below it) is imported when the first program is compiled.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from beewire.bpf.lang.decl import (
     Global,
     GlobalDecl,
@@ -36,6 +33,7 @@ from beewire.bpf.lang.types import (
     u32,
     u64,
 )
+from beewire.hints import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from beewire.bpf import ir

@@ -1,8 +1,5 @@
 """What the annotations of functions and names ask for."""
 
-import types
-from typing import Any, Union, get_origin
-
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context
@@ -10,7 +7,10 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import Static
+from beewire.hints import Any, members
 from beewire.rows import Row
+
+NONE = type(None)
 
 
 class Wanted(Row):
@@ -78,11 +78,11 @@ def _spelled_out(node: ast.expr) -> ast.expr:
 def _meaning(frame: Frame, given: Any) -> Wanted:
     if isinstance(given, str):
         given = _evaluate(frame, given)
-    if given is None or given is types.NoneType:
+    if given is None or given is NONE:
         return Wanted(None)
-    if get_origin(given) in {Union, types.UnionType}:
-        rest = [member for member in given.__args__ if member is not types.NoneType]
-        if len(rest) == 1 and len(given.__args__) == 2:
+    if parts := members(given):
+        rest = [part for part in parts if part is not NONE]
+        if len(rest) == 1 and len(parts) == 2:
             return Wanted(_meaning(frame, rest[0]).type, nullable=True)
         raise Rule(f"{given} is not part of programs", "write T or T | None")
     return Wanted(_plain(given))

@@ -1,11 +1,10 @@
 """The arguments of a call, by name."""
 
-from collections.abc import Sequence
-
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.values import Value
+from beewire.hints import Sequence
 
 
 def arguments(

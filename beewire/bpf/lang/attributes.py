@@ -1,7 +1,6 @@
 """`a.b` and `a[i]`: fields of structs, contexts, sockets and kernel memory; constants."""
 
 from types import ModuleType
-from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
@@ -50,6 +49,7 @@ from beewire.bpf.lang.variables import (
     name_declaration,
     wrap,
 )
+from beewire.hints import Any
 
 _VARIABLE_INDEX = (
     "a constant table takes constant indices only",

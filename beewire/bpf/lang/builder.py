@@ -5,9 +5,7 @@ themselves in the tables here by the syntax node that they lower; a node without
 handler is refused.
 """
 
-from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypeVar
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
@@ -18,6 +16,7 @@ from beewire.bpf.lang.source import Source
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import Int, Literal, Memory, Value, is_cell
 from beewire.errors import Diagnostic
+from beewire.hints import Any, Callable, TypeVar
 
 N = TypeVar("N", bound=ast.AST)
 

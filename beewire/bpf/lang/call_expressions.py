@@ -1,8 +1,6 @@
 """Calls: struct constructors, helpers by their table, and what is lowered by name."""
 
-from collections.abc import Callable
 from types import FunctionType
-from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
@@ -30,6 +28,7 @@ from beewire.bpf.lang.values import (
     Value,
 )
 from beewire.bpf.object.kinds import MapKind
+from beewire.hints import Any, Callable
 
 # Operations of maps, by name: lookup, update, ...
 MAP_OPERATIONS: dict[str, Callable[[Builder, MapDecl, ast.Call], Value]] = {}

@@ -7,12 +7,11 @@ lowered by name.
 
 import struct as _struct
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
 from beewire.bpf.lang.types import I64, U32, U64, IntType, value_type
 from beewire.enums import WireEnum
+from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar
 from beewire.rows import Row
 
 if TYPE_CHECKING:

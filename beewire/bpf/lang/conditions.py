@@ -1,7 +1,5 @@
 """Conditions: they branch instead of making a value, and tell what is known after."""
 
-from collections.abc import Callable
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import variable_of
@@ -23,6 +21,7 @@ from beewire.bpf.lang.values import (
     is_cell,
 )
 from beewire.bpf.lang.variables import static_object
+from beewire.hints import Callable
 
 # By syntax: the symbol, and the comparison of unsigned and of signed integers.
 _COMPARE: dict[type[ast.cmpop], tuple[str, ir.CmpOp, ir.CmpOp]] = {

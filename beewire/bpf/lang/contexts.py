@@ -4,8 +4,6 @@ Each field says where it lies and whether a program may write it; a checker sees
 (or a socket). Ports and addresses stand in the byte order that the docstring names.
 """
 
-from typing import Any, ClassVar, NoReturn, Self, TypeVar, overload
-
 from beewire.bpf.lang.types import (
     I32,
     U8,
@@ -17,6 +15,7 @@ from beewire.bpf.lang.types import (
     find_value_type,
 )
 from beewire.errors import BeewireError, SpecError
+from beewire.hints import Any, ClassVar, NoReturn, Self, TypeVar, overload
 
 S = TypeVar("S")
 

@@ -4,15 +4,21 @@ They are plain data with the operations that programs may write; `author` adds w
 do in user space.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
-
 from beewire.bpf.lang.contexts import BpfSock, Context, outside
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import ValueType, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
 from beewire.errors import SpecError
+from beewire.hints import (
+    TYPE_CHECKING,
+    AbstractContextManager,
+    Any,
+    Callable,
+    ClassVar,
+    Generic,
+    TypeVar,
+    overload,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.lang.constants import SkAction

@@ -1,7 +1,5 @@
 """Calls that are more than one call: halves of a result, byte order, printk, min."""
 
-from collections.abc import Callable
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
@@ -42,6 +40,7 @@ from beewire.bpf.lang.values import (
     Static,
     Value,
 )
+from beewire.hints import Callable
 
 GET_CURRENT_PID_TGID = 14
 GET_CURRENT_UID_GID = 15

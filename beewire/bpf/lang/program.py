@@ -1,7 +1,5 @@
 """One program: from its declaration to IR, and on to a ProgramSpec."""
 
-from typing import Any
-
 from beewire.bpf import ir
 from beewire.bpf.btf import types as btf
 from beewire.bpf.lang import (
@@ -22,6 +20,7 @@ from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
 from beewire.errors import CompileError, Diagnostic
+from beewire.hints import Any
 
 # These register what they lower; named here so that importing this is enough.
 HANDLERS = (assignments, call_expressions, loops, named_calls, statements)

@@ -4,8 +4,7 @@ The classes are the interpreter's own. `ast` adds functions to them and imports 
 and contextlib for that: 8 ms of start-up. What is written here anew is what is used.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from beewire.hints import TYPE_CHECKING, Iterator, TypeVar
 
 if TYPE_CHECKING:
     from ast import *  # noqa: F403 - `ast` as it is

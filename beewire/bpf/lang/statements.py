@@ -1,7 +1,5 @@
 """Statements other than assignments and loops: if, match, with, return."""
 
-from collections.abc import Callable
-
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
 from beewire.bpf.lang import pyast as ast
@@ -30,6 +28,7 @@ from beewire.bpf.lang.values import (
     Socket,
 )
 from beewire.bpf.lang.variables import assign, find, static_object
+from beewire.hints import Callable
 
 SK_RELEASE = 86
 

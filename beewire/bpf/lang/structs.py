@@ -2,8 +2,6 @@
 
 import struct as _struct
 import sys
-from collections.abc import Iterator
-from typing import Any, ClassVar, Self, dataclass_transform
 
 from beewire.bpf.lang.types import (
     FieldSpec,
@@ -15,6 +13,7 @@ from beewire.bpf.lang.types import (
     value_type,
 )
 from beewire.errors import DecodingError, EncodingError, SpecError
+from beewire.hints import Any, ClassVar, Iterator, Self, dataclass_transform
 from beewire.rows import Row
 
 

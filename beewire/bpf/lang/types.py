@@ -5,11 +5,14 @@ in an annotation (`u32`, `bool`, a `Struct`) leads to one through `value_type`.
 """
 
 import struct as _struct
-from collections.abc import Iterator
-from enum import IntEnum
-from typing import Annotated, Any
+import sys
 
 from beewire.errors import EncodingError, SpecError
+from beewire.hints import TYPE_CHECKING, Annotated, Any, Iterator
+
+if TYPE_CHECKING:
+    from enum import IntEnum
+    from typing import TypeGuard
 
 
 class ValueType:
@@ -55,7 +58,7 @@ class IntType(ValueType):
         *,
         signed: bool,
         is_bool: bool = False,
-        enum: type[IntEnum] | None = None,
+        enum: "type[IntEnum] | None" = None,
     ) -> None:
         letter = "?" if is_bool else "BHIQ"[bits.bit_length() - 4]
         super().__init__(
@@ -259,14 +262,21 @@ def find_value_type(annotation: object) -> ValueType | None:
     return None
 
 
-_enums: dict[type[IntEnum], IntType] = {}
+_enums: "dict[type[IntEnum], IntType]" = {}
+
+
+def is_enum(cls: type) -> "TypeGuard[type[IntEnum]]":
+    """Whether a class is an IntEnum."""
+    # Where `enum` was not imported there is none; importing it takes 3 ms.
+    module = sys.modules.get("enum")
+    return module is not None and issubclass(cls, module.IntEnum)
 
 
 def _class_type(cls: type) -> ValueType | None:
     layout = cls.__dict__.get("__layout__")
     if isinstance(layout, ValueType):
         return layout
-    if not issubclass(cls, IntEnum):
+    if not is_enum(cls):
         return None
     # C gives an enum 4 bytes, signed when a member is negative.
     if cls not in _enums:

@@ -1,12 +1,11 @@
 """What an expression of a program is while it is compiled."""
 
-from typing import Any
-
 from beewire.bpf import ir
 from beewire.bpf.lang.contexts import Context, Member
 from beewire.bpf.lang.decl import GlobalDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
+from beewire.hints import Any
 
 
 class Value:

@@ -1,10 +1,7 @@
 """Names: what they stand for, and what an assignment makes of them."""
 
 import builtins
-from collections.abc import Iterator
-from enum import IntEnum
 from types import ModuleType
-from typing import Any
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
@@ -14,7 +11,7 @@ from beewire.bpf.lang.faults import Follows, Retry, Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ints import check_64, check_literal, literal_type, wide
 from beewire.bpf.lang.memory import init_struct, read_kernel, store
-from beewire.bpf.lang.types import I64, U64, IntType
+from beewire.bpf.lang.types import I64, U64, IntType, is_enum
 from beewire.bpf.lang.values import (
     Comm,
     ContextValue,
@@ -29,6 +26,7 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
+from beewire.hints import Any, Iterator
 
 
 @lowers(ast.Name)
@@ -363,7 +361,7 @@ def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
 
 def enum_member(cls: type, name: str) -> int | None:
     """The number of an enum's member, or None."""
-    if not issubclass(cls, IntEnum):
+    if not is_enum(cls):
         return None
     member = cls.__members__.get(name)
     return None if member is None else int(member)

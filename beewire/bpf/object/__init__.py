@@ -16,8 +16,6 @@ elf         the container: sections, symbols, relocations
 All but `spec` and `kinds` is imported on first use: to compile and load needs no file.
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
 from beewire.bpf.object.spec import (
     CoreRelo,
@@ -30,6 +28,7 @@ from beewire.bpf.object.spec import (
     RelocationKind,
     Variable,
 )
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.object.reader import read

@@ -12,10 +12,9 @@ create      MapSpec -> a new map
 describe    an existing map -> MapSpec
 """
 
-from typing import TYPE_CHECKING
-
 from beewire.bpf.kernel.maps.base import AnyMap, Map
 from beewire.bpf.kernel.maps.codec import AnyCodec, MapCodec, default_codec
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.array import ArrayMap

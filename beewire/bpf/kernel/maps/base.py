@@ -2,8 +2,6 @@
 
 import errno
 import struct
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any
 
 from beewire.bpf.kernel import attr, pins
 from beewire.bpf.kernel.descriptor import Descriptor
@@ -11,6 +9,14 @@ from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_code
 from beewire.bpf.kernel.syscall import Cmd, address, try_bpf
 from beewire.bpf.object import MapKind, MapSpec
 from beewire.errors import MapError
+from beewire.hints import (
+    TYPE_CHECKING,
+    Any,
+    ItemsView,
+    Iterator,
+    MutableMapping,
+    ValuesView,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.walk import Shape

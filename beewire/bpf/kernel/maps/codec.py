@@ -1,12 +1,12 @@
 """Python values <-> the bytes of a map's keys and values."""
 
 import sys
-from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
 
 from beewire.bpf.btf import types as btf
 from beewire.bpf.object import MapKind, MapSpec
 from beewire.errors import EncodingError
+from beewire.hints import Any, Callable, Generic, TypeVar
+from beewire.rows import Row
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -22,7 +22,7 @@ _INDEXED = frozenset({
 _SIZES = (1, 2, 4, 8)
 
 
-class MapCodec(NamedTuple, Generic[K, V]):
+class MapCodec(Row, Generic[K, V]):
     """How one map's keys and values become bytes of exactly its sizes, and back."""
 
     encode_key: Callable[[K], bytes]

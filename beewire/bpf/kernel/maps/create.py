@@ -1,7 +1,6 @@
 """MapSpec -> a new map in the kernel."""
 
 import errno
-from collections.abc import Mapping
 
 from beewire.bpf.btf import Array, DataSec, Int, SectionEntry, Struct, Type, Var
 from beewire.bpf.kernel import attr, syscall
@@ -9,6 +8,7 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.names import kernel_name
 from beewire.bpf.object import DataSection, MapKind, MapSpec
 from beewire.errors import KernelError
+from beewire.hints import Mapping
 
 NO_PREALLOC, MMAPABLE, RDONLY_PROG = 0x1, 0x400, 0x80
 

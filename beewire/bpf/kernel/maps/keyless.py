@@ -1,10 +1,9 @@
 """Maps without keys, which are not read and written like a mapping."""
 
-from typing import Any, NoReturn
-
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.object import MapKind
 from beewire.errors import MapError
+from beewire.hints import Any, NoReturn
 
 _INSTEAD = {
     MapKind.RINGBUF: "read its records with RingReader",
