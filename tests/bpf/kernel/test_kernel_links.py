@@ -81,6 +81,16 @@ def test_an_old_tracepoint_link_says_what_it_cannot_do(counter: MakeCounter) -> 
             link.update(count.program)
 
 
+def test_a_program_is_attached_to_a_tracepoint_once(counter: MakeCounter) -> None:
+    count = counter(ProgramKind.TRACEPOINT)
+
+    with (
+        attach_tracepoint(count.program, "sched", "sched_process_exec"),
+        pytest.raises(AttachError, match="it is attached there already"),
+    ):
+        attach_tracepoint(count.program, "sched", "sched_process_exec")
+
+
 def test_a_tracepoint_that_does_not_exist_is_named(counter: MakeCounter) -> None:
     count = counter(ProgramKind.TRACEPOINT)
 

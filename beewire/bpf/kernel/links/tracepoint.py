@@ -98,6 +98,8 @@ def _refusal(number: int, program: Program, place: str) -> KernelError | AttachE
 
         why = privilege.why_forbidden(("CAP_BPF", "CAP_PERFMON"))
         return NotPermitted(number, "perf_event_open", f"cannot {about}: {why}")
+    if number == errno.EEXIST:
+        return AttachError(f"cannot {about}: it is attached there already")
     if number == errno.EINVAL:
         section = program.spec.section
         return AttachError(
