@@ -141,8 +141,10 @@ def test_a_pod_without_its_configuration_counts_what_it_refuses(lab: Lab) -> Non
         assert sum(programs[state.decisions][Decision.OUTBOUND_REFUSED]) == 1
 
 
+# A mount of its own, made private: in a chroot / is none that unshare could change.
 IN_A_CGROUP_NAMESPACE = """
-mount -t cgroup2 none {root} && mkdir {root}/proxy && exec {python} -c '
+mount --bind {root} {root} && mount --make-private {root} || exit
+mount -t cgroup2 none {root} && mkdir {root}/proxy && {python} -c '
 from pathlib import Path
 from beewire.errors import MeshError
 from beewire.mesh.enrol import Pod, enrol
@@ -152,6 +154,7 @@ try:
 except MeshError as error:
     print(error)
 '
+umount {root} && umount {root}
 """
 
 
@@ -159,7 +162,8 @@ def test_a_sidecar_whose_depth_is_hidden_is_not_enrolled(
     lab: Lab, tmp_path: Path
 ) -> None:
     script = IN_A_CGROUP_NAMESPACE.format(root=tmp_path, python=sys.executable)
-    command = ["/usr/bin/unshare", "--cgroup", "--mount", "/bin/sh", "-c", script]
+    unshare = ["/usr/bin/unshare", "--cgroup", "--mount", "--propagation", "unchanged"]
+    command = [*unshare, "/bin/sh", "-c", script]
 
     assert "is not the root of cgroup2" in lab.a.app.run(command)
 
