@@ -21,6 +21,7 @@ from beewire.errors import BeewireError, UsageError
 
 PARTS = Path(__file__).parent / "startup"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "exec_time.py"
+TRACEFS = Path("/sys/kernel/tracing")
 SYSTEM_PYTHON = Path("/usr/bin/python3")  # BCC's module belongs to Debian's Python
 
 Sample = tuple[float, float]
@@ -68,6 +69,9 @@ def bpftrace_command() -> list[str]:
     found = shutil.which("bpftrace")
     if not found:
         raise UsageError("bpftrace is not installed")
+    if not (TRACEFS / "events").is_dir():
+        mount = f"mount -t tracefs tracefs {TRACEFS}"
+        raise UsageError(f"bpftrace needs tracefs, which is not mounted: {mount}")
     # -c takes no script; 0.17 resolves no interpreter.
     script = str(PARTS / "exec_time.bt")
     return [found, "-q", script, "-c", f"/bin/sh {PARTS / 'mark'}"]
@@ -77,6 +81,12 @@ def bcc_command() -> list[str]:
     """The same in BCC, with its Python."""
     if not list(Path("/usr/lib/python3/dist-packages").glob("bcc/__init__.py")):
         raise UsageError("BCC is not installed")
+    build = Path("/lib/modules", os.uname().release, "build")
+    if not build.exists() and "BCC_KERNEL_SOURCE" not in os.environ:
+        raise UsageError(
+            f"BCC needs the kernel's headers, and {build} does not exist"
+            " (BCC_KERNEL_SOURCE may name another place)"
+        )
     return [str(SYSTEM_PYTHON), str(PARTS / "exec_time_bcc.py")]
 
 
