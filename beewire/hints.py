@@ -74,6 +74,12 @@ else:
                 [type(None) if each is None else each for each in members]
             )
 
+        def __eq__(self, other: object) -> bool:
+            return type(other) is Either and set(self.__args__) == set(other.__args__)
+
+        def __hash__(self) -> int:
+            return hash(frozenset(self.__args__))
+
     class _Annotated:
         def __getitem__(self, parts: tuple[object, ...]) -> Hint:
             origin, *metadata = parts
@@ -86,6 +92,26 @@ else:
             inner = ", ".join([_text(each) for each in arguments])
             super().__init__(f"{origin.__name__}[{inner}]", origin)
             self.__args__ = arguments
+
+        def __eq__(self, other: object) -> bool:
+            return type(other) is Alias and (self.__origin__, self.__args__) == (
+                other.__origin__,
+                other.__args__,
+            )
+
+        def __hash__(self) -> int:
+            return hash((self.__origin__, self.__args__))
+
+        def __getitem__(self, arguments: object) -> "Alias":
+            given = arguments if isinstance(arguments, tuple) else (arguments,)
+            mine = self.__args__
+            open_ = dict.fromkeys(
+                [each for each in mine if type(each).__name__ == "TypeVar"]
+            )
+            if len(open_) != len(given):
+                raise TypeError(f"{self!r} takes {len(open_)} arguments")
+            bound = dict(zip(open_, given, strict=True))
+            return Alias(self.__origin__, tuple([bound.get(e, e) for e in mine]))
 
         def __call__(self, *values: object, **named: object) -> object:
             made = self.__origin__(*values, **named)

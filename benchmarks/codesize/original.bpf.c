@@ -7,7 +7,12 @@
 #define SOL_IPV6 41
 #define PAGE 4096
 
-static __always_inline struct endpoint *redirected4(struct bpf_sockopt *ctx)
+static __always_inline int is_redirected(__u32 port)
+{
+	return port == 0 || is_listener(port);
+}
+
+static __always_inline struct endpoint *redirected(struct bpf_sockopt *ctx)
 {
 	__u32 ip = ctx->sk->src_ip4;
 
@@ -25,8 +30,8 @@ static __always_inline void answer4(struct bpf_sockopt *ctx)
 	if ((void *)(out + 1) > ctx->optval_end)
 		return;
 	port = bpf_htons(ctx->sk->src_port);
-	if (is_listener(port)) {
-		wanted = redirected4(ctx);
+	if (is_redirected(port)) {
+		wanted = redirected(ctx);
 		if (!wanted)
 			return;
 		out->sin_addr.s_addr = wanted->address.words[3];
@@ -50,8 +55,8 @@ static __always_inline void answer6(struct bpf_sockopt *ctx)
 	if ((void *)(out + 1) > ctx->optval_end)
 		return;
 	port = bpf_htons(ctx->sk->src_port);
-	if (is_listener(port)) {
-		wanted = bpf_sk_storage_get(&arrived, ctx->sk, 0, 0);
+	if (is_redirected(port)) {
+		wanted = redirected(ctx);
 		if (!wanted)
 			return;
 		out->sin6_addr.s6_addr32[0] = wanted->address.words[0];

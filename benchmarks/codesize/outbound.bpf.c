@@ -115,11 +115,12 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, struct endpoint *
 static __always_inline __u32 alias_of(struct endpoint *wanted)
 {
 	__u32 *known = bpf_map_lookup_elem(&aliases, wanted);
-	__u32 alias;
+	__u32 alias, mixed;
 
 	if (known)
 		return *known;
-	alias = bpf_htonl(FIRST_ALIAS | (bpf_get_prandom_u32() & 0xffff));
+	mixed = (wanted->address.words[3] + wanted->port * 0x85ebca6b) * 0x9e3779b1;
+	alias = bpf_htonl(FIRST_ALIAS | (mixed >> 16));
 	if (bpf_map_update_elem(&originals, &alias, wanted, BPF_NOEXIST) != 0)
 		return 0;
 	if (bpf_map_update_elem(&aliases, wanted, &alias, BPF_NOEXIST) != 0) {

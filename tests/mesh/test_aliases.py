@@ -14,6 +14,7 @@ from beewire.mesh.programs.state import Decision
 pytestmark = pytest.mark.mesh
 
 OUTBOUND = 15001
+INBOUND = 15006
 SO_ORIGINAL_DST = 80
 NO_ANSWER = "No such file|not available"  # with conntrack in the kernel, or without
 MPTCP = 262
@@ -27,16 +28,20 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-@pytest.fixture
-def pod(lab: Lab) -> Iterator[Enrolment]:
-    """Pod A of the lab, enrolled; the tests stand in for its sidecar."""
-    target = Pod(
+def target(lab: Lab) -> Pod:
+    """Pod A of the lab."""
+    return Pod(
         cgroup=lab.a.cgroup.path,
         proxy_cgroup=lab.a.proxy.cgroup.path,
         netns=lab.a.namespace.path,
         addresses=lab.a.addresses,
     )
-    with enrol(target) as enrolment:
+
+
+@pytest.fixture
+def pod(lab: Lab) -> Iterator[Enrolment]:
+    """Pod A, enrolled; the tests stand in for its sidecar."""
+    with enrol(target(lab)) as enrolment:
         yield enrolment
 
 
@@ -90,6 +95,18 @@ def test_destinations_have_aliases_of_their_own(
         first: f"{lab.b.address}:80",
         second: f"{lab.b.address}:81",
     }
+
+
+def test_a_destination_has_its_alias_again_when_the_pod_is_enrolled_anew(
+    lab: Lab,
+) -> None:
+    def aliases() -> dict[str, str]:
+        with enrol(target(lab)) as enrolment:
+            dial(lab, range(80, 90))
+            return enrolment.aliases()
+
+    assert len(aliases()) == 10
+    assert aliases() == aliases()
 
 
 def test_a_connection_with_an_alias_needs_no_handshake(
@@ -156,6 +173,58 @@ def test_what_dials_at_once_gets_aliases_that_agree(lab: Lab, pod: Enrolment) ->
     assert len(destinations) > 190
 
 
+def reset(client: socket.socket, accepted: socket.socket) -> None:
+    """End a connection by a reset, and wait until the other end has it."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    with pytest.raises(ConnectionResetError):
+        accepted.recv(1)
+
+
+def test_the_sidecar_is_told_where_a_connection_was_going_that_was_reset(
+    lab: Lab, sidecar: socket.socket
+) -> None:
+    client = lab.a.app.connect(lab.b.address, 80)
+    accepted, _ = sidecar.accept()
+    with accepted:
+        reset(client, accepted)
+
+        assert told(accepted) == (lab.b.address, 80)
+
+
+def test_the_sidecar_is_told_no_port_0_of_an_inbound_connection_that_was_reset(
+    lab: Lab, pod: Enrolment
+) -> None:
+    del pod
+    with lab.a.proxy.listen("0.0.0.0", INBOUND) as listener:
+        listener.settimeout(5)
+        client = lab.b.app.connect(lab.a.address, 80)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert told(accepted) == (lab.a.address, 80)
+            reset(client, accepted)
+
+            with pytest.raises(OSError, match=NO_ANSWER):
+                told(accepted)
+
+
+def test_a_listener_of_both_families_is_told_in_both_forms(
+    lab: Lab, pod: Enrolment
+) -> None:
+    del pod
+    with lab.a.proxy.listen("::", OUTBOUND) as listener:
+        listener.settimeout(5)
+        with lab.a.app.connect(lab.b.address, 80):
+            accepted, _ = listener.accept()
+            with accepted:
+                answer = accepted.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
+                port, address = struct.unpack_from("!2xH4x16s", answer)
+
+                assert told(accepted) == (lab.b.address, 80)
+    name = socket.inet_ntop(socket.AF_INET6, address)
+    assert (name, port) == (f"::ffff:{lab.b.address}", 80)
+
+
 @pytest.fixture
 def full(lab: Lab, pod: Enrolment) -> Enrolment:
     """Pod A after it has dialled more destinations than there are aliases."""
@@ -196,3 +265,16 @@ def test_an_alias_keeps_its_meaning_when_all_are_taken(
     port = int(destination.rpartition(":")[2])
 
     assert reached(lab, sidecar, port) == address
+
+
+def test_a_connection_beyond_the_aliases_that_was_reset_was_going_there(
+    lab: Lab, full: Enrolment, sidecar: socket.socket
+) -> None:
+    del full
+    port = ENOUGH[-1] + 1
+    client = lab.a.app.connect(lab.b.address, port)
+    accepted, _ = sidecar.accept()
+    with accepted:
+        reset(client, accepted)
+
+        assert told(accepted) == (lab.b.address, port)

@@ -254,9 +254,11 @@ def find_value_type(annotation: object) -> ValueType | None:
         return annotation.type
     if annotation is bool:
         return BOOL
-    for extra in getattr(annotation, "__metadata__", ()):
-        if isinstance(extra, ValueType):
-            return extra
+    if (metadata := getattr(annotation, "__metadata__", None)) is not None:
+        for extra in metadata:
+            if isinstance(extra, ValueType):
+                return extra
+        return find_value_type(getattr(annotation, "__origin__", None))
     if isinstance(annotation, type):
         return _class_type(annotation)
     return None

@@ -77,7 +77,8 @@ def in_turns(meshes: Sequence[Mesh], load: LoadConfig) -> list[Sample]:
     then nothing happens there.
 
     Raises:
-        MeshError: as for `alone`, or this kernel cannot freeze cgroups.
+        MeshError: as for `alone`, or this kernel cannot freeze cgroups, or the machine
+            stood still meanwhile.
     """
     labs = [mesh.lab for mesh in meshes]
     long = replace(load, seconds=load.seconds * len(meshes))
@@ -100,6 +101,8 @@ def in_turns(meshes: Sequence[Mesh], load: LoadConfig) -> list[Sample]:
             lambda: entries.extend(conntrack_entries(lab.pods) for lab in labs),
         )
         results = [finish(player.wrk, long) for player in players]
+        if not entries:  # nobody looked at what was open half way
+            raise MeshError("the machine stood still for half of a measurement")
     used = [cpu_us(lab) - start for lab, start in zip(labs, before, strict=True)]
     other = max(0, machine_cpu_us() - machine_before - sum(used))
     rows = zip(results, players, used, entries, strict=True)

@@ -7,7 +7,7 @@ never taken back, nor does it ever change its meaning. What has no alias (IPv6, 
 the maps are full) keeps its destination in its socket: see outbound and handover.
 """
 
-from beewire.bpf import htonl, random_u32, u32
+from beewire.bpf import htonl, u32
 from beewire.mesh.programs.addresses import Endpoint
 from beewire.mesh.programs.state import aliases, originals
 
@@ -25,7 +25,10 @@ def alias_of(wanted: Endpoint) -> u32:
     """The address that stands for a destination; 0 if it has none."""
     if (known := aliases.lookup(wanted)) is not None:
         return known.value
-    alias = htonl(FIRST_ALIAS | (random_u32() & 0xFFFF))
+    # Not at random: when the pod is enrolled anew, a destination has its alias again, and
+    # connections from before keep their names.
+    mixed: u32 = (wanted.address.words[3] + wanted.port * 0x85EBCA6B) * 0x9E3779B1
+    alias = htonl(FIRST_ALIAS | (mixed >> 16))
     if originals.insert(alias, wanted) != 0:  # it stands for another, or all are taken
         return 0
     if aliases.insert(wanted, alias) != 0:  # another CPU was faster

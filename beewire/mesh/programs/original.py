@@ -4,7 +4,7 @@ Runs after the kernel's own handler, which finds no conntrack entry and fails. W
 it did answer stays: iptables and Beewire may meet in one pod.
 """
 
-from beewire.bpf import SockOpt, getsockopt, htons, sizeof
+from beewire.bpf import SockOpt, getsockopt, htons, sizeof, u32
 from beewire.mesh.programs.addresses import (
     AF_INET,
     AF_INET6,
@@ -23,7 +23,16 @@ SOL_IPV6 = 41
 PAGE = 4096  # longer options are not copied for us; 0 says that we leave them alone
 
 
-def redirected4(ctx: SockOpt) -> Endpoint | None:
+def is_redirected(port: u32) -> bool:
+    """Whether a socket with this port was dialled in another's place.
+
+    A reset takes a socket's port, so that 0 may be any; the other end of what was not
+    redirected is then unknown.
+    """
+    return port == 0 or is_listener(port)
+
+
+def redirected(ctx: SockOpt) -> Endpoint | None:
     """What the other end of a redirected connection dialled."""
     if is_alias(ctx.sk.src_ip4):
         return originals.lookup(ctx.sk.src_ip4)
@@ -35,8 +44,8 @@ def answer4(ctx: SockOpt) -> None:
     if (out := ctx.at(0, SockaddrIn)) is None:
         return
     port = htons(ctx.sk.src_port)
-    if is_listener(port):
-        if (wanted := redirected4(ctx)) is None:
+    if is_redirected(port):
+        if (wanted := redirected(ctx)) is None:
             return
         out.addr = wanted.address.words[3]
         out.port = wanted.port
@@ -54,8 +63,8 @@ def answer6(ctx: SockOpt) -> None:
     if (out := ctx.at(0, SockaddrIn6)) is None:
         return
     port = htons(ctx.sk.src_port)
-    if is_listener(port):
-        if (wanted := arrived.get(ctx.sk)) is None:
+    if is_redirected(port):
+        if (wanted := redirected(ctx)) is None:  # v4-mapped ones have aliases
             return
         out.addr[0] = wanted.address.words[0]
         out.addr[1] = wanted.address.words[1]

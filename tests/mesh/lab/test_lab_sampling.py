@@ -61,6 +61,15 @@ def test_one_may_take_turns_with_itself(both: list[Mesh]) -> None:
     assert sample.load.errors == 0
 
 
+def test_a_machine_that_stands_still_is_named(
+    both: list[Mesh], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beewire.mesh.lab.sampling.TURN_S", 30)  # one is all there is
+
+    with pytest.raises(MeshError, match="stood still"):
+        in_turns(both[1:], LOAD)
+
+
 def test_what_dies_in_its_turn_is_named_and_nothing_stays_frozen(
     both: list[Mesh],
 ) -> None:
