@@ -6,20 +6,22 @@ start-up of every program. What is looked at works as it does there: `Annotated`
 its metadata, a class that is Generic its arguments, `A | B` its members.
 """
 
+import sys
+from _collections_abc import (  # collections.abc is this, in a package that costs 2 ms
+    Callable,
+    Container,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
+
 TYPE_CHECKING = False  # checkers take a variable of this name for true
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Container,
-        ItemsView,
-        Iterable,
-        Iterator,
-        Mapping,
-        MutableMapping,
-        Sequence,
-        ValuesView,
-    )
     from contextlib import AbstractContextManager
     from typing import (
         Annotated,
@@ -33,17 +35,6 @@ if TYPE_CHECKING:
         overload,
     )
 else:
-    from _collections_abc import (
-        Callable,
-        Container,
-        ItemsView,
-        Iterable,
-        Iterator,
-        Mapping,
-        MutableMapping,
-        Sequence,
-        ValuesView,
-    )
 
     class Hint:
         """A name in annotations."""
@@ -105,6 +96,7 @@ else:
         def __getitem__(self, arguments: object) -> "Alias":
             given = arguments if isinstance(arguments, tuple) else (arguments,)
             mine = self.__args__
+            # A user's own, from typing, which is not imported to look.
             open_ = dict.fromkeys(
                 [each for each in mine if type(each).__name__ == "TypeVar"]
             )
@@ -184,8 +176,6 @@ __all__ = [
 
 def members(annotation: object) -> tuple[object, ...]:
     """The types that `A | B`, Optional or Union is made of; () of anything else."""
-    import sys  # noqa: PLC0415
-
     typing = sys.modules.get("typing")  # else nobody has made one of its Unions
     is_union = isinstance(annotation, type(int | None)) or (
         type(annotation).__name__ == "Either"

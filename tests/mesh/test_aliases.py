@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from beewire.mesh.enrol import Enrolment, Pod, enrol
+from beewire.mesh.enrol import Enrolment, enrol
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.state import Decision
+from tests.mesh.enrolling import target
 
 pytestmark = pytest.mark.mesh
 
@@ -28,20 +29,10 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def target(lab: Lab) -> Pod:
-    """Pod A of the lab."""
-    return Pod(
-        cgroup=lab.a.cgroup.path,
-        proxy_cgroup=lab.a.proxy.cgroup.path,
-        netns=lab.a.namespace.path,
-        addresses=lab.a.addresses,
-    )
-
-
 @pytest.fixture
 def pod(lab: Lab) -> Iterator[Enrolment]:
     """Pod A, enrolled; the tests stand in for its sidecar."""
-    with enrol(target(lab)) as enrolment:
+    with enrol(target(lab.a)) as enrolment:
         yield enrolment
 
 
@@ -101,7 +92,7 @@ def test_a_destination_has_its_alias_again_when_the_pod_is_enrolled_anew(
     lab: Lab,
 ) -> None:
     def aliases() -> dict[str, str]:
-        with enrol(target(lab)) as enrolment:
+        with enrol(target(lab.a)) as enrolment:
             dial(lab, range(80, 90))
             return enrolment.aliases()
 

@@ -9,13 +9,14 @@ import pytest
 
 from beewire.bpf import load
 from beewire.errors import MeshError
-from beewire.mesh.enrol import Enrolment, Pod, enrol
+from beewire.mesh.enrol import Enrolment, enrol
 from beewire.mesh.lab import Lab, SidecarConfig, nginx, sidecar
 from beewire.mesh.lab.pods import Pod as LabPod
 from beewire.mesh.lab.server import body
 from beewire.mesh.lab.sidecar import Sidecar
 from beewire.mesh.programs.outbound import outbound4
 from beewire.mesh.programs.state import Decision
+from tests.mesh.enrolling import target
 
 pytestmark = pytest.mark.mesh
 
@@ -34,15 +35,6 @@ class Mesh:
     b: Enrolment
     sidecar_a: Sidecar
     sidecar_b: Sidecar
-
-
-def target(pod: LabPod) -> Pod:
-    return Pod(
-        cgroup=pod.cgroup.path,
-        proxy_cgroup=pod.proxy.cgroup.path,
-        netns=pod.namespace.path,
-        addresses=(pod.address, pod.address6),
-    )
 
 
 def config(pod: LabPod) -> SidecarConfig:

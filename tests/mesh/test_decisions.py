@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from beewire.bpf import load
-from beewire.mesh.enrol import Enrolment, Pod, enrol
+from beewire.mesh.enrol import Enrolment, enrol
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs import state
 from beewire.mesh.programs.outbound import outbound4
 from beewire.mesh.programs.state import Decision
+from tests.mesh.enrolling import target
 
 pytestmark = pytest.mark.mesh
 
@@ -31,13 +32,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def pod(lab: Lab) -> Iterator[Enrolment]:
     """Pod A of the lab, enrolled."""
-    target = Pod(
-        cgroup=lab.a.cgroup.path,
-        proxy_cgroup=lab.a.proxy.cgroup.path,
-        netns=lab.a.namespace.path,
-        addresses=(lab.a.address, lab.a.address6, ENDS_IN_1),
-    )
-    with enrol(target) as enrolment:
+    with enrol(target(lab.a, ENDS_IN_1)) as enrolment:
         yield enrolment
 
 

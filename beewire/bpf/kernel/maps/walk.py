@@ -23,9 +23,8 @@ class Shape(NamedTuple):
     key_size: int
     value_size: int
     max_entries: int
-    restarts: bool = (
-        False  # its batches begin anew when the key they ended with is gone
-    )
+    # Batches begin anew when the key that one ended with is gone.
+    restarts: bool = False
 
 
 def entries(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
