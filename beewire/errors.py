@@ -26,10 +26,12 @@ class BeewireError(Exception):
 class Diagnostic:
     """One fault in a program's source: where it is, what it is, what to write instead.
 
-    Lines and columns count from 1, as in Python's own SyntaxError.
+    `code` is one of `beewire.reasons.Reason`: docs/errors has a page for it. Lines and
+    columns count from 1, as in Python's own SyntaxError.
     """
 
     __slots__ = (
+        "code",
         "column",
         "end_column",
         "end_line",
@@ -42,6 +44,7 @@ class Diagnostic:
 
     def __init__(  # noqa: PLR0913 - the fields of a source position belong together
         self,
+        code: str,
         message: str,
         *,
         filename: str,
@@ -52,6 +55,7 @@ class Diagnostic:
         text: str = "",
         hint: str = "",
     ) -> None:
+        self.code = code
         self.message = message
         self.filename = filename
         self.line = line
@@ -71,7 +75,7 @@ class CompileError(BeewireError, SyntaxError):
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         first = diagnostics[0]
         super().__init__(
-            first.message,
+            f"{first.message} [{first.code}]",
             (
                 first.filename,
                 first.line,

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
+from beewire.reasons import Reason
 
 
 def import_file(path: Path, arguments: list[str]) -> ModuleType:
@@ -47,6 +48,7 @@ def as_compile_error(error: SyntaxError, path: Path) -> CompileError:
     return CompileError(
         (
             Diagnostic(
+                Reason.PYTHON,
                 error.msg,
                 filename=error.filename or str(path),
                 line=error.lineno or 1,

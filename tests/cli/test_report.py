@@ -32,6 +32,7 @@ def test_a_compile_error_shows_file_line_caret_and_hint() -> None:
     error = CompileError(
         (
             Diagnostic(
+                "BW103",
                 "programs have no floats",
                 filename="prog.py",
                 line=7,
@@ -47,14 +48,14 @@ def test_a_compile_error_shows_file_line_caret_and_hint() -> None:
         '  File "prog.py", line 7',
         "    return 1.5",
         "           ^^^",
-        "beewire: programs have no floats",
+        "beewire: programs have no floats [BW103]",
         "count in thousandths instead",
     ]
 
 
 def test_each_fault_of_a_source_is_shown() -> None:
     faults = tuple(
-        Diagnostic(f"fault {line}", filename="prog.py", line=line, column=1)
+        Diagnostic("BW101", f"fault {line}", filename="prog.py", line=line, column=1)
         for line in (1, 2)
     )
 

@@ -10,6 +10,7 @@ from types import CodeType, FunctionType
 from beewire.bpf.lang.contexts import Context
 from beewire.errors import CompileError, Diagnostic, SpecError
 from beewire.hints import Any, Callable
+from beewire.reasons import Reason
 
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 _GENERATOR = 0x20
@@ -66,6 +67,7 @@ def _refusal(function: FunctionType, message: str, hint: str) -> CompileError:
     line, column, text = _place(function.__code__)
     return CompileError((
         Diagnostic(
+            Reason.SIGNATURE,
             message,
             filename=function.__code__.co_filename,
             line=line,

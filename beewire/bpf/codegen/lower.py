@@ -9,6 +9,7 @@ v1 also lacks the jumps for less-than; `select` turns those round.
 from beewire.bpf.codegen import arith
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Atomic, AtomicOp, Binary, BinOp, Branch, Const, Extend, Op
+from beewire.reasons import Reason
 
 _LOW = frozenset(
     (BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR, BinOp.SHL)
@@ -85,6 +86,7 @@ def _check(work: Work, op: Atomic) -> None:
 
         raise fault(
             op.span or work.function.span,
+            Reason.ISA,
             "this instruction set has no atomic operation but adding",
             "the value before the operation, and, or, xor, xchg and cmpxchg need v3",
         )

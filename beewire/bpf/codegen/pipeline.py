@@ -23,6 +23,7 @@ from beewire.bpf.ir import Function, Slot, Span
 from beewire.bpf.isa import Insn
 from beewire.bpf.object.spec import CoreRelo, Relocation
 from beewire.errors import CompileError
+from beewire.reasons import Reason
 from beewire.rows import Row
 
 PASSES = (
@@ -98,6 +99,7 @@ def _place(function: Function, parts: list[Part], level: int) -> Emitted:
 def _too_far(function: Function) -> CompileError:
     return fault(
         function.span,
+        Reason.TOO_LONG,
         f"{function.name}() is too long for one function: a jump is over 32767 slots",
         "split it: tail calls and subprograms start afresh",
     )
@@ -108,11 +110,15 @@ def _too_big(function: Function, machine: Machine) -> CompileError:
     needs = f"{function.name}() needs {machine.frame} bytes of stack"
     if not slots:
         return fault(
-            function.span, f"{needs}; BPF has 512", "it keeps too many values at once"
+            function.span,
+            Reason.STACK,
+            f"{needs}; BPF has 512",
+            "it keeps too many values at once",
         )
     largest = max(slots, key=lambda slot: slot.size)
     return fault(
         _first_use(function, largest),
+        Reason.STACK,
         f"{needs}, {largest.size} of them for {largest.name!r}; BPF has 512",
         "keep big data in a map, such as PerCpuArray[...](max_entries=1)",
     )

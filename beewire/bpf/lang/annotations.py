@@ -8,6 +8,7 @@ from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import Static
 from beewire.hints import Any, members
+from beewire.reasons import Reason
 from beewire.rows import Row
 
 NONE = type(None)
@@ -58,8 +59,10 @@ def integer_type(b: Builder, node: ast.expr) -> IntType:
         if isinstance(type_, IntType):
             return type_
         if isinstance(value, Static) and value.obj is int:
-            raise b.refuse(node, "int has no width", hint)
-    raise b.refuse(node, f"{ast.unparse(node)} is no integer type", hint)
+            raise b.refuse(node, Reason.ANNOTATION, "int has no width", hint)
+    raise b.refuse(
+        node, Reason.ANNOTATION, f"{ast.unparse(node)} is no integer type", hint
+    )
 
 
 def _spelled_out(node: ast.expr) -> ast.expr:
@@ -84,7 +87,9 @@ def _meaning(frame: Frame, given: Any) -> Wanted:
         rest = [part for part in parts if part is not NONE]
         if len(rest) == 1 and len(parts) == 2:
             return Wanted(_meaning(frame, rest[0]).type, nullable=True)
-        raise Rule(f"{given} is not part of programs", "write T or T | None")
+        raise Rule(
+            Reason.ANNOTATION, f"{given} is not part of programs", "write T or T | None"
+        )
     return Wanted(_plain(given))
 
 
@@ -97,7 +102,11 @@ def _plain(given: Any) -> Any:
         return found
     if given in _FOREIGN:
         name = given.__name__
-        raise Rule(f"{name} is no type of programs", "u32 and the like, bool, a Struct")
+        raise Rule(
+            Reason.ANNOTATION,
+            f"{name} is no type of programs",
+            "u32 and the like, bool, a Struct",
+        )
     is_class = isinstance(given, type) and issubclass(given, Context | Kernel | int)
     # Maps and other objects of the module are passed as they are.
     return given if is_class else object
@@ -114,4 +123,6 @@ def _evaluate(frame: Frame, text: str) -> Any:
     try:
         return eval(text, names)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        raise Rule(f"the annotation {text!r} cannot be evaluated: {error}") from None
+        raise Rule(
+            Reason.ANNOTATION, f"the annotation {text!r} cannot be evaluated: {error}"
+        ) from None

@@ -5,6 +5,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.values import Value
 from beewire.hints import Sequence
+from beewire.reasons import Reason
 
 
 def arguments(
@@ -21,7 +22,7 @@ def arguments(
         many = f"{len(names)} argument{'s' if len(names) != 1 else ''}"
         called = ast.unparse(node.func)
         message = f"{called}() takes {many}, {len(node.args)} are given"
-        raise b.refuse(node.args[len(names)], message)
+        raise b.refuse(node.args[len(names)], Reason.ARGUMENTS, message)
     for keyword in node.keywords:
         assert keyword.arg is not None
         if keyword.arg not in names or keyword.arg in found:
@@ -29,12 +30,21 @@ def arguments(
                 message, hint = "is given twice", "leave one out"
             else:
                 message, hint = "is unknown", near(keyword.arg, list(names))
-            raise b.refuse(keyword.value, f"argument {keyword.arg!r} {message}", hint)
+            raise b.refuse(
+                keyword.value,
+                Reason.ARGUMENTS,
+                f"argument {keyword.arg!r} {message}",
+                hint,
+            )
         found[keyword.arg] = keyword.value
     missing = [name for name in names[:least] if name not in found]
     if missing:
         called = ast.unparse(node.func)
-        raise b.refuse(node, f"{called}() needs {' and '.join(map(repr, missing))}")
+        raise b.refuse(
+            node,
+            Reason.ARGUMENTS,
+            f"{called}() needs {' and '.join(map(repr, missing))}",
+        )
     return [found.get(name) for name in names]
 
 

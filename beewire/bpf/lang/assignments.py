@@ -37,6 +37,7 @@ from beewire.bpf.lang.variables import (
     global_memory,
     static_object,
 )
+from beewire.reasons import Reason
 
 _ATOMIC: dict[str, ir.AtomicOp] = {
     "+": ir.AtomicOp.ADD,
@@ -70,7 +71,7 @@ def assign_statement(b: Builder, node: ast.Assign) -> None:
     value = b.deferred(node.value)
     if len(node.targets) > 1 and not isinstance(value, Int | Literal):
         message = "only integers are assigned to several names at once"
-        raise b.refuse(node, message, "write one assignment for each")
+        raise b.refuse(node, Reason.CONSTRUCT, message, "write one assignment for each")
     for target in node.targets:
         assign_to(b, target, value, node.value)
 
@@ -96,14 +97,14 @@ def assign_to(b: Builder, target: ast.expr, value: Value, origin: ast.expr) -> N
         elif place is not None:
             _write_words(b, place, value)
     except Rule as rule:
-        raise b.refuse(origin, rule.message, rule.hint) from None
+        raise b.refuse(origin, rule.code, rule.message, rule.hint) from None
 
 
 def _place(b: Builder, target: ast.expr) -> Memory | Word | ContextWords:
     try:
         return writable(b, target)
     except Rule as rule:
-        raise b.refuse(target, rule.message, rule.hint) from None
+        raise b.refuse(target, rule.code, rule.message, rule.hint) from None
 
 
 @compiles(ast.AnnAssign)
@@ -111,7 +112,7 @@ def annotated(b: Builder, node: ast.AnnAssign) -> None:
     """`x: u32 = a`: the name narrows what it is given."""
     if not isinstance(node.target, ast.Name):
         hint = "leave it out: fields have their types"
-        raise b.refuse(node.target, "only names are annotated", hint)
+        raise b.refuse(node.target, Reason.CONSTRUCT, "only names are annotated", hint)
     if _is_struct(b, node.annotation):
         _annotated_struct(b, node, node.target)
         return
@@ -122,12 +123,14 @@ def annotated(b: Builder, node: ast.AnnAssign) -> None:
 
 def _annotated_struct(b: Builder, node: ast.AnnAssign, target: ast.Name) -> None:
     if node.value is None:
-        raise b.refuse(node, "a struct begins with a value", "x = Key()")
+        raise b.refuse(
+            node, Reason.CONSTRUCT, "a struct begins with a value", "x = Key()"
+        )
     value = b.deferred(node.value)
     layout = static_object(b, node.annotation).__layout__
     if not isinstance(value, Fields | Memory) or value.type is not layout:
         message = f"{target.id!r} is declared {layout.name}; this is {value.describe()}"
-        raise b.refuse(node.value, message)
+        raise b.refuse(node.value, Reason.CHANGES_KIND, message)
     assign_to(b, target, value, node.value)
 
 
@@ -153,7 +156,12 @@ def augmented(b: Builder, node: ast.AugAssign) -> None:
         old = b.load(place.op, place.offset, place.type, ir.Space.CTX)
         _write_word(b, place, combine(b, symbol, old, b.integer(node.value)))
     else:
-        raise b.refuse(node, "an array is changed by its elements", "a[0] += ...")
+        raise b.refuse(
+            node,
+            Reason.NO_ARITHMETIC,
+            "an array is changed by its elements",
+            "a[0] += ...",
+        )
 
 
 @compiles(ast.Delete)
@@ -165,7 +173,9 @@ def delete(b: Builder, node: ast.Delete) -> None:
             if isinstance(decl, MapDecl):
                 delete_item(b, decl, target.slice)
                 continue
-        raise b.refuse(target, "'del' takes an entry of a map", "del table[key]")
+        raise b.refuse(
+            target, Reason.CONSTRUCT, "'del' takes an entry of a map", "del table[key]"
+        )
 
 
 def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
@@ -185,15 +195,19 @@ def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
             present(b, base, node.value)
         if isinstance(base, Static) and isinstance(base.obj, MapDecl):
             message = "an entry of a map is assigned by a statement of its own"
-            raise b.refuse(node, message, f"{ast.unparse(node)} = ...")
+            raise b.refuse(
+                node, Reason.CONSTRUCT, message, f"{ast.unparse(node)} = ..."
+            )
         index = b.integer(node.slice)
         if isinstance(base, Memory):
             return element(b, base, index)
         if isinstance(base, ContextWords):
             return _word(b, node, base, words_index(base, index))
-        raise b.refuse(node, f"{base.describe()} has no elements to assign")
+        raise b.refuse(
+            node, Reason.NOT_ASSIGNABLE, f"{base.describe()} has no elements to assign"
+        )
     hint = "assign to a name, a field or an element"
-    raise b.refuse(node, "this cannot be assigned to", hint)
+    raise b.refuse(node, Reason.NOT_ASSIGNABLE, "this cannot be assigned to", hint)
 
 
 def _field_place(
@@ -217,13 +231,20 @@ def _field_place(
         case Pointer():
             raise _read_only(b, node)
         case _:
-            raise b.refuse(node, f"{base.describe()} has no fields to assign")
+            raise b.refuse(
+                node,
+                Reason.NOT_ASSIGNABLE,
+                f"{base.describe()} has no fields to assign",
+            )
 
 
 def _read_only(b: Builder, node: ast.expr) -> Exception:
     text = ast.unparse(node)
     return b.refuse(
-        node, f"{text!r} is read-only", "the kernel lets programs read it only"
+        node,
+        Reason.READ_ONLY,
+        f"{text!r} is read-only",
+        "the kernel lets programs read it only",
     )
 
 
@@ -237,7 +258,9 @@ def _word(b: Builder, node: ast.expr, words: ContextWords, index: int) -> Word:
 
 def _write_word(b: Builder, place: Word, value: Value) -> None:
     if not isinstance(value, Int | Literal):
-        raise Rule(f"{value.describe()} does not go into {place.type.name}")
+        raise Rule(
+            Reason.WRONG_KIND, f"{value.describe()} does not go into {place.type.name}"
+        )
     if isinstance(value, Literal):
         check_literal(value.value, place.type)
     word = ir.Store(
@@ -253,7 +276,9 @@ def _write_words(b: Builder, words: ContextWords, value: Value) -> None:
     elif isinstance(value, Memory):
         items = [load(b, element(b, value, Literal(i))) for i in range(count)]
     else:
-        raise Rule(f"{value.describe()} does not go into {words.describe()}")
+        raise Rule(
+            Reason.WRONG_KIND, f"{value.describe()} does not go into {words.describe()}"
+        )
     kind = words.member.type
     assert isinstance(kind, IntType)
     for index, item in enumerate(items):
@@ -266,10 +291,12 @@ def _unpack(
 ) -> None:
     if not isinstance(value, Tuple):
         message = f"{value.describe()} cannot be taken apart"
-        raise b.refuse(origin, message, "write the values out: a, b = x, y")
+        raise b.refuse(
+            origin, Reason.UNPACKING, message, "write the values out: a, b = x, y"
+        )
     if len(value.items) != len(target.elts):
         message = f"{len(target.elts)} names for {len(value.items)} values"
-        raise b.refuse(target, message)
+        raise b.refuse(target, Reason.UNPACKING, message)
     nodes = origin.elts if isinstance(origin, ast.Tuple | ast.List) else []
     # Read before any of them is written.
     items = [snapshot(b, item) for item in value.items]
@@ -281,14 +308,18 @@ def _is_struct(b: Builder, node: ast.expr) -> bool:
     try:
         found = static_object(b, node)
     except Rule as rule:
-        raise b.refuse(node, rule.message, rule.hint) from None
+        raise b.refuse(node, rule.code, rule.message, rule.hint) from None
     return isinstance(found, type) and issubclass(found, Struct)
 
 
 def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None:
     kind = place.type
     if not isinstance(kind, IntType):
-        raise b.refuse(node.target, f"{place.describe()} cannot be calculated with")
+        raise b.refuse(
+            node.target,
+            Reason.NO_ARITHMETIC,
+            f"{place.describe()} cannot be calculated with",
+        )
     if not place.shared:
         old = load(b, place)
         assert isinstance(old, Int)
@@ -298,6 +329,7 @@ def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None
         text = ast.unparse(node.target)
         raise b.refuse(
             node,
+            Reason.NOT_ATOMIC,
             f"'{symbol}=' of shared memory is not atomic",
             f"write {text} = {text} {symbol} ... if that is meant",
         )
@@ -322,6 +354,7 @@ def _add_to_item(
         key = ast.unparse(target.slice)
         raise b.refuse(
             node,
+            Reason.NOT_ATOMIC,
             f"'{symbol}=' of a map's entry is not part of programs",
             f"look it up: if (x := {decl.name}.lookup({key})) is not None: x.value {symbol}= ...",
         )

@@ -50,8 +50,10 @@ from beewire.bpf.lang.variables import (
     wrap,
 )
 from beewire.hints import Any
+from beewire.reasons import Reason
 
 _VARIABLE_INDEX = (
+    Reason.VARIABLE_INDEX,
     "a constant table takes constant indices only",
     "put the table into an Array map",
 )
@@ -78,7 +80,7 @@ def attribute(b: Builder, node: ast.Attribute) -> Value:
             # Color.RED.value
             return base
         case _:
-            raise Rule(f"{base.describe()} has no fields")
+            raise Rule(Reason.NO_FIELD, f"{base.describe()} has no fields")
 
 
 @lowers(ast.Subscript)
@@ -100,7 +102,7 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
         case Tuple():
             raise Rule(*_VARIABLE_INDEX)
         case _:
-            raise Rule(f"{base.describe()} has no elements")
+            raise Rule(Reason.NO_ELEMENTS, f"{base.describe()} has no elements")
 
 
 def present(b: Builder, value: Pointer, node: ast.expr) -> None:
@@ -115,9 +117,15 @@ def present(b: Builder, value: Pointer, node: ast.expr) -> None:
         variable = find(b.frame, text)
         if variable is not None and variable in b.flow.none:
             message = f"{text!r} is None here"
-        raise b.refuse(node, message, f"test it first: if {text} is None: return")
+        raise b.refuse(
+            node,
+            Reason.MAYBE_NONE,
+            message,
+            f"test it first: if {text} is None: return",
+        )
     raise b.refuse(
         node,
+        Reason.MAYBE_NONE,
         f"{text!r} may be None",
         f"give it a name and test that: if (x := {text}) is None: return",
     )
@@ -135,12 +143,12 @@ def field(b: Builder, base: Memory, name: str) -> Memory:
         found = kind.fields.get(name)
         if found is None:
             hint = near(name, list(kind.fields)) or f"it has {', '.join(kind.fields)}"
-            raise Rule(f"{kind.name} has no field {name!r}", hint)
+            raise Rule(Reason.NO_FIELD, f"{kind.name} has no field {name!r}", hint)
         return base.part(found.offset, found.type)
     if name == "value" and isinstance(kind, IntType):
         return base
     hint = "write .value" if isinstance(kind, IntType) else ""
-    raise Rule(f"{base.describe()} has no field {name!r}", hint)
+    raise Rule(Reason.NO_FIELD, f"{base.describe()} has no field {name!r}", hint)
 
 
 def words_index(words: ContextWords, index: Int | Literal) -> int:
@@ -153,6 +161,7 @@ def words_index(words: ContextWords, index: Int | Literal) -> int:
     if known is not None:
         return constant_index(known, words.member.count)
     raise Rule(
+        Reason.VARIABLE_INDEX,
         f"{words.describe()} takes constant indices only",
         "the kernel rewrites each access: write one for each index",
     )
@@ -177,6 +186,7 @@ def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
         return load(b, field(b, global_memory(obj), node.attr))
     if isinstance(obj, MapDecl):
         raise Rule(
+            Reason.MAP_VALUE,
             f"{obj.name}.{node.attr} is not a value",
             "operations of a map are called: lookup(key), update(key, value)",
         )
@@ -188,7 +198,7 @@ def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
         return _python_attribute(obj, node.attr)
     if isinstance(obj, int):
         return _python_attribute(obj, node.attr)
-    raise Rule(f"{Static(obj).describe()} has no fields in programs")
+    raise Rule(Reason.NO_FIELD, f"{Static(obj).describe()} has no fields in programs")
 
 
 def _python_attribute(obj: Any, name: str) -> Value:
@@ -197,7 +207,7 @@ def _python_attribute(obj: Any, name: str) -> Value:
     if found is missing:
         hint = near(name, dir(obj))
         owner = getattr(obj, "__name__", type(obj).__name__)
-        raise Rule(f"{owner!r} has no attribute {name!r}", hint)
+        raise Rule(Reason.NO_FIELD, f"{owner!r} has no attribute {name!r}", hint)
     return wrap(name_declaration(found, name))
 
 
@@ -205,6 +215,7 @@ def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
     if isinstance(obj, MapDecl):
         text = ast.unparse(node.slice)
         raise Rule(
+            Reason.MAP_READ,
             f"{obj.name}[...] cannot be read in programs: the key may be missing",
             f"look it up and test: if (x := {obj.name}.lookup({text})) is None: return",
         )
@@ -213,7 +224,9 @@ def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
         return wrap(obj[constant_index(index.value, len(obj))])
     if isinstance(obj, tuple | list | bytes):
         raise Rule(*_VARIABLE_INDEX)
-    raise Rule(f"{Static(obj).describe()} has no elements in programs")
+    raise Rule(
+        Reason.NO_ELEMENTS, f"{Static(obj).describe()} has no elements in programs"
+    )
 
 
 def _context_member(b: Builder, base: ContextValue, name: str) -> Value:
@@ -239,7 +252,7 @@ def packet_bounds(b: Builder, base: ContextValue) -> tuple[ir.Op, ir.Op]:
     """
     data: tuple[int, int, int] | None = getattr(base.cls, "data", None)
     if data is None:
-        raise Rule(f"{base.describe()} has no packet")
+        raise Rule(Reason.NO_SUCH_CALL, f"{base.describe()} has no packet")
     start, end, size = data
     bounds = [
         b.emit(ir.Load(base.op, at, size, space=ir.Space.CTX, kind=ir.Kind.PTR))
@@ -268,7 +281,7 @@ def context_member(cls: type[Context], name: str) -> Member | SocketMember:
     hint = near(name, cls.member_names())
     if not hint and issubclass(cls, RawTracepoint):
         hint = "read arguments by number: ctx.args[0]"
-    raise Rule(f"{cls.__name__} has no field {name!r}", hint)
+    raise Rule(Reason.NO_FIELD, f"{cls.__name__} has no field {name!r}", hint)
 
 
 def _member(

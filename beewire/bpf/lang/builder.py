@@ -17,6 +17,7 @@ from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import Int, Literal, Memory, Value, is_cell
 from beewire.errors import Diagnostic
 from beewire.hints import Any, Callable, TypeVar
+from beewire.reasons import Reason
 
 N = TypeVar("N", bound=ast.AST)
 
@@ -179,7 +180,11 @@ class Builder:
             return Int(ir.Const(value.value), type_)
         same = value.type
         if type_.is_bool and not same.is_bool:
-            raise Rule("an integer does not go into bool", "compare it: x != 0")
+            raise Rule(
+                Reason.NOT_BOOL,
+                "an integer does not go into bool",
+                "compare it: x != 0",
+            )
         if type_.bits == 64 or (type_.low <= same.low and same.high <= type_.high):
             return Int(value.op, type_)
         wrapped = ir.Extend(value.op, type_.bits, signed=type_.signed)
@@ -273,7 +278,7 @@ class Builder:
         try:
             return handler(self, node)
         except Rule as rule:
-            raise self.refuse(node, rule.message, rule.hint) from None
+            raise self.refuse(node, rule.code, rule.message, rule.hint) from None
         finally:
             self.node = outer
 
@@ -284,7 +289,7 @@ class Builder:
         try:
             handler(self, node, then, orelse)
         except Rule as rule:
-            raise self.refuse(node, rule.message, rule.hint) from None
+            raise self.refuse(node, rule.code, rule.message, rule.hint) from None
         finally:
             self.node = outer
 
@@ -297,7 +302,9 @@ class Builder:
         if is_cell(value):
             hint = f"read the value: {ast.unparse(node)}.value"
         found = value.describe()
-        raise self.refuse(node, f"an integer is needed here, not {found}", hint)
+        raise self.refuse(
+            node, Reason.NEEDS_INTEGER, f"an integer is needed here, not {found}", hint
+        )
 
     def statements(self, body: list[ast.stmt]) -> None:
         """Compile statements; a refused one is noted, and the next one tried."""
@@ -314,7 +321,9 @@ class Builder:
                 raise self.unsupported(node)
             handler(self, node)
         except Rule as rule:
-            self.diagnostics.append(self._diagnostic(node, rule.message, rule.hint))
+            self.diagnostics.append(
+                self._diagnostic(node, rule.code, rule.message, rule.hint)
+            )
             self._recover(node)
         except Refused as refused:
             self.diagnostics.append(refused.diagnostic)
@@ -350,20 +359,28 @@ class Builder:
     # Faults.
 
     def refuse(
-        self, node: ast.expr | ast.stmt | ast.pattern, message: str, hint: str = ""
+        self,
+        node: ast.expr | ast.stmt | ast.pattern,
+        code: str,
+        message: str,
+        hint: str = "",
     ) -> Refused:
-        """The exception that says `node` cannot be compiled."""
-        return Refused(self._diagnostic(node, message, hint))
+        """The exception that says `node` cannot be compiled; `code` is one of Reason."""
+        return Refused(self._diagnostic(node, code, message, hint))
 
     def unsupported(self, node: ast.expr | ast.stmt | ast.pattern) -> Refused:
         """The exception for a construct that programs do not have."""
         message, hint = ADVICE.get(
             type(node), (f"{type(node).__name__} is not part of programs", "")
         )
-        return self.refuse(node, message, hint)
+        return self.refuse(node, Reason.CONSTRUCT, message, hint)
 
     def _diagnostic(
-        self, node: ast.expr | ast.stmt | ast.pattern, message: str, hint: str
+        self,
+        node: ast.expr | ast.stmt | ast.pattern,
+        code: str,
+        message: str,
+        hint: str,
     ) -> Diagnostic:
         source = self.frame.source
         span = source.span(node)
@@ -371,6 +388,7 @@ class Builder:
         # A statement of many lines is shown by its first.
         one_line = span.end_line == span.line
         return Diagnostic(
+            code,
             message,
             filename=span.file,
             line=span.line,

@@ -29,6 +29,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.bpf.object.kinds import MapKind
 from beewire.hints import Any, Callable
+from beewire.reasons import Reason
 
 # Operations of maps, by name: lookup, update, ...
 MAP_OPERATIONS: dict[str, Callable[[Builder, MapDecl, ast.Call], Value]] = {}
@@ -43,17 +44,29 @@ def call(b: Builder, node: ast.Call) -> Value:
     """`f(...)` and `value.operation(...)`."""
     for argument in node.args:
         if isinstance(argument, ast.Starred):
-            raise b.refuse(argument, "* is not part of programs", "pass one by one")
+            raise b.refuse(
+                argument,
+                Reason.CONSTRUCT,
+                "* is not part of programs",
+                "pass one by one",
+            )
     for keyword in node.keywords:
         if keyword.arg is None:
-            raise b.refuse(keyword.value, "** is not part of programs", "name each")
+            raise b.refuse(
+                keyword.value,
+                Reason.CONSTRUCT,
+                "** is not part of programs",
+                "name each",
+            )
     if isinstance(node.func, ast.Attribute):
         owner = b.expr(node.func.value)
         if not isinstance(owner, Static) or isinstance(owner.obj, MapDecl):
             return _operation(b, node, node.func, owner)
     callee = b.expr(node.func)
     if not isinstance(callee, Static):
-        raise b.refuse(node.func, f"{callee.describe()} cannot be called")
+        raise b.refuse(
+            node.func, Reason.NOT_CALLABLE, f"{callee.describe()} cannot be called"
+        )
     return _call_object(b, node, callee.obj)
 
 
@@ -67,6 +80,7 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
     if isinstance(obj, ProgramDecl):
         raise b.refuse(
             node,
+            Reason.NOT_CALLABLE,
             f"{obj.name!r} is a program: only the kernel calls it",
             "move what both need into a plain function",
         )
@@ -79,6 +93,7 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
         return _convert(b, node, type_)
     raise b.refuse(
         node.func,
+        Reason.NOT_CALLABLE,
         f"{Static(obj).describe()} cannot be called in programs",
         "call plain functions with annotations, or helpers of beewire.bpf",
     )
@@ -98,7 +113,12 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
     if isinstance(owner, Memory) and func.attr == "copy":
         return _copy(b, node, owner)
     hint = "methods of structs run in user space only" if func.attr else ""
-    raise b.refuse(func, f"{owner.describe()} has no {func.attr}() in programs", hint)
+    raise b.refuse(
+        func,
+        Reason.NO_SUCH_CALL,
+        f"{owner.describe()} has no {func.attr}() in programs",
+        hint,
+    )
 
 
 def _map_operation(
@@ -110,7 +130,9 @@ def _map_operation(
         offered = sorted(known & MAP_OPERATIONS.keys())
         hint = near(func.attr, offered) or f"it has {', '.join(offered)}"
         kind = type(decl).__name__
-        raise b.refuse(func, f"{kind} has no {func.attr}() in programs", hint)
+        raise b.refuse(
+            func, Reason.MAP_OPERATION, f"{kind} has no {func.attr}() in programs", hint
+        )
     return operation(b, decl, node)
 
 
@@ -163,7 +185,9 @@ def _argument(b: Builder, kind: Arg, node: ast.expr, value: Value) -> ir.Op:
     if kind in {Arg.MAYBE_SOCKET, Arg.CONTEXT} and isinstance(value, Nothing):
         return ir.Const(0)
     wanted = {Arg.INT: "an integer", Arg.CONTEXT: "the context"}.get(kind, "a socket")
-    raise b.refuse(node, f"{wanted} is needed here, not {value.describe()}")
+    raise b.refuse(
+        node, Reason.WRONG_ARGUMENT, f"{wanted} is needed here, not {value.describe()}"
+    )
 
 
 def _release(b: Builder, node: ast.expr, by: str) -> None:
@@ -176,7 +200,9 @@ def _release(b: Builder, node: ast.expr, by: str) -> None:
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
     if node.args:
         hint = f"{layout.name}({next(iter(layout.fields), 'field')}=...)"
-        raise b.refuse(node.args[0], f"{layout.name}() takes fields by name", hint)
+        raise b.refuse(
+            node.args[0], Reason.FIELDS, f"{layout.name}() takes fields by name", hint
+        )
     items: dict[str, Value] = {}
     for keyword in node.keywords:
         assert keyword.arg is not None
@@ -184,7 +210,7 @@ def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
             known = list(layout.fields)
             hint = near(keyword.arg, known) or f"it has {', '.join(known)}"
             message = f"{layout.name} has no field {keyword.arg!r}"
-            raise b.refuse(keyword.value, message, hint)
+            raise b.refuse(keyword.value, Reason.FIELDS, message, hint)
         value = b.deferred(keyword.value)
         if isinstance(value, Pointer):
             present(b, value, keyword.value)
@@ -206,7 +232,7 @@ def _convert(b: Builder, node: ast.Call, type_: IntType) -> Value:
 def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
     arguments(b, node, ())
     if not isinstance(owner.type, StructType):
-        raise b.refuse(node, f"{owner.describe()} has no copy()")
+        raise b.refuse(node, Reason.NO_SUCH_CALL, f"{owner.describe()} has no copy()")
     parts = {
         name: load(b, owner.part(field.offset, field.type))
         for name, field in owner.type.fields.items()
@@ -217,12 +243,17 @@ def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
 def packet_reference(b: Builder, node: ast.Call, owner: ContextValue) -> Value:
     """`ctx.at(offset, T)`: a reference that is None past the packet's end."""
     if not issubclass(owner.cls, PacketContext):
-        raise b.refuse(node, f"{owner.describe()} has no packet")
+        raise b.refuse(node, Reason.NO_SUCH_CALL, f"{owner.describe()} has no packet")
     offset_node, type_node = required(arguments(b, node, ("offset", "type")))
     type_ = static_type(b, type_node)
     offset = b.integer(offset_node)
     if isinstance(offset, Literal) and offset.value < 0:
-        raise b.refuse(offset_node, "a packet begins at byte 0", "count from its start")
+        raise b.refuse(
+            offset_node,
+            Reason.NO_SUCH_CALL,
+            "a packet begins at byte 0",
+            "count from its start",
+        )
     data, end = packet_bounds(b, owner)
     if isinstance(offset, Int) or offset.value:
         data = b.binary(ir.BinOp.ADD, data, b.op(offset))
@@ -255,7 +286,12 @@ def static_type(b: Builder, node: ast.expr) -> ValueType:
     found = b.expr(node)
     type_ = find_value_type(found.obj) if isinstance(found, Static) else None
     if type_ is None:
-        raise b.refuse(node, "a type is needed here", "a Struct, or u32 and the like")
+        raise b.refuse(
+            node,
+            Reason.WRONG_ARGUMENT,
+            "a type is needed here",
+            "a Struct, or u32 and the like",
+        )
     return type_
 
 
@@ -265,5 +301,9 @@ def struct_argument(b: Builder, node: ast.expr, name: str) -> tuple[ir.Op, int]:
     if isinstance(value, Pointer):
         present(b, value, node)
     if not isinstance(value, Memory) or not isinstance(value.type, StructType):
-        raise b.refuse(node, f"a Struct is needed here, not {value.describe()}")
+        raise b.refuse(
+            node,
+            Reason.WRONG_ARGUMENT,
+            f"a Struct is needed here, not {value.describe()}",
+        )
     return in_memory(b, value, value.type, name), value.type.size

@@ -22,6 +22,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.bpf.lang.variables import static_object
 from beewire.hints import Callable
+from beewire.reasons import Reason
 
 # By syntax: the symbol, and the comparison of unsigned and of signed integers.
 _COMPARE: dict[type[ast.cmpop], tuple[str, ir.CmpOp, ir.CmpOp]] = {
@@ -75,7 +76,7 @@ def truth_of(
             hint = (
                 f"read the value: {ast.unparse(node)}.value" if is_cell(value) else ""
             )
-            raise Rule(f"{value.describe()} is no condition", hint)
+            raise Rule(Reason.CONDITION, f"{value.describe()} is no condition", hint)
 
 
 def negation(b: Builder, node: ast.UnaryOp, then: Target, orelse: Target) -> None:
@@ -128,7 +129,10 @@ def _refuse_none(b: Builder, *nodes: ast.expr) -> None:
     for node in nodes:
         if isinstance(node, ast.Constant) and node.value is None:
             raise b.refuse(
-                node, "None is compared by 'is'", "write: is None, is not None"
+                node,
+                Reason.NEVER_NONE,
+                "None is compared by 'is'",
+                "write: is None, is not None",
             )
 
 
@@ -189,7 +193,9 @@ def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
     if isinstance(value, Memory):
         is_struct = isinstance(value.type, StructType)
         hint = f"compare {'field by field' if is_struct else 'element by element'}"
-    raise b.refuse(node, f"{value.describe()} cannot be compared", hint)
+    raise b.refuse(
+        node, Reason.CONDITION, f"{value.describe()} cannot be compared", hint
+    )
 
 
 def _is_none(
@@ -201,7 +207,12 @@ def _is_none(
 ) -> None:
     tested, none = sides
     if not (isinstance(none, ast.Constant) and none.value is None):
-        raise b.refuse(node, "'is' compares with None only", "write == for numbers")
+        raise b.refuse(
+            node,
+            Reason.NEVER_NONE,
+            "'is' compares with None only",
+            "write == for numbers",
+        )
     index = node.comparators.index(none)
     negated = isinstance(node.ops[index], ast.IsNot)
     on_none, on_some = (orelse, then) if negated else (then, orelse)
@@ -210,7 +221,7 @@ def _is_none(
     if isinstance(value, Nothing) or (variable and variable in b.flow.none):
         b.jump(on_none)
     elif not isinstance(value, Pointer):
-        raise b.refuse(tested, f"{value.describe()} is never None")
+        raise b.refuse(tested, Reason.NEVER_NONE, f"{value.describe()} is never None")
     elif value.nullable or not value.can_be_none:
         b.branch_on_none(value.test, variable, on_none, on_some)
     else:
@@ -236,11 +247,12 @@ def _contains(
     ):
         constants = [Literal(int(x)) for x in sorted(found.obj) if isinstance(x, int)]
         if len(constants) != len(found.obj):
-            raise b.refuse(container, "'in' takes numbers only")
+            raise b.refuse(container, Reason.MEMBERSHIP, "'in' takes numbers only")
         _one_of(b, _comparable(b, item), list(constants), then, orelse)
     else:
         raise b.refuse(
             container,
+            Reason.MEMBERSHIP,
             f"'in' does not look into {found.describe()}",
             "it takes a tuple (1, 2), range(a, b) or a map",
         )
@@ -259,7 +271,7 @@ def _one_of(
 ) -> None:
     for choice in choices:
         if not isinstance(choice, Int | Literal):
-            raise Rule(f"{choice.describe()} cannot be compared")
+            raise Rule(Reason.CONDITION, f"{choice.describe()} cannot be compared")
         more = b.target("in")
         compare_values(b, ast.Eq(), value, choice, then, more)
         b.start(more)
@@ -270,7 +282,9 @@ def _in_range(
     b: Builder, item: ast.expr, container: ast.Call, then: Target, orelse: Target
 ) -> None:
     if container.keywords or len(container.args) not in {1, 2}:
-        raise b.refuse(container, "'in range' takes a start and an end")
+        raise b.refuse(
+            container, Reason.MEMBERSHIP, "'in range' takes a start and an end"
+        )
     value = _comparable(b, item)
     *start, stop = [_comparable(b, bound) for bound in container.args]
     above = b.target("range")

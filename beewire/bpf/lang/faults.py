@@ -18,8 +18,9 @@ class Follows(Exception):  # noqa: N818 - what happened to the statement
 class Rule(Exception):  # noqa: N818 - becomes a Refused where the place is known
     """A rule of the language that is broken; `hint` says what to write instead."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
+        self.code = code
         self.message = message
         self.hint = hint
 

@@ -28,6 +28,7 @@ from beewire.bpf.lang.values import (
     Value,
 )
 from beewire.bpf.lang.variables import assign, declare, read, static_object, wrap
+from beewire.reasons import Reason
 
 RESULT = "the return value"
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR of inspect, which costs 5 ms
@@ -76,10 +77,10 @@ def return_(b: Builder, node: ast.Return) -> None:
     if frame.wanted.is_none:
         if node.value is not None and not isinstance(b.expr(node.value), Nothing):
             hint = f"annotate what it returns: -> u32, instead of {name}() -> None"
-            raise b.refuse(node, f"{name}() is annotated -> None", hint)
+            raise b.refuse(node, Reason.RESULT, f"{name}() is annotated -> None", hint)
     elif node.value is None:
         hint = "return one, or annotate it -> None"
-        raise b.refuse(node, f"{name}() must return a value here", hint)
+        raise b.refuse(node, Reason.RESULT, f"{name}() must return a value here", hint)
     elif frame.condition is not None:
         _return_condition(b, frame, node.value, *frame.condition)
         b.start(b.target("dead"))
@@ -98,25 +99,38 @@ def _frame(b: Builder, node: ast.Call, function: FunctionType) -> Frame:
     while outer_frame is not None:
         if outer_frame.function.__code__ is function.__code__:
             raise b.refuse(
-                node, f"{function.__name__}() calls itself", "write a bounded loop"
+                node,
+                Reason.RECURSION,
+                f"{function.__name__}() calls itself",
+                "write a bounded loop",
             )
         outer_frame = outer_frame.parent
     if function.__code__.co_flags & _ASYNC:
-        raise b.refuse(node, f"{function.__name__}() is async", "write a plain def")
+        raise b.refuse(
+            node,
+            Reason.CONSTRUCT,
+            f"{function.__name__}() is async",
+            "write a plain def",
+        )
     if function.__name__ == "<lambda>":
-        raise b.refuse(node, *ADVICE[ast.Lambda])
+        raise b.refuse(node, Reason.CONSTRUCT, *ADVICE[ast.Lambda])
     found, definition = source.find(function)
     spec = definition.args
     if spec.vararg or spec.kwarg:
         star = f"*{spec.vararg.arg}" if spec.vararg else "**"
         raise b.refuse(
-            node, f"{function.__name__}() takes {star}", "name each parameter"
+            node,
+            Reason.CONSTRUCT,
+            f"{function.__name__}() takes {star}",
+            "name each parameter",
         )
     frame = Frame(function, found, definition, b.frame)
     returned = wanted(frame, "return")
     if returned is None:
         message = f"{function.__name__}() does not say what it returns"
-        raise b.refuse(node, message, "annotate it: -> u32, -> bool, -> None")
+        raise b.refuse(
+            node, Reason.RESULT, message, "annotate it: -> u32, -> bool, -> None"
+        )
     frame.wanted = returned
     return frame
 
@@ -143,13 +157,17 @@ def _bind(b: Builder, frame: Frame, node: ast.Call, caller: Frame) -> None:
         except Rule as rule:
             b.frame = caller
             called = f"{frame.definition.name}(): {rule.message}"
-            raise b.refuse(argument or node, called, rule.hint) from None
+            raise b.refuse(argument or node, rule.code, called, rule.hint) from None
 
 
 def _bind_one(b: Builder, frame: Frame, name: str, value: Value) -> None:
     asked = wanted(frame, name)
     if asked is None:
-        raise Rule(f"parameter {name!r} has no annotation", f"{name}: u32, say")
+        raise Rule(
+            Reason.ANNOTATION,
+            f"parameter {name!r} has no annotation",
+            f"{name}: u32, say",
+        )
     _check_kind(value, asked, f"parameter {name!r}")
     may_be_none = isinstance(value, Pointer) and value.nullable
     if isinstance(value, Int | Literal) and isinstance(asked.type, IntType):
@@ -177,9 +195,15 @@ def _typed(b: Builder, value: Int | Literal, type_: IntType) -> Int:
 
 def _check_kind(value: Value, asked: Wanted, what: str) -> None:
     if not _fits(value, asked.type):
-        raise Rule(f"{what} is {asked.name}, not {value.describe()}")
+        raise Rule(
+            Reason.WRONG_ARGUMENT, f"{what} is {asked.name}, not {value.describe()}"
+        )
     if isinstance(value, Pointer) and value.nullable and not asked.nullable:
-        raise Rule(f"{what} is {asked.name}, and this may be None", "test it first")
+        raise Rule(
+            Reason.MAYBE_NONE,
+            f"{what} is {asked.name}, and this may be None",
+            "test it first",
+        )
 
 
 def _fits(value: Value, asked: object) -> bool:
@@ -219,7 +243,7 @@ def _straight(b: Builder, frame: Frame) -> Value:
         if not isinstance(return_none, Nothing):
             name = frame.definition.name
             hint = f"annotate what it returns: -> u32, instead of {name}() -> None"
-            raise b.refuse(last, f"{name}() is annotated -> None", hint)
+            raise b.refuse(last, Reason.RESULT, f"{name}() is annotated -> None", hint)
         return return_none
     value = b.deferred(last.value)
     return _checked_result(b, frame, last.value, value)
@@ -232,7 +256,7 @@ def _checked_result(b: Builder, frame: Frame, node: ast.expr, value: Value) -> V
         if isinstance(value, Int | Literal) and isinstance(asked.type, IntType):
             return _typed(b, value, asked.type)
     except Rule as rule:
-        raise b.refuse(node, rule.message, rule.hint) from None
+        raise b.refuse(node, rule.code, rule.message, rule.hint) from None
     if isinstance(value, Memory) and _is_own(frame, value):
         # Its name ends with the call.
         return Memory(value.op, value.offset, value.type, value.space, unnamed=True)
@@ -250,7 +274,7 @@ def _keep(b: Builder, frame: Frame, node: ast.expr) -> None:
     value = _checked_result(b, frame, node, b.deferred(node))
     if isinstance(value, Memory) and value.on_stack and not value.unnamed:
         message = f"{frame.definition.name}() returns a struct that it did not make"
-        raise b.refuse(node, message, "return a copy: .copy()")
+        raise b.refuse(node, Reason.RESULT, message, "return a copy: .copy()")
     if frame.result is None:
         frame.result = frame.variables[RESULT] = Variable(RESULT)
         if isinstance(frame.wanted.type, IntType):
@@ -260,7 +284,9 @@ def _keep(b: Builder, frame: Frame, node: ast.expr) -> None:
         return
     if not frame.wanted.nullable:
         message = f"{frame.definition.name}() is not annotated | None"
-        raise b.refuse(node, message, "annotate what it returns: -> T | None")
+        raise b.refuse(
+            node, Reason.RESULT, message, "annotate what it returns: -> T | None"
+        )
     result = frame.result
     if result.local is None:
         result.local = ir.Local(RESULT, ir.Kind.PTR)
@@ -288,6 +314,7 @@ def _end(b: Builder, frame: Frame, node: ast.Call, caller: Frame) -> None:
         b.frame = caller
         raise b.refuse(
             node,
+            Reason.RESULT,
             f"{frame.definition.name}() does not return a value on every way",
             "end it with a return",
         )
@@ -304,7 +331,12 @@ def _return_condition(
         return
     value = boolean(b, node) if decides else b.expr(node)
     if isinstance(value, Int) and not value.type.is_bool:
-        raise b.refuse(node, "an integer does not go into bool", "compare it: x != 0")
+        raise b.refuse(
+            node,
+            Reason.NOT_BOOL,
+            "an integer does not go into bool",
+            "compare it: x != 0",
+        )
     for cleanup in reversed(frame.cleanups):
         cleanup()
     truth_of(b, node, value, then, orelse)

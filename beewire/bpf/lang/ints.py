@@ -6,6 +6,7 @@ side. Results are 64 bits wide; they are signed when an operand is.
 
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.types import I64, U64, IntType
+from beewire.reasons import Reason
 
 Operand = IntType | int
 
@@ -33,7 +34,7 @@ def check_literal(value: int, type_: IntType) -> None:
     hint = f"{type_.name} holds {type_.low} .. {type_.high}"
     if value < 0 and not type_.signed and type_.low <= value + (1 << type_.bits):
         hint += f"; write {value + (1 << type_.bits):#x} for the same bits"
-    raise Rule(f"{value} does not fit {type_.name}", hint)
+    raise Rule(Reason.DOES_NOT_FIT, f"{value} does not fit {type_.name}", hint)
 
 
 def check_64(value: int) -> int:
@@ -43,7 +44,11 @@ def check_64(value: int) -> int:
         Rule: It does.
     """
     if not I64.low <= value <= U64.high:
-        raise Rule(f"{value} does not fit 64 bits", "integers have 64 bits here")
+        raise Rule(
+            Reason.DOES_NOT_FIT,
+            f"{value} does not fit 64 bits",
+            "integers have 64 bits here",
+        )
     return value
 
 
@@ -55,7 +60,7 @@ def arithmetic(symbol: str, a: Operand, b: Operand) -> IntType:
     """
     if symbol in {"<<", ">>"}:
         if isinstance(b, int) and b < 0:
-            raise Rule(f"a shift by {b}", "shift by 0 or more")
+            raise Rule(Reason.DOES_NOT_FIT, f"a shift by {b}", "shift by 0 or more")
         return literal_type(a) if isinstance(a, int) else wide(a)
     if isinstance(a, int) or isinstance(b, int):
         return _with_literal(symbol, a, b)
@@ -120,7 +125,9 @@ def fold(symbol: str, a: int, b: int) -> int:
     """
     if symbol in {"<<", ">>", "**"} and (b < 0 or (b > 64 and symbol != ">>")):
         raise Rule(
-            f"{a} {symbol} {b} does not fit 64 bits", "integers have 64 bits here"
+            Reason.DOES_NOT_FIT,
+            f"{a} {symbol} {b} does not fit 64 bits",
+            "integers have 64 bits here",
         )
     match symbol:
         case "+":
@@ -173,6 +180,7 @@ def _mixed(what: str, a: IntType, b: IntType) -> Rule:
     signed = a if a.signed else b
     unsigned = b if a.signed else a
     return Rule(
+        Reason.MIXED_SIGNS,
         f"{what}: one side is signed ({signed.name}), the other is not ({unsigned.name})",
         f"give one of them a name of the other's kind first: x: {wide(signed).name} = ...",
     )

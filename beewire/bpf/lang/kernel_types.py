@@ -9,6 +9,7 @@ from beewire.bpf.lang.structs import Embedded, Kernel, Pointer
 from beewire.bpf.lang.types import ValueType
 from beewire.bpf.lang.values import KernelMemory
 from beewire.errors import SpecError
+from beewire.reasons import Reason
 
 # enum bpf_core_relo_kind
 FIELD_BYTE_OFFSET = 0
@@ -23,7 +24,9 @@ def kernel_field(base: KernelMemory, name: str) -> tuple[ValueType, tuple[int, .
     fields = _declared(base.kernel)
     if name not in fields:
         hint = near(name, list(fields)) or f"declare it in class {base.kernel.__name__}"
-        raise Rule(f"{base.kernel.__name__} has no field {name!r}", hint)
+        raise Rule(
+            Reason.NO_FIELD, f"{base.kernel.__name__} has no field {name!r}", hint
+        )
     return fields[name], (*base.path, list(fields).index(name))
 
 
@@ -50,13 +53,13 @@ def record_field(cls: type[Context], name: str) -> tuple[ValueType, ir.CoreField
     try:
         fields = cls.record_fields()
     except SpecError as error:
-        raise Rule(str(error)) from None
+        raise Rule(Reason.KERNEL_CLASS, str(error)) from None
     if name not in fields:
         hint = near(name, list(fields)) or (
             "name the fields that are read in a subclass: "
             f"class sched_process_fork(Tracepoint): {name}: u32"
         )
-        raise Rule(f"{cls.__name__} has no field {name!r}", hint)
+        raise Rule(Reason.NO_FIELD, f"{cls.__name__} has no field {name!r}", hint)
     struct = _structs.get(cls)
     if struct is None:
         struct = btf.Struct(f"trace_event_raw_{cls.__name__}", 0)
@@ -82,7 +85,7 @@ def _declared(cls: type[Kernel]) -> dict[str, ValueType]:
     try:
         return cls.kernel_fields()
     except SpecError as error:
-        raise Rule(str(error)) from None
+        raise Rule(Reason.KERNEL_CLASS, str(error)) from None
 
 
 def _field(struct: btf.Struct, path: tuple[int, ...], offset: int) -> ir.CoreField:

@@ -11,6 +11,7 @@ from beewire.bpf.lang.operators import operand
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import assign, static_object
+from beewire.reasons import Reason
 
 
 @compiles(ast.While)
@@ -33,7 +34,9 @@ def while_(b: Builder, node: ast.While) -> None:
 def for_(b: Builder, node: ast.For) -> None:
     """`for i in range(start, stop, step)`."""
     if not isinstance(node.target, ast.Name):
-        raise b.refuse(node.target, "'for' takes one name", "for i in range(n):")
+        raise b.refuse(
+            node.target, Reason.RANGE, "'for' takes one name", "for i in range(n):"
+        )
     start, stop, step = _range_bounds(b, node.iter)
     kind = _counter_type(start, stop, step)
     counter = ir.Local(f"{node.target.id} counter", ir.Kind.INT)
@@ -102,7 +105,7 @@ def _enter_loop(b: Builder, body: list[ast.stmt], head: ast.expr) -> None:
 
 def _innermost(b: Builder, node: ast.stmt) -> Loop:
     if not b.frame.loops:
-        raise b.refuse(node, "this stands in a loop only")
+        raise b.refuse(node, Reason.OUTSIDE_LOOP, "this stands in a loop only")
     return b.frame.loops[-1]
 
 
@@ -116,7 +119,10 @@ def _range_bounds(
 ) -> tuple[Int | Literal, Int | Literal, int]:
     if not isinstance(node, ast.Call) or static_object(b, node.func) is not range:
         raise b.refuse(
-            node, "'for' goes over range() only", "for i in range(n): ... a[i]"
+            node,
+            Reason.RANGE,
+            "'for' goes over range() only",
+            "for i in range(n): ... a[i]",
         )
     if len(node.args) == 1:
         [stop] = arguments(b, node, ("stop",))
@@ -128,7 +134,9 @@ def _range_bounds(
     last = b.integer(stop)
     by = Literal(1) if step is None else b.integer(step)
     if not isinstance(by, Literal) or by.value == 0:
-        raise b.refuse(step or node, "the step of range() is a constant, and not 0")
+        raise b.refuse(
+            step or node, Reason.RANGE, "the step of range() is a constant, and not 0"
+        )
     return first, last, by.value
 
 
@@ -169,6 +177,7 @@ def _refuse_endless(b: Builder, node: ast.While) -> None:
     if constant:
         raise b.refuse(
             node.test,
+            Reason.ENDLESS,
             "this loop never ends",
             "leave it by break or return, or write for i in range(n):",
         )
@@ -176,6 +185,7 @@ def _refuse_endless(b: Builder, node: ast.While) -> None:
     if all(_is_fixed(part, changed) for part in ast.walk(node.test)):
         raise b.refuse(
             node.test,
+            Reason.ENDLESS,
             "this loop never ends: nothing in it changes the condition",
             "change what it tests, or leave it by break or return",
         )

@@ -25,6 +25,7 @@ from beewire.bpf.lang.values import (
     Value,
 )
 from beewire.bpf.object.kinds import MapKind
+from beewire.reasons import Reason
 
 MAP_LOOKUP_ELEM = 1
 MAP_UPDATE_ELEM = 2
@@ -53,14 +54,14 @@ _REDIRECT = {MapKind.SOCKMAP: (60, 52), MapKind.SOCKHASH: (71, 72)}
 def value_of(decl: MapDecl) -> ValueType:
     """The type of a map's values."""
     if decl.value is None:
-        raise Rule(f"{decl.name} has no values")
+        raise Rule(Reason.MAP_OPERATION, f"{decl.name} has no values")
     return decl.value
 
 
 def key_pointer(b: Builder, decl: MapDecl, node: ast.expr) -> ir.Op:
     """The address of a key."""
     if decl.key is None:
-        raise b.refuse(node, f"{decl.name} has no keys")
+        raise b.refuse(node, Reason.MAP_OPERATION, f"{decl.name} has no keys")
     return pointer(b, node, decl.key, "key")
 
 
@@ -76,7 +77,7 @@ def put(b: Builder, node: ast.expr, value: Value, type_: ValueType, name: str) -
     try:
         return in_memory(b, value, type_, name)
     except Rule as rule:
-        raise b.refuse(node, rule.message, rule.hint) from None
+        raise b.refuse(node, rule.code, rule.message, rule.hint) from None
 
 
 def map_ref(decl: MapDecl) -> ir.Op:
@@ -175,9 +176,13 @@ def add_item(b: Builder, decl: MapDecl, key: ast.expr, addend: ast.expr) -> None
     _require(b, decl, key, "subscript")
     kind = value_of(decl)
     if not isinstance(kind, IntType):
-        raise Rule(f"{decl.name} holds {kind.name}: look it up and add to a field")
+        raise Rule(
+            Reason.NOT_ATOMIC,
+            f"{decl.name} holds {kind.name}: look it up and add to a field",
+        )
     if kind.is_bool:
         raise Rule(
+            Reason.NOT_ATOMIC,
             f"{decl.name} holds bool: nothing is added to that",
             f"assign it: {decl.name}[...] = True",
         )
@@ -241,6 +246,7 @@ def atomic(b: Builder, op: ir.AtomicOp, place: Memory, value: ir.Op) -> None:
     if kind.size not in {4, 8}:
         sign = "i" if kind.signed else "u"
         raise Rule(
+            Reason.NOT_ATOMIC,
             f"{kind.name} cannot be changed atomically",
             f"make it {sign}32 or {sign}64, or use a per-CPU map",
         )
@@ -265,7 +271,11 @@ def redirect(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     assert key is not None
     ctx = b.expr(context)
     if not isinstance(ctx, ContextValue):
-        raise b.refuse(context, f"the context is needed here, not {ctx.describe()}")
+        raise b.refuse(
+            context,
+            Reason.WRONG_ARGUMENT,
+            f"the context is needed here, not {ctx.describe()}",
+        )
     number = _REDIRECT[decl.kind][not issubclass(ctx.cls, SkMsg)]
     if decl.kind is MapKind.SOCKMAP:
         index = b.integer(key)
@@ -276,7 +286,9 @@ def redirect(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     if ingress is not None:
         wanted = b.integer(ingress)
         if not isinstance(wanted, Literal):
-            raise b.refuse(ingress, "ingress is True or False, written out")
+            raise b.refuse(
+                ingress, Reason.NOT_CONSTANT, "ingress is True or False, written out"
+            )
         flags = ir.Const(BPF_F_INGRESS if wanted.value else 0)
     return Int(b.call(number, ctx.op, map_ref(decl), where, flags), U32)
 
@@ -326,7 +338,9 @@ def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
 
 def _reserve_outside(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     hint = f"with {decl.name}.reserve() as e:"
-    raise b.refuse(node, "reserve() stands in a 'with' statement only", hint)
+    raise b.refuse(
+        node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
+    )
 
 
 def _flags(b: Builder, node: ast.expr | None) -> ir.Op:
@@ -340,7 +354,12 @@ def _require(b: Builder, decl: MapDecl, node: ast.expr, operation: str) -> None:
     written = {"subscript": "[...] =", "contains": "'in'", "delete": "del"}[operation]
     offered = ", ".join(sorted(known & MAP_OPERATIONS.keys()))
     kind = type(decl).__name__
-    raise b.refuse(node, f"{kind} has no {written} in programs", f"it has {offered}")
+    raise b.refuse(
+        node,
+        Reason.MAP_OPERATION,
+        f"{kind} has no {written} in programs",
+        f"it has {offered}",
+    )
 
 
 def _update(b: Builder, decl: MapDecl, key: ir.Op, value: ir.Op, flags: ir.Op) -> Int:
@@ -361,7 +380,11 @@ def _add_socket(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
         present(b, what, context)
         op = b.call(MAP_UPDATE_ELEM, map_ref(decl), key_op, what.op, flags_op)
         return Int(op, I64)
-    raise b.refuse(context, f"a sock_ops context is needed here, not {what.describe()}")
+    raise b.refuse(
+        context,
+        Reason.WRONG_ARGUMENT,
+        f"a sock_ops context is needed here, not {what.describe()}",
+    )
 
 
 def _storage_get(b: Builder, decl: MapDecl, node: ast.Call, flags: int) -> Value:
@@ -379,7 +402,12 @@ def _owner(b: Builder, node: ast.expr) -> ir.Op:
         return value.op
     has_one = isinstance(value, ContextValue) and value.cls.member("sk")
     hint = f"pass {ast.unparse(node)}.sk" if has_one else ""
-    raise b.refuse(node, f"a socket is needed here, not {value.describe()}", hint)
+    raise b.refuse(
+        node,
+        Reason.WRONG_ARGUMENT,
+        f"a socket is needed here, not {value.describe()}",
+        hint,
+    )
 
 
 CONTAINS.append(contains)

@@ -18,6 +18,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
+from beewire.reasons import Reason
 
 GET_CURRENT_COMM = 16
 PROBE_READ_KERNEL = 113
@@ -46,7 +47,7 @@ def store(b: Builder, place: Memory, value: Value) -> None:
         case CharsType() | ArrayType():
             _store_sequence(b, place, value)
         case _:
-            raise Rule(f"{place.type.name} cannot be assigned")
+            raise Rule(Reason.WRONG_KIND, f"{place.type.name} cannot be assigned")
 
 
 def temporary(b: Builder, type_: ValueType, name: str = "tmp") -> Memory:
@@ -79,7 +80,7 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     elif isinstance(kind, ArrayType):
         item = kind.element
     else:
-        raise Rule(f"{place.describe()} has no elements")
+        raise Rule(Reason.NO_ELEMENTS, f"{place.describe()} has no elements")
     known = known_number(index)
     if known is not None:
         return place.part(constant_index(known, kind.count) * item.size, item)
@@ -110,7 +111,11 @@ def constant_index(index: int, count: int) -> int:
         Rule: There is no such element.
     """
     if not -count <= index < count:
-        raise Rule(f"index {index} is past the end", f"there are {count} elements")
+        raise Rule(
+            Reason.INDEX,
+            f"index {index} is past the end",
+            f"there are {count} elements",
+        )
     return index % count
 
 
@@ -150,7 +155,7 @@ def init_struct(b: Builder, place: Memory, fields: Fields) -> None:
             store(b, place.part(field.offset, field.type), value)
         except Rule as rule:
             message = f"{layout.name}.{name}: {rule.message}"
-            raise Rule(message, rule.hint) from None
+            raise Rule(rule.code, message, rule.hint) from None
 
 
 def snapshot(b: Builder, value: Value) -> Value:
@@ -204,6 +209,7 @@ def _check_alignment(place: Memory) -> None:
     # The verifier refuses unaligned access to the stack, whatever the machine allows.
     if place.on_stack and place.offset % place.type.align:
         raise Rule(
+            Reason.ALIGNMENT,
             f"a {place.type.name} at offset {place.offset} is not aligned on the stack",
             "packed structs belong in packets and records",
         )
@@ -249,7 +255,9 @@ def _store_integer(b: Builder, place: Memory, value: Value) -> None:
         value = read_kernel(b, value)
     if not isinstance(value, Int | Literal):
         raise Rule(
-            f"{value.describe()} does not go into {kind.name}", _value_hint(value)
+            Reason.WRONG_KIND,
+            f"{value.describe()} does not go into {kind.name}",
+            _value_hint(value),
         )
     if isinstance(value, Literal):
         check_literal(value.value, kind)
@@ -274,7 +282,9 @@ def _store_struct(b: Builder, place: Memory, value: Value) -> None:
     if isinstance(value, Memory) and value.type is place.type:
         _copy(b, place, value)
         return
-    raise Rule(f"{value.describe()} does not go into {place.type.name}")
+    raise Rule(
+        Reason.WRONG_KIND, f"{value.describe()} does not go into {place.type.name}"
+    )
 
 
 def _overlaps(place: Memory, value: Value) -> bool:
@@ -322,22 +332,27 @@ def _store_sequence(b: Builder, place: Memory, value: Value) -> None:
         case ContextWords() if isinstance(kind, ArrayType):
             _store_words(b, place, kind, value)
         case _:
-            raise Rule(f"{value.describe()} does not go into {kind.name}")
+            raise Rule(
+                Reason.WRONG_KIND, f"{value.describe()} does not go into {kind.name}"
+            )
 
 
 def _constant(kind: ValueType, text: str | bytes) -> bytes:
     raw = text.encode() if isinstance(text, str) else text
     is_bytes = isinstance(kind, ArrayType) and kind.element is U8
     if not (is_bytes or isinstance(kind, CharsType)):
-        raise Rule(f"the text {text!r} does not go into {kind.name}")
+        raise Rule(Reason.WRONG_KIND, f"the text {text!r} does not go into {kind.name}")
     if len(raw) > kind.size:
-        raise Rule(f"{text!r} is longer than {kind.size} bytes")
+        raise Rule(Reason.LENGTH, f"{text!r} is longer than {kind.size} bytes")
     return raw.ljust(kind.size, b"\0")
 
 
 def _store_elements(b: Builder, place: Memory, kind: ArrayType, items: Tuple) -> None:
     if len(items.items) != kind.count:
-        raise Rule(f"{kind.name} takes {kind.count} elements, not {len(items.items)}")
+        raise Rule(
+            Reason.LENGTH,
+            f"{kind.name} takes {kind.count} elements, not {len(items.items)}",
+        )
     values = items.items
     if any(_overlaps(place, item) for item in values):
         values = tuple(snapshot(b, item) for item in values)
@@ -351,6 +366,7 @@ def _store_words(
     member = words.member
     if kind.count != member.count or kind.element.size != member.type.size:
         raise Rule(
+            Reason.WRONG_KIND,
             f"{words.describe()} does not go into {kind.name}",
             f"it has {member.count} elements of {member.type.name}",
         )

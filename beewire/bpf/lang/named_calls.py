@@ -41,6 +41,7 @@ from beewire.bpf.lang.values import (
     Value,
 )
 from beewire.hints import Callable
+from beewire.reasons import Reason
 
 GET_CURRENT_PID_TGID = 14
 GET_CURRENT_UID_GID = 15
@@ -102,7 +103,11 @@ def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
         return KernelMemory(_as_pointer(b, b.op(value)), cls, cls)
     if isinstance(value, KernelMemory | Socket):
         return KernelMemory(value.op, cls, cls)
-    raise b.refuse(address, f"an address is needed here, not {value.describe()}")
+    raise b.refuse(
+        address,
+        Reason.WRONG_ARGUMENT,
+        f"an address is needed here, not {value.describe()}",
+    )
 
 
 def _as_pointer(b: Builder, op: ir.Op) -> ir.Op:
@@ -121,6 +126,7 @@ def _kernel_class(b: Builder, node: ast.expr) -> type[Kernel]:
         return cls
     raise b.refuse(
         node,
+        Reason.WRONG_ARGUMENT,
         "a Kernel class is needed here",
         "class task_struct(Kernel): tgid: i32",
     )
@@ -154,18 +160,27 @@ def _context(b: Builder, node: ast.expr) -> ir.Op:
     value = b.expr(node)
     if isinstance(value, ContextValue):
         return value.op
-    raise b.refuse(node, f"the context is needed here, not {value.describe()}")
+    raise b.refuse(
+        node,
+        Reason.WRONG_ARGUMENT,
+        f"the context is needed here, not {value.describe()}",
+    )
 
 
 def _ip4(b: Builder, node: ast.Call) -> Value:
     [argument] = required(arguments(b, node, ("address",)))
     value = b.expr(argument)
     if not isinstance(value, Static) or not isinstance(value.obj, str):
-        raise b.refuse(argument, "ip4() takes a constant text", 'ip4("10.0.0.1")')
+        raise b.refuse(
+            argument,
+            Reason.NOT_CONSTANT,
+            "ip4() takes a constant text",
+            'ip4("10.0.0.1")',
+        )
     try:
         return Literal(ip4(value.obj))
     except ValueError as error:
-        raise b.refuse(argument, str(error)) from None
+        raise b.refuse(argument, Reason.NOT_CONSTANT, str(error)) from None
 
 
 def _sizeof(b: Builder, node: ast.Call) -> Value:
@@ -179,7 +194,9 @@ def _extreme(op: ast.cmpop) -> Callable[[Builder, ast.Call], Value]:
     def lower(b: Builder, node: ast.Call) -> Value:
         if len(node.args) < 2 or node.keywords:
             raise b.refuse(
-                node, f"{ast.unparse(node.func)}() takes two numbers or more"
+                node,
+                Reason.ARGUMENTS,
+                f"{ast.unparse(node.func)}() takes two numbers or more",
             )
         best = b.integer(node.args[0])
         for argument in node.args[1:]:
@@ -228,15 +245,17 @@ def _len(b: Builder, node: ast.Call) -> Value:
         return Literal(value.type.count)
     if isinstance(value, Static) and isinstance(value.obj, str | bytes | tuple | list):
         return Literal(len(value.obj))
-    raise b.refuse(argument, f"{value.describe()} has no length")
+    raise b.refuse(argument, Reason.NO_SUCH_CALL, f"{value.describe()} has no length")
 
 
 def _range(b: Builder, node: ast.Call) -> Value:
-    raise b.refuse(node, "range() stands in 'for' and after 'in' only")
+    raise b.refuse(node, Reason.RANGE, "range() stands in 'for' and after 'in' only")
 
 
 def _print(b: Builder, node: ast.Call) -> Value:
-    raise b.refuse(node, "print() is not part of programs", 'write printk(f"...")')
+    raise b.refuse(
+        node, Reason.PRINTK, "print() is not part of programs", 'write printk(f"...")'
+    )
 
 
 def _printk(b: Builder, node: ast.Call) -> Value:
@@ -246,7 +265,9 @@ def _printk(b: Builder, node: ast.Call) -> Value:
         # bpf_trace_printk() ends at a NUL, and prints nothing for a text with others.
         if not (" " <= character <= "~" or character in "\t\n\v\f\r"):
             message = f"printk() cannot print {character!r}"
-            raise b.refuse(argument, message, "the kernel takes ASCII only")
+            raise b.refuse(
+                argument, Reason.PRINTK, message, "the kernel takes ASCII only"
+            )
     raw = template.encode() + b"\0"
     slot = b.temporary("format", -(-len(raw) // 8) * 8)
     place = Memory(slot, 0, CharsType(len(raw)), ir.Space.STACK)
@@ -259,7 +280,9 @@ def _format(b: Builder, node: ast.expr) -> tuple[str, list[ir.Op]]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value.replace("%", "%%"), []
     if not isinstance(node, ast.JoinedStr):
-        raise b.refuse(node, "printk() takes a text", 'write printk(f"pid {pid}")')
+        raise b.refuse(
+            node, Reason.PRINTK, "printk() takes a text", 'write printk(f"pid {pid}")'
+        )
     parts = []
     ops: list[ir.Op] = []
     for part in node.values:
@@ -274,6 +297,7 @@ def _format(b: Builder, node: ast.expr) -> tuple[str, list[ir.Op]]:
     if len(ops) > PRINTK_ARGUMENTS:
         raise b.refuse(
             node,
+            Reason.PRINTK,
             f"printk() prints at most 3 values, not {len(ops)}",
             "print in two calls, or send a record by a RingBuf",
         )
@@ -295,10 +319,17 @@ def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]
         spec = ast.unparse(part.format_spec)[2:-1]
     if part.conversion != -1:
         message = f"printk() knows no !{chr(part.conversion)}"
-        raise b.refuse(part.value, message, "write {n}: no '!', and no '=' before '}'")
+        raise b.refuse(
+            part.value,
+            Reason.PRINTK,
+            message,
+            "write {n}: no '!', and no '=' before '}'",
+        )
     if spec not in _SPECS:
         known = "{n}, {n:x} or {n:#x}"
-        raise b.refuse(part.value, f"printk() knows no format {spec!r}", known)
+        raise b.refuse(
+            part.value, Reason.PRINTK, f"printk() knows no format {spec!r}", known
+        )
     value = b.expr(part.value)
     if isinstance(value, Pointer):
         present(b, value, part.value)
@@ -312,17 +343,19 @@ def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]
         case Comm() | KernelField() | Memory() if not spec:
             return "%s", _text(b, part, value)
         case _:
-            raise b.refuse(part, f"{value.describe()} cannot be printed")
+            raise b.refuse(part, Reason.PRINTK, f"{value.describe()} cannot be printed")
 
 
 def _text(b: Builder, part: ast.FormattedValue, value: Value) -> ir.Op:
     if isinstance(value, Memory) and isinstance(value.type, CharsType):
         return b.address(value)
     if isinstance(value, KernelField) and not isinstance(value.type, CharsType):
-        raise b.refuse(part, f"{value.describe()} cannot be printed")
+        raise b.refuse(part, Reason.PRINTK, f"{value.describe()} cannot be printed")
     if isinstance(value, Memory):
         hint = "add .value" if isinstance(value.type, IntType) else "print its fields"
-        raise b.refuse(part, f"{value.describe()} cannot be printed", hint)
+        raise b.refuse(
+            part, Reason.PRINTK, f"{value.describe()} cannot be printed", hint
+        )
     kind = value.type if isinstance(value, KernelField) else CharsType(COMM_SIZE)
     place = temporary(b, kind, "text")
     store(b, place, value)

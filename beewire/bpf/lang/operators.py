@@ -18,6 +18,7 @@ from beewire.bpf.lang.values import (
     is_cell,
 )
 from beewire.bpf.lang.variables import assign, wrap
+from beewire.reasons import Reason
 
 SYMBOLS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -68,7 +69,9 @@ def constant(b: Builder, node: ast.Constant) -> Value:
     """A number, text, None."""
     del b
     if isinstance(node.value, complex):
-        raise Rule("a complex number is not part of programs", "write integers")
+        raise Rule(
+            Reason.FLOAT, "a complex number is not part of programs", "write integers"
+        )
     return wrap(node.value)
 
 
@@ -92,8 +95,10 @@ def symbol_of(op: ast.operator) -> str:
     symbol = SYMBOLS.get(type(op))
     if symbol is None:
         if isinstance(op, ast.Div):
-            raise Rule("'/' makes a float", "divide integers by //")
-        raise Rule("'@' is not part of programs", "multiply integers by *")
+            raise Rule(Reason.FLOAT, "'/' makes a float", "divide integers by //")
+        raise Rule(
+            Reason.CONSTRUCT, "'@' is not part of programs", "multiply integers by *"
+        )
     return symbol
 
 
@@ -286,7 +291,9 @@ def _operand(b: Builder, node: ast.expr) -> Int | Literal | Static:
         return value
     if isinstance(value, Nothing | Pointer) or is_cell(value):
         return b.integer(node)
-    raise b.refuse(node, f"{value.describe()} cannot be calculated with")
+    raise b.refuse(
+        node, Reason.NO_ARITHMETIC, f"{value.describe()} cannot be calculated with"
+    )
 
 
 def _static_binary(
@@ -299,6 +306,7 @@ def _static_binary(
     elif isinstance(left, Static) and isinstance(right, Literal) and symbol == "*":
         return Static(left.obj * right.value)
     raise Rule(
+        Reason.TEXT,
         "texts are not built in programs",
         "keep the parts apart, or put them together in printk() or in user space",
     )
@@ -307,7 +315,11 @@ def _static_binary(
 def _power(b: Builder, left: Int | Literal, right: Int | Literal) -> Value:
     if isinstance(right, Literal) and right.value == 2 and isinstance(left, Int):
         return combine(b, "*", left, left)
-    raise Rule("'**' of a variable is not part of programs", "multiply in a loop")
+    raise Rule(
+        Reason.CONSTRUCT,
+        "'**' of a variable is not part of programs",
+        "multiply in a loop",
+    )
 
 
 def _shift(

@@ -21,6 +21,7 @@ from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
 from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Any
+from beewire.reasons import Reason
 
 # These register what they lower; named here so that importing this is enough.
 HANDLERS = (assignments, call_expressions, loops, named_calls, statements)
@@ -77,7 +78,7 @@ def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> ir.Function:
     try:
         _enter(builder, decl, context)
     except Rule as rule:
-        refused = builder.refuse(definition, rule.message, rule.hint)
+        refused = builder.refuse(definition, rule.code, rule.message, rule.hint)
         builder.diagnostics.append(refused.diagnostic)
     except Refused as refused:
         builder.diagnostics.append(refused.diagnostic)
@@ -96,6 +97,7 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
     if len(params) != 1 or spec.vararg or spec.kwarg or spec.kwonlyargs:
         raise b.refuse(
             b.frame.definition,
+            Reason.SIGNATURE,
             f"a program takes one parameter, {decl.name}() takes another number",
             f"def {decl.name}(ctx: {decl.context.__name__})",
         )
@@ -103,7 +105,11 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
     asked = wanted(b.frame, name)
     cls = decl.context if asked is None else _context_class(b, decl, asked, params[0])
     if name in b.frame.stored:
-        raise b.refuse(params[0], f"{name!r} is the context: it cannot be assigned")  # type: ignore[arg-type]
+        raise b.refuse(
+            params[0],  # type: ignore[arg-type]  # an arg has a place like an expression
+            Reason.NAME_TAKEN,
+            f"{name!r} is the context: it cannot be assigned",
+        )
     b.frame.bound[name] = ContextValue(context, cls)
     returned = wanted(b.frame, "return")
     if returned is None:
@@ -123,6 +129,7 @@ def _context_class(
     expected = decl.context.__name__
     raise b.refuse(
         node,  # type: ignore[arg-type]  # an arg has a place like an expression
+        Reason.SIGNATURE,
         f"{decl.section} passes {expected}, not {asked.name}",
         f"def {decl.name}({node.arg}: {expected})",
     )
@@ -141,6 +148,7 @@ def _leave(b: Builder, definition: ast.FunctionDef) -> None:
     if b.live and not b.frame.wanted.is_none:
         refused = b.refuse(
             definition.body[-1],
+            Reason.RESULT,
             f"{definition.name}() does not return a value on every way",
             "end it with a return",
         )

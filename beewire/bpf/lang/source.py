@@ -8,6 +8,7 @@ from types import CodeType, FunctionType
 from beewire.bpf.ir import Span
 from beewire.bpf.lang import pyast as ast
 from beewire.errors import CompileError, Diagnostic
+from beewire.reasons import Reason
 
 Definition = ast.FunctionDef
 
@@ -159,6 +160,7 @@ def _loaded_text(function: FunctionType) -> str:
 
 def _lost(code: CodeType, message: str, hint: str) -> CompileError:
     place = Diagnostic(
+        Reason.SOURCE,
         message,
         filename=code.co_filename,
         line=code.co_firstlineno,

@@ -29,6 +29,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.bpf.lang.variables import assign, find, static_object
 from beewire.hints import Callable
+from beewire.reasons import Reason
 
 SK_RELEASE = 86
 
@@ -72,8 +73,15 @@ def expression(b: Builder, node: ast.Expr) -> None:
         return
     b.expr(value)
     if isinstance(value, ast.BoolOp | ast.IfExp):
-        raise b.refuse(node, "a choice is no statement", "write it as an 'if'")
-    raise b.refuse(node, "this expression does nothing", "assign it, or leave it out")
+        raise b.refuse(
+            node, Reason.NO_EFFECT, "a choice is no statement", "write it as an 'if'"
+        )
+    raise b.refuse(
+        node,
+        Reason.NO_EFFECT,
+        "this expression does nothing",
+        "assign it, or leave it out",
+    )
 
 
 @compiles(ast.If)
@@ -112,10 +120,14 @@ def _returned(b: Builder, node: ast.Return) -> ir.Op:
             return ir.Const(neutral)
         name = b.frame.definition.name
         hint = f"annotate what it returns: -> int, instead of {name}() -> None"
-        raise b.refuse(node.value, f"{name}() is annotated -> None", hint)
+        raise b.refuse(
+            node.value, Reason.RESULT, f"{name}() is annotated -> None", hint
+        )
     if node.value is None:
         hint = "return one, or annotate the program -> None"
-        raise b.refuse(node, "the program must return a value here", hint)
+        raise b.refuse(
+            node, Reason.RESULT, "the program must return a value here", hint
+        )
     value = b.integer(node.value)
     if isinstance(value, Literal):
         # The kernel takes 32 bits of it.
@@ -158,7 +170,9 @@ def _pattern(
             value = Literal(int(pattern.value))
             _equals(b, pattern, subject, value, then, more)
         case ast.MatchSingleton():
-            raise b.refuse(pattern, "an integer is never None", "match numbers")
+            raise b.refuse(
+                pattern, Reason.NEVER_NONE, "an integer is never None", "match numbers"
+            )
         case ast.MatchOr():
             _alternatives(b, pattern, subject, then, more)
         case ast.MatchAs():
@@ -178,7 +192,7 @@ def _equals(
     try:
         compare_values(b, ast.Eq(), subject, value, then, more)
     except Rule as rule:
-        raise b.refuse(pattern, rule.message, rule.hint) from None
+        raise b.refuse(pattern, rule.code, rule.message, rule.hint) from None
 
 
 def _alternatives(
@@ -219,9 +233,13 @@ def _with(b: Builder, items: list[ast.withitem], body: list[ast.stmt]) -> None:
     decl = _managed(b, call)
     if decl is None or not isinstance(call, ast.Call):
         hint = "with events.reserve() as e:, with socks.lookup(key) as sk:"
-        raise b.refuse(call, "'with' takes a reservation or a socket", hint)
+        raise b.refuse(
+            call, Reason.WITH, "'with' takes a reservation or a socket", hint
+        )
     if not isinstance(item.optional_vars, ast.Name):
-        raise b.refuse(call, "'with' needs one name here", "with ... as e:")
+        raise b.refuse(
+            call, Reason.WITH, "'with' needs one name here", "with ... as e:"
+        )
     variable, held = _acquire(b, decl, call, item.optional_vars.id)
     normal, early = _release_calls(b, decl, held)
     frame = b.frame

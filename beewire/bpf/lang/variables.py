@@ -27,6 +27,7 @@ from beewire.bpf.lang.values import (
     is_cell,
 )
 from beewire.hints import Any, Iterator
+from beewire.reasons import Reason
 
 
 @lowers(ast.Name)
@@ -62,8 +63,9 @@ def read(b: Builder, variable: Variable) -> Value:
     # Of dead code only the kinds are checked.
     if variable.template is None or (b.live and variable not in b.flow.assigned):
         if variable.gone:
-            raise Rule(variable.gone)
+            raise Rule(Reason.GONE, variable.gone)
         raise Rule(
+            Reason.UNASSIGNED,
             f"{variable.name!r} may not be assigned here",
             f"give it a value on every way that leads here: {variable.name} = 0",
         )
@@ -96,13 +98,15 @@ def outer(frame: Frame, name: str) -> Any:
         try:
             return name_declaration(cell.cell_contents, name)
         except ValueError:
-            raise Rule(f"{name!r} is not assigned yet in the outer function") from None
+            raise Rule(
+                Reason.UNASSIGNED, f"{name!r} is not assigned yet in the outer function"
+            ) from None
     for scope in (function.__globals__, vars(builtins)):
         if name in scope:
             return name_declaration(scope[name], name)
     known = list(_visible(frame))
     hint = near(name, known) or "import it, or define it in the module"
-    raise Rule(f"{name!r} is not defined", hint)
+    raise Rule(Reason.UNDEFINED, f"{name!r} is not defined", hint)
 
 
 def static_object(b: Builder, node: ast.expr) -> Any:
@@ -144,7 +148,11 @@ def wrap(found: Any) -> Value:
     if isinstance(found, bool | int):
         return Literal(check_64(int(found)))
     if isinstance(found, float):
-        raise Rule(f"{found!r} is a float", "programs have integers only: scale it")
+        raise Rule(
+            Reason.FLOAT,
+            f"{found!r} is a float",
+            "programs have integers only: scale it",
+        )
     if isinstance(found, GlobalDecl) and found.is_struct:
         return global_memory(found)
     return Static(found)
@@ -158,6 +166,7 @@ def global_memory(decl: GlobalDecl) -> Memory:
     """
     if decl.offset < 0:
         raise Rule(
+            Reason.GLOBAL,
             f"the global {decl.name!r} has no place yet",
             "globals belong to the module that declares them, at its top level",
         )
@@ -175,7 +184,11 @@ def assign(b: Builder, name: str, value: Value) -> None:
     if variable.template is None:
         _refuse_shadow(b.frame, name)
     if variable.fixed:
-        raise Rule(f"{name!r} belongs to the 'with' block", "use another name")
+        raise Rule(
+            Reason.NAME_TAKEN,
+            f"{name!r} belongs to the 'with' block",
+            "use another name",
+        )
     variable.broken = False
     if isinstance(value, KernelField):
         value = read_kernel(b, value)
@@ -188,11 +201,14 @@ def assign(b: Builder, name: str, value: Value) -> None:
             _adopt(b, variable, value)
         case Memory() if value.on_stack:
             raise Rule(
+                Reason.ALIAS,
                 f"{name!r} would be a second name for a struct on the stack",
                 "use the first name, or take a copy: .copy()",
             )
         case ContextValue():
-            raise Rule("the context has one name only", "use the parameter")
+            raise Rule(
+                Reason.ALIAS, "the context has one name only", "use the parameter"
+            )
         case Pointer():
             _assign_pointer(b, variable, value)
         case _:
@@ -207,9 +223,15 @@ def declare(b: Builder, name: str, type_: IntType) -> Variable:
     """
     variable = find(b.frame, name) or b.frame.variables.setdefault(name, Variable(name))
     if variable.declared is not None and variable.declared is not type_:
-        raise Rule(f"{name!r} is declared {variable.declared.name} before")
+        raise Rule(
+            Reason.DECLARED, f"{name!r} is declared {variable.declared.name} before"
+        )
     if variable.declared is None and variable.template is not None:
-        raise Rule(f"{name!r} is used before it is declared", "annotate the first use")
+        raise Rule(
+            Reason.DECLARED,
+            f"{name!r} is used before it is declared",
+            "annotate the first use",
+        )
     variable.declared = variable.type = type_
     return variable
 
@@ -220,15 +242,18 @@ def _refuse_shadow(frame: Frame, name: str) -> None:
     if isinstance(found, GlobalDecl):
         field = "field" if found.is_struct else "value"
         raise Rule(
-            f"{name!r} is a global", f"assign what it holds: {name}.{field} = ..."
+            Reason.NAME_TAKEN,
+            f"{name!r} is a global",
+            f"assign what it holds: {name}.{field} = ...",
         )
     if isinstance(found, MapDecl):
-        raise Rule(f"{name!r} is a map", "use another name")
+        raise Rule(Reason.NAME_TAKEN, f"{name!r} is a map", "use another name")
 
 
 def _refuse(variable: Variable, value: Value) -> None:
     if isinstance(value, Nothing):
         raise Rule(
+            Reason.CHANGES_KIND,
             f"{variable.name!r} cannot be None: only references can",
             "use a number that means none, such as 0",
         )
@@ -239,7 +264,9 @@ def _refuse(variable: Variable, value: Value) -> None:
         hint = f"read what it holds: {value.obj.name}.value"
     elif isinstance(value, Static):
         hint = "use it where it stands: names in programs hold numbers and references"
-    raise Rule(f"{variable.name!r} cannot hold {value.describe()}", hint)
+    raise Rule(
+        Reason.CHANGES_KIND, f"{variable.name!r} cannot hold {value.describe()}", hint
+    )
 
 
 def _assign_integer(b: Builder, variable: Variable, value: Int | Literal) -> None:
@@ -290,6 +317,7 @@ def _check_sign(
         raise Retry(key)
     kinds = ("signed", "unsigned") if type_.signed else ("unsigned", "signed")
     raise Rule(
+        Reason.CHANGES_KIND,
         f"{variable.name!r} holds {kinds[0]} integers; this one is {kinds[1]}",
         f"say what it is where it is first assigned: {variable.name}: i64 = ...",
     )
@@ -304,7 +332,9 @@ def _other_kind(variable: Variable, value: Value) -> Rule:
     hint = "use another name"
     if is_cell(held) and isinstance(value, Int | Literal):
         hint = f"assign what it refers to: {variable.name}.value = ..."
-    return Rule(f"{variable.name!r} holds {was}; this is {now}", hint)
+    return Rule(
+        Reason.CHANGES_KIND, f"{variable.name!r} holds {was}; this is {now}", hint
+    )
 
 
 def _ownership(value: Value, described: str) -> str:
@@ -341,7 +371,7 @@ def _adopt(b: Builder, variable: Variable, value: Memory) -> None:
 def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
     held = variable.template
     if variable.declared is not None:
-        raise Rule(f"{variable.name!r} is declared an integer")
+        raise Rule(Reason.CHANGES_KIND, f"{variable.name!r} is declared an integer")
     if held is not None and not value.same_kind(held):
         raise _other_kind(variable, value)
     if isinstance(value, Memory) and value.offset:

@@ -107,7 +107,10 @@ def test_another_hooks_context_is_refused_at_the_function() -> None:
 
     error = refusal(connect4, outbound)
 
-    assert str(error.msg) == "a program of @connect4 gets SockAddr, not SockOps"
+    assert (
+        error.diagnostics[0].message
+        == "a program of @connect4 gets SockAddr, not SockOps"
+    )
     assert error.text is not None
     assert error.text.strip() == "def outbound(ctx: SockOps) -> int:"
     assert error.__notes__ == ["write def outbound(ctx: SockAddr) -> None:"]
@@ -119,7 +122,7 @@ def test_a_parameter_without_annotation_is_refused() -> None:
 
     error = refusal(sock_ops, handover)
 
-    assert error.msg == "parameter 'ctx' has no annotation"
+    assert error.diagnostics[0].message == "parameter 'ctx' has no annotation"
     assert error.__notes__ == ["write def handover(ctx: SockOps) -> None:"]
 
 
@@ -129,21 +132,21 @@ def test_a_function_that_does_not_say_what_it_returns_is_refused() -> None:
 
     error = refusal(xdp, firewall)
 
-    assert error.msg == "firewall does not say what it returns"
+    assert error.diagnostics[0].message == "firewall does not say what it returns"
 
 
 def test_an_async_function_is_refused() -> None:
     async def firewall(ctx: XdpContext) -> None:
         """Nothing."""
 
-    assert refusal(xdp, firewall).msg == "a program cannot be async"
+    assert refusal(xdp, firewall).diagnostics[0].message == "a program cannot be async"
 
 
 def test_a_generator_is_refused() -> None:
     def firewall(ctx: XdpContext) -> Any:
         yield ctx
 
-    assert refusal(xdp, firewall).msg == "a program cannot yield"
+    assert refusal(xdp, firewall).diagnostics[0].message == "a program cannot yield"
 
 
 def test_two_parameters_are_refused() -> None:
@@ -152,14 +155,17 @@ def test_two_parameters_are_refused() -> None:
 
     error = refusal(xdp, firewall)
 
-    assert error.msg == "a program of @xdp takes one parameter, its context"
+    assert (
+        error.diagnostics[0].message
+        == "a program of @xdp takes one parameter, its context"
+    )
 
 
 def test_star_args_are_refused() -> None:
     def firewall(ctx: XdpContext, *rest: int) -> None:
         """Nothing."""
 
-    assert "takes one parameter" in str(refusal(xdp, firewall).msg)
+    assert "takes one parameter" in str(refusal(xdp, firewall).diagnostics[0].message)
 
 
 def test_what_is_no_function_is_refused() -> None:
