@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Kernel,
         Ref,
         Struct,
+        World,
         array,
         chars,
         embedded,
@@ -177,6 +178,7 @@ __all__ = [
     "Struct",
     "TcpState",
     "Tracepoint",
+    "World",
     "XdpAction",
     "XdpContext",
     "ancestor_cgroup_id",
@@ -277,7 +279,8 @@ _HOMES = {
     "beewire.bpf.author.sockets": "SkStorage SockHash SockMap",
     "beewire.bpf.author.variable": "Global",
     "beewire.bpf.lang": (
-        "Kernel Ref Struct array chars embedded evaluate i8 i16 i32 i64 u8 u16 u32 u64"
+        "Kernel Ref Struct World array chars embedded evaluate i8 i16 i32 i64 u8 u16 u32 "
+        "u64"
     ),
     "beewire.bpf.lang.calls": (
         "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "

@@ -37,6 +37,8 @@ from beewire.hints import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from beewire.bpf import ir
+    from beewire.bpf.lang.reference import World
+    from beewire.bpf.lang.reference.entry import Given
     from beewire.bpf.object import DataSection, ProgramSpec
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Sockets",
     "Storage",
     "Struct",
+    "World",
     "array",
     "chars",
     "compile_program",
@@ -91,18 +94,33 @@ def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> "ProgramSpec":
     return program.compile_spec(decl, isa_level)
 
 
-def evaluate(function: Callable[..., object], *args: int) -> int:
-    """Run `function` in plain Python by the integer rules of programs.
+def evaluate(
+    function: ProgramDecl | Callable[..., object],
+    *args: "Given",
+    world: "World | None" = None,
+) -> int:
+    """Run a program, or a function of integers, in plain Python by the language's rules.
 
-    For functions of integers: arithmetic, control flow, `match`, loops, and calls of
-    their like. Parameters and the result are of the annotated types.
+    A program is given its packet (a bytearray, which it may write) or its context's
+    fields as a dict, a function its integers. What it does to maps, globals and ring
+    buffers happens in `world`, which also says what helpers answer; without one it is
+    forgotten. Returns what the function returns, of its annotated type.
 
     Raises:
-        CompileError: The function is no valid program source, or uses more than that.
+        CompileError: The source cannot be compiled.
+        BeewireError: It uses what is not known here: the message says what.
     """
     from beewire.bpf.lang import reference  # noqa: PLC0415 - tests only
 
-    return reference.evaluate(function, *args)
+    return reference.evaluate(function, *args, world=world)
+
+
+def __getattr__(name: str) -> object:
+    if name != "World":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from beewire.bpf.lang.reference import World  # noqa: PLC0415 - tests only
+
+    return World
 
 
 def lay_out_globals(declared: dict[str, GlobalDecl]) -> "dict[str, DataSection]":

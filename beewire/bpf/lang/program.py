@@ -33,6 +33,15 @@ def compile_program(decl: ProgramDecl) -> ir.Function:
     Raises:
         CompileError: The source cannot be compiled.
     """
+    return analyse(decl).function
+
+
+def analyse(decl: ProgramDecl) -> Builder:
+    """What the front end knows of a program, its IR included.
+
+    Raises:
+        CompileError: The source cannot be compiled.
+    """
     hints: dict[Any, IntType] = {}
     while True:
         try:
@@ -66,7 +75,7 @@ def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> ProgramSpec:
     )
 
 
-def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> ir.Function:
+def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> Builder:
     found, definition = source.find(decl.function)  # type: ignore[arg-type]  # checked there
     context = ir.Param(0, "ctx", ir.Kind.PTR)
     place = found.span(definition)
@@ -88,7 +97,7 @@ def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> ir.Function:
     if builder.diagnostics:
         raise CompileError(in_order(builder.diagnostics))
     function.blocks = _reachable(function.blocks[0])
-    return function
+    return builder
 
 
 def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:

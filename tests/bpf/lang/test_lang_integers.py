@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beewire.bpf.lang import evaluate
+from beewire.bpf.lang import World, evaluate
 from beewire.errors import BeewireError, CompileError
 
 M64 = (1 << 64) - 1
@@ -188,8 +188,9 @@ def test_number_of_arguments_is_checked() -> None:
         evaluate(function("def f(a: u32) -> u32:\n    return a\n"), 1, 2)
 
 
-def test_maps_are_no_matter_for_evaluate() -> None:
+def test_what_a_helper_answers_is_asked_of_the_world() -> None:
     f = function("def f(a: u32) -> u64:\n    return ktime_ns() + a\n")
 
-    with pytest.raises(BeewireError, match="functions of integers only"):
+    assert evaluate(f, 1, world=World({"ktime_ns": 5})) == 6
+    with pytest.raises(BeewireError, match="what ktime_ns\\(\\) answers"):
         evaluate(f, 1)

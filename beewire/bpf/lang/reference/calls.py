@@ -1,0 +1,169 @@
+"""Calls: structs, conversions, Python's own functions, helpers, and plain functions."""
+
+from types import FunctionType
+from typing import Any
+
+from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang import source
+from beewire.bpf.lang.builder import Frame
+from beewire.bpf.lang.calls import BUILTINS, HELPERS
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.reference.contexts import ContextFields, KernelObject
+from beewire.bpf.lang.reference.numbers import Number, truth
+from beewire.bpf.lang.reference.places import Place, copy, made
+from beewire.bpf.lang.reference.run import (
+    ANSWERS,
+    METHODS,
+    Run,
+    answers,
+    expression,
+    perform,
+    seen,
+)
+from beewire.bpf.lang.structs import Struct
+from beewire.bpf.lang.types import (
+    U16,
+    U32,
+    U64,
+    ArrayType,
+    CharsType,
+    IntType,
+    find_value_type,
+)
+from beewire.errors import BeewireError
+
+
+@expression(ast.Call)
+def call(run: Run, node: ast.Call) -> Any:
+    """`f(...)` and `value.operation(...)`."""
+    if isinstance(node.func, ast.Attribute):
+        owner = run.expr(node.func.value)
+        if isinstance(owner, MapDecl | Place | ContextFields):
+            return _operation(run, owner, node.func.attr, node)
+    callee = run.expr(node.func)
+    if isinstance(callee, type) and issubclass(callee, Struct):
+        return _constructor(run, callee, node)
+    if isinstance(callee, FunctionType) and callee not in BUILTINS | HELPERS.keys():
+        return _function(run, node, callee)
+    values = [run.expr(argument) for argument in node.args]
+    if isinstance(callee, FunctionType):
+        return _helper(run, callee, values)
+    return _python(run, node, callee, values)
+
+
+def _operation(run: Run, owner: Any, name: str, node: ast.Call) -> Any:
+    if isinstance(owner, Place) and name == "copy":
+        return copy(owner)
+    for kind, known, function in METHODS:
+        if known == name and isinstance(owner, kind):
+            return function(run, owner, node)
+    raise BeewireError(f"evaluate() knows no {ast.unparse(node)}")
+
+
+def _constructor(run: Run, cls: type[Struct], node: ast.Call) -> Place:
+    given = {
+        keyword.arg: run.expr(keyword.value)
+        for keyword in node.keywords
+        if keyword.arg is not None
+    }
+    return made(cls.__layout__, given)
+
+
+def _python(run: Run, node: ast.Call, callee: Any, values: list[Any]) -> Any:
+    if callee in {min, max}:
+        best = callee(values, key=lambda number: number.value)
+        return run.typed(node, best)
+    if callee is bool:
+        held = values[0]
+        return truth(held.value != 0 if isinstance(held, Number) else held is not None)
+    if callee is int:
+        return values[0]
+    if callee is len:
+        return Number(_length(values[0]))
+    kind = find_value_type(callee)
+    if isinstance(kind, IntType):
+        converted = values[0].narrowed(kind)
+        # A literal that is converted is still a literal.
+        return converted if values[0].type is not None else Number(converted.value)
+    raise BeewireError(f"evaluate() knows no {ast.unparse(node)}")
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, Place) and isinstance(value.type, ArrayType | CharsType):
+        return value.type.count
+    return len(value)
+
+
+def _helper(run: Run, callee: FunctionType, values: list[Any]) -> Any:
+    name = callee.__name__
+    if (known := ANSWERS.get(name)) is not None:
+        return known(run, values)
+    answer = run.world.answers.get(name)
+    if answer is None:
+        raise BeewireError(
+            f"evaluate() does not know what {name}() answers: tell World"
+        )
+    if callable(answer):
+        answer = answer(*(value.value for value in values))
+    kind = HELPERS[callee].result if callee in HELPERS else U32
+    return Number(answer).narrowed(kind)
+
+
+_SWAPS = {"htons": U16, "ntohs": U16, "htonl": U32, "ntohl": U32, "bswap64": U64}
+
+
+def _swap(kind: IntType) -> Any:
+    def swapped(_: Run, values: list[Any]) -> Number:
+        [number] = values
+        raw = kind.wrap(number.value).to_bytes(kind.size, "little")
+        value = int.from_bytes(raw, "big")
+        return Number(value, None if number.type is None else kind)
+
+    return swapped
+
+
+for _name, _kind in _SWAPS.items():
+    answers(_name)(_swap(_kind))
+
+
+@answers("sizeof")
+def sizeof(_: Run, values: list[Any]) -> Number:
+    """`sizeof(T)`."""
+    kind = find_value_type(values[0])
+    assert kind is not None
+    return Number(kind.size)
+
+
+@answers("ip4")
+def ip4(_: Run, values: list[Any]) -> Number:
+    """`ip4("10.0.0.1")`: the number whose bytes in memory are the address."""
+    return Number(int.from_bytes(bytes(map(int, values[0].split("."))), "little"))
+
+
+@answers("current")
+def current(run: Run, values: list[Any]) -> KernelObject:
+    """`current(task_struct)`."""
+    return KernelObject(values[0], run.world.kernel)
+
+
+@answers("printk")
+def printk(_: Run, values: list[Any]) -> None:
+    """Printing leaves nothing behind."""
+    del values
+
+
+def _function(run: Run, node: ast.Call, callee: FunctionType) -> Any:
+    found, definition = source.find(callee)
+    frame = Frame(callee, found, definition, run.frame)
+    spec = definition.args
+    names = [argument.arg for argument in (*spec.posonlyargs, *spec.args)]
+    given = dict(zip(names, map(run.expr, node.args), strict=False))
+    for keyword in node.keywords:
+        assert keyword.arg is not None
+        given[keyword.arg] = run.expr(keyword.value)
+    defaults = callee.__defaults__ or ()
+    by_name = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+    for name, value in (by_name | (callee.__kwdefaults__ or {})).items():
+        if name not in given:
+            given[name] = seen(run, value)
+    return perform(run.facts, frame, run.world, given)

@@ -1,0 +1,274 @@
+"""Statements: assignments, branches, loops, match, with, return."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.decl import MapDecl, Ring
+from beewire.bpf.lang.ints import join
+from beewire.bpf.lang.operators import SYMBOLS
+from beewire.bpf.lang.reference.contexts import ContextFields
+from beewire.bpf.lang.reference.numbers import Number, calculate
+from beewire.bpf.lang.reference.places import (
+    Place,
+    element,
+    encoded,
+    field,
+    load,
+    new,
+    store,
+)
+from beewire.bpf.lang.reference.run import Break, Continue, Leave, Run, statement
+from beewire.bpf.lang.types import I64, IntType
+from beewire.errors import BeewireError
+
+
+@statement(ast.Pass)
+def pass_(_: Run, __: ast.Pass) -> None:
+    """`pass`."""
+
+
+@statement(ast.Expr)
+def expression(run: Run, node: ast.Expr) -> None:
+    """A call for its effect; a docstring."""
+    if not isinstance(node.value, ast.Constant):
+        run.expr(node.value)
+
+
+@statement(ast.Assign)
+def assign(run: Run, node: ast.Assign) -> None:
+    """`a = b`, `a.b = c`, `table[key] = c`, `a, b = c, d`."""
+    value = run.expr(node.value)
+    for target in node.targets:
+        assign_to(run, target, value)
+
+
+def assign_to(run: Run, target: ast.expr, value: Any) -> None:
+    """Assign a value to what `target` names."""
+    if isinstance(target, ast.Tuple | ast.List):
+        # Read before any of them is written.
+        kept = [_snapshot(item) for item in value]
+        for part, item in zip(target.elts, kept, strict=True):
+            assign_to(run, part, item)
+    elif isinstance(target, ast.Name):
+        run.assign(target.id, value)
+    elif (held := _entry(run, target)) is not None:
+        table, key = held
+        value_type = run.world.map(table).value
+        run.world.map(table).update(key, encoded(value, value_type))
+    elif isinstance(found := _place(run, target), Place):
+        store(found, value)
+    else:
+        context, name = found
+        context.write(name, value)
+
+
+def _snapshot(value: Any) -> Any:
+    if isinstance(value, Place) and not isinstance(value.type, IntType):
+        kept = new(value.type)
+        kept.put(value.raw())
+        return kept
+    return value
+
+
+def _entry(run: Run, target: ast.expr) -> tuple[MapDecl, bytes] | None:
+    """The map and the key of `table[key]`; None for all else."""
+    if not isinstance(target, ast.Subscript):
+        return None
+    table = run.expr(target.value)
+    if not isinstance(table, MapDecl):
+        return None
+    return table, encoded(run.expr(target.slice), run.world.map(table).key)
+
+
+def _place(run: Run, target: ast.expr) -> Place | tuple[ContextFields, str]:
+    if isinstance(target, ast.Attribute):
+        base = run.expr(target.value)
+        return (
+            (base, target.attr)
+            if isinstance(base, ContextFields)
+            else field(base, target.attr)
+        )
+    if isinstance(target, ast.Subscript):
+        base = run.expr(target.value)
+        return element(base, run.number(target.slice).value)
+    raise BeewireError(f"evaluate() assigns no {ast.unparse(target)}")
+
+
+@statement(ast.AnnAssign)
+def annotated(run: Run, node: ast.AnnAssign) -> None:
+    """`x: u32 = a`."""
+    if node.value is not None:
+        assign_to(run, node.target, run.expr(node.value))
+
+
+@statement(ast.AugAssign)
+def augmented(run: Run, node: ast.AugAssign) -> None:
+    """`a += b`; where others may write `a` too, what it holds is read last."""
+    symbol = SYMBOLS[type(node.op)]
+    if isinstance(node.target, ast.Name):
+        old = run.number(ast.Name(node.target.id, ast.Load()))
+        run.assign(node.target.id, calculate(symbol, old, run.number(node.value)))
+        return
+    if (held := _entry(run, node.target)) is not None:
+        _add_to_entry(run, *held, run.number(node.value))
+        return
+    place = _place(run, node.target)
+    if not isinstance(place, Place):
+        context, name = place
+        value = calculate(symbol, context.read(name), run.number(node.value))
+        context.write(name, value)
+    elif place.shared:
+        amount = run.number(node.value)
+        store(place, _in_bits(symbol, load(place), amount))
+    else:
+        before = load(place)
+        store(place, calculate(symbol, before, run.number(node.value)))
+
+
+def _in_bits(symbol: str, old: Number, amount: Number) -> Number:
+    """What an atomic operation does: to bits, whatever their sign."""
+    return calculate(
+        symbol, Number(old.value, I64), Number(I64.wrap(amount.value), I64)
+    )
+
+
+def _add_to_entry(run: Run, table: MapDecl, key: bytes, amount: Number) -> None:
+    held = run.world.map(table)
+    if held.lookup(key) is None and not held.is_array:
+        first = new(held.value)
+        store(first, amount)
+        held.update(key, first.raw())
+    elif (memory := held.lookup(key)) is not None:
+        place = Place(memory, 0, held.value)
+        store(place, _in_bits("+", load(place), amount))
+
+
+@statement(ast.Delete)
+def delete(run: Run, node: ast.Delete) -> None:
+    """`del table[key]`."""
+    for target in node.targets:
+        held = _entry(run, target)
+        assert held is not None
+        run.world.map(held[0]).delete(held[1])
+
+
+@statement(ast.If)
+def if_(run: Run, node: ast.If) -> None:
+    """`if`, `elif`, `else`."""
+    run.body(node.body if run.test(node.test) else node.orelse)
+
+
+@statement(ast.While)
+def while_(run: Run, node: ast.While) -> None:
+    """`while`, with `else` for when no `break` ended it."""
+    while run.test(node.test):
+        try:
+            run.body(node.body)
+        except Break:
+            return
+        except Continue:
+            continue
+    run.body(node.orelse)
+
+
+@statement(ast.For)
+def for_(run: Run, node: ast.For) -> None:
+    """`for i in range(...)`."""
+    assert isinstance(node.iter, ast.Call)
+    bounds = [run.number(argument) for argument in node.iter.args]
+    kind = _range_type(bounds)
+    for value in range(*(number.value for number in bounds)):
+        assign_to(run, node.target, Number(value, kind))
+        try:
+            run.body(node.body)
+        except Break:
+            return
+        except Continue:
+            continue
+    run.body(node.orelse)
+
+
+def _range_type(bounds: list[Number]) -> IntType:
+    if len(bounds) == 3 and bounds[2].value < 0:
+        return I64
+    operands = [number.operand for number in bounds[:2]]
+    return join(operands[0], operands[-1])
+
+
+@statement(ast.Match)
+def match(run: Run, node: ast.Match) -> None:
+    """`match` of an integer; the first case that fits is run."""
+    subject = run.number(node.subject)
+    for case in node.cases:
+        if not _fits(run, case.pattern, subject):
+            continue
+        if case.guard is None or run.test(case.guard):
+            run.body(case.body)
+            return
+
+
+def _fits(run: Run, pattern: ast.pattern, subject: Number) -> bool:
+    match pattern:
+        case ast.MatchValue():
+            return run.number(pattern.value).value == subject.value
+        case ast.MatchSingleton():
+            return subject.value == pattern.value
+        case ast.MatchOr():
+            return any(_fits(run, part, subject) for part in pattern.patterns)
+        case ast.MatchAs():
+            fits = pattern.pattern is None or _fits(run, pattern.pattern, subject)
+            if fits and pattern.name is not None:
+                run.assign(pattern.name, subject)
+            return fits
+        case _:
+            raise BeewireError(f"evaluate() knows no {type(pattern).__name__}")
+
+
+@statement(ast.With)
+def with_(run: Run, node: ast.With) -> None:
+    """`with events.reserve() as e:`; the record is gone when the block is left early."""
+    _with(run, node.items, node.body)
+
+
+def _with(run: Run, items: list[ast.withitem], body: list[ast.stmt]) -> None:
+    if not items:
+        run.body(body)
+        return
+    first, *rest = items
+    with _held(run, first.context_expr) as held:
+        if isinstance(first.optional_vars, ast.Name):
+            run.assign(first.optional_vars.id, held)
+        _with(run, rest, body)
+
+
+@contextmanager
+def _held(run: Run, node: ast.expr) -> Iterator[Any]:
+    owner = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner = run.expr(node.func.value)
+    if not isinstance(owner, Ring):
+        raise BeewireError(f"evaluate() knows no 'with {ast.unparse(node)}'")
+    assert owner.value is not None
+    record = new(owner.value)
+    yield record
+    run.world.records(owner).append(record.raw())
+
+
+@statement(ast.Return)
+def return_(run: Run, node: ast.Return) -> None:
+    """`return`."""
+    raise Leave(None if node.value is None else run.expr(node.value))
+
+
+@statement(ast.Break)
+def break_(_: Run, __: ast.Break) -> None:
+    """`break`."""
+    raise Break
+
+
+@statement(ast.Continue)
+def continue_(_: Run, __: ast.Continue) -> None:
+    """`continue`."""
+    raise Continue
