@@ -27,6 +27,8 @@ class Reason:
     ALIAS = "BW115"  # a second name for what has one owner
     GONE = "BW116"  # what a variable referred to is gone
     GLOBAL = "BW117"  # a global that no module declares
+    LEAK = "BW118"  # a reference that is not given back on every way
+    BORROWED = "BW119"  # a reference given back that is not the program's
 
     ANNOTATION = "BW120"  # an annotation that is no type of programs
     DOES_NOT_FIT = "BW121"  # a number that its type cannot hold

@@ -91,6 +91,16 @@ class RingBuf(OnMap, Ring[V]):
         """
         self.in_programs("reserve")
 
+    def submit(self, record: V) -> None:
+        """In programs: send a reserved record before its block ends."""
+        del record
+        self.in_programs("submit")
+
+    def discard(self, record: V) -> None:
+        """In programs: drop a reserved record before its block ends."""
+        del record
+        self.in_programs("discard")
+
     def emit(self, record: V) -> bool:
         """In programs: send a record; False when the ring is full."""
         del record

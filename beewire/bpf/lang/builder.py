@@ -14,7 +14,14 @@ from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source
 from beewire.bpf.lang.types import IntType
-from beewire.bpf.lang.values import Int, Literal, Memory, Value, is_cell
+from beewire.bpf.lang.values import (
+    Int,
+    Literal,
+    Memory,
+    Reference,
+    Value,
+    is_cell,
+)
 from beewire.errors import Diagnostic
 from beewire.hints import Any, Callable, TypeVar
 from beewire.reasons import Reason
@@ -107,6 +114,8 @@ class Builder:
         self.block = ir.Block("entry")
         function.blocks.append(self.block)
         self.node: ast.expr | ast.stmt | ast.pattern | None = None
+        # The call that heads a `with` block, while it is compiled.
+        self.managed: ast.Call | None = None
         self.frame: Frame
         self._span_of: object = None
         self._span: ir.Span | None = None
@@ -214,8 +223,7 @@ class Builder:
     def jump(self, target: Target) -> None:
         """End the block; nothing follows until a target is started."""
         self.emit(ir.Jump(target.block))
-        if self.live:
-            target.enter(self.flow)
+        self._go(target, self.flow)
         self.live = False
 
     def branch(
@@ -223,9 +231,8 @@ class Builder:
     ) -> None:
         """End the block, going to `then` when `a op b`."""
         self.emit(ir.Branch(op, a, b, then.block, orelse.block))
-        if self.live:
-            then.enter(self.flow)
-            orelse.enter(self.flow)
+        self._go(then, self.flow)
+        self._go(orelse, self.flow)
         self.live = False
 
     def branch_on_none(
@@ -233,16 +240,47 @@ class Builder:
     ) -> None:
         """End the block, going to `none` when the pointer `op` is null."""
         self.emit(ir.Branch(ir.CmpOp.EQ, op, ir.Const(0), none.block, some.block))
-        if self.live and variable is not None:
-            none.enter(self.flow.narrow(variable, is_none=True))
-            some.enter(self.flow.narrow(variable, is_none=False))
-        elif self.live:
-            none.enter(self.flow)
-            some.enter(self.flow)
+        if variable is not None:
+            self._go(none, self.flow.narrow(variable, is_none=True))
+            self._go(some, self.flow.narrow(variable, is_none=False))
+        else:
+            self._go(none, self.flow)
+            self._go(some, self.flow)
         self.live = False
+
+    def _go(self, target: Target, flow: Flow) -> None:
+        if not self.live:
+            return
+        if target.started and target.flow is not None:
+            # The next round begins with what the first one had, no more and no less.
+            before = target.flow
+            for reference in flow.held - before.held:
+                self.lose(reference, "at the end of the loop's round")
+            for reference in before.held & flow.released - flow.held:
+                self.lose(reference, "in the loop's next round", was_released=True)
+        target.enter(flow)
+
+    def lose(
+        self, reference: Reference, where: str, *, was_released: bool = False
+    ) -> None:
+        """Note that `reference` is not given back on every way, once."""
+        if reference.reported:
+            return
+        reference.reported = True
+        if was_released:
+            message = f"{reference.what} was given back, and is needed {where}"
+            hint = "leave the loop when it is given back, or acquire it in the loop"
+        else:
+            message = f"{reference.what} is not given back {where}"
+            hint = reference.advice
+        frame, node = reference.place
+        outer, self.frame = self.frame, frame
+        self.diagnostics.append(self._diagnostic(node, Reason.LEAK, message, hint))
+        self.frame = outer
 
     def start(self, target: Target) -> None:
         """Continue in `target`. If nothing leads there, what follows is dead code."""
+        target.started = True
         self.block = target.block
         self.function.blocks.append(target.block)
         if target.flow is not None:
@@ -342,6 +380,7 @@ class Builder:
     def _recover(self, node: ast.stmt) -> None:
         # What the statement should have assigned is taken as assigned, so that one
         # fault is reported once; the blocks below a refused head are still checked.
+        self.flow = self.flow._replace(held=frozenset())
         for name in stored_names([node]):
             variable = self.frame.variables.setdefault(name, Variable(name))
             if variable.template is None:

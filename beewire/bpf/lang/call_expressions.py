@@ -13,6 +13,7 @@ from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.memory import in_memory, load, snapshot
+from beewire.bpf.lang.ownership import acquire_socket, give_back, lean
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import (
@@ -162,11 +163,16 @@ def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> 
             released = argument
     ops.extend(ir.Const(constant) for constant in row.trailing)
     is_socket = row.returns is not Returns.INT
-    op = b.call(row.number, *ops, kind=ir.Kind.PTR if is_socket else ir.Kind.INT)
     if released is not None:
-        _release(b, released, function.__name__)
+        given_back = values[row.releases]
+        assert isinstance(given_back, Pointer)
+        give_back(b, given_back, released, f"{function.__name__}()")
+    op = b.call(row.number, *ops, kind=ir.Kind.PTR if is_socket else ir.Kind.INT)
+    if row.returns is Returns.OWNED_SOCKET:
+        return acquire_socket(b, op)
     if is_socket:
-        return Socket(op, nullable=True, owned=row.returns is Returns.OWNED_SOCKET)
+        made = Socket(op, nullable=True)
+        return lean(made, values[0]) if isinstance(values[0], Pointer) else made
     return Int(op, row.result)
 
 
@@ -188,13 +194,6 @@ def _argument(b: Builder, kind: Arg, node: ast.expr, value: Value) -> ir.Op:
     raise b.refuse(
         node, Reason.WRONG_ARGUMENT, f"{wanted} is needed here, not {value.describe()}"
     )
-
-
-def _release(b: Builder, node: ast.expr, by: str) -> None:
-    if isinstance(node, ast.Name) and node.id in b.frame.variables:
-        variable = b.frame.variables[node.id]
-        variable.gone = f"{node.id!r} is gone: {by}() gave it back"
-        b.flow = b.flow.drop(variable)
 
 
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:

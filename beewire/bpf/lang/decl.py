@@ -110,7 +110,7 @@ class Ring(MapDecl, Generic[V]):
 
     kind = MapKind.RINGBUF
     parameters = ("value",)
-    operations = frozenset({"reserve", "emit", "output"})
+    operations = frozenset({"reserve", "submit", "discard", "emit", "output"})
 
     def reserve(self) -> "AbstractContextManager[V | None]":
         """In programs: `with events.reserve() as e:`, None when the ring is full.
@@ -120,6 +120,14 @@ class Ring(MapDecl, Generic[V]):
         not assigned hold what was there before.
         """
         outside("reserve")
+
+    def submit(self, record: V) -> None:  # noqa: ARG002
+        """In programs: send a reserved record before its block ends."""
+        outside("submit")
+
+    def discard(self, record: V) -> None:  # noqa: ARG002
+        """In programs: drop a reserved record before its block ends."""
+        outside("discard")
 
     def emit(self, record: V) -> bool:  # noqa: ARG002
         """In programs: send a record; False when the ring is full."""

@@ -2,7 +2,7 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang.types import IntType
-from beewire.bpf.lang.values import Value
+from beewire.bpf.lang.values import Pointer, Reference, Value
 from beewire.rows import Row
 
 
@@ -43,12 +43,27 @@ class Variable:
         self.fixed = False
 
 
+class Link(Row):
+    """`variable` has `reference`, or (not `owns`) a pointer that is good as long as it."""
+
+    variable: Variable
+    reference: Reference
+    owns: bool
+
+
 class Flow(Row):
-    """Facts on one way through the program."""
+    """Facts on one way through the program.
+
+    `held` are the references that must be given back, `released` those that were; where
+    ways meet, both hold what any of them has.
+    """
 
     assigned: frozenset[Variable] = frozenset()
     sure: frozenset[Variable] = frozenset()  # is not None
     none: frozenset[Variable] = frozenset()  # is None
+    held: frozenset[Reference] = frozenset()
+    released: frozenset[Reference] = frozenset()
+    links: frozenset[Link] = frozenset()
 
     def merge(self, other: "Flow") -> "Flow":
         """What holds on both ways."""
@@ -58,37 +73,89 @@ class Flow(Row):
             self.assigned & other.assigned,
             self.sure & other.sure,
             self.none & other.none,
+            self.held | other.held,
+            self.released | other.released,
+            self.links | other.links,
         )
 
     def assign(self, variable: Variable) -> "Flow":
         """After an assignment: nothing else is known of it."""
-        one = {variable}
-        return Flow(self.assigned | one, self.sure - one, self.none - one)
+        flow = self.drop(variable)
+        return flow._replace(assigned=flow.assigned | {variable})
 
     def forget(self, variables: set[Variable]) -> "Flow":
         """Without knowledge of whether `variables` are None."""
-        return Flow(self.assigned, self.sure - variables, self.none - variables)
+        return self._replace(sure=self.sure - variables, none=self.none - variables)
 
     def drop(self, variable: Variable) -> "Flow":
         """As if the variable had never been assigned."""
         one = {variable}
-        return Flow(self.assigned - one, self.sure - one, self.none - one)
+        links = self.links
+        if links:
+            links = frozenset([each for each in links if each.variable is not variable])
+        return self._replace(
+            assigned=self.assigned - one,
+            sure=self.sure - one,
+            none=self.none - one,
+            links=links,
+        )
 
     def narrow(self, variable: Variable, *, is_none: bool) -> "Flow":
-        """After a test for None."""
-        if is_none:
-            return self._replace(none=self.none | {variable})
-        return self._replace(sure=self.sure | {variable})
+        """After a test for None, which has nothing to give back."""
+        if not is_none:
+            return self._replace(sure=self.sure | {variable})
+        held = self.held - self.owned_by(variable) if self.held else self.held
+        return self._replace(none=self.none | {variable}, held=held)
+
+    # References.
+
+    def owned_by(self, variable: Variable) -> frozenset[Reference]:
+        """The references of which `variable` is one."""
+        return frozenset([
+            each.reference
+            for each in self.links
+            if each.variable is variable and each.owns
+        ])  # fmt: skip
+
+    def acquire(self, reference: Reference) -> "Flow":
+        """Hold a reference. What an earlier round of a loop had of it is out of date."""
+        stale = [each for each in self.links if each.reference is reference]
+        flow = self
+        for each in stale:
+            flow = flow.drop(each.variable)
+        return flow._replace(
+            held=flow.held | {reference}, released=flow.released - {reference}
+        )
+
+    def release(self, references: frozenset[Reference]) -> "Flow":
+        """Hold `references` no longer."""
+        return self._replace(
+            held=self.held - references, released=self.released | references
+        )
+
+    def link(self, variable: Variable, value: Pointer) -> "Flow":
+        """Let `variable` have the references of `value`."""
+        made = [Link(variable, each, value.owns) for each in value.references]
+        return self._replace(links=self.links.union(made))
+
+    def unlink(self, references: frozenset[Reference]) -> "Flow":
+        """Let no variable have `references`."""
+        kept = [each for each in self.links if each.reference not in references]
+        return self._replace(links=frozenset(kept))
 
 
 class Target:
-    """A block that jumps go to; `flow` is what holds on all of them, None before any."""
+    """A block that jumps go to; `flow` is what holds on all of them, None before any.
 
-    __slots__ = ("block", "flow")
+    A jump to one that was `started` is another round of a loop.
+    """
+
+    __slots__ = ("block", "flow", "started")
 
     def __init__(self, name: str) -> None:
         self.block = ir.Block(name)
         self.flow: Flow | None = None
+        self.started = False
 
     def enter(self, flow: Flow) -> None:
         """Record a way in."""

@@ -14,6 +14,7 @@ from beewire.bpf.lang.faults import Follows, Rule
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.operators import boolean
+from beewire.bpf.lang.ownership import transfer
 from beewire.bpf.lang.types import BOOL, IntType, ValueType
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -173,6 +174,9 @@ def _bind_one(b: Builder, frame: Frame, name: str, value: Value) -> None:
     if isinstance(value, Int | Literal) and isinstance(asked.type, IntType):
         bind_integer(b, name, value, asked.type)
     elif name in frame.stored or may_be_none:
+        if isinstance(value, Pointer):
+            # A parameter is a second name as long as the call lasts.
+            value.fresh = True
         assign(b, name, value)
     else:
         frame.bound[name] = value
@@ -257,6 +261,8 @@ def _checked_result(b: Builder, frame: Frame, node: ast.expr, value: Value) -> V
             return _typed(b, value, asked.type)
     except Rule as rule:
         raise b.refuse(node, rule.code, rule.message, rule.hint) from None
+    if isinstance(value, Pointer):
+        transfer(b, value)
     if isinstance(value, Memory) and _is_own(frame, value):
         # Its name ends with the call.
         return Memory(value.op, value.offset, value.type, value.space, unnamed=True)
@@ -305,7 +311,7 @@ def _result(b: Builder, frame: Frame) -> Value:
     value = read(b, frame.result)
     if isinstance(value, Memory) and value.on_stack:
         return Memory(value.op, value.offset, value.type, value.space, unnamed=True)
-    return value
+    return transfer(b, value) if isinstance(value, Pointer) else value
 
 
 def _end(b: Builder, frame: Frame, node: ast.Call, caller: Frame) -> None:

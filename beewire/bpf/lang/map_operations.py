@@ -13,6 +13,7 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.memory import in_memory, init_struct, snapshot, store
+from beewire.bpf.lang.ownership import acquire, acquire_socket, give_back
 from beewire.bpf.lang.types import BOOL, I64, U32, IntType, ValueType
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -20,11 +21,14 @@ from beewire.bpf.lang.values import (
     Int,
     Literal,
     Memory,
+    Nothing,
     Pointer,
+    Reference,
     Socket,
     Value,
 )
 from beewire.bpf.object.kinds import MapKind
+from beewire.hints import Callable
 from beewire.reasons import Reason
 
 MAP_LOOKUP_ELEM = 1
@@ -107,7 +111,7 @@ def lookup(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     [key] = required(arguments(b, node, ("key",)))
     op = find_value(b, decl, key_pointer(b, decl, key))
     if isinstance(decl, Sockets):
-        return Socket(op, nullable=True, owned=True)
+        return acquire_socket(b, op)
     return value_memory(decl, op, nullable=True)
 
 
@@ -336,11 +340,37 @@ def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     return Int(b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, _flags(b, flags)), I64)
 
 
-def _reserve_outside(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`with events.reserve() as e:`."""
+    arguments(b, node, ())
     hint = f"with {decl.name}.reserve() as e:"
-    raise b.refuse(
-        node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
+    if b.managed is not node:
+        raise b.refuse(node, Reason.WITH, "reserve() stands in a 'with' statement only", hint)
+    record = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
+    reference = Reference(
+        f"the record of {decl.name}",
+        hint,
+        lambda held: b.call(RINGBUF_SUBMIT, held, ir.Const(0)),
+        lambda held: b.call(RINGBUF_DISCARD, held, ir.Const(0)),
     )
+    return acquire(b, record, reference)
+
+
+def _finish(number: int) -> Callable[[Builder, MapDecl, ast.Call], Value]:
+    """`events.submit(e)`, `events.discard(e)` before the block ends."""
+
+    def lower(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+        [record] = required(arguments(b, node, ("record",)))
+        value = b.expr(record)
+        if not isinstance(value, Memory) or value.type is not decl.value:
+            message = f"a record of {decl.name} is needed here, not {value.describe()}"
+            raise b.refuse(record, Reason.WRONG_ARGUMENT, message)
+        present(b, value, record)
+        give_back(b, value, record, f"{ast.unparse(node.func)}()")
+        b.call(number, value.op, ir.Const(0))
+        return Nothing()
+
+    return lower
 
 
 def _flags(b: Builder, node: ast.expr | None) -> ir.Op:
@@ -421,5 +451,7 @@ MAP_OPERATIONS |= {
     "redirect": redirect,
     "emit": emit,
     "output": output,
-    "reserve": _reserve_outside,
+    "reserve": reserve_record,
+    "submit": _finish(RINGBUF_SUBMIT),
+    "discard": _finish(RINGBUF_DISCARD),
 }

@@ -16,6 +16,7 @@ from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.ints import check_literal, join
 from beewire.bpf.lang.memory import store, store_bytes, temporary
 from beewire.bpf.lang.operators import boolean, operand
+from beewire.bpf.lang.ownership import acquire_socket
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import (
     I64,
@@ -151,7 +152,7 @@ def _socket_lookup(number: int) -> Callable[[Builder, ast.Call], Value]:
         found = b.call(
             number, ctx, op, ir.Const(size), where, ir.Const(0), kind=ir.Kind.PTR
         )
-        return Socket(found, nullable=True, owned=True)
+        return acquire_socket(b, found)
 
     return lower
 

@@ -9,6 +9,7 @@ from beewire.bpf.lang import (
     named_calls,
     source,
     statements,
+    with_blocks,
 )
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted, wanted
@@ -16,6 +17,7 @@ from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context, Tracepoint
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Refused, Retry, Rule
+from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
@@ -24,7 +26,14 @@ from beewire.hints import Any
 from beewire.reasons import Reason
 
 # These register what they lower; named here so that importing this is enough.
-HANDLERS = (assignments, call_expressions, loops, named_calls, statements)
+HANDLERS = (
+    assignments,
+    call_expressions,
+    loops,
+    named_calls,
+    statements,
+    with_blocks,
+)
 
 
 def compile_program(decl: ProgramDecl) -> ir.Function:
@@ -162,6 +171,7 @@ def _leave(b: Builder, definition: ast.FunctionDef) -> None:
             "end it with a return",
         )
         b.diagnostics.append(refused.diagnostic)
+    check_exit(b, definition.body[-1])
     b.emit(ir.Return(ir.Const(b.neutral)))
 
 

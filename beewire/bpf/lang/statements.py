@@ -1,37 +1,18 @@
-"""Statements other than assignments and loops: if, match, with, return."""
+"""Statements other than assignments, loops and `with`: if, match, return."""
 
 from beewire.bpf import ir
 from beewire.bpf.lang import inline
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.builder import ADVICE, Builder, compiles
 from beewire.bpf.lang.conditions import compare_values
-from beewire.bpf.lang.decl import MapDecl, Ring, Sockets
 from beewire.bpf.lang.faults import Rule
-from beewire.bpf.lang.flow import Target, Variable
+from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import check_literal
-from beewire.bpf.lang.map_operations import (
-    RINGBUF_DISCARD,
-    RINGBUF_SUBMIT,
-    find_value,
-    key_pointer,
-    reserve,
-    value_of,
-)
+from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.types import I32, U32, IntType
-from beewire.bpf.lang.values import (
-    Int,
-    Literal,
-    Memory,
-    Nothing,
-    Pointer,
-    Socket,
-)
-from beewire.bpf.lang.variables import assign, find, static_object
-from beewire.hints import Callable
+from beewire.bpf.lang.values import Int, Literal, Nothing
+from beewire.bpf.lang.variables import assign
 from beewire.reasons import Reason
-
-SK_RELEASE = 86
 
 ADVICE |= {
     ast.Try: ("try is not part of programs", "nothing raises there: test results"),
@@ -110,6 +91,7 @@ def return_(b: Builder, node: ast.Return) -> None:
     op = _returned(b, node)
     for cleanup in reversed(b.frame.cleanups):
         cleanup()
+    check_exit(b, node)
     b.leave(ir.Return(op))
 
 
@@ -216,126 +198,3 @@ def _capture(
     if pattern.name is not None:
         assign(b, pattern.name, subject)
     b.jump(then)
-
-
-@compiles(ast.With)
-def with_(b: Builder, node: ast.With) -> None:
-    """`with events.reserve() as e:`, `with socks.lookup(key) as sk:`."""
-    _with(b, node.items, node.body)
-
-
-def _with(b: Builder, items: list[ast.withitem], body: list[ast.stmt]) -> None:
-    if not items:
-        b.statements(body)
-        return
-    item, *rest = items
-    call = item.context_expr
-    decl = _managed(b, call)
-    if decl is None or not isinstance(call, ast.Call):
-        hint = "with events.reserve() as e:, with socks.lookup(key) as sk:"
-        raise b.refuse(
-            call, Reason.WITH, "'with' takes a reservation or a socket", hint
-        )
-    if not isinstance(item.optional_vars, ast.Name):
-        raise b.refuse(
-            call, Reason.WITH, "'with' needs one name here", "with ... as e:"
-        )
-    variable, held = _acquire(b, decl, call, item.optional_vars.id)
-    normal, early = _release_calls(b, decl, held)
-    frame = b.frame
-    variable.fixed = True
-    frame.cleanups.append(lambda: _release(b, variable, held, early))
-    try:
-        _body(b, rest, body, lambda: _release(b, variable, held, normal))
-    finally:
-        frame.cleanups.pop()
-        variable.fixed = False
-    variable.gone = f"{variable.name!r} is gone: its 'with' block has ended"
-    b.flow = b.flow.drop(variable)
-    # Another block may use the name for something else.
-    variable.template = variable.local = None
-
-
-def _managed(b: Builder, node: ast.expr) -> MapDecl | None:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return None
-    decl = static_object(b, node.func.value)
-    if isinstance(decl, Ring) and node.func.attr == "reserve":
-        return decl
-    if isinstance(decl, Sockets) and node.func.attr == "lookup":
-        return decl
-    return None
-
-
-def _acquire(
-    b: Builder, decl: MapDecl, call: ast.Call, name: str
-) -> tuple[Variable, ir.Op]:
-    value: Pointer
-    if isinstance(decl, Ring):
-        arguments(b, call, ())
-        value = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
-    else:
-        [key] = required(arguments(b, call, ("key",)))
-        op = find_value(b, decl, key_pointer(b, decl, key))
-        value = Socket(op, nullable=True, owned=True)
-    assign(b, name, value)
-    variable = find(b.frame, name)
-    assert variable is not None
-    return variable, value.op
-
-
-def _release_calls(
-    b: Builder, decl: MapDecl, held: ir.Op
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    """What gives the reference back: at the end of the block, and before it."""
-    if isinstance(decl, Ring):
-        return (
-            lambda: b.call(RINGBUF_SUBMIT, held, ir.Const(0)),
-            lambda: b.call(RINGBUF_DISCARD, held, ir.Const(0)),
-        )
-    return (lambda: b.call(SK_RELEASE, held), lambda: b.call(SK_RELEASE, held))
-
-
-def _release(
-    b: Builder, variable: Variable, held: ir.Op, call: Callable[[], object]
-) -> None:
-    if variable in b.flow.none:
-        return
-    if variable in b.flow.sure:
-        call()
-        return
-    some, done = b.target("held"), b.target("released")
-    b.branch(ir.CmpOp.EQ, held, ir.Const(0), done, some)
-    b.start(some)
-    call()
-    b.jump(done)
-    b.start(done)
-
-
-def _body(
-    b: Builder,
-    rest: list[ast.withitem],
-    body: list[ast.stmt],
-    release: Callable[[], None],
-) -> None:
-    """The block, and the release at its end.
-
-    A block that ends in an `if` releases on both of its ways: whether the reference is
-    there is known on each of them, and need not be tested again.
-    """
-    last = body[-1]
-    if rest or not isinstance(last, ast.If) or last.orelse:
-        _with(b, rest, body)
-        if b.live:
-            release()
-        return
-    b.statements(body[:-1])
-    then, skipped, done = b.target("then"), b.target("skipped"), b.target("endwith")
-    b.condition(last.test, then, skipped)
-    for target, statements in ((then, last.body), (skipped, [])):
-        b.start(target)
-        b.statements(statements)
-        if b.live:
-            release()
-        b.jump(done)
-    b.start(done)

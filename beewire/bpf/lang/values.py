@@ -5,7 +5,7 @@ from beewire.bpf.lang.contexts import Context, Member
 from beewire.bpf.lang.decl import GlobalDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
-from beewire.hints import Any
+from beewire.hints import Any, Callable
 
 
 class Value:
@@ -97,16 +97,53 @@ class Tuple(Value):
         return f"a tuple of {len(self.items)}"
 
 
-class Pointer(Value):
-    """An address in a register; `nullable` where it may be None."""
+class Reference:
+    """Something acquired at one place of the source that must be given back.
 
-    __slots__ = ("nullable", "op")
+    `what` is a noun phrase, `advice` says how it is given back. `give_back` compiles the
+    call that a `with` block makes at its end, `abandon` where it is left early. `place`
+    is where diagnostics point: a frame and a node of it.
+    """
+
+    __slots__ = ("abandon", "advice", "by", "give_back", "place", "reported", "what")
+
+    def __init__(
+        self,
+        what: str,
+        advice: str,
+        give_back: Callable[[ir.Op], object],
+        abandon: Callable[[ir.Op], object] | None = None,
+    ) -> None:
+        self.what = what
+        self.advice = advice
+        self.give_back = give_back
+        self.abandon = abandon or give_back
+        self.place: Any = None
+        # Who gave it back, and whether it was said that nobody does.
+        self.by = ""
+        self.reported = False
+
+
+NO_REFERENCES: frozenset[Reference] = frozenset()
+
+
+class Pointer(Value):
+    """An address in a register; `nullable` where it may be None.
+
+    It is good as long as its `references` are held. `owns`: it is them, and does not
+    merely lean on them; `fresh`: no variable has it yet.
+    """
+
+    __slots__ = ("fresh", "nullable", "op", "owns", "references")
     # Whether a variable of this kind must be tested wherever nothing else is known.
     can_be_none = True
 
     def __init__(self, op: ir.Op, *, nullable: bool = False) -> None:
         self.op = op
         self.nullable = nullable
+        self.references = NO_REFERENCES
+        self.owns = False
+        self.fresh = False
 
     @property
     def test(self) -> ir.Op:
@@ -172,7 +209,7 @@ class Memory(Pointer):
     def _with(
         self, op: ir.Op, offset: int, type_: ValueType, *, nullable: bool = False
     ) -> "Memory":
-        return Memory(
+        made = Memory(
             op,
             offset,
             type_,
@@ -180,6 +217,8 @@ class Memory(Pointer):
             nullable=nullable,
             shared=self.shared,
         )
+        made.references = self.references
+        return made
 
     @property
     def on_stack(self) -> bool:
@@ -204,17 +243,13 @@ class Memory(Pointer):
 
 
 class Socket(Pointer):
-    """A socket; `owned` must be given back by `sk_release`."""
+    """A socket."""
 
-    __slots__ = ("owned",)
-
-    def __init__(self, op: ir.Op, *, nullable: bool, owned: bool = False) -> None:
-        super().__init__(op, nullable=nullable)
-        self.owned = owned
+    __slots__ = ()
 
     def at(self, op: ir.Op) -> "Socket":
         """The same kind of pointer with another address."""
-        return Socket(op, nullable=self.nullable, owned=self.owned)
+        return Socket(op, nullable=self.nullable)
 
     def describe(self) -> str:
         """A noun phrase."""

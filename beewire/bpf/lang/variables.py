@@ -11,6 +11,7 @@ from beewire.bpf.lang.faults import Follows, Retry, Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ints import check_64, check_literal, literal_type, wide
 from beewire.bpf.lang.memory import init_struct, read_kernel, store
+from beewire.bpf.lang.ownership import check_assigned, check_usable, linked
 from beewire.bpf.lang.types import I64, U64, IntType, is_enum
 from beewire.bpf.lang.values import (
     Comm,
@@ -35,7 +36,10 @@ def name(b: Builder, node: ast.Name) -> Value:
     """A name that is read."""
     frame = b.frame
     if node.id in frame.bound:
-        return frame.bound[node.id]
+        value = frame.bound[node.id]
+        if isinstance(value, Pointer):
+            check_usable(b, value, node.id)
+        return value
     variable = find(frame, node.id)
     if variable is not None:
         if variable.template is None:
@@ -76,6 +80,7 @@ def read(b: Builder, variable: Variable) -> Value:
     op = b.emit(ir.GetLocal(variable.local))
     if isinstance(template, Pointer):
         value = template.at(op)
+        linked(b, variable, value)
         unknown = b.live and variable not in b.flow.sure
         value.nullable = template.can_be_none and unknown
         if variable.flag is not None and isinstance(value, Memory):
@@ -372,10 +377,13 @@ def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
     held = variable.template
     if variable.declared is not None:
         raise Rule(Reason.CHANGES_KIND, f"{variable.name!r} is declared an integer")
+    check_assigned(b, variable, value)
     if held is not None and not value.same_kind(held):
         raise _other_kind(variable, value)
     if isinstance(value, Memory) and value.offset:
-        value = value.at(b.address(value))
+        moved = value.at(b.address(value))
+        moved.references, moved.owns = value.references, value.owns
+        value = moved
     if held is None:
         variable.template = value
     if variable.local is None:
@@ -385,6 +393,8 @@ def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
         variable.flag = variable.flag or ir.Local(f"{variable.name}?", ir.Kind.INT)
         b.emit(ir.SetLocal(variable.flag, value.flag))
     b.flow = b.flow.assign(variable)
+    if value.references:
+        b.flow = b.flow.link(variable, value)
     if not value.nullable:
         b.flow = b.flow.narrow(variable, is_none=False)
 
