@@ -345,7 +345,9 @@ def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     arguments(b, node, ())
     hint = f"with {decl.name}.reserve() as e:"
     if b.managed is not node:
-        raise b.refuse(node, Reason.WITH, "reserve() stands in a 'with' statement only", hint)
+        raise b.refuse(
+            node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
+        )
     record = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
     reference = Reference(
         f"the record of {decl.name}",

@@ -57,7 +57,9 @@ def give_back(b: Builder, value: Pointer, node: ast.expr, by: str) -> None:
     if not value.owns:
         what = ast.unparse(node)
         message = f"{what!r} is not the program's to give back"
-        raise b.refuse(node, Reason.BORROWED, message, f"{by} takes what a lookup returned")
+        raise b.refuse(
+            node, Reason.BORROWED, message, f"{by} takes what a lookup returned"
+        )
     for reference in value.references:
         reference.by = by
     b.flow = b.flow.release(value.references)

@@ -37,7 +37,10 @@ def _with(b: Builder, items: list[ast.withitem], body: list[ast.stmt]) -> None:
     assert isinstance(item.context_expr, ast.Call)
     if item.optional_vars is not None:
         raise b.refuse(
-            item.optional_vars, Reason.WITH, "there is nothing to name here", "leave it out"
+            item.optional_vars,
+            Reason.WITH,
+            "there is nothing to name here",
+            "leave it out",
         )
     end = manager(b, item.context_expr)
     b.frame.cleanups.append(end)
@@ -65,14 +68,20 @@ def _with_reference(
     call = item.context_expr
     hint = "with events.reserve() as e:, with socks.lookup(key) as sk:"
     if not isinstance(call, ast.Call) or not _may_acquire(b, call):
-        raise b.refuse(call, Reason.WITH, "'with' takes a reservation or a socket", hint)
+        raise b.refuse(
+            call, Reason.WITH, "'with' takes a reservation or a socket", hint
+        )
     b.managed = call
     value = b.expr(call)
     b.managed = None
     if not isinstance(value, Pointer) or not (value.owns and value.fresh):
-        raise b.refuse(call, Reason.WITH, "'with' takes a reservation or a socket", hint)
+        raise b.refuse(
+            call, Reason.WITH, "'with' takes a reservation or a socket", hint
+        )
     if not isinstance(item.optional_vars, ast.Name):
-        raise b.refuse(call, Reason.WITH, "'with' needs one name here", "with ... as e:")
+        raise b.refuse(
+            call, Reason.WITH, "'with' needs one name here", "with ... as e:"
+        )
     assign(b, item.optional_vars.id, value)
     variable = find(b.frame, item.optional_vars.id)
     assert variable is not None
