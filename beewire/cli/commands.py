@@ -23,6 +23,21 @@ COMMANDS = (
         "attach every program of a Python file and print what they report",
     ),
     Command(
+        "check",
+        "beewire.cli.check",
+        "compile the programs of a Python file, and say what is wrong with them",
+    ),
+    Command(
+        "build",
+        "beewire.cli.build",
+        "write the programs of a Python file to a BPF object that any loader takes",
+    ),
+    Command(
+        "dump",
+        "beewire.cli.dump",
+        "show what is in a BPF object, or in a program that the kernel runs",
+    ),
+    Command(
         "doctor",
         "beewire.cli.doctor",
         "what this machine can and cannot do for Beewire, and what to change",

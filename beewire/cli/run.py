@@ -20,7 +20,7 @@ from beewire.bpf.author.collection import Reached, reach
 from beewire.bpf.isa import Insn
 from beewire.bpf.kernel import Link
 from beewire.cli import printk, show
-from beewire.cli.userfile import import_file, told
+from beewire.cli.userfile import import_file, programs_of, told
 from beewire.errors import BeewireError, UsageError
 
 EPILOG = """\
@@ -127,12 +127,6 @@ def run(args: argparse.Namespace) -> int:
         for line in show.globals_text(reached.globals.values()):
             print(line)
     return 0
-
-
-def programs_of(module: ModuleType) -> Iterator[Program[Any]]:
-    """The programs in a module's namespace; one under two names comes once."""
-    found = (value for value in vars(module).values() if isinstance(value, Program))
-    yield from dict.fromkeys(found)
 
 
 def main_of(module: ModuleType) -> Callable[[], object] | None:

@@ -4,14 +4,44 @@ import importlib.util
 import linecache
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from beewire.bpf.author import Program
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 from beewire.reasons import Reason
 
+_NO_ARGUMENTS: Sequence[str] = ()
 
-def import_file(path: Path, arguments: list[str]) -> ModuleType:
+
+def programs_of(module: ModuleType) -> Iterator[Program[Any]]:
+    """The programs in a module's namespace; one under two names comes once."""
+    found = (value for value in vars(module).values() if isinstance(value, Program))
+    yield from dict.fromkeys(found)
+
+
+def import_text(text: str) -> ModuleType:
+    """Run `text`, which came from standard input, as a module.
+
+    Raises:
+        UsageError: running it raised an error.
+        CompileError: it is no Python, or one of its programs is none.
+    """
+    path = Path("<stdin>")
+    module = ModuleType("beewire_run_stdin")
+    sys.modules[module.__name__] = module  # annotations are looked up there
+    # The compiler, and tracebacks, find the source there.
+    lines = text.splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(text), None, lines, str(path))
+    with told_faults(path):
+        exec(compile(text, str(path), "exec"), vars(module))
+    return module
+
+
+def import_file(path: Path, arguments: Sequence[str] = _NO_ARGUMENTS) -> ModuleType:
     """Run `path` as a module; it finds `arguments` in sys.argv.
 
     Its name is not `__main__`: what a script does when it is run stays undone.
@@ -32,15 +62,22 @@ def import_file(path: Path, arguments: list[str]) -> ModuleType:
     sys.modules[name] = module  # annotations are looked up there
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent))
-    try:
+    with told_faults(path):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def told_faults(path: Path) -> Iterator[None]:
+    """Turn what running the file raises into errors that point into it."""
+    try:
+        yield
     except BeewireError:
         raise
     except SyntaxError as error:
         raise as_compile_error(error, path) from error
     except Exception as error:
         raise told(error, path, UsageError) from error
-    return module
 
 
 def as_compile_error(error: SyntaxError, path: Path) -> CompileError:
