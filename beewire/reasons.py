@@ -76,3 +76,4 @@ class Reason:
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach
     ISA = "BW192"  # an instruction that the instruction set lacks
+    LLVM = "BW193"  # what the second back end, LLVM, cannot compile
