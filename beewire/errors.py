@@ -4,7 +4,8 @@
     |-- CompileError (also a SyntaxError)   the Python source of a program cannot be compiled
     |-- FormatError (also a ValueError)     bytes or text that are not what they should be
     |   |-- EncodingError                   a value that does not fit its encoding
-    |   `-- DecodingError                   bytes that are no instruction, BTF or ELF of ours
+    |   `-- DecodingError                   bytes or text that are no instruction of ours
+    |       `-- ObjectError                 a malformed object file, or BTF
     |-- SpecError (also a ValueError)       an ObjectSpec that contradicts itself
     |-- KernelError (also an OSError)       bpf(2) or its kin refused; carries errno and command
     |   |-- VerifierError                   BPF_PROG_LOAD refused the program; carries the log
@@ -99,7 +100,14 @@ class EncodingError(FormatError):
 
 
 class DecodingError(FormatError):
-    """Bytes or text that are no instruction, BTF or ELF that we know."""
+    """Bytes or text that are no instruction that we know."""
+
+
+class ObjectError(DecodingError):
+    """An object file (ELF, .BTF, .BTF.ext) that is malformed, or holds what we do not know.
+
+    Whatever the bytes are, reading them ends with this error or without one.
+    """
 
 
 class SpecError(BeewireError, ValueError):

@@ -98,6 +98,10 @@ class Builder:
         """Return the id of a type that was added; 0 for void."""
         return 0 if node is None else self._ids[self._known[node]]
 
+    def knows(self, node: Type | None) -> bool:
+        """Tell whether `node` has an id, be it because another type refers to it."""
+        return node is None or node in self._known
+
     def string(self, text: str) -> int:
         """Return the offset of `text` in the string section, adding it when new."""
         return self._strings.add(text)

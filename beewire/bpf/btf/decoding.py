@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from beewire.bpf.btf import types as btf
-from beewire.errors import DecodingError
+from beewire.errors import ObjectError
 
 _KIND = btf.Kind
 
@@ -50,7 +50,7 @@ def decode_type(source: Source, at: int) -> btf.Type:
     """Return the type at word `at`; what it refers to is read when it is asked for.
 
     Raises:
-        DecodingError: no BTF of ours has such a kind.
+        ObjectError: no BTF of ours has such a kind.
     """
     name, info, size_or_type = source.words[at : at + 3]
     kind = info >> 24 & 0x1F
@@ -64,7 +64,7 @@ def decode_type(source: Source, at: int) -> btf.Type:
     )
     reader = _READERS.get(kind)
     if reader is None:
-        raise DecodingError(f"BTF has no kind {kind}")
+        raise ObjectError(f"BTF has no kind {kind}")
     return reader(record)
 
 
@@ -215,7 +215,7 @@ def _func(record: _Record) -> btf.Type:
     def fill() -> None:
         proto = record.refer()
         if not isinstance(proto, btf.FuncProto):
-            raise DecodingError(f"the function {record.name!r} has no prototype")
+            raise ObjectError(f"the function {record.name!r} has no prototype")
         node.proto = proto
 
     del node.proto
@@ -243,7 +243,7 @@ def _data_sec(record: _Record) -> btf.Type:
         for type_id, offset, size in record.rows(3):
             variable = record.source.type(type_id)
             if not isinstance(variable, btf.Var | btf.Func):
-                raise DecodingError(f"{record.name!r} holds {variable!r}, no variable")
+                raise ObjectError(f"{record.name!r} holds {variable!r}, no variable")
             entries.append(btf.SectionEntry(variable, offset, size))
         node.entries = tuple(entries)
 
@@ -256,7 +256,7 @@ def _linkage(record: _Record, number: int) -> btf.Linkage:
     try:
         return btf.Linkage(number)
     except ValueError:
-        raise DecodingError(f"{record.name!r} has the linkage {number}") from None
+        raise ObjectError(f"{record.name!r} has the linkage {number}") from None
 
 
 _NO_PROTO = btf.FuncProto(None)

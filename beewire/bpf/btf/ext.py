@@ -8,8 +8,8 @@ import struct
 
 from beewire.bpf.btf.builder import MAGIC, VERSION, Builder
 from beewire.bpf.btf.types import Type
-from beewire.errors import DecodingError, EncodingError
-from beewire.hints import TYPE_CHECKING, Iterable, Sequence
+from beewire.errors import EncodingError, ObjectError
+from beewire.hints import TYPE_CHECKING, Callable, Iterable, Sequence
 from beewire.rows import Row
 
 if TYPE_CHECKING:
@@ -146,32 +146,35 @@ def decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
     Records may be longer than we know them: what is behind is not read.
 
     Raises:
-        DecodingError: the section contradicts itself, or refers to nothing.
+        ObjectError: the section contradicts itself, or refers to nothing.
     """
     try:
         return _decode(data, index)
     except struct.error:
-        raise DecodingError(".BTF.ext ends in the middle of a record") from None
+        raise ObjectError(".BTF.ext ends in the middle of a record") from None
 
 
 def _decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
-    magic, version, _, header_length = _HEADER_START.unpack_from(data)
+    order = ">" if data[:1] == bytes([MAGIC >> 8]) else "<"
+    start = struct.Struct(order + _HEADER_START.format[1:])
+    magic, version, _, header_length = start.unpack_from(data)
     if magic != MAGIC or version != VERSION:
-        raise DecodingError(".BTF.ext does not begin with a BTF header")
+        raise ObjectError(".BTF.ext does not begin with a BTF header")
     # Before CO-RE (clang 9) the header had no place for it.
     header = data[:header_length].ljust(_HEADER.size, b"\0")
-    places = _HEADER.unpack_from(header)[4:]
+    places = struct.Struct(order + _HEADER.format[1:]).unpack_from(header)[4:]
+    # Lines of one file share its name.
+    string = _cached(index.string)
     funcs, lines, relos = (
-        _part(data, header_length + places[i], places[i + 1], layout, index)
+        _part(data, (header_length + places[i], places[i + 1]), layout, order, string)
         for i, layout in ((0, FUNC_INFO), (2, LINE_INFO), (4, CORE_RELO))
     )
-    string, node = index.string, index.type
     return tuple(
         [
             SectionInfo(
                 name,
                 [
-                    (_slot(at), _present(node(type_id)))
+                    (_slot(at), _present(index.type(type_id)))
                     for at, type_id in funcs.get(name, ())
                 ],
                 [
@@ -185,7 +188,7 @@ def _decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
                     for at, file, text, line in lines.get(name, ())
                 ],
                 [
-                    (_slot(at), _present(node(type_id)), string(access), kind)
+                    (_slot(at), _present(index.type(type_id)), string(access), kind)
                     for at, type_id, access, kind in relos.get(name, ())
                 ],
             )
@@ -194,35 +197,55 @@ def _decode(data: bytes, index: "Index") -> tuple[SectionInfo, ...]:
     )
 
 
+def _cached(string: Callable[[int], str]) -> Callable[[int], str]:
+    known: dict[int, str] = {}
+
+    def at(offset: int) -> str:
+        text = known.get(offset)
+        if text is None:
+            text = known[offset] = string(offset)
+        return text
+
+    return at
+
+
 def _part(
-    data: bytes, start: int, length: int, layout: struct.Struct, index: "Index"
+    data: bytes,
+    place: tuple[int, int],
+    layout: struct.Struct,
+    order: str,
+    string: Callable[[int], str],
 ) -> dict[str, list[tuple[int, ...]]]:
+    start, length = place
     sections: dict[str, list[tuple[int, ...]]] = {}
     if not length:
         return sections
-    (size,) = _RECORD_SIZE.unpack_from(data, start)
+    (size,) = struct.unpack_from(order + "I", data, start)
     if size < layout.size:
-        raise DecodingError(f".BTF.ext has records of {size} bytes, not {layout.size}")
+        raise ObjectError(f".BTF.ext has records of {size} bytes, not {layout.size}")
     position, end = start + _RECORD_SIZE.size, start + length
+    record, head = struct.Struct(order + layout.format[1:]), order + "II"
     while position < end:
-        name, count = _SECTION.unpack_from(data, position)
+        name, count = struct.unpack_from(head, data, position)
         position += _SECTION.size
-        records = sections.setdefault(index.string(name), [])
-        for _ in range(count):
-            records.append(layout.unpack_from(data, position))
-            position += size
+        if position + size * count > end:
+            break
+        records = sections.setdefault(string(name), [])
+        for at in range(position, position + size * count, size):
+            records.append(record.unpack_from(data, at))
+        position += size * count
     if position != end:
-        raise DecodingError(".BTF.ext has more records than its header says")
+        raise ObjectError(".BTF.ext has more records than its header says")
     return sections
 
 
 def _slot(offset: int) -> int:
     if offset % _SLOT:
-        raise DecodingError(f".BTF.ext speaks of byte {offset}, amid an instruction")
+        raise ObjectError(f".BTF.ext speaks of byte {offset}, amid an instruction")
     return offset // _SLOT
 
 
 def _present(node: Type | None) -> Type:
     if node is None:
-        raise DecodingError(".BTF.ext has a record with void for a type")
+        raise ObjectError(".BTF.ext has a record with void for a type")
     return node

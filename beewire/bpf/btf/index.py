@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from beewire.bpf.btf.builder import HEADER, MAGIC, VERSION
 from beewire.bpf.btf.decoding import LENGTH, PER_PART, Source, decode_type
 from beewire.bpf.btf.types import Array, Kind, Ptr, Reference, Type, Var
-from beewire.errors import DecodingError
+from beewire.errors import ObjectError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -22,6 +22,11 @@ _T = TypeVar("_T", bound=Type)
 _Class = type[_T]  # inside Index, `type` is a method
 
 _WORD = struct.Struct("<I")
+_BIG_ENDIAN = struct.Struct(HEADER.format.replace("<", ">"))
+
+# What all strings that are read may take. Names are short, and few have many bearers: only
+# in a file that means harm do thousands point into one string of a megabyte.
+_STRINGS_ALLOWANCE, _STRINGS_FACTOR = 1 << 20, 64
 
 # A dump begins with: magic and version, CRC of all behind it, CRC of the BTF's ends,
 # first id, number of types. Then, for each type, the word at which it begins; then, for
@@ -49,6 +54,7 @@ class Index:
         "_base",
         "_blob",
         "_first",
+        "_left",
         "_name_offsets",
         "_source",
         "_starts",
@@ -69,6 +75,7 @@ class Index:
         self._base = base
         self._first = len(base) if base else 1
         self._strings_base = base.string_end if base else 0
+        self._left = _STRINGS_ALLOWANCE + _STRINGS_FACTOR * len(blob.strings)
         self._types: dict[int, Type] = {}
         self._source = Source(blob.words, self.type, self.string)
 
@@ -79,7 +86,7 @@ class Index:
         `data` stays in use: a mapped file must remain open as long as the Index.
 
         Raises:
-            DecodingError: this is no little-endian BTF, or it contradicts itself.
+            ObjectError: this is no little-endian BTF, or it contradicts itself.
         """
         blob = _open(data)
         starts = _scan(blob.words)
@@ -93,18 +100,18 @@ class Index:
         """Return what `build` would, from the dump of an Index over the same `data`.
 
         Raises:
-            DecodingError: the dump is damaged, or was made of another BTF.
+            ObjectError: the dump is damaged, or was made of another BTF.
         """
         blob = _open(data)
         if len(dump) < _DUMP.size:
-            raise DecodingError("the BTF index is too short")
+            raise ObjectError("the BTF index is too short")
         magic, checksum, fingerprint, first, count = _DUMP.unpack_from(dump)
         if magic != _DUMP_MAGIC or len(dump) != _DUMP.size + 8 * count:
-            raise DecodingError("the BTF index is of another format or length")
+            raise ObjectError("the BTF index is of another format or length")
         if crc32(memoryview(dump)[_DUMP_START:]) != checksum:
-            raise DecodingError("the BTF index is damaged: its checksum differs")
+            raise ObjectError("the BTF index is damaged: its checksum differs")
         if fingerprint != blob.fingerprint or first != (len(base) if base else 1):
-            raise DecodingError("the BTF index was made of another BTF")
+            raise ObjectError("the BTF index was made of another BTF")
         middle = _DUMP.size + 4 * count
         starts = memoryview(dump)[_DUMP.size : middle].cast("I")
         return cls(blob, starts, dump[middle:], base)
@@ -129,7 +136,7 @@ class Index:
         """Return the type with this id, None for void; the same object every time.
 
         Raises:
-            DecodingError: there is no such id, or its record is damaged.
+            ObjectError: there is no such id, or its record is damaged.
         """
         known = self._types.get(type_id)
         if known is not None:
@@ -139,7 +146,7 @@ class Index:
         if type_id < self._first and self._base:
             return self._base.type(type_id)
         if not self._first <= type_id < len(self):
-            raise DecodingError(
+            raise ObjectError(
                 f"BTF has no type {type_id}: it ends with {len(self) - 1}"
             )
         start = self._starts[type_id - self._first]
@@ -150,7 +157,7 @@ class Index:
         """Return the string at `offset`.
 
         Raises:
-            DecodingError: it is beyond the string section.
+            ObjectError: it is beyond the string section.
         """
         start = offset - self._strings_base
         if start < 0 and self._base:
@@ -158,7 +165,10 @@ class Index:
         strings = self._blob.strings
         end = strings.find(b"\0", start)
         if end < 0:
-            raise DecodingError(f"BTF has no string at {offset}")
+            raise ObjectError(f"BTF has no string at {offset}")
+        self._left -= end - start
+        if self._left < 0:
+            raise ObjectError("the strings of BTF are used more than is reasonable")
         return strings[start:end].decode(errors="surrogateescape")
 
     def find(self, name: str, kind: Kind) -> int | None:
@@ -215,19 +225,24 @@ class _Blob(NamedTuple):
 def _open(data: "ReadableBuffer") -> _Blob:
     view = memoryview(data)
     if len(view) < HEADER.size:
-        raise DecodingError("BTF is too short for its header")
-    magic, version, _, length, *places = HEADER.unpack_from(view)
+        raise ObjectError("BTF is too short for its header")
+    header = _BIG_ENDIAN if view[0] == MAGIC >> 8 else HEADER
+    magic, version, _, length, *places = header.unpack_from(view)
     if magic != MAGIC or version != VERSION:
-        raise DecodingError("BTF of our byte order and version begins with 9f eb 01")
+        raise ObjectError("BTF of a version that we know begins with 9f eb 01")
     types, strings = (
         view[length + start : length + start + size]
         for start, size in (places[:2], places[2:])
     )
     if len(types) != places[1] or len(strings) != places[3] or len(types) % 4:
-        raise DecodingError("BTF is shorter than its header says")
+        raise ObjectError("BTF is shorter than its header says")
     if strings and strings[-1] != 0:
-        raise DecodingError("the strings of BTF do not end with a NUL")
+        raise ObjectError("the strings of BTF do not end with a NUL")
     fingerprint = crc32(strings[-_ENDS:], crc32(view[:_ENDS], len(view)))
+    if header is _BIG_ENDIAN:
+        swapped = array("I", types.tobytes())
+        swapped.byteswap()
+        return _Blob(memoryview(swapped), bytes(strings), fingerprint)
     return _Blob(types.cast("I"), bytes(strings), fingerprint)
 
 
@@ -245,9 +260,9 @@ def _scan(words: "memoryview[int]") -> "array[int]":
     except IndexError:
         if at + 1 < end:
             message = f"BTF has no kind {content[at + 1] >> 24 & 0x1F}"
-            raise DecodingError(message) from None
+            raise ObjectError(message) from None
     if at != end:
-        raise DecodingError("BTF ends in the middle of a type")
+        raise ObjectError("BTF ends in the middle of a type")
     return starts
 
 
@@ -255,7 +270,7 @@ def decode(data: "ReadableBuffer", base: Index | None = None) -> Index:
     """Return an Index over `data` with every type decoded and every reference checked.
 
     Raises:
-        DecodingError: anything in it is not what the format says.
+        ObjectError: anything in it is not what the format says.
     """
     index = Index.build(data, base)
     ended: set[Type] = set()
@@ -278,4 +293,4 @@ def _check_end(node: Type, ended: set[Type]) -> None:
             return
         at = at.references()[0]
     if at in path:
-        raise DecodingError(f"{node!r} refers to itself without a pointer between")
+        raise ObjectError(f"{node!r} refers to itself without a pointer between")

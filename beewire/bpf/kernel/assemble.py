@@ -14,6 +14,7 @@ from beewire.errors import SpecError
 
 # Programs in this section are only called by others, never loaded by themselves.
 SUBPROGRAM_SECTION = ".text"
+_EXCEPTION_CALLBACK = "exception_callback:"
 
 
 class Image:
@@ -41,7 +42,7 @@ def assemble(program: ProgramSpec, spec: ObjectSpec) -> Image:
     image = Image()
     starts: dict[str, int] = {}
     calls: list[tuple[int, str]] = []
-    waiting = [program]
+    waiting = [*_exception_callbacks(program, spec), program]
     while waiting:
         function = waiting.pop()
         if function.name in starts:
@@ -58,6 +59,16 @@ def assemble(program: ProgramSpec, spec: ObjectSpec) -> Image:
     for slot, name in calls:
         _bind(image, slot, starts[name] - slot - 1)
     return image
+
+
+def _exception_callbacks(program: ProgramSpec, spec: ObjectSpec) -> list[ProgramSpec]:
+    """The functions that the program's tags name: nothing in its code refers to them."""
+    names = [
+        tag.name.removeprefix(_EXCEPTION_CALLBACK)
+        for tag in spec.tags
+        if tag.to is program.signature and tag.name.startswith(_EXCEPTION_CALLBACK)
+    ]
+    return [spec.programs[name] for name in names if name in spec.programs]
 
 
 def _bind(image: Image, slot: int, distance: int) -> None:

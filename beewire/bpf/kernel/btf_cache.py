@@ -11,7 +11,7 @@ import struct
 
 from beewire.bpf.btf import Index
 from beewire.bpf.kernel.names import VMLINUX
-from beewire.errors import DecodingError, NotSupported
+from beewire.errors import NotSupported, ObjectError
 
 _NOTES = "/sys/kernel/notes"
 # Elf32_Nhdr and Elf64_Nhdr alike: n_namesz, n_descsz, n_type
@@ -49,7 +49,7 @@ def open_index(path: str, directory: str, notes: str = _NOTES) -> Index:
     if dump is not None:
         try:
             return Index.load(dump, data)
-        except DecodingError:
+        except ObjectError:
             # Damaged, or of another format or BTF: made anew below.
             pass
     index = Index.build(data)

@@ -1,30 +1,45 @@
 """ObjectSpec -> Loaded: types, maps, relocations, programs."""
 
 import os
+import sys
 
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
+from beewire.bpf.kernel.ksyms import symbol_binder
 from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyCodec, AnyMap, Map
 from beewire.bpf.kernel.maps.create import (
     create_map,
+    is_constant,
     map_types,
     section_spec,
     section_type,
 )
+from beewire.bpf.kernel.pins import BPFFS
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.relocate import relocate
 from beewire.bpf.kernel.section import Section, initial_content
 from beewire.bpf.kernel.submit import Records, submit
-from beewire.bpf.kernel.target import Target
+from beewire.bpf.kernel.target import Hook, Target
 from beewire.bpf.kernel.type_ids import TypeIds
-from beewire.bpf.object import MapSpec, ObjectSpec, ProgramSpec
+from beewire.bpf.object import (
+    DataSection,
+    MapKind,
+    MapSpec,
+    ObjectSpec,
+    ProgramKind,
+    ProgramSpec,
+)
 from beewire.errors import SpecError
-from beewire.hints import Mapping
+from beewire.hints import TYPE_CHECKING, Mapping
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.struct_ops import Table
 
 _NO_MAPS: Mapping[str, AnyMap] = {}
 _NO_CODECS: Mapping[str, AnyCodec] = {}
 _NO_GLOBALS: Mapping[str, int | bytes] = {}
 
+ARENA_SECTION = ".addr_space.1"
 
 # One program on its way into the kernel.
 _Job = tuple[ProgramSpec, Image, Records]
@@ -45,7 +60,8 @@ def load(
     `globals` sets variables of data sections before any program runs. `codecs` says how
     Python sees keys and values. With `pin_dir` (on a bpffs), maps pinned there under
     their names are used, and the others are pinned. When anything fails, everything
-    created so far is closed and unpinned.
+    created so far is closed and unpinned. Maps that ask to be pinned (LIBBPF_PIN_BY_NAME)
+    are also without `pin_dir`: below /sys/fs/bpf.
 
     Raises:
         VerifierError: the kernel refuses a program; with its Python line and the log.
@@ -54,19 +70,38 @@ def load(
         SpecError: the spec contradicts itself, or a given map does not fit it.
         KernelError: any other refusal.
     """
+    _check_loadable(spec)
     contents = initial_content(spec, globals)
     _check_known(spec, maps)
-    work = _Work(spec, maps, codecs, pin_dir)
+    work = _Work(spec, maps, codecs, pin_dir, target or Target())
     try:
         with TypeIds() as types:
+            work.plan_struct_ops()
             jobs = _gather(spec, types)
             work.create_maps(types)
             work.create_sections(types, contents)
-            work.load_programs(jobs, types, target or Target())
+            work.load_programs(jobs, types)
+            work.fill_maps()
     except BaseException:
         work.undo()
         raise
     return work.loaded
+
+
+def _check_loadable(spec: ObjectSpec) -> None:
+    if spec.big_endian != (sys.byteorder == "big"):
+        orders = ("big", "little") if spec.big_endian else ("little", "big")
+        raise SpecError(
+            f"object {spec.name!r} is {orders[0]}-endian, this machine {orders[1]}-endian: "
+            "it can be looked at, but not be loaded here"
+        )
+    for program in spec.programs.values():
+        is_entry = program.autoload and program.section != SUBPROGRAM_SECTION
+        if is_entry and program.kind is ProgramKind.UNSPEC:
+            raise SpecError(
+                f"program {program.name!r} is in section {program.section!r}, which is "
+                "no hook: set its kind, or autoload = False"
+            )
 
 
 def _check_known(spec: ObjectSpec, maps: Mapping[str, AnyMap]) -> None:
@@ -81,21 +116,37 @@ def _check_known(spec: ObjectSpec, maps: Mapping[str, AnyMap]) -> None:
 def _gather(spec: ObjectSpec, types: TypeIds) -> list[_Job]:
     """Assemble every program, and hand all types to the kernel, once for the object."""
     jobs: list[_Job] = []
+    skipped = _unused(spec)
     for program in spec.programs.values():
-        if program.section != SUBPROGRAM_SECTION:
+        is_entry = program.autoload and program.section != SUBPROGRAM_SECTION
+        if is_entry and program.name not in skipped:
             image = assemble(program, spec)
             jobs.append((program, image, Records(image, types)))
     for name, each in spec.maps.items():
-        described = map_types(each)
+        described = map_types(each.inner or each)
         if described is not None:
             types.describe(name, *described)
     for name, section in spec.sections.items():
         whole = section_type(section)
         if whole is not None:
             # The one map whose key has no type (array_map_check_btf).
-            types.describe(name, None, whole)
+            types.describe(name, None, whole[0])
+            types.tag(whole[1])
+    types.tag(spec.tags)
     types.load(spec.name)
     return jobs
+
+
+def _unused(spec: ObjectSpec) -> set[str]:
+    if not _has_struct_ops(spec):
+        return set()
+    from beewire.bpf.kernel.struct_ops import unused_programs  # noqa: PLC0415 - rare
+
+    return unused_programs(spec)
+
+
+def _has_struct_ops(spec: ObjectSpec) -> bool:
+    return any(each.kind is MapKind.STRUCT_OPS for each in spec.maps.values())
 
 
 def check_fits(wanted: MapSpec, given: MapSpec) -> None:
@@ -117,7 +168,17 @@ def check_fits(wanted: MapSpec, given: MapSpec) -> None:
 class _Work:
     """What one `load` has done so far, so that it can be undone."""
 
-    __slots__ = ("codecs", "given", "loaded", "pin_dir", "pinned", "spec")
+    __slots__ = (
+        "codecs",
+        "given",
+        "hooks",
+        "loaded",
+        "pin_dir",
+        "pinned",
+        "spec",
+        "tables",
+        "target",
+    )
 
     def __init__(
         self,
@@ -125,16 +186,31 @@ class _Work:
         given: Mapping[str, AnyMap],
         codecs: Mapping[str, AnyCodec],
         pin_dir: str | None,
+        target: Target,
     ) -> None:
         self.spec = spec
         self.given = given
         self.codecs = codecs
         self.pin_dir = pin_dir
+        self.target = target
         self.loaded = Loaded(spec.name)
         self.pinned: list[str] = []
+        self.tables: dict[str, Table] = {}
+        self.hooks: dict[str, Hook] = {}
+
+    def plan_struct_ops(self) -> None:
+        if _has_struct_ops(self.spec):
+            from beewire.bpf.kernel.struct_ops import plan  # noqa: PLC0415 - rare
+
+            self.tables, self.hooks = plan(self.spec, self.target)
 
     def create_maps(self, types: TypeIds) -> None:
         for name, spec in self.spec.maps.items():
+            if not spec.autocreate:
+                continue
+            if spec.kind is MapKind.STRUCT_OPS:
+                self._create_table(name)
+                continue
             found = self.given[name] if name in self.given else self._from_pin(spec)
             if found is None:
                 found = Map.wrap(
@@ -149,6 +225,9 @@ class _Work:
         self, types: TypeIds, contents: Mapping[str, bytearray]
     ) -> None:
         for name, section in self.spec.sections.items():
+            if name == ARENA_SECTION:
+                self._fill_arena(contents[name])
+                continue
             spec = section_spec(self.spec.name, section)
             found = self.given.get(name)
             if found is None:
@@ -156,39 +235,80 @@ class _Work:
                 self.loaded.own(found)
                 if any(contents[name]):
                     found[0] = bytes(contents[name])
-                if name.startswith(".rodata"):
+                if is_constant(name):
                     found.freeze()
             check_fits(spec, found.spec)
             self.loaded.sections[name] = Section(found, section.variables)
             self.loaded.own(self.loaded.sections[name])
 
-    def load_programs(self, jobs: list[_Job], types: TypeIds, target: Target) -> None:
+    def load_programs(self, jobs: list[_Job], types: TypeIds) -> None:
+        self._give_arenas_an_address()
         fds = {name: found.fd for name, found in self.loaded.maps.items()}
         for name, section in self.loaded.sections.items():
             fds[name] = section.map.fd
+        symbols = symbol_binder(self.spec, self.target)
         for spec, image, records in jobs:
-            relocate(image, self.spec, fds, target.symbol)
-            program = Program(submit(spec, image, records, types, target), spec)
+            relocate(image, self.spec, fds, symbols)
+            hook = self.hooks.get(spec.name)
+            fd = submit(spec, image, records, types, self.target, hook)
+            program = Program(fd, spec)
             self.loaded.own(program)
             self.loaded.programs[spec.name] = program
+
+    def fill_maps(self) -> None:
+        """Put the maps and programs that the object names into the maps that hold them."""
+        for name, spec in self.spec.maps.items():
+            if spec.kind is MapKind.STRUCT_OPS or name in self.given:
+                continue
+            for index, held in spec.initial.items():
+                found = self.loaded.maps.get(held) or self.loaded.programs.get(held)
+                if found is not None:  # else a program with autoload off
+                    self.loaded.maps[name][index] = found
 
     def undo(self) -> None:
         self.loaded.close()
         for path in self.pinned:
             os.unlink(path)  # noqa: PTH108 - no pathlib here
 
-    def _from_pin(self, spec: MapSpec) -> AnyMap | None:
-        if self.pin_dir is None:
+    def _create_table(self, name: str) -> None:
+        from beewire.bpf.kernel.maps.struct_ops import create_table  # noqa: PLC0415 - rare
+
+        found = create_table(self.tables[name], self.loaded.programs)
+        self.loaded.own(found)
+        self.loaded.maps[name] = found
+
+    def _give_arenas_an_address(self) -> None:
+        wanted = ARENA_SECTION in self.spec.sections
+        for found in self.loaded.maps.values():
+            if found.spec.kind is MapKind.ARENA and not wanted:
+                from beewire.bpf.kernel.arena import map_arena  # noqa: PLC0415 - rare
+
+                empty = DataSection(ARENA_SECTION, bytearray(), [])
+                map_arena({found.name: found}, empty, b"").close()
+
+    def _fill_arena(self, content: bytearray) -> None:
+        from beewire.bpf.kernel.arena import map_arena  # noqa: PLC0415 - rare
+
+        section = self.spec.sections[ARENA_SECTION]
+        found = map_arena(self.loaded.maps, section, bytes(content))
+        self.loaded.own(found)
+        self.loaded.sections[ARENA_SECTION] = found
+
+    def _pin_path(self, spec: MapSpec) -> str | None:
+        if self.pin_dir is None and not spec.pinned:
             return None
-        path = f"{self.pin_dir}/{spec.name}"
-        if not os.path.exists(path):  # noqa: PTH110
+        return f"{self.pin_dir or BPFFS}/{spec.name}"
+
+    def _from_pin(self, spec: MapSpec) -> AnyMap | None:
+        path = self._pin_path(spec)
+        if path is None or not os.path.exists(path):  # noqa: PTH110
             return None
         found = Map.from_pin(path, self.codecs.get(spec.name))
         self.loaded.own(found)
         return found
 
     def _pin(self, found: AnyMap) -> None:
-        if self.pin_dir is not None:
-            path = f"{self.pin_dir}/{found.name}"
+        path = self._pin_path(found.spec)
+        if path is not None:
             found.pin(path)
             self.pinned.append(path)

@@ -1,21 +1,18 @@
 """Fill in what instructions refer to by name: maps, variables, kernel functions."""
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Kind
 from beewire.bpf.kernel.assemble import Image
+from beewire.bpf.kernel.ksyms import BindSymbol
 from beewire.bpf.object import ObjectSpec, Relocation, RelocationKind
 from beewire.errors import SpecError
-from beewire.hints import Callable, Mapping
-
-# Resolves a function or variable of the kernel to its BTF id in vmlinux.
-KernelSymbols = Callable[[str, Kind], int]
+from beewire.hints import Mapping
 
 
 def relocate(
     image: Image,
     spec: ObjectSpec,
     fds: Mapping[str, int],
-    symbols: KernelSymbols,
+    symbols: BindSymbol,
 ) -> None:
     """Patch the image in place; `fds` has a descriptor for every map and section.
 
@@ -32,10 +29,8 @@ def relocate(
         elif relo.kind == RelocationKind.GLOBAL:
             section, offset = _variable(spec, relo)
             patched = isa.ld_map_value(insn.dst, _fd(fds, section), offset)
-        elif relo.kind == RelocationKind.KFUNC:
-            patched = isa.call_kfunc(symbols(relo.symbol, Kind.FUNC))
-        elif relo.kind == RelocationKind.KSYM:
-            patched = isa.ld_btf_id(insn.dst, symbols(relo.symbol, Kind.VAR))
+        elif relo.kind in (RelocationKind.KFUNC, RelocationKind.KSYM):
+            patched = symbols(insn, relo)
         else:
             raise SpecError(f"no such kind of relocation: {relo.kind!r}")
         image.insns[relo.slot] = patched

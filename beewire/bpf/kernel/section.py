@@ -25,12 +25,13 @@ class Section:
     def __init__(self, section_map: AnyMap, variables: list[Variable]) -> None:
         self.map = section_map
         self.variables = {variable.name: variable for variable in variables}
-        self._memory: mmap | None = None
+        self._memory: mmap | memoryview | None = None
 
     def read(self, name: str) -> bytes:
         """The bytes of a variable as they are now."""
         variable = self._variable(name)
-        return self._mapped()[variable.offset : variable.offset + variable.size]
+        end = variable.offset + variable.size
+        return bytes(self._mapped()[variable.offset : end])
 
     def write(self, name: str, value: int | bytes) -> None:
         """Set a variable.
@@ -48,9 +49,14 @@ class Section:
 
     def close(self) -> None:
         """Give the memory back; the map stays."""
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        memory, self._memory = self._memory, None
+        if memory is not None and not isinstance(memory, memoryview):
+            memory.close()
+
+    def fill(self, content: bytes) -> None:
+        """Set all variables at once."""
+        if any(content):  # pages of zeros need not be touched
+            self._mapped()[: len(content)] = content
 
     def _variable(self, name: str) -> Variable:
         try:
@@ -59,7 +65,7 @@ class Section:
             known = ", ".join(self.variables) or "none"
             raise MapError(f"no variable {name!r} here; there are: {known}") from None
 
-    def _mapped(self) -> "mmap":
+    def _mapped(self) -> "mmap | memoryview":
         if self._memory is None:
             # Programs that set no variable from user space need not import it.
             from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap  # noqa: PLC0415 - not on the start-up path
@@ -74,7 +80,9 @@ class Section:
         return self._memory
 
 
-def place(content: "bytearray | mmap", variable: Variable, value: int | bytes) -> None:
+def place(
+    content: "bytearray | mmap | memoryview", variable: Variable, value: int | bytes
+) -> None:
     """Put `value` where `variable` lies in `content`.
 
     Raises:
@@ -101,6 +109,7 @@ def initial_content(
 
     Raises:
         SpecError: a value for a variable that the object does not have.
+        NotSupported: an option that the kernel is configured without.
     """
     contents = {name: bytearray(each.content) for name, each in spec.sections.items()}
     places = {
@@ -116,4 +125,9 @@ def initial_content(
             )
         section, variable = places[name]
         place(contents[section], variable, value)
+    configuration = spec.sections.get(".kconfig")
+    if configuration is not None:
+        from beewire.bpf.kernel import kconfig  # noqa: PLC0415 - rare
+
+        kconfig.fill(configuration, contents[configuration.name], values)
     return contents

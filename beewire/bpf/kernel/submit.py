@@ -7,7 +7,7 @@ from beewire.bpf.btf import ext
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.assemble import Image
 from beewire.bpf.kernel.names import kernel_name
-from beewire.bpf.kernel.target import Target
+from beewire.bpf.kernel.target import Hook, Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import ProgramSpec
 from beewire.hints import TYPE_CHECKING
@@ -36,9 +36,16 @@ class Records:
 
 
 def submit(
-    program: ProgramSpec, image: Image, records: Records, types: TypeIds, target: Target
+    program: ProgramSpec,
+    image: Image,
+    records: Records,
+    types: TypeIds,
+    target: Target,
+    hook: Hook | None = None,
 ) -> int:
     """Load one program; returns its descriptor, which the caller closes.
+
+    `hook` is what it hooks, where its section alone does not tell (struct_ops).
 
     Raises:
         VerifierError: the verifier refused it; carries its log and the Python line.
@@ -52,13 +59,14 @@ def submit(
         target.require_btf(purpose)
         if not target.applies_core:
             _apply_core(image, target.index(purpose))
-    attempt = _Attempt(program, image, records, types, target.attach_id(program))
+    hook = hook or target.hook(program)
+    attempt = _Attempt(program, image, records, types, hook)
     result = attempt.call()
     # Before 5.17 the attr with CO-RE records is longer than what the kernel knows. A
     # program that is too large comes this way too, and is refused again.
     if result == -errno.E2BIG and image.core_relos:
         _apply_core(image, target.index(purpose))
-        attempt = _Attempt(program, image, records, types, target.attach_id(program))
+        attempt = _Attempt(program, image, records, types, hook)
         result = attempt.call()
         target.applies_core = result < 0
     if result == -errno.EPERM and _raise_memlock():
@@ -96,7 +104,7 @@ class _Attempt:
         image: Image,
         records: Records,
         types: TypeIds,
-        attach_id: int,
+        hook: Hook,
     ) -> None:
         code = isa.encode([insn for insn in image.insns if insn is not None])
         self._buffers: list[bytearray] = []
@@ -105,8 +113,8 @@ class _Attempt:
             "insn_cnt": len(image.insns),
             "prog_flags": program.flags,
             "prog_name": kernel_name(program.name),
-            "expected_attach_type": program.attach_kind or 0,
-            "attach_btf_id": attach_id,
+            "expected_attach_type": hook.expected,
+            "attach_btf_id": hook.btf_id,
         }
         self._point("insns", code)
         self._point("license", program.license.encode() + b"\0")

@@ -181,6 +181,36 @@ def unmount(target: str) -> int:
     return _call(_number(3), address(path), 0)
 
 
+def map_memory(fd: int, length: int, address: int) -> tuple[int, "memoryview | None"]:
+    """mmap(2) of all of `fd`, shared, at `address` (0: anywhere): its place, and a view.
+
+    Python's own mmap takes no address. In the place of an error: -errno and None.
+    """
+    read_write, shared, fixed_no_replace = 3, 0x01, 0x100000
+    flags = shared | (fixed_no_replace if address else 0)
+    function = _libc["mmap"]
+    function.restype = ctypes.c_void_p
+    function.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    )
+    found = function(address or None, length, read_write, flags, fd, 0)
+    if found is None or found == ctypes.c_void_p(-1).value:
+        return -ctypes.get_errno(), None
+    return found, memoryview((ctypes.c_ubyte * length).from_address(found)).cast("B")
+
+
+def unmap_memory(address: int, length: int) -> None:
+    """munmap(2): no view of it may be used again."""
+    function = _libc["munmap"]
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    function(address, length)
+
+
 def interface_index(name: str) -> int:
     """Index of a network interface in this thread's namespace, or 0.
 

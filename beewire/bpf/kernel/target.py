@@ -1,6 +1,5 @@
 """The kernel that programs are loaded into: its types, where a program needs them."""
 
-import errno
 import os
 
 from beewire.bpf.btf import Kind
@@ -8,6 +7,7 @@ from beewire.bpf.kernel.names import VMLINUX
 from beewire.bpf.object import AttachKind, ProgramKind, ProgramSpec
 from beewire.errors import AttachError, NotSupported
 from beewire.hints import TYPE_CHECKING
+from beewire.rows import Row
 
 if TYPE_CHECKING:
     from beewire.bpf.btf import Index
@@ -22,6 +22,23 @@ _HOOKS = {
     AttachKind.TRACE_FEXIT: ("", Kind.FUNC),
     AttachKind.MODIFY_RETURN: ("", Kind.FUNC),
 }
+
+
+class Hook(Row):
+    """What BPF_PROG_LOAD is told that a program hooks: ids in the kernel's BTF.
+
+    `member` is the number of the member of struct `btf_id` that a struct_ops program is.
+    """
+
+    btf_id: int
+    kind: AttachKind | None
+    member: int = 0
+
+    @property
+    def expected(self) -> int:
+        """`expected_attach_type`, which for struct_ops is the member."""
+        is_member = self.kind == AttachKind.STRUCT_OPS
+        return self.member if is_member else self.kind or 0
 
 
 class Target:
@@ -64,17 +81,21 @@ class Target:
         if self._index is None and not os.access(self.btf_path, os.R_OK):
             self.index(purpose)
 
-    def attach_id(self, program: ProgramSpec) -> int:
-        """`attach_btf_id`: the id of what the program hooks, 0 where it needs none.
+    def hook(self, program: ProgramSpec) -> Hook:
+        """What the program hooks; its id is 0 where the hook needs none.
 
         Raises:
             AttachError: this kernel has no such hook.
             NotSupported: it has no BTF.
         """
+        if program.kind is ProgramKind.STRUCT_OPS:
+            raise AttachError(
+                f"no struct_ops map of the object uses program {program.name!r}"
+            )
         if program.kind not in (ProgramKind.TRACING, ProgramKind.LSM):
-            return 0
+            return Hook(0, program.attach_kind)
         if program.attach_kind is None or program.attach_kind not in _HOOKS:
-            return 0
+            return Hook(0, program.attach_kind)
         prefix, kind = _HOOKS[program.attach_kind]
         index = self.index(f"program {program.name!r} ({program.section})")
         found = index.find(prefix + program.attach_to, kind)
@@ -84,16 +105,12 @@ class Target:
                 f"kernel's types have no {prefix + program.attach_to!r} (built into a "
                 "module, inlined, or named otherwise)"
             )
-        return found
+        return Hook(found, program.attach_kind)
 
-    def symbol(self, name: str, kind: Kind) -> int:
-        """The BTF id of a kernel function (`Kind.FUNC`) or variable (`Kind.VAR`).
+    def find(self, name: str, kind: Kind) -> int | None:
+        """The BTF id of a kernel function (`Kind.FUNC`) or variable (`Kind.VAR`), or None.
 
         Raises:
-            NotSupported: this kernel lacks it, or has no BTF.
+            NotSupported: the kernel has no BTF.
         """
-        found = self.index(f"kernel symbol {name!r}").find(name, kind)
-        if found is None:
-            what = "function" if kind is Kind.FUNC else "variable"
-            raise NotSupported(errno.ENOENT, f"the kernel {what} {name!r}")
-        return found
+        return self.index(f"kernel symbol {name!r}").find(name, kind)

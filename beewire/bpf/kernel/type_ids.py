@@ -2,10 +2,11 @@
 
 import errno
 
-from beewire.bpf.btf import Builder, Type
+from beewire.bpf.btf import Builder, DeclTag, Type
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.errors import KernelError, NotPermitted, NotSupported
+from beewire.hints import Iterable
 
 _LOG_SIZE = 1 << 16
 
@@ -33,6 +34,12 @@ class TypeIds(Descriptor):
         """Add the types of the map or data section `name`."""
         self.empty = False
         self._maps[name] = self.builder.add(key), self.builder.add(value)
+
+    def tag(self, tags: Iterable[DeclTag]) -> None:
+        """Add those of `tags` that are on types which are there already."""
+        for tag in tags:
+            if self.builder.knows(tag.to):
+                self.builder.add(tag)
 
     def fields(self, name: str) -> dict[str, int]:
         """What BPF_MAP_CREATE is told of the types of `name`: nothing if it has none."""

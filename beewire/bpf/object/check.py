@@ -1,8 +1,8 @@
 """What an ObjectSpec must be like to become an object file."""
 
 from beewire.bpf.isa import Insn, call_helper
-from beewire.bpf.object.kinds import MapKind
-from beewire.bpf.object.sections import parse_section
+from beewire.bpf.object.kinds import MapKind, ProgramKind
+from beewire.bpf.object.sections import Hook, parse_section
 from beewire.bpf.object.spec import (
     DataSection,
     MapSpec,
@@ -13,7 +13,9 @@ from beewire.bpf.object.spec import (
 )
 from beewire.errors import SpecError
 
-_DATA_NAMES = (".data", ".bss", ".rodata")
+_DATA_NAMES = (".data", ".bss", ".rodata", ".addr_space.1")
+
+_MAX_INITIAL = 1 << 16
 
 # Slots of the instruction that a relocation stands at, where there is no choice.
 _SLOTS = {
@@ -34,6 +36,8 @@ def check(spec: ObjectSpec) -> None:
     _check_names(spec)
     for each in spec.maps.values():
         _check_map(each)
+    for name in spec.weak - spec.externs.keys():
+        raise SpecError(f"{name!r} is weak, and nothing that the kernel has")
     for key, section in spec.sections.items():
         if key != section.name:
             raise SpecError(f"{section.name!r} is listed under the name {key!r}")
@@ -66,6 +70,10 @@ def _check_names(spec: ObjectSpec) -> None:
 def _check_map(spec: MapSpec) -> None:
     if spec.kind == MapKind.UNSPEC:
         raise SpecError(f"map {spec.name!r} has no kind")
+    if spec.initial and max(spec.initial) >= _MAX_INITIAL:
+        raise SpecError(
+            f"map {spec.name!r} begins with more than {_MAX_INITIAL} values"
+        )
     if spec.inner is None:
         return
     if spec.inner.inner is not None:
@@ -76,6 +84,8 @@ def _check_map(spec: MapSpec) -> None:
 
 def _check_data(section: DataSection) -> None:
     name, length = section.name, len(section.content)
+    if name == ".kconfig":
+        return
     if not any(name == each or name.startswith(f"{each}.") for each in _DATA_NAMES):
         raise SpecError(f"{name!r} is no name of a data section, such as .data or .bss")
     if not length:
@@ -90,7 +100,7 @@ def _check_data(section: DataSection) -> None:
 
 
 def _check_program(program: ProgramSpec, license_text: str) -> None:
-    name, hook = program.name, parse_section(program.section)
+    name, hook = program.name, _hook(program)
     if program.kind != hook.kind or program.attach_kind not in (None, hook.attach_kind):
         kind = f"{program.kind.name} {program.attach_kind!r}"
         raise SpecError(f"program {name!r} of kind {kind} is in {program.section!r}")
@@ -108,6 +118,15 @@ def _check_program(program: ProgramSpec, license_text: str) -> None:
         raise SpecError(f"program {name!r} has no instructions")
     if program.signature is not None and program.signature.name != name:
         raise SpecError(f"the signature of program {name!r} has another name")
+
+
+def _hook(program: ProgramSpec) -> Hook:
+    try:
+        return parse_section(program.section)
+    except SpecError:
+        if program.kind is ProgramKind.UNSPEC and program.section.isprintable():
+            return Hook(ProgramKind.UNSPEC)
+        raise
 
 
 def _check_target(relo: Relocation, program: ProgramSpec, spec: ObjectSpec) -> None:

@@ -1,30 +1,40 @@
 """The ELF container: sections and symbols <-> the bytes of a relocatable BPF file.
 
-64-bit, little-endian, `ET_REL`, `EM_BPF`. What the sections mean is told in `writer`
-and `reader`.
+64-bit, `ET_REL`, `EM_BPF`; written little-endian, read in either byte order. What the
+sections mean is told in `writer` and `reader`.
 """
 
 import struct
-from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from beewire.errors import DecodingError, EncodingError
+from beewire.errors import EncodingError, ObjectError
 
 # e_ident: magic, 64 bits, little-endian, version 1, System V
 _IDENT = b"\x7fELF\2\1\1".ljust(16, b"\0")
+_BIG_ENDIAN = 2  # ELFDATA2MSB
 _REL = 1  # ET_REL
 _BPF = 247  # EM_BPF
 # Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags,
 # e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_HEADER_FIELDS = "16sHHIQQQIHHHHHH"
+_HEADER = struct.Struct("<" + _HEADER_FIELDS)
 # Elf64_Shdr: sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, sh_info,
 # sh_addralign, sh_entsize
-_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SECTION_FIELDS = "IIQQQQIIQQ"
+_SECTION = struct.Struct("<" + _SECTION_FIELDS)
 # Elf64_Sym: st_name, st_info, st_other, st_shndx, st_value, st_size
-_SYMBOL = struct.Struct("<IBBHQQ")
+_SYMBOL_FIELDS = "IBBHQQ"
+_SYMBOL = struct.Struct("<" + _SYMBOL_FIELDS)
 # Elf64_Rel: r_offset, r_info
 _REL_ENTRY = struct.Struct("<QII")
+# The halves of r_info change places with the byte order.
+_REL_BIG_ENDIAN = struct.Struct(">QII")
+
+# What all names together may take: in a file that means no harm few of them overlap.
+_NAMES_ALLOWANCE, _NAMES_FACTOR = 1 << 20, 8
+
+_HIDDEN, _INTERNAL = 2, 1  # STV_*
 
 SYMTAB, STRTAB = ".symtab", ".strtab"
 UNDEFINED = 0  # SHN_UNDEF
@@ -38,6 +48,7 @@ class SectionKind(IntEnum):
     PROGBITS = 1
     SYMTAB = 2
     STRTAB = 3
+    RELA = 4
     NOBITS = 8
     REL = 9
 
@@ -70,9 +81,10 @@ class Binding(IntEnum):
 
 
 class RelocationType(IntEnum):
-    """`R_BPF_*`: the two that instructions have."""
+    """`R_BPF_*`: the two that instructions have, and the one of pointers in data."""
 
     BPF_64_64 = 1  # LD_IMM64
+    BPF_64_ABS64 = 2
     BPF_64_32 = 10  # CALL
 
 
@@ -99,6 +111,7 @@ class Symbol(NamedTuple):
     section: int
     value: int = 0
     size: int = 0
+    hidden: bool = False
 
 
 class Reference(NamedTuple):
@@ -114,10 +127,13 @@ def encode_references(references: list[Reference]) -> bytes:
     return b"".join([_REL_ENTRY.pack(*reference) for reference in references])
 
 
-def decode_references(content: bytes) -> list[Reference]:
+def decode_references(content: bytes, *, big_endian: bool = False) -> list[Reference]:
     """Read the content of a REL section."""
     if len(content) % _REL_ENTRY.size:
-        raise DecodingError("a relocation section ends in the middle of an entry")
+        raise ObjectError("a relocation section ends in the middle of an entry")
+    if big_endian:
+        entries = _REL_BIG_ENDIAN.iter_unpack(content)
+        return [Reference(offset, type_, symbol) for offset, symbol, type_ in entries]
     return [Reference(*entry) for entry in _REL_ENTRY.iter_unpack(content)]
 
 
@@ -158,7 +174,7 @@ def _symbol_table(symbols: list[Symbol], names: bytearray) -> bytes:
             _SYMBOL.pack(
                 _name(names, symbol.name),
                 symbol.binding << 4 | symbol.kind,
-                0,
+                _HIDDEN if symbol.hidden else 0,
                 symbol.section,
                 symbol.value,
                 symbol.size,
@@ -224,49 +240,53 @@ class File(NamedTuple):
 
     sections: list[Section]
     symbols: list[Symbol]
+    big_endian: bool = False
 
 
 def decode(data: bytes) -> File:
     """Read an ELF file.
 
     Raises:
-        DecodingError: this is no relocatable little-endian BPF object, or damaged.
+        ObjectError: this is no relocatable BPF object, or damaged.
     """
     try:
         return _decode(data)
     except (struct.error, IndexError, OverflowError):
-        raise DecodingError(
-            "the ELF file is damaged: a part of it is missing"
-        ) from None
+        raise ObjectError("the ELF file is damaged: a part of it is missing") from None
 
 
 def _decode(data: bytes) -> File:
-    ident, kind, machine, *_, count, names_at = _HEADER.unpack_from(data)
-    table = struct.unpack_from("<Q", data, 40)[0]
-    if ident[:4] != _IDENT[:4]:
-        raise DecodingError("this is no ELF file")
-    if ident[4:6] != _IDENT[4:6] or kind != _REL or machine != _BPF:
-        raise DecodingError("this ELF file is no little-endian BPF object")
-    raw = [_SECTION.unpack_from(data, table + 64 * number) for number in range(count)]
+    if data[:4] != _IDENT[:4]:
+        raise ObjectError("this is no ELF file")
+    big_endian = data[5] == _BIG_ENDIAN
+    order = ">" if big_endian else "<"
+    header = struct.Struct(order + _HEADER_FIELDS)
+    _, kind, machine, *_, count, names_at = header.unpack_from(data)
+    table = struct.unpack_from(order + "Q", data, 40)[0]
+    known = data[4] == _IDENT[4] and (big_endian or data[5] == _IDENT[5])
+    if not known or kind != _REL or machine != _BPF:
+        raise ObjectError("this ELF file is no relocatable BPF object")
+    layout = struct.Struct(order + _SECTION_FIELDS)
+    raw = [layout.unpack_from(data, table + 64 * number) for number in range(count)]
     # Each is copied: without this, a small file could make us fill all memory.
-    if sum([_length(header) for header in raw]) > len(data):
-        raise DecodingError("the ELF file is damaged: its sections overlap")
-    section_name = _names(_content(data, raw[names_at]))
+    if sum([_length(each) for each in raw]) > len(data):
+        raise ObjectError("the ELF file is damaged: its sections overlap")
+    section_name = _Names(_content(data, raw[names_at])).at
     sections = [
         Section(
-            section_name(header[0]),
-            header[1],
-            _content(data, header),
-            header[2],
-            size=header[5],
-            align=header[8],
-            link=header[6],
-            info=header[7],
-            entry_size=header[9],
+            section_name(each[0]),
+            each[1],
+            _content(data, each),
+            each[2],
+            size=each[5],
+            align=each[8],
+            link=each[6],
+            info=each[7],
+            entry_size=each[9],
         )
-        for header in raw
+        for each in raw
     ]
-    return File(sections, _symbols(sections))
+    return File(sections, _symbols(sections, order), big_endian)
 
 
 def _length(header: tuple[int, ...]) -> int:
@@ -279,28 +299,55 @@ def _content(data: bytes, header: tuple[int, ...]) -> bytes:
     if not size:
         return b""
     if offset + size > len(data):
-        raise DecodingError("the ELF file is damaged: a section lies beyond its end")
+        raise ObjectError("the ELF file is damaged: a section lies beyond its end")
     return data[offset : offset + size]
 
 
-def _symbols(sections: list[Section]) -> list[Symbol]:
+def _symbols(sections: list[Section], order: str) -> list[Symbol]:
     table = next((s for s in sections if s.kind == SectionKind.SYMTAB), None)
     if table is None:
         return []
     if len(table.content) % _SYMBOL.size:
-        raise DecodingError("the ELF symbol table ends in the middle of a symbol")
-    symbol_name = _names(sections[table.link].content)
+        raise ObjectError("the ELF symbol table ends in the middle of a symbol")
+    symbol_name = _Names(sections[table.link].content).at
+    hidden = _HIDDEN, _INTERNAL
+    layout = struct.Struct(order + _SYMBOL_FIELDS)
     return [
-        Symbol(symbol_name(name), info & 15, info >> 4, section, value, size)
-        for name, info, _, section, value, size in _SYMBOL.iter_unpack(table.content)
+        Symbol(
+            symbol_name(name),
+            info & 15,
+            info >> 4,
+            section,
+            value,
+            size,
+            other & 3 in hidden,
+        )
+        for name, info, other, section, value, size in layout.iter_unpack(table.content)
     ]
 
 
-def _names(strings: bytes) -> Callable[[int], str]:
-    def name(offset: int) -> str:
-        end = strings.find(b"\0", offset)
-        if end < 0:
-            raise DecodingError("the ELF file is damaged: a name has no end")
-        return strings[offset:end].decode(errors="surrogateescape")
+class _Names:
+    """A string table, whose names together take no more memory than is reasonable.
 
-    return name
+    A name of a megabyte, to whose every byte another symbol points, would fill it all.
+    """
+
+    __slots__ = ("_known", "_left", "_strings")
+
+    def __init__(self, strings: bytes) -> None:
+        self._strings = strings
+        self._known: dict[int, str] = {}
+        self._left = _NAMES_ALLOWANCE + _NAMES_FACTOR * len(strings)
+
+    def at(self, offset: int) -> str:
+        name = self._known.get(offset)
+        if name is None:
+            end = self._strings.find(b"\0", offset)
+            if end < 0:
+                raise ObjectError("the ELF file is damaged: a name has no end")
+            self._left -= end - offset
+            if self._left < 0:
+                raise ObjectError("the ELF file is damaged: its names overlap")
+            name = self._strings[offset:end].decode(errors="surrogateescape")
+            self._known[offset] = name
+        return name

@@ -11,12 +11,25 @@ array of N ints, a type T is a pointer to T.
     } counts;
 """
 
-from beewire.bpf.btf import Array, Int, Member, Ptr, Struct, Type, Var, size_of, strip
+from beewire.bpf.btf import (
+    Array,
+    Enum,
+    Enum64,
+    Enumerator,
+    FuncProto,
+    Int,
+    Member,
+    Ptr,
+    Struct,
+    Type,
+    Var,
+    size_of,
+    strip,
+)
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.spec import MapSpec
-from beewire.errors import DecodingError, SpecError
+from beewire.errors import ObjectError, SpecError
 
-_POINTER_BITS = 64
 _INT = Int("int", 4, signed=True)
 _BYTE = Int("unsigned char", 1)
 
@@ -28,6 +41,8 @@ _STORAGE = frozenset({
 })  # fmt: skip
 # The kernel allocates these entry by entry, and insists on being told so.
 _ONE_BY_ONE = _STORAGE | {MapKind.LPM_TRIE}
+_OF_MAPS = (MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS)
+_PIN_NONE, _PIN_BY_NAME = 0, 1  # enum libbpf_pin_type
 _NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
 
 
@@ -46,15 +61,39 @@ def map_struct(spec: MapSpec) -> Struct:
         fields.append(("max_entries", _number(spec.max_entries)))
     if flags:
         fields.append(("map_flags", _number(flags)))
-    if spec.inner is not None:  # libbpf wants it last
-        fields.append(("values", Array(Ptr(map_struct(spec.inner)), 0)))
-    members = [
-        Member(name, node, number * _POINTER_BITS)
-        for number, (name, node) in enumerate(fields)
-    ]
-    # An array of no elements has no size of its own.
-    pointers = len(fields) - (spec.inner is not None)
-    return Struct("", pointers * 8, tuple(members))
+    if spec.numa_node:
+        fields.append(("numa_node", _number(spec.numa_node)))
+    if spec.pinned:
+        fields.append(("pinning", _number(_PIN_BY_NAME)))
+    if spec.extra:
+        fields.append(("map_extra", _wide_number(spec.extra)))
+    # libbpf wants it last, and takes its places from the size of the symbol.
+    held = _held(spec)
+    if held is not None:
+        fields.append(("values", Array(Ptr(held), 0)))
+    members, end = [], 0
+    for name, node in fields:
+        members.append(Member(name, node, end * 8))
+        end += size_of(node)
+    values = max(spec.initial, default=-1) + 1
+    if held is not None and values:
+        members[-1] = members[-1]._replace(type=Array(Ptr(held), values))
+        end += values * 8
+    return Struct("", end, tuple(members))
+
+
+def _held(spec: MapSpec) -> Type | None:
+    """The type of what `values` are pointers to: other maps, or programs."""
+    if spec.inner is not None:
+        return map_struct(spec.inner)
+    return FuncProto(None) if spec.initial else None
+
+
+def _wide_number(value: int) -> Type:
+    """A number of more than 32 bits, which an array cannot have for its length."""
+    if value < 1 << 32:
+        return _number(value)
+    return Enum64("", 8, (Enumerator("map_extra_value", value),))
 
 
 # Storage must have types (bpf_local_storage_map_check_btf): these where none are known.
@@ -89,11 +128,11 @@ def map_spec(variable: Var) -> MapSpec:
     """Return the map that a variable of `.maps` describes.
 
     Raises:
-        DecodingError: the description is not one, or has parts that no MapSpec has.
+        ObjectError: the description is not one, or has parts that no MapSpec has.
     """
     struct = strip(variable.type)
     if not isinstance(struct, Struct):
-        raise DecodingError(f"map {variable.name!r} is not described by a struct")
+        raise ObjectError(f"map {variable.name!r} is not described by a struct")
     return _map_spec(variable.name, struct)
 
 
@@ -104,10 +143,21 @@ def _map_spec(name: str, struct: Struct, *, is_inner: bool = False) -> MapSpec:
             _read_member(spec, member, is_inner=is_inner)
         except (SpecError, ValueError) as error:
             message = f"map {name!r}, {member.name!r}: {error}"
-            raise DecodingError(message) from None
+            raise ObjectError(message) from None
     if spec.kind is MapKind.UNSPEC:
-        raise DecodingError(f"map {name!r} has no type")
+        raise ObjectError(f"map {name!r} has no type")
     return spec
+
+
+# Members that are a number, and what they are called in a MapSpec.
+_NUMBERS = {
+    "key_size": "key_size",
+    "value_size": "value_size",
+    "max_entries": "max_entries",
+    "map_flags": "flags",
+    "map_extra": "extra",
+    "numa_node": "numa_node",
+}
 
 
 def _read_member(spec: MapSpec, member: Member, *, is_inner: bool) -> None:
@@ -120,25 +170,32 @@ def _read_member(spec: MapSpec, member: Member, *, is_inner: bool) -> None:
         case "value":
             spec.value = _target(member)
             spec.value_size = size_of(spec.value)
-        case "key_size":
-            spec.key_size = _read_number(member)
-        case "value_size":
-            spec.value_size = _read_number(member)
-        case "max_entries":
-            spec.max_entries = _read_number(member)
-        case "map_flags":
-            spec.flags = _read_number(member)
+        case "pinning":
+            spec.pinned = _is_pinned(_read_number(member), is_inner=is_inner)
         case "values":
             if is_inner:
                 raise SpecError("an inner map has no inner map of its own")
-            spec.inner = _inner(spec, member)
-            spec.value_size = 4
+            _read_values(spec, member)
+        case name if name in _NUMBERS:
+            setattr(spec, _NUMBERS[name], _read_number(member))
         case _:
-            # pinning, numa_node, map_extra: to leave one out would change the map.
-            raise SpecError("such a part is not supported")
+            # To leave one out would change the map.
+            raise SpecError("maps have no such property")
+
+
+def _is_pinned(number: int, *, is_inner: bool) -> bool:
+    if number not in (_PIN_NONE, _PIN_BY_NAME):
+        raise SpecError(f"there is no way {number} to pin a map")
+    if number and is_inner:
+        raise SpecError("an inner map cannot be pinned")
+    return number == _PIN_BY_NAME
 
 
 def _read_number(member: Member) -> int:
+    node = strip(member.type)
+    # __ulong(map_extra, ...), since libbpf 1.5: an enum with that one value.
+    if isinstance(node, Enum) and len(node.values) == 1:
+        return node.values[0].value
     array = _target(member)
     if not isinstance(array, Array):
         raise SpecError("this is no number")
@@ -152,10 +209,13 @@ def _target(member: Member) -> Type | None:
     return strip(pointer.to) if isinstance(strip(pointer.to), Array) else pointer.to
 
 
-def _inner(spec: MapSpec, member: Member) -> MapSpec:
+def _read_values(spec: MapSpec, member: Member) -> None:
     array = strip(member.type)
     pointer = strip(array.element) if isinstance(array, Array) else None
-    struct = strip(pointer.to) if isinstance(pointer, Ptr) else None
-    if not isinstance(struct, Struct):
-        raise SpecError("only the initial maps of a map of maps are supported")
-    return _map_spec(f"{spec.name}.inner", struct, is_inner=True)
+    target = strip(pointer.to) if isinstance(pointer, Ptr) else None
+    spec.value_size = 4
+    if isinstance(target, FuncProto) and spec.kind is MapKind.PROG_ARRAY:
+        return
+    if not isinstance(target, Struct) or spec.kind not in _OF_MAPS:
+        raise SpecError("only maps of maps, and of programs, have initial values")
+    spec.inner = _map_spec(f"{spec.name}.inner", target, is_inner=True)

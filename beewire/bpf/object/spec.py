@@ -12,7 +12,7 @@ class RelocationKind:
     MAP = "map"  # LD_IMM64 <- the map's file descriptor
     GLOBAL = "global"  # LD_IMM64 <- address of a section, or of a variable, + offset
     KFUNC = "kfunc"  # CALL <- BTF id of a kernel function
-    KSYM = "ksym"  # LD_IMM64 <- BTF id or address of a kernel variable
+    KSYM = "ksym"  # LD_IMM64 <- BTF id or address of a kernel variable or function
     SUBPROGRAM = "subprogram"  # CALL, LD_IMM64 <- another function of this object
 
 
@@ -62,12 +62,15 @@ class ProgramSpec:
     `section` is libbpf's name for the hook ("tracepoint/sched/sched_process_exec");
     `attach_to` is the part of it that names a target, or "". `signature` is the BTF
     function (`btf.Func` over a `btf.FuncProto`); None leaves out func_info. A function
-    that programs call is of kind UNSPEC, in the section ".text".
+    that programs call is of kind UNSPEC, in the section ".text". A program of kind
+    UNSPEC elsewhere stands in a section that libbpf knows nothing of: give it a kind, and
+    it loads. With `autoload` off, as in "?xdp", a program is loaded by nobody.
     """
 
     __slots__ = (
         "attach_kind",
         "attach_to",
+        "autoload",
         "core_relos",
         "flags",
         "insns",
@@ -95,10 +98,12 @@ class ProgramSpec:
         signature: "btf.Func | None" = None,
         license: str = "Dual BSD/GPL",  # noqa: A002 - the kernel's word
         flags: int = 0,
+        autoload: bool = True,
     ) -> None:
         self.name = name
         self.kind = kind
         self.section = section
+        self.autoload = autoload
         self.insns = insns
         self.attach_kind = attach_kind
         self.attach_to = attach_to
@@ -111,16 +116,31 @@ class ProgramSpec:
 
 
 class MapSpec:
-    """One map. Sizes in bytes; `key` and `value` are BTF types where they are known."""
+    """One map. Sizes in bytes; `key` and `value` are BTF types where they are known.
+
+    `extra` is what a kind wants beyond sizes (`map_extra`: hash functions of a Bloom
+    filter, address of an arena); a `pinned` map is shared by its name below a bpffs.
+
+    `initial` names what the map holds when it is loaded: by index, the programs of a
+    program array, or the maps of a map of maps; by byte offset into `content`, the
+    programs of a STRUCT_OPS map, whose `value` is the struct as the object knows it. With
+    `autocreate` off, as in "?.struct_ops", a map is made by nobody.
+    """
 
     __slots__ = (
+        "autocreate",
+        "content",
+        "extra",
         "flags",
+        "initial",
         "inner",
         "key",
         "key_size",
         "kind",
         "max_entries",
         "name",
+        "numa_node",
+        "pinned",
         "value",
         "value_size",
     )
@@ -137,6 +157,12 @@ class MapSpec:
         key: "btf.Type | None" = None,
         value: "btf.Type | None" = None,
         inner: "MapSpec | None" = None,
+        extra: int = 0,
+        numa_node: int = 0,
+        pinned: bool = False,
+        initial: dict[int, str] | None = None,
+        content: bytes = b"",
+        autocreate: bool = True,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -147,19 +173,35 @@ class MapSpec:
         self.key = key
         self.value = value
         self.inner = inner
+        self.extra = extra
+        self.numa_node = numa_node
+        self.pinned = pinned
+        self.initial = initial or {}
+        self.content = content
+        self.autocreate = autocreate
 
 
 class Variable(Row):
-    """One global variable of a data section; `offset` and `size` in bytes."""
+    """One global variable of a data section; `offset` and `size` in bytes.
+
+    A `weak` one, in `.kconfig`, is zero where the kernel's configuration lacks it. `tags`
+    are what the source says of it beyond its type, such as "contains:node:link".
+    """
 
     name: str
     offset: int
     size: int
     type: "btf.Type"
+    weak: bool = False
+    tags: tuple[str, ...] = ()
 
 
 class DataSection:
-    """`.data`, `.bss` or `.rodata`: becomes a one-element array map when loaded."""
+    """`.data`, `.bss` or `.rodata`: becomes a one-element array map when loaded.
+
+    Two more are filled by whoever loads: `.kconfig` with the kernel's configuration, and
+    `.addr_space.1` is the beginning of the object's arena.
+    """
 
     __slots__ = ("content", "name", "variables")
 
@@ -175,10 +217,25 @@ class ObjectSpec:
     """Programs, maps and data sections by name, in the order they were defined.
 
     `externs` gives the types of what the object takes from the kernel (KFUNC and KSYM
-    relocations); loading into the running kernel does without, libbpf does not.
+    relocations); loading into the running kernel does without, libbpf does not. Those
+    that are also in `weak` are null where the kernel lacks them.
+
+    `tags` are what the source says of functions, variables and members beyond their type
+    (`btf_decl_tag`), such as "arg:nonnull". An object of another byte order than this
+    machine's is `big_endian`: it can be looked at.
     """
 
-    __slots__ = ("externs", "license", "maps", "name", "programs", "sections")
+    __slots__ = (
+        "big_endian",
+        "externs",
+        "license",
+        "maps",
+        "name",
+        "programs",
+        "sections",
+        "tags",
+        "weak",
+    )
 
     def __init__(self, name: str, license: str = "Dual BSD/GPL") -> None:  # noqa: A002
         self.name = name
@@ -187,3 +244,6 @@ class ObjectSpec:
         self.maps: dict[str, MapSpec] = {}
         self.sections: dict[str, DataSection] = {}
         self.externs: dict[str, btf.Func | btf.Var] = {}
+        self.weak: set[str] = set()
+        self.tags: tuple[btf.DeclTag, ...] = ()
+        self.big_endian = False

@@ -19,6 +19,7 @@ from beewire.bpf import isa
 from beewire.bpf.btf import (
     Builder,
     DataSec,
+    DeclTag,
     Func,
     Int,
     Linkage,
@@ -38,8 +39,19 @@ from beewire.bpf.object.spec import (
     ProgramSpec,
     Relocation,
     RelocationKind,
+    Variable,
+)
+from beewire.bpf.object.tables import (
+    is_table,
+    map_references,
+    placed_tables,
+    table_content,
+    table_references,
+    table_sections,
+    table_types,
 )
 
+_KCONFIG = ".kconfig"
 _MAPS, _LICENSE = ".maps", "license"
 _CODE = elf.SectionFlag.ALLOC | elf.SectionFlag.EXECINSTR
 _DATA = elf.SectionFlag.ALLOC | elf.SectionFlag.WRITE
@@ -69,12 +81,15 @@ def write(spec: ObjectSpec) -> bytes:
     check(spec)
     code: dict[str, list[ProgramSpec]] = {}
     for program in spec.programs.values():
-        code.setdefault(program.section, []).append(program)
-    maps = {name: map_struct(each) for name, each in spec.maps.items()}
-    names = [*code, *spec.sections, *([_MAPS] if maps else []), _LICENSE]
+        code.setdefault(_section(program), []).append(program)
+    maps = {n: map_struct(m) for n, m in spec.maps.items() if not is_table(m)}
+    tables = table_sections(spec)
+    data = {n: each for n, each in spec.sections.items() if n != _KCONFIG}
+    names = [*code, *data, *tables, *([_MAPS] if maps else []), _LICENSE]
     numbers = {name: number for number, name in enumerate(names, 1)}
 
     symbols, targets = _symbols(spec, code, maps, numbers)
+    named = {each.name: number for number, each in enumerate(symbols)}
     sections, relocations = [elf.Section("", SectionKind.NULL)], []
     for name, programs in code.items():
         content, references = _code(programs, targets)
@@ -83,16 +98,34 @@ def write(spec: ObjectSpec) -> bytes:
         )
         if references:
             relocations.append(_relocation_section(name, numbers[name], references))
-    sections += [_data_section(section) for section in spec.sections.values()]
+    sections += [_data_section(section) for section in data.values()]
+    pointers = {n: table_references(each, named) for n, each in tables.items()}
+    for name, each in tables.items():
+        content = table_content(each)
+        sections.append(
+            elf.Section(name, SectionKind.PROGBITS, content, _DATA, align=_SLOT)
+        )
     if maps:
+        places = {name: offset for name, (_, offset) in _map_places(maps).items()}
+        pointers[_MAPS] = map_references(spec, places, named)
         zeros = bytes(sum(struct.size for struct in maps.values()))
         sections.append(
             elf.Section(_MAPS, SectionKind.PROGBITS, zeros, _DATA, align=_SLOT)
         )
+    relocations += [
+        _relocation_section(name, numbers[name], references)
+        for name, references in pointers.items()
+        if references
+    ]
     text = elf.encode_text(spec.license)
     sections.append(elf.Section(_LICENSE, SectionKind.PROGBITS, text, _DATA))
     sections += _type_sections(spec, code, maps)
     return elf.encode(sections + relocations, symbols)
+
+
+def _section(program: ProgramSpec) -> str:
+    """The section as it is in a file: a "?" says that libbpf is not to load it."""
+    return program.section if program.autoload else f"?{program.section}"
 
 
 def _starts(programs: Iterable[ProgramSpec]) -> list[tuple[ProgramSpec, int, int]]:
@@ -130,18 +163,33 @@ def _symbols(
     places = [
         (variable.name, numbers[section.name], variable.offset, variable.size)
         for section in spec.sections.values()
+        if section.name != _KCONFIG
         for variable in section.variables
     ]
     places += [
         (name, numbers[_MAPS], offset, struct.size)
         for name, (struct, offset) in _map_places(maps).items()
     ]
-    places += [(name, elf.UNDEFINED, 0, 0) for name in spec.externs]
+    places += [
+        (table.name, numbers[name], offset, len(table.content))
+        for name, tables in table_sections(spec).items()
+        for table, offset in placed_tables(tables)
+    ]
+    options = _options(spec)
+    weak = spec.weak | {each.name for each in options if each.weak}
+    externs = [*spec.externs, *[each.name for each in options]]
+    places += [(name, elf.UNDEFINED, 0, 0) for name in externs]
     for name, section, offset, size in places:
         kind = SymbolKind.OBJECT if section else SymbolKind.NOTYPE
         targets[name] = _Target(len(local) + len(public))
-        public.append(elf.Symbol(name, kind, Binding.GLOBAL, section, offset, size))
+        binding = Binding.WEAK if name in weak else Binding.GLOBAL
+        public.append(elf.Symbol(name, kind, binding, section, offset, size))
     return local + public, targets
+
+
+def _options(spec: ObjectSpec) -> list[Variable]:
+    configuration = spec.sections.get(_KCONFIG)
+    return configuration.variables if configuration else []
 
 
 def _is_static(program: ProgramSpec) -> bool:
@@ -223,9 +271,16 @@ def _type_sections(
 ) -> list[elf.Section]:
     builder = Builder()
     builder.add(Int("int", 4, signed=True))  # the kernel refuses BTF without a type
+    tags = list(spec.tags)
     for section in spec.sections.values():
-        if section.variables:
-            builder.add(_data_types(section))
+        if section.name == _KCONFIG:
+            builder.add(_option_types(section))
+        elif section.variables:
+            types, own = _data_types(section)
+            builder.add(types)
+            tags += own
+    for name, tables in table_sections(spec).items():
+        builder.add(table_types(name, tables))
     if maps:
         builder.add(_map_types(maps))
     if spec.externs:
@@ -233,6 +288,9 @@ def _type_sections(
         builder.add(DataSec(".ksyms", 0, tuple(externs)))
     infos = [_section_info(name, programs) for name, programs in code.items()]
     extension = ext.encode(builder, infos)  # adds to the builder
+    for tag in tags:
+        if builder.knows(tag.to):
+            builder.add(tag)
     sections = [elf.Section(".BTF", SectionKind.PROGBITS, builder.encode(), align=4)]
     if any(any(info[1:]) for info in infos):  # libbpf takes no .BTF.ext without records
         sections.append(
@@ -241,12 +299,22 @@ def _type_sections(
     return sections
 
 
-def _data_types(section: DataSection) -> DataSec:
+def _data_types(section: DataSection) -> tuple[DataSec, list[DeclTag]]:
+    entries, tags = [], []
+    for each in sorted(section.variables, key=lambda each: each.offset):
+        variable = Var(each.name, each.type)
+        entries.append(SectionEntry(variable, each.offset, each.size))
+        tags += [DeclTag(tag, variable) for tag in each.tags]
+    return DataSec(section.name, len(section.content), tuple(entries)), tags
+
+
+def _option_types(section: DataSection) -> DataSec:
+    """Options have no place before somebody loads them."""
     entries = [
-        SectionEntry(Var(variable.name, variable.type), variable.offset, variable.size)
-        for variable in sorted(section.variables, key=lambda each: each.offset)
+        SectionEntry(Var(each.name, each.type, Linkage.EXTERN), 0, each.size)
+        for each in section.variables
     ]
-    return DataSec(section.name, len(section.content), tuple(entries))
+    return DataSec(section.name, 0, tuple(entries))
 
 
 def _map_types(maps: dict[str, Struct]) -> DataSec:

@@ -13,7 +13,7 @@ from beewire.bpf.btf import (
     ext,
     same,
 )
-from beewire.errors import DecodingError, EncodingError
+from beewire.errors import EncodingError, ObjectError
 
 FUNC = Func("on_exec", FuncProto(None))
 TASK = Struct("task_struct", 4, (Member("tgid", Int("int", 4, signed=True), 0),))
@@ -127,7 +127,7 @@ def test_a_cut_section_is_refused(length: int) -> None:
     builder = Builder()
     section = ext.encode(builder, [SECTION])
 
-    with pytest.raises(DecodingError):
+    with pytest.raises(ObjectError):
         ext.decode(section[:length], Index.build(builder.encode()))
 
 
@@ -136,7 +136,7 @@ def test_records_beyond_their_part_are_refused() -> None:
     section = bytearray(ext.encode(builder, [SECTION]))
     section[32 + 8] = 2  # num_info, where there is one func_info
 
-    with pytest.raises(DecodingError, match="more records than its header says"):
+    with pytest.raises(ObjectError, match="more records than its header says"):
         ext.decode(bytes(section), Index.build(builder.encode()))
 
 
@@ -145,5 +145,5 @@ def test_a_record_amid_an_instruction_is_refused() -> None:
     section = bytearray(ext.encode(builder, [SECTION]))
     section[32 + 12] = 3  # insn_off of the only func_info
 
-    with pytest.raises(DecodingError, match="amid"):
+    with pytest.raises(ObjectError, match="amid"):
         ext.decode(bytes(section), Index.build(builder.encode()))

@@ -370,7 +370,7 @@ def test_a_ring_buffer_has_no_keys(make_map: MakeMap) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "rule"),
     [
-        (MapKind.RINGBUF, {"key_size": 0, "value_size": 0}, "power of two"),
+        (MapKind.RINGBUF, {"key_size": 8, "value_size": 0}, "power of two"),
         (MapKind.ARRAY, {"key_size": 8, "key": U64}, "keys are 4 bytes"),
         (MapKind.HASH, {"value_size": 0, "value": None}, "at least 1 byte"),
         (MapKind.LPM_TRIE, {"key_size": 4}, "5 to 260 bytes"),

@@ -196,6 +196,8 @@ def described(spec: ObjectSpec) -> dict[str, object]:
     return {
         "name": spec.name,
         "license": spec.license,
+        "weak": spec.weak,
+        "tags": sorted([types(tag) for tag in spec.tags]),
         "programs": {name: program(each) for name, each in spec.programs.items()},
         "maps": {name: described_map(each) for name, each in spec.maps.items()},
         "externs": {name: types(each) for name, each in spec.externs.items()},
@@ -203,7 +205,10 @@ def described(spec: ObjectSpec) -> dict[str, object]:
             name: (
                 each.name,
                 bytes(each.content),
-                [(*variable[:3], types(variable.type)) for variable in each.variables],
+                [
+                    (*found._replace(type=INT), types(found.type))
+                    for found in each.variables
+                ],
             )
             for name, each in spec.sections.items()
         },

@@ -1,8 +1,18 @@
 """MapSpec -> a new map in the kernel."""
 
 import errno
+import os
 
-from beewire.bpf.btf import Array, DataSec, Int, SectionEntry, Struct, Type, Var
+from beewire.bpf.btf import (
+    Array,
+    DataSec,
+    DeclTag,
+    Int,
+    SectionEntry,
+    Struct,
+    Type,
+    Var,
+)
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.names import kernel_name
@@ -52,15 +62,16 @@ def map_types(spec: MapSpec) -> tuple[Type, Type] | None:
     return key, value
 
 
-def section_type(section: DataSection) -> Type | None:
-    """The DATASEC of the section's variables, or None when it names none."""
+def section_type(section: DataSection) -> tuple[DataSec, list[DeclTag]] | None:
+    """The DATASEC of the section's variables and their tags; None when it names none."""
     if not section.variables:
         return None
-    entries = tuple([
-        SectionEntry(Var(each.name, each.type), each.offset, each.size)
-        for each in section.variables
-    ])  # fmt: skip
-    return DataSec(section.name, len(section.content), entries)
+    entries, tags = [], []
+    for each in section.variables:
+        variable = Var(each.name, each.type)
+        entries.append(SectionEntry(variable, each.offset, each.size))
+        tags += [DeclTag(tag, variable) for tag in each.tags]
+    return DataSec(section.name, len(section.content), tuple(entries)), tags
 
 
 def create_map(spec: MapSpec, types: Mapping[str, int] = _UNTYPED) -> int:
@@ -73,8 +84,9 @@ def create_map(spec: MapSpec, types: Mapping[str, int] = _UNTYPED) -> int:
         KernelError: the kernel refuses; a note says what it asks of such a map.
     """
     if spec.inner is not None:
-        # The kernel copies the shape of the inner map; the template itself may go.
-        with Descriptor(create_map(spec.inner)) as template:
+        # The kernel copies the shape of the inner map; the template itself may go. Its
+        # types, which are those of every map in it, are described under its name.
+        with Descriptor(create_map(spec.inner, types)) as template:
             return _create(spec, inner_map_fd=template.fd)
     return _create(spec, **types)
 
@@ -85,6 +97,8 @@ def _create(spec: MapSpec, **extra: int) -> int:
         from beewire.bpf.kernel.maps.percpu import possible_cpus  # noqa: PLC0415 - rare
 
         max_entries = possible_cpus()
+    if spec.kind in (MapKind.RINGBUF, MapKind.USER_RINGBUF):
+        max_entries = _ring_size(max_entries)
     record = attr.MAP_CREATE.pack(
         map_type=spec.kind,
         key_size=spec.key_size,
@@ -92,6 +106,8 @@ def _create(spec: MapSpec, **extra: int) -> int:
         max_entries=max_entries,
         map_flags=spec.flags | (NO_PREALLOC if spec.kind in _LAZY else 0),
         map_name=kernel_name(spec.name),
+        map_extra=spec.extra,
+        numa_node=spec.numa_node,
         **extra,
     )
     try:
@@ -102,10 +118,25 @@ def _create(spec: MapSpec, **extra: int) -> int:
         raise
 
 
+def _ring_size(size: int) -> int:
+    """`size` as libbpf rounds it: objects do not know the page size of the machine."""
+    if size <= 0:
+        return size
+    page = os.sysconf("SC_PAGE_SIZE")
+    pages = -(-size // page)
+    rounded = page << (pages - 1).bit_length()
+    return rounded if rounded < 1 << 32 else size
+
+
+def is_constant(section: str) -> bool:
+    """Whether the section's variables do not change once they are loaded."""
+    return section == ".kconfig" or section.startswith(".rodata")
+
+
 def section_spec(object_name: str, section: DataSection) -> MapSpec:
     """The array map for a data section, named as libbpf names it."""
     flags = MMAPABLE
-    if section.name.startswith(".rodata"):
+    if is_constant(section.name):
         flags |= RDONLY_PROG
     return MapSpec(
         object_name[:8] + section.name,

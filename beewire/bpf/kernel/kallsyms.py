@@ -1,0 +1,43 @@
+"""Addresses of the kernel's functions and variables, by /proc/kallsyms."""
+
+import errno
+
+from beewire.errors import NotPermitted
+
+_PATH = "/proc/kallsyms"
+
+
+def address_of(name: str) -> int | None:
+    """The address of a symbol of the kernel, or None where it has none.
+
+    Raises:
+        NotPermitted: addresses are hidden from this process (kernel.kptr_restrict).
+    """
+    found = _line(name)
+    if found is None:
+        return None
+    address = int(found.split()[0], 16)
+    if not address and not name.startswith("__per_cpu"):
+        message = f"{_PATH} hides the address of {name!r}: CAP_SYSLOG shows it"
+        raise NotPermitted(errno.EPERM, "kallsyms", message)
+    return address
+
+
+def has_symbol(name: str) -> bool:
+    """Whether the kernel has a symbol of this name."""
+    return _line(name) is not None
+
+
+def _line(name: str) -> bytes | None:
+    # "ffffffff81000000 T _text", and behind a tab the module, if it is one's.
+    try:
+        with open(_PATH, "rb") as file:  # noqa: PTH123 - no pathlib here
+            content = file.read()
+    except OSError:
+        return None
+    text = name.encode()
+    for ending in (b"\n", b"\t"):
+        at = content.find(b" %b%b" % (text, ending))
+        if at >= 0:
+            return content[content.rfind(b"\n", 0, at) + 1 : at]
+    return None

@@ -1,0 +1,58 @@
+"""Maps of struct_ops: a table of callbacks that the kernel takes when it is registered."""
+
+import sys
+
+from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.maps.keyless import KeylessMap
+from beewire.bpf.kernel.names import kernel_name
+from beewire.bpf.kernel.program import Program
+from beewire.bpf.kernel.struct_ops import Table
+from beewire.hints import Mapping
+
+LINK = 1 << 13  # BPF_F_LINK: registered by a link
+
+
+class StructOpsMap(KeylessMap):
+    """A table of callbacks; `attach_struct_ops` registers it with the kernel."""
+
+    __slots__ = ("_programs", "_table")
+
+    def __init__(self, fd: int, table: Table, programs: Mapping[str, Program]) -> None:
+        super().__init__(fd, table.spec)
+        self._table = table
+        # Filled later: programs are loaded after the maps that they use.
+        self._programs = programs
+
+    @property
+    def uses_link(self) -> bool:
+        """Whether a link registers it (`.struct_ops.link`), and its end takes it back."""
+        return bool(self.spec.flags & LINK)
+
+    def content(self) -> bytes:
+        """The table with the descriptors of its programs, as the kernel wants it."""
+        content = bytearray(self._table.value)
+        for offset, name in self._table.programs.items():
+            fd = self._programs[name].fd
+            content[offset : offset + 8] = fd.to_bytes(8, sys.byteorder)
+        return bytes(content)
+
+
+def create_table(table: Table, programs: Mapping[str, Program]) -> StructOpsMap:
+    """Create the map; `programs` may be filled until it is registered.
+
+    Raises:
+        NotPermitted: CAP_BPF or CAP_NET_ADMIN is missing.
+        KernelError: the kernel refuses.
+    """
+    record = attr.MAP_CREATE.pack(
+        map_type=table.spec.kind,
+        key_size=4,
+        value_size=len(table.value),
+        max_entries=1,
+        map_flags=table.spec.flags,
+        map_name=kernel_name(table.spec.name),
+        btf_vmlinux_value_type_id=table.value_type_id,
+    )
+    about = f"create struct_ops map {table.spec.name!r}"
+    fd = syscall.bpf(syscall.Cmd.MAP_CREATE, record, about)
+    return StructOpsMap(fd, table, programs)
