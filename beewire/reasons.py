@@ -68,6 +68,7 @@ class Reason:
 
     SIGNATURE = "BW170"  # a program's parameters that its hook does not pass
     KERNEL_CLASS = "BW171"  # a Kernel class that cannot be read
+    HELPER = "BW172"  # a helper that programs of this kind may not call
 
     RANGE = "BW180"  # a 'for' over something that is no range()
     ENDLESS = "BW181"  # a loop that never ends

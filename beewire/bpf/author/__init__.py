@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         chars,
         embedded,
         evaluate,
+        helpers,
         i8,
         i16,
         i32,
@@ -212,6 +213,7 @@ __all__ = [
     "getsockname4",
     "getsockname6",
     "getsockopt",
+    "helpers",
     "htonl",
     "htons",
     "i8",
@@ -279,8 +281,8 @@ _HOMES = {
     "beewire.bpf.author.sockets": "SkStorage SockHash SockMap",
     "beewire.bpf.author.variable": "Global",
     "beewire.bpf.lang": (
-        "Kernel Ref Struct World array chars embedded evaluate i8 i16 i32 i64 u8 u16 u32 "
-        "u64"
+        "helpers Kernel Ref Struct World array chars embedded evaluate i8 i16 i32 i64 "
+        "u8 u16 u32 u64"
     ),
     "beewire.bpf.lang.calls": (
         "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
@@ -304,7 +306,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with Paused():
-        # Not by importlib, whose own import takes 0.4 ms.
+        # Not by importlib, whose own import takes 0.4 ms. A module is an attribute of
+        # its package then, as any other name is of its module.
         home = __import__(_HOME_OF[name], fromlist=(name,))
         globals()[name] = value = getattr(home, name)
     return value

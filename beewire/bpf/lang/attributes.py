@@ -6,7 +6,6 @@ from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.contexts import (
-    BpfSock,
     Context,
     Member,
     RawTracepoint,
@@ -73,7 +72,7 @@ def attribute(b: Builder, node: ast.Attribute) -> Value:
         case ContextValue():
             return _context_member(b, base, node.attr)
         case Socket():
-            return _member(b, base.op, BpfSock, node.attr, ir.Space.KERNEL)
+            return _member(b, base.op, base.cls, node.attr, ir.Space.KERNEL)
         case KernelMemory():
             return kernel_member(b, base, node.attr)
         case Literal() if node.attr == "value":
@@ -178,7 +177,7 @@ def kernel_member(b: Builder, base: KernelMemory, name: str) -> Value:
     slot = b.temporary("pointer", 8)
     b.call(113, slot, ir.Const(8), address)
     op = ir.Load(slot, 0, 8, space=ir.Space.STACK, kind=ir.Kind.PTR)
-    return KernelMemory(b.emit(op), kind.to, kind.to)
+    return KernelMemory(b.emit(op), kind.to)
 
 
 def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:

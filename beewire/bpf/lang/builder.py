@@ -22,8 +22,9 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
+from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.errors import Diagnostic
-from beewire.hints import Any, Callable, TypeVar
+from beewire.hints import Any, Callable, NoReturn, TypeVar
 from beewire.reasons import Reason
 
 N = TypeVar("N", bound=ast.AST)
@@ -104,6 +105,9 @@ class Builder:
         self.hints = hints
         # What a program that returns nothing returns.
         self.neutral = neutral
+        # The helpers that it may call (bit = number), and its kind and attach kind.
+        self.helpers = -1
+        self.program: tuple[ProgramKind, AttachKind | None] | None = None
         self.diagnostics: list[Diagnostic] = []
         # What the reference interpreter needs to know: the types of variables, by
         # function, and those of choices between values, by syntax node.
@@ -156,8 +160,27 @@ class Builder:
         return Int(self.emit(load), type_)
 
     def call(self, number: int, *args: ir.Op, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
-        """Append a call of a BPF helper function."""
+        """Append a call of a BPF helper function.
+
+        Raises:
+            Rule: Programs of this kind may not call it.
+        """
+        if not self.helpers >> number & 1:
+            self._refuse_helper(number)
         return self.emit(ir.Call(ir.CallKind.HELPER, number, *args, kind=kind))
+
+    def _refuse_helper(self, number: int) -> NoReturn:
+        from beewire.bpf.lang import prototypes  # noqa: PLC0415 - errors only
+
+        found = prototypes.by_number(number)
+        where = prototypes.callers(number)
+        shown = ", ".join(where[:10]) + (", and others" if len(where) > 10 else "")
+        who = "such" if self.program is None else prototypes.caller(*self.program)
+        raise Rule(
+            Reason.HELPER,
+            f"bpf_{found.name} cannot be called in {who} programs",
+            f"allowed in {shown or 'none that is known'}; since Linux {found.since}",
+        )
 
     def call_once(self, number: int, *, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
         """As `call`, of a helper whose result stays the same while the program runs."""

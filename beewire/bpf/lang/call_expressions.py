@@ -3,17 +3,17 @@
 from types import FunctionType
 
 from beewire.bpf import ir
-from beewire.bpf.lang import inline
+from beewire.bpf.lang import helper_calls, inline
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.arguments import arguments, evaluated, required
+from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import packet_bounds, present
 from beewire.bpf.lang.builder import Builder, lowers
-from beewire.bpf.lang.calls import BUILTINS, HELPERS, Arg, Helper, Returns
+from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.memory import in_memory, load, snapshot
-from beewire.bpf.lang.ownership import acquire_socket, give_back, lean
+from beewire.bpf.lang.prototypes import HelperFunction
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type
 from beewire.bpf.lang.values import (
@@ -22,9 +22,7 @@ from beewire.bpf.lang.values import (
     Int,
     Literal,
     Memory,
-    Nothing,
     Pointer,
-    Socket,
     Static,
     Value,
 )
@@ -76,8 +74,10 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
         if obj in BUILTINS:
             return BY_NAME[BUILTINS[obj]](b, node)
         if obj in HELPERS:
-            return _helper(b, node, obj, HELPERS[obj])
+            return helper_calls.named(b, node, obj, HELPERS[obj])
         return inline.call(b, node, obj)
+    if isinstance(obj, HelperFunction):
+        return helper_calls.generic(b, node, obj.prototype)
     if isinstance(obj, ProgramDecl):
         raise b.refuse(
             node,
@@ -143,57 +143,6 @@ def allowed(decl: MapDecl) -> frozenset[str]:
         # Every entry is there from the start, and stays.
         return decl.operations - {"delete", "insert"}
     return decl.operations
-
-
-def _helper(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> Value:
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    defaults = function.__defaults__ or ()
-    given = arguments(b, node, names, len(names) - len(defaults))
-    ops: list[ir.Op] = []
-    released = None
-    values = evaluated(b, given)
-    for position, (kind, argument) in enumerate(zip(row.args, given, strict=True)):
-        value = values[position]
-        if argument is None or value is None:
-            ops.append(ir.Const(defaults[position - len(names)]))
-            continue
-        ops.append(_argument(b, kind, argument, value))
-        if position == row.releases:
-            released = argument
-    ops.extend(ir.Const(constant) for constant in row.trailing)
-    is_socket = row.returns is not Returns.INT
-    if released is not None:
-        given_back = values[row.releases]
-        assert isinstance(given_back, Pointer)
-        give_back(b, given_back, released, f"{function.__name__}()")
-    op = b.call(row.number, *ops, kind=ir.Kind.PTR if is_socket else ir.Kind.INT)
-    if row.returns is Returns.OWNED_SOCKET:
-        return acquire_socket(b, op)
-    if is_socket:
-        made = Socket(op, nullable=True)
-        return lean(made, values[0]) if isinstance(values[0], Pointer) else made
-    return Int(op, row.result)
-
-
-def _argument(b: Builder, kind: Arg, node: ast.expr, value: Value) -> ir.Op:
-    if kind is Arg.INT and isinstance(value, Int | Literal):
-        return b.op(value)
-    takes_context = {Arg.CONTEXT, Arg.CONTEXT_OR_SOCKET}
-    if kind in takes_context and isinstance(value, ContextValue):
-        return value.op
-    takes_socket = {Arg.SOCKET, Arg.MAYBE_SOCKET, Arg.CONTEXT_OR_SOCKET}
-    if kind in takes_socket and isinstance(value, Socket):
-        if kind is not Arg.MAYBE_SOCKET:
-            present(b, value, node)
-        return value.op
-    # The kernel takes a null context where the docstring says so, and no socket.
-    if kind in {Arg.MAYBE_SOCKET, Arg.CONTEXT} and isinstance(value, Nothing):
-        return ir.Const(0)
-    wanted = {Arg.INT: "an integer", Arg.CONTEXT: "the context"}.get(kind, "a socket")
-    raise b.refuse(
-        node, Reason.WRONG_ARGUMENT, f"{wanted} is needed here, not {value.describe()}"
-    )
 
 
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:

@@ -1,8 +1,8 @@
-"""BPF helper functions, typed for checkers, and a table of what each one compiles to.
+"""BPF helper functions under names of Python, typed for checkers.
 
-A plain helper is a row: its number and, argument by argument, what the kernel expects.
-Those marked `builtin` need more than a call (a shift, a constant, a stack slot) and are
-lowered by name.
+Those marked `helper` are one helper of the generated table (see `prototypes`), whose
+number and arguments they have. Those marked `builtin` need more than a call (a shift, a
+constant, a stack slot) and are lowered by name. All others are in `helpers`.
 """
 
 import struct as _struct
@@ -10,67 +10,57 @@ import sys
 
 from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
 from beewire.bpf.lang.types import I64, U32, U64, IntType, value_type
-from beewire.enums import WireEnum
 from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar
-from beewire.rows import Row
 
 if TYPE_CHECKING:
     from beewire.bpf.lang.constants import XdpAction
+    from beewire.bpf.lang.prototypes import Prototype
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class Arg(WireEnum):
-    """What a helper's argument is."""
+class Helper:
+    """A function that stands for one helper: `kernel` is that one's name, without bpf_.
 
-    CONTEXT = 0
-    INT = 1
-    SOCKET = 2
-    MAYBE_SOCKET = 3  # None becomes a null pointer
-    CONTEXT_OR_SOCKET = 4  # the context stands for its socket
-
-
-class Returns(WireEnum):
-    """What a helper yields."""
-
-    INT = 0
-    SOCKET = 1  # borrowed; may be None
-    OWNED_SOCKET = 2  # to be released; may be None
-
-
-class Helper(Row):
-    """One helper: `number` of `enum bpf_func_id`, arguments, result.
-
-    `trailing` are constants that follow the arguments; `releases` names the argument
-    that is gone after the call.
+    What the kernel says of it is a line of the generated table; `narrow` is the type of
+    the result where that is less than the kernel's.
     """
 
-    number: int
-    args: tuple[Arg, ...]
-    result: IntType = I64
-    returns: Returns = Returns.INT
-    trailing: tuple[int, ...] = ()
-    releases: int = -1
+    __slots__ = ("_prototype", "kernel", "narrow")
 
+    def __init__(self, kernel: str, narrow: IntType | None = None) -> None:
+        self.kernel = kernel
+        self.narrow = narrow
+        self._prototype: Prototype | None = None
+
+    @property
+    def prototype(self) -> "Prototype":
+        """Its line of the table."""
+        if self._prototype is None:
+            from beewire.bpf.lang.prototypes import prototype  # noqa: PLC0415 - when one is compiled
+
+            self._prototype = prototype(self.kernel)
+            assert self._prototype is not None
+        return self._prototype
+
+    @property
+    def result(self) -> IntType:
+        """The type of an integer result."""
+        return self.narrow or _INTEGERS.get(self.prototype.result, I64)
+
+
+_INTEGERS = {"u64": U64, "i64": I64, "u32": U32}
 
 HELPERS: dict[Callable[..., Any], Helper] = {}
 BUILTINS: dict[Callable[..., Any], str] = {}
 
 
-def helper(
-    number: int,
-    *args: Arg,
-    result: IntType = I64,
-    returns: Returns = Returns.INT,
-    trailing: tuple[int, ...] = (),
-    releases: int = -1,
-) -> Callable[[F], F]:
-    """Mark a function as helper `number`."""
+def helper(kernel: str, result: IntType | None = None) -> Callable[[F], F]:
+    """Mark a function as the helper that the kernel calls bpf_<kernel>."""
 
     def mark(function: F) -> F:
-        row = Helper(number, args, result, returns, trailing, releases)
-        HELPERS[function] = row
+        HELPERS[function] = Helper(kernel, result)
         return function
 
     return mark
@@ -82,49 +72,49 @@ def builtin(function: F) -> F:
     return function
 
 
-@helper(5, result=U64)
+@helper("ktime_get_ns")
 def ktime_ns() -> int:
     """Nanoseconds since boot, not counting suspend (`bpf_ktime_get_ns`)."""
     outside("ktime_ns")
 
 
-@helper(125, result=U64)
+@helper("ktime_get_boot_ns")
 def ktime_boot_ns() -> int:
     """Nanoseconds since boot, suspend included (`bpf_ktime_get_boot_ns`, Linux 5.8)."""
     outside("ktime_boot_ns")
 
 
-@helper(160, result=U64)
+@helper("ktime_get_coarse_ns")
 def ktime_coarse_ns() -> int:
     """As `ktime_ns`, to the last tick (`bpf_ktime_get_coarse_ns`, Linux 5.11)."""
     outside("ktime_coarse_ns")
 
 
-@helper(7, result=U32)
+@helper("get_prandom_u32")
 def random_u32() -> int:
     """A pseudo-random number (`bpf_get_prandom_u32`)."""
     outside("random_u32")
 
 
-@helper(8, result=U32)
+@helper("get_smp_processor_id")
 def cpu_id() -> int:
     """The CPU that runs the program (`bpf_get_smp_processor_id`)."""
     outside("cpu_id")
 
 
-@helper(42, result=U32)
+@helper("get_numa_node_id", result=U32)
 def numa_node_id() -> int:
     """Its NUMA node (`bpf_get_numa_node_id`)."""
     outside("numa_node_id")
 
 
-@helper(118, result=U64)
+@helper("jiffies64")
 def jiffies() -> int:
     """The kernel's 64-bit jiffies (`bpf_jiffies64`, Linux 5.6)."""
     outside("jiffies")
 
 
-@helper(14, result=U64)
+@helper("get_current_pid_tgid")
 def current_pid_tgid() -> int:
     """The process (high 32 bits) and thread (low 32 bits) that runs."""
     outside("current_pid_tgid")
@@ -172,25 +162,25 @@ def kernel_ptr(address: int, kernel_type: type[T]) -> T:  # noqa: ARG001
     outside("kernel_ptr")
 
 
-@helper(80, result=U64)
+@helper("get_current_cgroup_id")
 def current_cgroup_id() -> int:
     """The cgroup v2 of the running task."""
     outside("current_cgroup_id")
 
 
-@helper(123, Arg.INT, result=U64)
+@helper("get_current_ancestor_cgroup_id")
 def ancestor_cgroup_id(level: int) -> int:  # noqa: ARG001
-    """Its ancestor at `level`, 0 being the root; 0 when there is none (Linux 5.6)."""
+    """Its ancestor at `level`, 0 being the root; 0 when there is none (Linux 5.7)."""
     outside("ancestor_cgroup_id")
 
 
-@helper(122, Arg.CONTEXT, result=U64)
+@helper("get_netns_cookie")
 def netns_cookie(ctx: Context | None) -> int:  # noqa: ARG001
     """The network namespace of the context's socket; of init for None (Linux 5.7)."""
     outside("netns_cookie")
 
 
-@helper(46, Arg.CONTEXT_OR_SOCKET, result=U64)
+@helper("get_socket_cookie")
 def socket_cookie(ctx: Context) -> int:  # noqa: ARG001
     """The identity of a socket, or of the context's, unique while the machine runs."""
     outside("socket_cookie")
@@ -205,19 +195,19 @@ def bind(ctx: Context, addr: object) -> int:  # noqa: ARG001
     outside("bind")
 
 
-@helper(124, Arg.CONTEXT, Arg.MAYBE_SOCKET, Arg.INT)
+@helper("sk_assign")
 def sk_assign(ctx: Context, sk: BpfSock | None, flags: int = 0) -> int:  # noqa: ARG001
     """Give the connection to `sk`; 0, or a negative error (sk_lookup: Linux 5.9)."""
     outside("sk_assign")
 
 
-@helper(86, Arg.SOCKET, releases=0)
+@helper("sk_release")
 def sk_release(sk: BpfSock) -> int:  # noqa: ARG001
     """Give back a socket that a lookup returned; it cannot be used any more."""
     outside("sk_release")
 
 
-@helper(95, Arg.SOCKET, returns=Returns.SOCKET)
+@helper("sk_fullsock")
 def sk_fullsock(sk: BpfSock) -> BpfSock | None:  # noqa: ARG001
     """The full socket behind `sk`, or None for a request or time-wait socket."""
     outside("sk_fullsock")
@@ -238,49 +228,49 @@ def sk_lookup_udp(ctx: Context, tuple: object, netns: int = -1) -> BpfSock | Non
     outside("sk_lookup_udp")
 
 
-@helper(59, Arg.CONTEXT, Arg.INT)
+@helper("sock_ops_cb_flags_set")
 def sock_ops_cb_flags_set(ctx: SockOps, flags: int) -> int:  # noqa: ARG001
     """Ask for further events of this socket: `SockOpsFlag` bits."""
     outside("sock_ops_cb_flags_set")
 
 
-@helper(79, Arg.CONTEXT, result=U64)
+@helper("skb_cgroup_id")
 def skb_cgroup_id(ctx: Context) -> int:  # noqa: ARG001
     """The cgroup v2 of the packet's socket."""
     outside("skb_cgroup_id")
 
 
-@helper(128, Arg.SOCKET, result=U64)
+@helper("sk_cgroup_id")
 def sk_cgroup_id(sk: BpfSock) -> int:  # noqa: ARG001
     """The cgroup v2 of a socket (Linux 5.8)."""
     outside("sk_cgroup_id")
 
 
-@helper(47, Arg.CONTEXT, result=U32)
+@helper("get_socket_uid")
 def socket_uid(ctx: Context) -> int:  # noqa: ARG001
     """The owner of the packet's socket."""
     outside("socket_uid")
 
 
-@helper(186)
+@helper("get_retval")
 def get_retval() -> int:
     """What the system call, or an earlier program, will return (Linux 5.18)."""
     outside("get_retval")
 
 
-@helper(187, Arg.INT)
+@helper("set_retval")
 def set_retval(value: int) -> int:  # noqa: ARG001
     """Make the system call return `value`, 0 or a negative error (Linux 5.18)."""
     outside("set_retval")
 
 
-@helper(109, Arg.INT)
+@helper("send_signal")
 def send_signal(number: int) -> int:  # noqa: ARG001
     """Send a signal to the running process (Linux 5.3)."""
     outside("send_signal")
 
 
-@helper(23, Arg.INT, Arg.INT)
+@helper("redirect")
 def redirect(ifindex: int, flags: int = 0) -> "XdpAction":  # noqa: ARG001
     """Send the packet to another interface; return what it returns."""
     outside("redirect")

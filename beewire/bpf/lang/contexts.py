@@ -172,6 +172,38 @@ class BpfSock(Context):
     rx_queue_mapping = Readable(76, I32)
 
 
+class BpfTcpSock(Context):
+    """`struct bpf_tcp_sock`: what TCP knows of a connection (`helpers.tcp_sock`)."""
+
+    struct_name = "bpf_tcp_sock"
+    snd_cwnd = Readable(0)
+    srtt_us = Readable(4)
+    rtt_min = Readable(8)
+    snd_ssthresh = Readable(12)
+    rcv_nxt = Readable(16)
+    snd_nxt = Readable(20)
+    snd_una = Readable(24)
+    mss_cache = Readable(28)
+    ecn_flags = Readable(32)
+    rate_delivered = Readable(36)
+    rate_interval_us = Readable(40)
+    packets_out = Readable(44)
+    retrans_out = Readable(48)
+    total_retrans = Readable(52)
+    segs_in = Readable(56)
+    data_segs_in = Readable(60)
+    segs_out = Readable(64)
+    data_segs_out = Readable(68)
+    lost_out = Readable(72)
+    sacked_out = Readable(76)
+    bytes_received = Readable(80, U64)
+    bytes_acked = Readable(88, U64)
+    dsack_dups = Readable(96)
+    delivered = Readable(100)
+    delivered_ce = Readable(104)
+    icsk_retransmits = Readable(108)
+
+
 class SocketMember:
     """A pointer to a socket in a context; `nullable` where it may be None."""
 

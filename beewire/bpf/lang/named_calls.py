@@ -93,7 +93,7 @@ def _current(b: Builder, node: ast.Call) -> Value:
     [type_node] = required(arguments(b, node, ("kernel_type",)))
     task = b.call_once(GET_CURRENT_TASK, kind=ir.Kind.PTR)
     cls = _kernel_class(b, type_node)
-    return KernelMemory(task, cls, cls)
+    return KernelMemory(task, cls)
 
 
 def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
@@ -101,9 +101,11 @@ def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
     cls = _kernel_class(b, type_node)
     value = b.expr(address)
     if isinstance(value, Int | Literal):
-        return KernelMemory(_as_pointer(b, b.op(value)), cls, cls)
-    if isinstance(value, KernelMemory | Socket):
-        return KernelMemory(value.op, cls, cls)
+        return KernelMemory(_as_pointer(b, b.op(value)), cls)
+    if isinstance(value, KernelMemory):
+        return KernelMemory(value.op, cls, typed=value.typed, nullable=value.nullable)
+    if isinstance(value, Socket):
+        return KernelMemory(value.op, cls)
     raise b.refuse(
         address,
         Reason.WRONG_ARGUMENT,

@@ -18,6 +18,7 @@ from beewire.bpf.lang.contexts import Context, Tracepoint
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
+from beewire.bpf.lang.prototypes import callable_by
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
@@ -91,6 +92,8 @@ def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> Builder:
     span = place._replace(end_line=place.line, end_column=place.column)
     function = ir.Function(decl.name, (context,), span)
     builder = Builder(function, hints, decl.neutral)
+    builder.program = decl.kind, decl.attach_kind
+    builder.helpers = callable_by(decl.kind, decl.attach_kind, decl.flags)
     builder.enter(Frame(decl.function, found, definition))  # type: ignore[arg-type]
     builder.node = definition
     try:

@@ -1,7 +1,7 @@
 """What an expression of a program is while it is compiled."""
 
 from beewire.bpf import ir
-from beewire.bpf.lang.contexts import Context, Member
+from beewire.bpf.lang.contexts import BpfSock, BpfTcpSock, Context, Member
 from beewire.bpf.lang.decl import GlobalDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
@@ -246,6 +246,7 @@ class Socket(Pointer):
     """A socket."""
 
     __slots__ = ()
+    cls: type[Context] = BpfSock
 
     def at(self, op: ir.Op) -> "Socket":
         """The same kind of pointer with another address."""
@@ -256,34 +257,63 @@ class Socket(Pointer):
         return "a socket"
 
 
+class TcpSocket(Socket):
+    """A `struct bpf_tcp_sock`, as `tcp_sock` gives it."""
+
+    __slots__ = ()
+    cls = BpfTcpSock
+
+    def at(self, op: ir.Op) -> "TcpSocket":
+        """The same kind of pointer with another address."""
+        return TcpSocket(op, nullable=self.nullable)
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "a TCP socket"
+
+
 class KernelMemory(Pointer):
     """A kernel struct, `path` being the members that lead to it inside `root`.
 
-    Reading through it never faults: a bad address reads as zeros.
+    `typed`: the verifier knows its type (an argument of tp_btf, fentry, LSM, ...), and
+    programs read it like memory of their own. Any other address is read by
+    bpf_probe_read_kernel. Neither ever faults: a bad address reads as zeros. `nullable`
+    is one that the verifier wants tested first.
     """
 
-    __slots__ = ("kernel", "path", "root")
-    can_be_none = False
+    __slots__ = ("can_be_none", "kernel", "path", "root", "typed")
 
     def __init__(
         self,
         op: ir.Op,
         kernel: type[Kernel],
-        root: type[Kernel],
+        root: type[Kernel] | None = None,
         path: tuple[int, ...] = (),
+        *,
+        typed: bool = False,
+        nullable: bool = False,
     ) -> None:
-        super().__init__(op)
+        super().__init__(op, nullable=nullable)
         self.kernel = kernel
-        self.root = root
+        self.root = kernel if root is None else root
         self.path = path
+        self.typed = typed
+        self.can_be_none = nullable
 
     def at(self, op: ir.Op) -> "KernelMemory":
         """The same kind of pointer with another address."""
-        return KernelMemory(op, self.kernel, self.kernel)
+        made = KernelMemory(op, self.kernel, self.root, self.path, typed=self.typed)
+        made.nullable, made.can_be_none = self.nullable, self.can_be_none
+        return made
 
     def same_kind(self, other: Value) -> bool:
         """Whether one variable may hold this and `other`."""
-        return isinstance(other, KernelMemory) and other.kernel is self.kernel
+        return (
+            isinstance(other, KernelMemory)
+            and other.kernel is self.kernel
+            and (other.root, other.path) == (self.root, self.path)
+            and other.typed == self.typed
+        )
 
     def describe(self) -> str:
         """A noun phrase."""

@@ -15,6 +15,7 @@ from beewire.errors import CompileError, Diagnostic
 PRELUDE = """\
 from enum import IntEnum
 from beewire.bpf.lang import *
+from beewire.bpf.lang import helpers
 from beewire.bpf.lang.calls import *
 from beewire.bpf.lang.constants import *
 from beewire.bpf.lang.constants import *

@@ -78,13 +78,13 @@ def test_helper_rows_fit_their_functions() -> None:
     wrong = [
         function.__name__
         for function, row in HELPERS.items()
-        if function.__code__.co_argcount != len(row.args)
+        if function.__code__.co_argcount != len(row.prototype.arguments)
     ]
 
     assert wrong == []
 
 
 def test_helper_numbers_are_used_once() -> None:
-    numbers = [row.number for row in HELPERS.values()]
+    numbers = [row.prototype.number for row in HELPERS.values()]
 
     assert len(numbers) == len(set(numbers))

@@ -98,15 +98,6 @@ REFUSED = {
         "'sk' has the socket, which is not given back yet",
         ADVICE,
     ),
-    "what leans on a socket that is gone": (
-        (
-            f"sk = {LOOKUP}\nif sk is None:\n    return XdpAction.DROP\n"
-            "full = sk_fullsock(sk)\nsk_release(sk)\n"
-            "if «full» is None:\n    return XdpAction.DROP"
-        ),
-        "'full' is gone: sk_release() gave it back",
-        "",
-    ),
     "a record after it was submitted": (
         (
             "with events.reserve() as e:\n    if e is not None:\n"
@@ -138,6 +129,20 @@ def test_is_refused_with_place_and_advice(
     body, message, hint = REFUSED[name]
 
     check(refused, xdp(body), message, hint)
+
+
+def test_what_leans_on_a_socket_that_is_gone_is_refused(
+    refused: Callable[[str], tuple[Diagnostic, ...]],
+) -> None:
+    source = (
+        "@hook(ProgramKind.CGROUP_SKB, SkBuff, 1)\n"
+        "def program(ctx: SkBuff) -> None:\n"
+        f"    sk = {LOOKUP}\n    if sk is None:\n        return\n"
+        "    full = sk_fullsock(sk)\n    sk_release(sk)\n"
+        "    if «full» is None:\n        return\n"
+    )
+
+    check(refused, source, "'full' is gone: sk_release() gave it back", "")
 
 
 def test_a_borrowed_socket_is_not_given_back(
