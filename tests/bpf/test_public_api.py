@@ -43,6 +43,8 @@ def _lines(name: str, value: object) -> Iterator[str]:
         for key in sorted(members):
             if not key.startswith("_") or key in SPOKEN:
                 yield f"    {_member(key, members[key])}"
+    elif inspect.ismodule(value):
+        yield f"module {value.__name__}"
     elif callable(value) and hasattr(value, "__name__"):
         yield f"def {name}{inspect.signature(value)}"
     else:
