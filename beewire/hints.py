@@ -74,7 +74,15 @@ else:
     class _Annotated:
         def __getitem__(self, parts: tuple[object, ...]) -> Hint:
             origin, *metadata = parts
-            return Hint(_text(metadata[0]), origin, *metadata)
+            return Marked(_text(metadata[0]), origin, *metadata)
+
+    class Marked(Hint):
+        """`Annotated[T, ...]`; called, it makes a T, by the metadata's `wrap` if any."""
+
+        def __call__(self, *values: object, **named: object) -> object:
+            wrap = getattr(self.__metadata__[0], "wrap", None)
+            made = self.__origin__(*values, **named)
+            return made if wrap is None else wrap(made)
 
     class Alias(Hint):
         """A generic class with its arguments; called, it makes what the class makes."""

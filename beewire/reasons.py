@@ -2,7 +2,7 @@
 
 A code is never given a second meaning. The first two digits are its chapter: 10 Python
 that programs lack, 11 names, 12 types and integers, 13 None, 14 data, 15 functions,
-16 maps, 17 hooks and the kernel, 18 loops, 19 sizes and instruction sets.
+16 maps, 17 hooks and the kernel, 18 loops, 19 sizes, byte order and instruction sets.
 """
 
 
@@ -76,5 +76,6 @@ class Reason:
 
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach
+    BYTE_ORDER = "BW193"  # network and host order together
     ISA = "BW192"  # an instruction that the instruction set lacks
     LLVM = "BW193"  # what the second back end, LLVM, cannot compile

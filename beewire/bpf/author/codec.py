@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from beewire.bpf.lang import MapDecl, Struct
-from beewire.bpf.lang.structs import StructType
+from beewire.bpf.lang import MapDecl
+from beewire.bpf.lang.structs import Composite, StructType
 from beewire.bpf.lang.types import IntType, ValueType, pack, unpack
 from beewire.errors import EncodingError
 from beewire.hints import TYPE_CHECKING, Any, Callable
@@ -45,10 +45,12 @@ def encoder(type_: ValueType) -> Callable[[Any], bytes]:
 
 
 def _is_plain(type_: ValueType) -> bool:
-    return isinstance(type_, IntType) and type_.enum is None and not type_.is_bool
+    if not isinstance(type_, IntType):
+        return False
+    return type_.enum is None and not (type_.is_bool or type_.is_big_endian)
 
 
-def _encode_struct(cls: type[Struct], value: object) -> bytes:
+def _encode_struct(cls: type[Composite], value: object) -> bytes:
     if not isinstance(value, cls):
         raise EncodingError(f"{value!r} is no {cls.__name__}")
     return value.to_bytes()

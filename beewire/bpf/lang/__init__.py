@@ -22,12 +22,18 @@ from beewire.bpf.lang.decl import (
 from beewire.bpf.lang.structs import Kernel, Struct
 from beewire.bpf.lang.types import (
     array,
+    be16,
+    be32,
+    be64,
+    bits,
     chars,
     embedded,
+    field,
     i8,
     i16,
     i32,
     i64,
+    overlay,
     u8,
     u16,
     u32,
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from beewire.bpf import ir
     from beewire.bpf.lang.reference import World
     from beewire.bpf.lang.reference.entry import Given
+    from beewire.bpf.lang.unions import Union
     from beewire.bpf.object import DataSection, ProgramSpec
 
 __all__ = [
@@ -53,18 +60,25 @@ __all__ = [
     "Sockets",
     "Storage",
     "Struct",
+    "Union",
     "World",
     "array",
+    "be16",
+    "be32",
+    "be64",
+    "bits",
     "chars",
     "compile_program",
     "compile_spec",
     "embedded",
     "evaluate",
+    "field",
     "i8",
     "i16",
     "i32",
     "i64",
     "lay_out_globals",
+    "overlay",
     "u8",
     "u16",
     "u32",
@@ -116,11 +130,16 @@ def evaluate(
 
 
 def __getattr__(name: str) -> object:
-    if name != "World":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from beewire.bpf.lang.reference import World  # noqa: PLC0415 - tests only
+    # What few modules ask for, and what only tests do.
+    if name == "Union":
+        from beewire.bpf.lang.unions import Union  # noqa: PLC0415
 
-    return World
+        return Union
+    if name == "World":
+        from beewire.bpf.lang.reference import World  # noqa: PLC0415
+
+        return World
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def lay_out_globals(declared: dict[str, GlobalDecl]) -> "dict[str, DataSection]":

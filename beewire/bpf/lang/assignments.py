@@ -10,14 +10,15 @@ from beewire.bpf.lang.attributes import (
     words_index,
 )
 from beewire.bpf.lang.builder import Builder, compiles
+from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.contexts import Member, Tracepoint
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Rule
-from beewire.bpf.lang.ints import check_literal
+from beewire.bpf.lang.ints import arithmetic, check_literal
 from beewire.bpf.lang.map_operations import add_item, assign_item, atomic, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
-from beewire.bpf.lang.operators import combine, symbol_of
-from beewire.bpf.lang.structs import Struct
+from beewire.bpf.lang.operators import combine, operand, symbol_of
+from beewire.bpf.lang.structs import Composite
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -139,10 +140,10 @@ def augmented(b: Builder, node: ast.AugAssign) -> None:
     """`a += b`; atomic where others may write `a` too."""
     symbol = symbol_of(node.op)
     if isinstance(node.target, ast.Name):
-        old = b.integer(
-            ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
-        )
-        assign(b, node.target.id, combine(b, symbol, old, b.integer(node.value)))
+        name = ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
+        old = b.integer(name, ordered=True)
+        addend = b.integer(node.value, ordered=True)
+        assign(b, node.target.id, combine(b, symbol, old, addend))
         return
     if isinstance(node.target, ast.Subscript):
         decl = static_object(b, node.target.value)
@@ -263,6 +264,8 @@ def _write_word(b: Builder, place: Word, value: Value) -> None:
         )
     if isinstance(value, Literal):
         check_literal(value.value, place.type)
+    else:
+        check_order(value.type, place.type)
     word = ir.Store(
         place.op, place.offset, place.type.size, b.op(value), space=ir.Space.CTX
     )
@@ -309,7 +312,7 @@ def _is_struct(b: Builder, node: ast.expr) -> bool:
         found = static_object(b, node)
     except Rule as rule:
         raise b.refuse(node, rule.code, rule.message, rule.hint) from None
-    return isinstance(found, type) and issubclass(found, Struct)
+    return isinstance(found, type) and issubclass(found, Composite)
 
 
 def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None:
@@ -323,7 +326,8 @@ def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None
     if not place.shared:
         old = load(b, place)
         assert isinstance(old, Int)
-        store(b, place, combine(b, symbol, old, b.integer(node.value)))
+        addend = b.integer(node.value, ordered=True)
+        store(b, place, combine(b, symbol, old, addend))
         return
     if symbol not in _ATOMIC:
         text = ast.unparse(node.target)
@@ -333,8 +337,9 @@ def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None
             f"'{symbol}=' of shared memory is not atomic",
             f"write {text} = {text} {symbol} ... if that is meant",
         )
-    value = b.integer(node.value)
-    if isinstance(value, Literal):
+    value = b.integer(node.value, ordered=True)
+    arithmetic(symbol, kind, operand(value))
+    if isinstance(value, Literal) and not kind.is_big_endian:
         check_literal(abs(value.value), kind)
     atomic(b, _ATOMIC[symbol], place, _negated(b, symbol, value))
 

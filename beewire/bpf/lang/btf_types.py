@@ -1,8 +1,15 @@
 """From the types of values to BTF."""
 
 from beewire.bpf.btf import types as btf
+from beewire.bpf.lang.layout import BitsType, Field
 from beewire.bpf.lang.structs import StructType
-from beewire.bpf.lang.types import ArrayType, CharsType, IntType, ValueType
+from beewire.bpf.lang.types import (
+    ArrayType,
+    BigEndianType,
+    CharsType,
+    IntType,
+    ValueType,
+)
 
 # C's names, as bpftool and the kernel's own BTF spell them.
 _NAMES = {
@@ -30,23 +37,60 @@ def to_btf(type_: ValueType) -> btf.Type:
 
 def _make(type_: ValueType) -> btf.Type:
     match type_:
+        case BitsType():
+            return to_btf(type_.base)
+        case BigEndianType():
+            plain = f"u{type_.bits}"
+            return btf.Typedef(f"__{type_.name}", btf.Int(_NAMES[plain], type_.size))
         case IntType(enum=None):
             return btf.Int(
                 _NAMES[type_.name], type_.size, signed=type_.signed, bool=type_.is_bool
             )
         case IntType():
-            assert type_.enum is not None
-            values = tuple(btf.Enumerator(m.name, int(m)) for m in type_.enum)
-            return btf.Enum(type_.name, 4, values, signed=type_.signed)
+            return _enum(type_)
         case CharsType():
             return btf.Array(btf.Int("char", 1, signed=True), type_.count)
         case ArrayType():
             return btf.Array(to_btf(type_.element), type_.count)
         case StructType():
-            members = tuple(
-                btf.Member(field.name, to_btf(field.type), field.offset * 8)
-                for field in type_.fields.values()
-            )
-            return btf.Struct(type_.name, type_.size, members)
+            return _composite(type_)
         case _:
             raise AssertionError(type_)
+
+
+def _enum(type_: IntType) -> btf.Type:
+    assert type_.enum is not None
+    values = tuple(btf.Enumerator(m.name, int(m)) for m in type_.enum)
+    made = btf.Enum64 if type_.size == 8 else btf.Enum
+    return made(type_.name, type_.size, values, signed=type_.signed)
+
+
+def _composite(type_: StructType) -> btf.Type:
+    if type_.is_union:
+        members = [_member(field, 0) for field in type_.fields.values()]
+        return btf.Union(type_.name, type_.size, tuple(members))
+    shared = {name for names in type_.groups.values() for name in names}
+    members = []
+    for name, field in type_.fields.items():
+        if name in type_.groups:
+            members.append(_anonymous(type_, type_.groups[name], field.offset))
+        elif name not in shared:
+            members.append(_member(field, 0))
+    return btf.Struct(type_.name, type_.size, tuple(members))
+
+
+def _anonymous(type_: StructType, names: tuple[str, ...], start: int) -> btf.Member:
+    """The fields that share the place at `start`, as a union without a name."""
+    fields = [type_.fields[name] for name in names]
+    align = max(field.type.align for field in fields)
+    size = -(-max(field.type.size for field in fields) // align) * align
+    members = tuple(_member(field, start) for field in fields)
+    return btf.Member("", btf.Union("", size, members), start * 8)
+
+
+def _member(field: Field, start: int) -> btf.Member:
+    kind = field.type
+    place = (field.offset - start) * 8
+    if isinstance(kind, BitsType):
+        return btf.Member(field.name, to_btf(kind), place + kind.shift, kind.bits)
+    return btf.Member(field.name, to_btf(kind), place)

@@ -9,6 +9,7 @@ from types import FunctionType
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.byte_order import TO_HOST, check_order
 from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
@@ -211,6 +212,7 @@ class Builder:
         if isinstance(value, Literal):
             return Int(ir.Const(value.value), type_)
         same = value.type
+        check_order(same, type_)
         if type_.is_bool and not same.is_bool:
             raise Rule(
                 Reason.NOT_BOOL,
@@ -354,9 +356,18 @@ class Builder:
         finally:
             self.node = outer
 
-    def integer(self, node: ast.expr) -> Int | Literal:
-        """The value of an expression that must be an integer."""
+    def integer(self, node: ast.expr, *, ordered: bool = False) -> Int | Literal:
+        """The value of an expression that must be an integer.
+
+        `ordered`: one in network order will do, the caller looks at its type.
+        """
         value = self.expr(node)
+        if isinstance(value, Int) and value.type.is_big_endian and not ordered:
+            host = f"convert it to host order: {TO_HOST[value.type.bits]}(...)"
+            message = (
+                f"a number in network order ({value.type.name}) is no integer here"
+            )
+            raise self.refuse(node, Reason.BYTE_ORDER, message, host)
         if isinstance(value, Int | Literal):
             return value
         hint = ""

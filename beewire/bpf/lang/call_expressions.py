@@ -8,14 +8,22 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import packet_bounds, present
 from beewire.bpf.lang.builder import Builder, lowers
+from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.prototypes import HelperFunction
-from beewire.bpf.lang.structs import Struct, StructType
-from beewire.bpf.lang.types import IntType, ValueType, find_value_type
+from beewire.bpf.lang.structs import Composite, StructType
+from beewire.bpf.lang.types import (
+    NETWORK,
+    IntType,
+    ValueType,
+    find_value_type,
+    is_enum,
+    swap,
+)
 from beewire.bpf.lang.values import (
     ContextValue,
     Fields,
@@ -85,10 +93,12 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
             f"{obj.name!r} is a program: only the kernel calls it",
             "move what both need into a plain function",
         )
-    if isinstance(obj, type) and issubclass(obj, Struct):
+    if isinstance(obj, type) and issubclass(obj, Composite):
         return _constructor(b, node, obj.__layout__)
     if callable(obj) and _hashable(obj) and obj in PYTHON:
         return PYTHON[obj](b, node)
+    if isinstance(obj, type) and is_enum(obj):
+        return _to_flags(b, node, obj)
     type_ = None if isinstance(obj, type) else find_value_type(obj)
     if isinstance(type_, IntType):
         return _convert(b, node, type_)
@@ -166,15 +176,62 @@ def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
             # What follows may change what a copy is made of.
             value = snapshot(b, value)
         items[keyword.arg] = value
+    _check_union(b, node, layout, items)
     return Fields(layout, items)
+
+
+def _check_union(
+    b: Builder, node: ast.Call, layout: StructType, items: dict[str, Value]
+) -> None:
+    places = [tuple(layout.fields)] if layout.is_union else layout.groups.values()
+    for names in places:
+        given = [name for name in names if name in items]
+        if len(given) > 1:
+            raise b.refuse(
+                node,
+                Reason.FIELDS,
+                f"{layout.name} holds one of {' and '.join(given)}, not both",
+                "assign the one that is meant",
+            )
 
 
 def _convert(b: Builder, node: ast.Call, type_: IntType) -> Value:
     [argument] = required(arguments(b, node, ("value",)))
-    value = b.integer(argument)
+    value = b.integer(argument, ordered=True)
+    if type_.is_big_endian:
+        return _to_network(b, argument, value, type_)
     if isinstance(value, Literal):
         return Literal(type_.wrap(value.value))
     return b.narrow(value, type_)
+
+
+def _to_network(
+    b: Builder, node: ast.expr, value: Int | Literal, type_: IntType
+) -> Value:
+    """`be16(x)`: the low bits of `x`, in network order."""
+    network = network_of(value.type if isinstance(value, Int) else value.value)
+    if network:
+        message = f"{ast.unparse(node)} is in network order already"
+        raise b.refuse(node, Reason.BYTE_ORDER, message, "leave the conversion out")
+    bits = type_.bits
+    if isinstance(value, Literal):
+        number = value.value & ((1 << bits) - 1)
+        return Literal(NETWORK[bits](swap(number, bits)))
+    return Int(b.emit(ir.ByteSwap(value.op, bits)), type_)
+
+
+def _to_flags(b: Builder, node: ast.Call, cls: type) -> Value:
+    """`Flags(x)`; other enums raise for strangers, which programs cannot."""
+    type_ = find_value_type(cls)
+    if not isinstance(type_, IntType) or not type_.is_flags:
+        name = cls.__name__
+        raise b.refuse(
+            node.func,
+            Reason.NOT_CALLABLE,
+            f"{name}() raises for a number that it has no member for",
+            f"compare the number, or declare it so: Annotated[{name}, u8]",
+        )
+    return _convert(b, node, type_)
 
 
 def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:

@@ -9,7 +9,16 @@ import struct as _struct
 import sys
 
 from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
-from beewire.bpf.lang.types import I64, U32, U64, IntType, value_type
+from beewire.bpf.lang.types import (
+    I64,
+    U32,
+    U64,
+    IntType,
+    Network16,
+    Network32,
+    Network64,
+    value_type,
+)
 from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar
 
 if TYPE_CHECKING:
@@ -287,14 +296,14 @@ def printk(text: str) -> None:  # noqa: ARG001
 
 @builtin
 def htons(value: int) -> int:
-    """16 bits from host to network order."""
-    return _swap(value, "H")
+    """16 bits from host to network order; `be16(value)` is the same for a be16."""
+    return Network16(_swap(value, "H"))
 
 
 @builtin
 def htonl(value: int) -> int:
     """32 bits from host to network order."""
-    return _swap(value, "I")
+    return Network32(_swap(value, "I"))
 
 
 @builtin
@@ -312,7 +321,7 @@ def ntohl(value: int) -> int:
 @builtin
 def bswap64(value: int) -> int:
     """64 bits between host and network order."""
-    return _swap(value, "Q")
+    return Network64(_swap(value, "Q"))
 
 
 @builtin
@@ -325,7 +334,7 @@ def ip4(address: str) -> int:
     parts = address.split(".")
     if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts):
         raise ValueError(f"{address!r} is no IPv4 address such as 10.0.0.1")
-    return int.from_bytes(bytes(int(part) for part in parts), sys.byteorder)
+    return Network32(int.from_bytes(bytes(int(part) for part in parts), sys.byteorder))
 
 
 @builtin
@@ -340,6 +349,7 @@ def sizeof(type: object) -> int:  # noqa: A002 - C's word and argument
 
 def _swap(value: int, letter: str) -> int:
     size = _struct.calcsize("=" + letter)
+    value = int(value)
     if not 0 <= value < 1 << 8 * size:
         raise ValueError(f"{value} does not fit {8 * size} bits")
     swapped: int = _struct.unpack("=" + letter, _struct.pack("!" + letter, value))[0]

@@ -20,7 +20,7 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
-from beewire.bpf.lang.variables import static_object
+from beewire.bpf.lang.variables import static_object, wrap
 from beewire.hints import Callable
 from beewire.reasons import Reason
 
@@ -48,7 +48,10 @@ _SWAPPED = {
 def truth(b: Builder, node: ast.expr, then: Target, orelse: Target) -> None:
     """Any expression: whether it is not zero, or not None."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd):
-        left, right = b.integer(node.left), b.integer(node.right)
+        left, right = (
+            b.integer(node.left, ordered=True),
+            b.integer(node.right, ordered=True),
+        )
         if isinstance(left, Int) and isinstance(right, Int | Literal):
             b.branch(ir.CmpOp.SET, left.op, b.op(right), then, orelse)
             return
@@ -188,7 +191,7 @@ def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
     if isinstance(value, Int | Literal):
         return value
     if is_cell(value):
-        return b.integer(node)
+        return b.integer(node, ordered=True)
     hint = ""
     if isinstance(value, Memory):
         is_struct = isinstance(value.type, StructType)
@@ -245,17 +248,32 @@ def _contains(
     elif isinstance(found, Static) and isinstance(
         found.obj, tuple | list | frozenset | set
     ):
-        constants = [Literal(int(x)) for x in sorted(found.obj) if isinstance(x, int)]
+        constants = [wrap(x) for x in sorted(found.obj) if isinstance(x, int)]
         if len(constants) != len(found.obj):
             raise b.refuse(container, Reason.MEMBERSHIP, "'in' takes numbers only")
         _one_of(b, _comparable(b, item), list(constants), then, orelse)
+    elif isinstance(found, Int) and found.type.is_flags:
+        _has_flags(b, found, _comparable(b, item), then, orelse)
     else:
         raise b.refuse(
             container,
             Reason.MEMBERSHIP,
             f"'in' does not look into {found.describe()}",
-            "it takes a tuple (1, 2), range(a, b) or a map",
+            "it takes a tuple (1, 2), range(a, b), flags or a map",
         )
+
+
+def _has_flags(
+    b: Builder, flags: Int, wanted: Int | Literal, then: Target, orelse: Target
+) -> None:
+    """`Flag.A | Flag.B in flags`: all of them are set."""
+    if isinstance(wanted, Int) and wanted.type.enum is not flags.type.enum:
+        raise Rule(
+            Reason.MEMBERSHIP,
+            f"{wanted.describe()} is none of the flags ({flags.type.name})",
+        )
+    both = Int(b.binary(ir.BinOp.AND, flags.op, b.op(wanted)), flags.type)
+    compare_values(b, ast.Eq(), both, wanted, then, orelse)
 
 
 # How a map is asked for a key; registered by the operations of maps.

@@ -7,17 +7,21 @@ Each field says where it lies and whether a program may write it; a checker sees
 from beewire.bpf.lang.types import (
     I32,
     U8,
-    U16,
     U32,
     U64,
     IntType,
     ValueType,
     find_value_type,
+    network_type,
 )
 from beewire.errors import BeewireError, SpecError
 from beewire.hints import Any, ClassVar, NoReturn, Self, TypeVar, overload
 
 S = TypeVar("S")
+
+# In network order: they go into be32 and be16, and into plain integers as they are.
+_IP4 = network_type(32, 32)
+_PORT = network_type(32, 16)
 
 
 def outside(name: str) -> NoReturn:
@@ -162,12 +166,12 @@ class BpfSock(Context):
     protocol = Readable(12)
     mark = Writable(16)
     priority = Writable(20)
-    src_ip4 = Readable(24)
-    src_ip6 = ReadableWords(28, 4)
+    src_ip4 = Readable(24, _IP4)
+    src_ip6 = ReadableWords(28, 4, _IP4)
     src_port = Readable(44)
-    dst_port = Readable(48, U16)
-    dst_ip4 = Readable(52)
-    dst_ip6 = ReadableWords(56, 4)
+    dst_port = Readable(48, network_type(16, 16))
+    dst_ip4 = Readable(52, _IP4)
+    dst_ip6 = ReadableWords(56, 4, _IP4)
     state = Readable(72)
     rx_queue_mapping = Readable(76, I32)
 
@@ -299,14 +303,14 @@ class SockAddr(Context):
 
     struct_name = "bpf_sock_addr"
     user_family = Readable(0)
-    user_ip4 = Writable(4)
-    user_ip6 = WritableArray(8, 4)
-    user_port = Writable(24)
+    user_ip4 = Writable(4, _IP4)
+    user_ip6 = WritableArray(8, 4, _IP4)
+    user_port = Writable(24, _PORT)
     family = Readable(28)
     type = Readable(32)
     protocol = Readable(36)
-    msg_src_ip4 = Writable(40)
-    msg_src_ip6 = WritableArray(44, 4)
+    msg_src_ip4 = Writable(40, _IP4)
+    msg_src_ip6 = WritableArray(44, 4, _IP4)
     sk = Socket(64)
 
 
@@ -338,10 +342,10 @@ class SockOps(PacketContext):
     reply = Writable(4)
     args = ReadableWords(4, 4)
     family = Readable(20)
-    remote_ip4 = Readable(24)
-    local_ip4 = Readable(28)
-    remote_ip6 = ReadableWords(32, 4)
-    local_ip6 = ReadableWords(48, 4)
+    remote_ip4 = Readable(24, _IP4)
+    local_ip4 = Readable(28, _IP4)
+    remote_ip6 = ReadableWords(32, 4, _IP4)
+    local_ip6 = ReadableWords(48, 4, _IP4)
     remote_port = Readable(64)
     local_port = Readable(68)
     is_fullsock = Readable(72)
@@ -385,10 +389,10 @@ class SkMsg(PacketContext):
     struct_name = "sk_msg_md"
     data = (0, 8, 8)
     family = Readable(16)
-    remote_ip4 = Readable(20)
-    local_ip4 = Readable(24)
-    remote_ip6 = ReadableWords(28, 4)
-    local_ip6 = ReadableWords(44, 4)
+    remote_ip4 = Readable(20, _IP4)
+    local_ip4 = Readable(24, _IP4)
+    remote_ip6 = ReadableWords(28, 4, _IP4)
+    local_ip6 = ReadableWords(44, 4, _IP4)
     remote_port = Readable(60)
     local_port = Readable(64)
     size = Readable(68)
@@ -406,11 +410,11 @@ class SkLookup(Context):
     sk = MaybeSocket(0)
     family = Readable(8)
     protocol = Readable(12)
-    remote_ip4 = Readable(16)
-    remote_ip6 = ReadableWords(20, 4)
-    remote_port = Readable(36, U16)
-    local_ip4 = Readable(40)
-    local_ip6 = ReadableWords(44, 4)
+    remote_ip4 = Readable(16, _IP4)
+    remote_ip6 = ReadableWords(20, 4, _IP4)
+    remote_port = Readable(36, network_type(16, 16))
+    local_ip4 = Readable(40, _IP4)
+    local_ip6 = ReadableWords(44, 4, _IP4)
     local_port = Readable(60)
     ingress_ifindex = Readable(64)
 
@@ -427,7 +431,7 @@ class SkBuff(PacketContext):
     pkt_type = Readable(4)
     mark = Writable(8)
     queue_mapping = Writable(12)
-    protocol = Readable(16)
+    protocol = Readable(16, _PORT)
     vlan_present = Readable(20)
     vlan_tci = Readable(24)
     vlan_proto = Readable(28)
@@ -440,10 +444,10 @@ class SkBuff(PacketContext):
     tc_classid = Writable(72)
     napi_id = Readable(84)
     family = Readable(88)
-    remote_ip4 = Readable(92)
-    local_ip4 = Readable(96)
-    remote_ip6 = ReadableWords(100, 4)
-    local_ip6 = ReadableWords(116, 4)
+    remote_ip4 = Readable(92, _IP4)
+    local_ip4 = Readable(96, _IP4)
+    remote_ip6 = ReadableWords(100, 4, _IP4)
+    local_ip6 = ReadableWords(116, 4, _IP4)
     remote_port = Readable(132)
     local_port = Readable(136)
     tstamp = Writable(152, U64)

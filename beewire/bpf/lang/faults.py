@@ -1,6 +1,10 @@
 """How the compiler says no: a fault found here becomes a Diagnostic of a CompileError."""
 
 from beewire.errors import Diagnostic
+from beewire.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beewire.bpf.lang.types import IntType
 
 
 class Refused(Exception):  # noqa: N818 - what happened to the statement
@@ -26,11 +30,12 @@ class Rule(Exception):  # noqa: N818 - becomes a Refused where the place is know
 
 
 class Retry(Exception):  # noqa: N818 - no fault: a variable turned out to be signed
-    """Compile again: the literal that `name` got first must be taken as signed."""
+    """Compile again: the variable `key`, typed by its first value, must be a `type`."""
 
-    def __init__(self, key: tuple[object, str]) -> None:
+    def __init__(self, key: tuple[object, str], type: "IntType") -> None:  # noqa: A002
         super().__init__(key)
         self.key = key
+        self.type = type
 
 
 def near(name: str, known: list[str]) -> str:

@@ -7,6 +7,7 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, evaluated
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.calls import Helper
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.memory import in_memory, make_struct, store_bytes, temporary
@@ -151,6 +152,8 @@ _WANTED = {
 
 
 def _number(b: Builder, value: Value) -> ir.Op | None:
+    if isinstance(value, Int):
+        check_order(value.type, U64)
     return b.op(value) if isinstance(value, Int | Literal) else None
 
 

@@ -4,8 +4,9 @@ An operand is an `IntType`, or the Python int of a literal, which adapts to the 
 side. Results are 64 bits wide; they are signed when an operand is.
 """
 
+from beewire.bpf.lang.byte_order import check_literal_order, meet
 from beewire.bpf.lang.faults import Rule
-from beewire.bpf.lang.types import I64, U64, IntType
+from beewire.bpf.lang.types import I64, U64, IntType, Network, enum_type, network_type
 from beewire.reasons import Reason
 
 Operand = IntType | int
@@ -14,12 +15,20 @@ _SYMBOLS_THAT_DEPEND_ON_SIGN = frozenset({"//", "%"})
 
 
 def wide(type_: IntType) -> IntType:
-    """The 64-bit type of the same sign."""
+    """The 64-bit type of the same sign, and byte order; of the same flags."""
+    if type_.is_big_endian:
+        return type_
+    if type_.network:
+        return network_type(64, type_.network)
+    if type_.enum is not None and type_.is_flags:
+        return enum_type(type_.enum, 64, signed=type_.signed)
     return I64 if type_.signed else U64
 
 
 def literal_type(value: int) -> IntType:
     """The type of a literal that meets no other."""
+    if isinstance(value, Network):
+        return network_type(64, value.bits)
     return I64 if value < 0 else U64
 
 
@@ -27,9 +36,10 @@ def check_literal(value: int, type_: IntType) -> None:
     """Refuse a literal outside `type_`.
 
     Raises:
-        Rule: It does not fit.
+        Rule: It does not fit, or is of another byte order.
     """
     if type_.holds(value):
+        check_literal_order(value, type_)
         return
     hint = f"{type_.name} holds {type_.low} .. {type_.high}"
     if value < 0 and not type_.signed and type_.low <= value + (1 << type_.bits):
@@ -58,10 +68,14 @@ def arithmetic(symbol: str, a: Operand, b: Operand) -> IntType:
     Raises:
         Rule: The operands do not go together.
     """
+    if (ordered := meet(symbol, a, b)) is not None:
+        return ordered
+    if symbol in {"&", "|", "^"} and (flags := _flags(a, b)) is not None:
+        return flags
     if symbol in {"<<", ">>"}:
         if isinstance(b, int) and b < 0:
             raise Rule(Reason.DOES_NOT_FIT, f"a shift by {b}", "shift by 0 or more")
-        return literal_type(a) if isinstance(a, int) else wide(a)
+        return literal_type(int(a)) if isinstance(a, int) else _sign(a)
     if isinstance(a, int) or isinstance(b, int):
         return _with_literal(symbol, a, b)
     if a.signed != b.signed and symbol in _SYMBOLS_THAT_DEPEND_ON_SIGN:
@@ -69,11 +83,20 @@ def arithmetic(symbol: str, a: Operand, b: Operand) -> IntType:
     return I64 if a.signed or b.signed else U64
 
 
+def _flags(a: Operand, b: Operand) -> IntType | None:
+    """The flags that stay flags of the same kind; a literal meets any."""
+    kinds = [x for x in (a, b) if isinstance(x, IntType)]
+    first = kinds[0]
+    if first.enum is None or not first.is_flags:
+        return None
+    return wide(first) if all(kind.enum is first.enum for kind in kinds) else None
+
+
 def _with_literal(symbol: str, a: Operand, b: Operand) -> IntType:
     typed, literal = (a, b) if isinstance(a, IntType) else (b, a)
     assert isinstance(typed, IntType)
     assert isinstance(literal, int)
-    result = wide(typed)
+    result = _sign(typed)
     if symbol in _SYMBOLS_THAT_DEPEND_ON_SIGN:
         check_literal(literal, result)
     else:
@@ -87,6 +110,8 @@ def comparison(symbol: str, a: Operand, b: Operand) -> bool:
     Raises:
         Rule: One is signed and the other is not, or a literal does not fit.
     """
+    if meet(symbol, a, b) is not None:
+        return False
     if isinstance(a, int) or isinstance(b, int):
         typed, literal = (a, b) if isinstance(a, IntType) else (b, a)
         assert isinstance(typed, IntType)
@@ -104,17 +129,23 @@ def join(a: Operand, b: Operand) -> IntType:
     Raises:
         Rule: One is signed and the other is not.
     """
+    if (ordered := meet("either", a, b)) is not None:
+        return ordered
     if isinstance(a, int) and isinstance(b, int):
         return I64 if a < 0 or b < 0 else U64
     if isinstance(a, int) or isinstance(b, int):
         typed, literal = (a, b) if isinstance(a, IntType) else (b, a)
         assert isinstance(typed, IntType)
         assert isinstance(literal, int)
-        check_literal(literal, wide(typed))
-        return wide(typed)
+        check_literal(literal, _sign(typed))
+        return wide(typed) if typed.enum is not None else _sign(typed)
     if a.signed != b.signed:
         raise _mixed("either", a, b)
-    return wide(a)
+    return wide(a) if a.enum is b.enum else _sign(a)
+
+
+def _sign(type_: IntType) -> IntType:
+    return I64 if type_.signed else U64
 
 
 def fold(symbol: str, a: int, b: int) -> int:
@@ -150,17 +181,31 @@ def fold(symbol: str, a: int, b: int) -> int:
 def _fold_bits(symbol: str, a: int, b: int) -> int:
     match symbol:
         case "&":
-            return a & b
+            return _kept(a, b, a & b)
         case "|":
-            return a | b
+            return _kept(a, b, a | b)
         case "^":
-            return a ^ b
+            return _kept(a, b, a ^ b)
         case "<<":
             return a << b
         case ">>":
             return a >> b
         case _:
             raise AssertionError(symbol)
+
+
+def _kept(a: int, b: int, result: int) -> int:
+    """Two numbers in network order make one by bit operations."""
+    if isinstance(a, Network) and type(a) is type(b):
+        return type(a)(result)
+    return result
+
+
+def inverse(value: int) -> int:
+    """`~value`; of a number in network order, its own bits."""
+    if isinstance(value, Network):
+        return type(value)(value ^ ((1 << value.bits) - 1))
+    return ~value
 
 
 def quotient(a: int, b: int) -> int:

@@ -11,7 +11,7 @@ from beewire.bpf.lang.contexts import SkMsg, SockOps
 from beewire.bpf.lang.decl import MapDecl, Sockets, Storage
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
-from beewire.bpf.lang.ints import check_literal
+from beewire.bpf.lang.ints import arithmetic, check_literal
 from beewire.bpf.lang.memory import in_memory, init_struct, snapshot, store
 from beewire.bpf.lang.ownership import acquire, acquire_socket, give_back
 from beewire.bpf.lang.types import BOOL, I64, U32, IntType, ValueType
@@ -193,6 +193,7 @@ def add_item(b: Builder, decl: MapDecl, key: ast.expr, addend: ast.expr) -> None
     # As Python does it: the key of table[key] += addend first.
     pointer_op = key_pointer(b, decl, key)
     amount = b.integer(addend)
+    arithmetic("+", kind, amount.type if isinstance(amount, Int) else amount.value)
     if isinstance(amount, Literal):
         check_literal(amount.value, kind)
     missing, present_, done = (

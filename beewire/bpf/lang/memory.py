@@ -2,10 +2,21 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang.builder import FINISH, Builder
+from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import check_literal
+from beewire.bpf.lang.layout import BitsType, Field
 from beewire.bpf.lang.structs import StructType
-from beewire.bpf.lang.types import U8, ArrayType, CharsType, IntType, ValueType
+from beewire.bpf.lang.types import (
+    NETWORK,
+    U8,
+    ArrayType,
+    BigEndianType,
+    CharsType,
+    IntType,
+    ValueType,
+    swap,
+)
 from beewire.bpf.lang.values import (
     Comm,
     ContextWords,
@@ -18,6 +29,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
+from beewire.bpf.lang.words import load_integer, store_integer
 from beewire.reasons import Reason
 
 GET_CURRENT_COMM = 16
@@ -28,8 +40,7 @@ def load(b: Builder, place: Memory) -> Value:
     """What `place` holds: an Int; aggregates stay where they are."""
     if not isinstance(place.type, IntType):
         return place
-    _check_alignment(place)
-    return b.load(place.op, place.offset, place.type, place.space)
+    return load_integer(b, place)
 
 
 def store(b: Builder, place: Memory, value: Value) -> None:
@@ -38,7 +49,6 @@ def store(b: Builder, place: Memory, value: Value) -> None:
     Raises:
         Rule: It is of another type, or does not fit.
     """
-    _check_alignment(place)
     match place.type:
         case IntType():
             _store_integer(b, place, value)
@@ -142,12 +152,11 @@ def init_struct(b: Builder, place: Memory, fields: Fields) -> None:
         for name, value in _with_defaults(fields).items()
         if not (isinstance(value, Literal) and value.value == 0)
     }
-    end = 0
     layout = fields.type
-    for name in layout.fields:
-        if name in given:
-            _zero(b, place, end, layout.fields[name].offset)
-            end = layout.fields[name].offset + layout.fields[name].type.size
+    end = 0
+    for start, stop in sorted(_whole(layout.fields[name]) for name in given):
+        _zero(b, place, end, start)
+        end = max(end, stop)
     _zero(b, place, end, layout.size)
     for name, value in given.items():
         field = layout.fields[name]
@@ -156,6 +165,12 @@ def init_struct(b: Builder, place: Memory, fields: Fields) -> None:
         except Rule as rule:
             message = f"{layout.name}.{name}: {rule.message}"
             raise Rule(rule.code, message, rule.hint) from None
+
+
+def _whole(field: Field) -> tuple[int, int]:
+    """The bytes that storing a field writes whatever they were: none of a bit-field."""
+    length = 0 if isinstance(field.type, BitsType) else field.type.size
+    return field.offset, field.offset + length
 
 
 def snapshot(b: Builder, value: Value) -> Value:
@@ -205,24 +220,23 @@ def _is_integer(place: Memory) -> bool:
     return isinstance(place.type, IntType)
 
 
-def _check_alignment(place: Memory) -> None:
-    # The verifier refuses unaligned access to the stack, whatever the machine allows.
-    if place.on_stack and place.offset % place.type.align:
-        raise Rule(
-            Reason.ALIGNMENT,
-            f"a {place.type.name} at offset {place.offset} is not aligned on the stack",
-            "packed structs belong in packets and records",
-        )
-
-
 def _with_defaults(fields: Fields) -> dict[str, Value]:
     values = dict(fields.items)
     for name, field in fields.type.fields.items():
         if name not in values and field.default is not None:
-            default = field.default
-            literal = isinstance(default, int)
-            values[name] = Literal(default) if literal else Static(default)
+            values[name] = _default(field)
     return values
+
+
+def _default(field: Field) -> Value:
+    default = field.default
+    if not isinstance(default, int):
+        return Static(default)
+    kind = field.type
+    if isinstance(kind, BigEndianType):
+        # It is declared as user space sees it.
+        return Literal(NETWORK[kind.bits](swap(default, kind.bits)))
+    return Literal(default)
 
 
 def _zero(b: Builder, place: Memory, start: int, end: int) -> None:
@@ -250,6 +264,7 @@ def _store_integer(b: Builder, place: Memory, value: Value) -> None:
     assert isinstance(kind, IntType)
     if isinstance(value, KernelField) and isinstance(value.type, IntType):
         if value.type.size == kind.size and not kind.is_bool:
+            check_order(value.type, kind)
             _read_into(b, place, value)
             return
         value = read_kernel(b, value)
@@ -261,9 +276,11 @@ def _store_integer(b: Builder, place: Memory, value: Value) -> None:
         )
     if isinstance(value, Literal):
         check_literal(value.value, kind)
+    else:
+        check_order(value.type, kind)
     if kind.is_bool and isinstance(value, Int):
         value = b.narrow(value, kind)
-    b.emit(ir.Store(place.op, place.offset, kind.size, b.op(value), space=place.space))
+    store_integer(b, place, b.op(value))
 
 
 def _value_hint(value: Value) -> str:

@@ -5,6 +5,7 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.byte_order import TO_HOST
 from beewire.bpf.lang.call_expressions import (
     BY_NAME,
     PYTHON,
@@ -20,12 +21,16 @@ from beewire.bpf.lang.ownership import acquire_socket
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import (
     I64,
+    NETWORK,
     U16,
     U32,
     U64,
     ArrayType,
+    BigEndianType,
     CharsType,
     IntType,
+    network_type,
+    swap,
 )
 from beewire.bpf.lang.values import (
     Comm,
@@ -68,20 +73,52 @@ def _half(number: int, *, high: bool) -> Callable[[Builder, ast.Call], Value]:
     return lower
 
 
-def _swap(bits: int) -> Callable[[Builder, ast.Call], Value]:
-    """Between host and network order."""
-    kind = {16: U16, 32: U32, 64: U64}[bits]
+def _to_network(bits: int) -> Callable[[Builder, ast.Call], Value]:
+    """From host to network order."""
+    kind = network_type(bits, bits)
 
     def lower(b: Builder, node: ast.Call) -> Value:
         [argument] = required(arguments(b, node, ("value",)))
         value = b.integer(argument)
         if isinstance(value, Literal):
-            check_literal(value.value, kind)
-            raw = value.value.to_bytes(bits // 8, "little")
-            return Literal(int.from_bytes(raw, "big"))
+            return Literal(NETWORK[bits](_swapped(value, bits)))
         return Int(b.emit(ir.ByteSwap(value.op, bits)), kind)
 
     return lower
+
+
+def _to_host(bits: int) -> Callable[[Builder, ast.Call], Value]:
+    """From network to host order."""
+    kind = {16: U16, 32: U32, 64: U64}[bits]
+
+    def lower(b: Builder, node: ast.Call) -> Value:
+        [argument] = required(arguments(b, node, ("value",)))
+        value = b.integer(argument, ordered=True)
+        if isinstance(value, Literal):
+            return Literal(_swapped(value, bits))
+        if value.type.is_big_endian and value.type.bits != bits:
+            right = f"{TO_HOST[value.type.bits]}()"
+            message = f"{ast.unparse(node.func)}() of a {value.type.name}"
+            raise b.refuse(argument, Reason.BYTE_ORDER, message, f"write {right}")
+        return Int(b.emit(ir.ByteSwap(value.op, bits)), kind)
+
+    return lower
+
+
+def _bswap64(b: Builder, node: ast.Call) -> Value:
+    """Either way: a be64 to host order, all else to network order."""
+    [argument] = required(arguments(b, node, ("value",)))
+    value = b.integer(argument, ordered=True)
+    if isinstance(value, Int) and value.type.is_big_endian:
+        return _to_host(64)(b, node)
+    if isinstance(value, Literal):
+        return Literal(NETWORK[64](_swapped(value, 64)))
+    return Int(b.emit(ir.ByteSwap(value.op, 64)), network_type(64, 64))
+
+
+def _swapped(value: Literal, bits: int) -> int:
+    check_literal(value.value, {16: U16, 32: U32, 64: U64}[bits])
+    return swap(value.value, bits)
 
 
 def _current_comm(b: Builder, node: ast.Call) -> Value:
@@ -339,6 +376,12 @@ def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]
     match value:
         case Literal():
             return format(value.value, spec), None
+        case Int(type=BigEndianType()):
+            order = f"{TO_HOST[value.type.bits]}(...)"
+            message = f"{value.describe()} is in network order"
+            raise b.refuse(
+                part.value, Reason.BYTE_ORDER, message, f"print {order} of it"
+            )
         case Int():
             return _SPECS[spec][value.type.signed], value.op
         case Static(obj=str() as text):
@@ -377,11 +420,11 @@ BY_NAME |= {
     "sk_lookup_tcp": _socket_lookup(SK_LOOKUP_TCP),
     "sk_lookup_udp": _socket_lookup(SK_LOOKUP_UDP),
     "printk": _printk,
-    "htons": _swap(16),
-    "ntohs": _swap(16),
-    "htonl": _swap(32),
-    "ntohl": _swap(32),
-    "bswap64": _swap(64),
+    "htons": _to_network(16),
+    "ntohs": _to_host(16),
+    "htonl": _to_network(32),
+    "ntohl": _to_host(32),
+    "bswap64": _bswap64,
     "ip4": _ip4,
     "sizeof": _sizeof,
 }

@@ -5,7 +5,7 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import ADVICE, Builder, lowers
 from beewire.bpf.lang.faults import Retry, Rule
 from beewire.bpf.lang.flow import Target
-from beewire.bpf.lang.ints import Operand, arithmetic, check_64, fold, join
+from beewire.bpf.lang.ints import Operand, arithmetic, check_64, fold, inverse, join
 from beewire.bpf.lang.types import BOOL, I64, IntType
 from beewire.bpf.lang.values import (
     Int,
@@ -128,7 +128,7 @@ def operands(left: Int | Literal, right: Int | Literal) -> tuple[Operand, Operan
     if isinstance(left, Int) and isinstance(right, Int):
         unsigned = right if left.type.signed else left
         if left.type.signed != right.type.signed and unsigned.adapts is not None:
-            raise Retry(unsigned.adapts)
+            raise Retry(unsigned.adapts, I64)
     return operand(left), operand(right)
 
 
@@ -146,7 +146,8 @@ def unary(b: Builder, node: ast.UnaryOp) -> Value:
     """`-a`, `~a`, `+a`, `not a`."""
     if isinstance(node.op, ast.Not):
         return boolean(b, node)
-    value = b.integer(node.operand)
+    is_invert = isinstance(node.op, ast.Invert)
+    value = b.integer(node.operand, ordered=is_invert)
     match node.op:
         case ast.USub() if isinstance(value, Literal):
             return Literal(check_64(-value.value))
@@ -154,10 +155,13 @@ def unary(b: Builder, node: ast.UnaryOp) -> Value:
             # The negative of an unsigned integer is meant as negative.
             return Int(b.binary(ir.BinOp.SUB, ir.Const(0), b.op(value)), I64)
         case ast.Invert() if isinstance(value, Literal):
-            return Literal(~value.value)
+            return Literal(inverse(value.value))
         case ast.Invert():
-            result = arithmetic("^", operand(value), -1)
-            return Int(b.binary(ir.BinOp.XOR, b.op(value), ir.Const(-1)), result)
+            assert isinstance(value, Int)
+            # Of a number in network order only its own bits change.
+            ones = value.type.high if value.type.is_big_endian else -1
+            result = arithmetic("^", value.type, ones)
+            return Int(b.binary(ir.BinOp.XOR, value.op, ir.Const(ones)), result)
         case _:
             return value
 
@@ -196,7 +200,7 @@ def bool_op(b: Builder, node: ast.BoolOp) -> Value:
     result = ir.Local("operand", ir.Kind.INT)
     *first, last = node.values
     values = [_operand_of(b, node.op, part, result, done) for part in first]
-    values.append(b.integer(last))
+    values.append(b.integer(last, ordered=True))
     b.emit(ir.SetLocal(result, b.op(values[-1])))
     b.jump(done)
     b.start(done)
@@ -215,7 +219,7 @@ def _operand_of(
         decides = b.target("decides")
         value = Int(ir.Const(int(isinstance(op, ast.Or))), BOOL)
     else:
-        value = b.integer(node)
+        value = b.integer(node, ordered=True)
         b.emit(ir.SetLocal(result, b.op(value)))
     ways = (more, decides) if isinstance(op, ast.And) else (decides, more)
     if is_test:
@@ -240,7 +244,7 @@ def if_expression(b: Builder, node: ast.IfExp) -> Value:
     values = []
     for target, part in ((then, node.body), (orelse, node.orelse)):
         b.start(target)
-        value = b.integer(part)
+        value = b.integer(part, ordered=True)
         values.append(value)
         b.emit(ir.SetLocal(result, b.op(value)))
         b.jump(done)
@@ -254,10 +258,10 @@ def _decided(b: Builder, node: ast.IfExp, then: Target, orelse: Target) -> Value
     taken, lost = (then, orelse) if then.flow is not None else (orelse, then)
     done = b.target("chosen")
     b.start(taken)
-    value = b.integer(node.body if taken is then else node.orelse)
+    value = b.integer(node.body if taken is then else node.orelse, ordered=True)
     b.jump(done)
     b.start(lost)
-    b.integer(node.orelse if taken is then else node.body)
+    b.integer(node.orelse if taken is then else node.body, ordered=True)
     b.jump(done)
     b.start(done)
     return value

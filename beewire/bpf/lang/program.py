@@ -19,7 +19,7 @@ from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.prototypes import callable_by
-from beewire.bpf.lang.types import I64, IntType
+from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
 from beewire.errors import CompileError, Diagnostic
@@ -57,7 +57,7 @@ def analyse(decl: ProgramDecl) -> Builder:
         try:
             return _build(decl, hints)
         except Retry as retry:
-            hints[retry.key] = I64
+            hints[retry.key] = retry.type
 
 
 def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> ProgramSpec:

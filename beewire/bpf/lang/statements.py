@@ -110,12 +110,13 @@ def _returned(b: Builder, node: ast.Return) -> ir.Op:
         raise b.refuse(
             node, Reason.RESULT, "the program must return a value here", hint
         )
-    value = b.integer(node.value)
+    ordered = isinstance(wanted.type, IntType) and wanted.type.is_big_endian
+    value = b.integer(node.value, ordered=ordered)
     if isinstance(value, Literal):
         # The kernel takes 32 bits of it.
         type_ = wanted.type if isinstance(wanted.type, IntType) else None
         check_literal(value.value, type_ or (I32 if value.value < 0 else U32))
-    elif isinstance(wanted.type, IntType) and wanted.type.bits < 32:
+    elif isinstance(wanted.type, IntType) and (wanted.type.bits < 32 or ordered):
         value = b.narrow(value, wanted.type)
     return b.op(value)
 
@@ -123,7 +124,7 @@ def _returned(b: Builder, node: ast.Return) -> ir.Op:
 @compiles(ast.Match)
 def match(b: Builder, node: ast.Match) -> None:
     """`match` of an integer; the first case that fits is run."""
-    subject = b.integer(node.subject)
+    subject = b.integer(node.subject, ordered=True)
     done = b.target("matched")
     for case in node.cases:
         body, more = b.target("case"), b.target("next")
@@ -147,7 +148,9 @@ def _pattern(
 ) -> None:
     match pattern:
         case ast.MatchValue():
-            _equals(b, pattern, subject, b.integer(pattern.value), then, more)
+            _equals(
+                b, pattern, subject, b.integer(pattern.value, ordered=True), then, more
+            )
         case ast.MatchSingleton() if pattern.value is not None:
             value = Literal(int(pattern.value))
             _equals(b, pattern, subject, value, then, more)

@@ -47,9 +47,15 @@ class ValueType:
 
 
 class IntType(ValueType):
-    """An integer of 8, 16, 32 or 64 bits; `enum` gives its members' class, if any."""
+    """An integer of 8, 16, 32 or 64 bits; `enum` gives its members' class, if any.
 
-    __slots__ = ("bits", "enum", "is_bool", "signed")
+    `network`: that many low bits may be in network order, as htons() makes them; such a
+    number goes into a be type and into a plain one.
+    """
+
+    __slots__ = ("bits", "enum", "is_bool", "network", "signed")
+    # Whether the number is in network order for certain, and meets only its like.
+    is_big_endian = False
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class IntType(ValueType):
         signed: bool,
         is_bool: bool = False,
         enum: "type[IntEnum] | None" = None,
+        network: int = 0,
     ) -> None:
         letter = "?" if is_bool else "BHIQ"[bits.bit_length() - 4]
         super().__init__(
@@ -68,6 +75,7 @@ class IntType(ValueType):
         self.signed = signed
         self.is_bool = is_bool
         self.enum = enum
+        self.network = network
 
     @property
     def low(self) -> int:
@@ -93,13 +101,88 @@ class IntType(ValueType):
     def take(self, items: Iterator[Any]) -> Any:
         """The next integer; a member of `enum` where it is one."""
         value = next(items)
-        if self.enum is not None and value in self.enum._value2member_map_:
+        if self.enum is None:
+            return value
+        # Flags have a member for every combination; other enums may meet a stranger.
+        if self.is_flags or value in self.enum._value2member_map_:
             return self.enum(value)
         return value
 
     def zero(self) -> Any:
         """0, or False."""
         return False if self.is_bool else 0
+
+    @property
+    def is_flags(self) -> bool:
+        """Whether it is an IntFlag."""
+        # Where there is one, `enum` has been imported.
+        return self.enum is not None and issubclass(
+            self.enum, sys.modules["enum"].IntFlag
+        )
+
+
+class Network(int):
+    """An integer in network order, as `htons()` gives it: programs tell it from others.
+
+    `bits` is how many of them changed places.
+    """
+
+    __slots__ = ()
+    bits = 0
+
+
+class Network16(Network):
+    """What `htons()` gives."""
+
+    __slots__ = ()
+    bits = 16
+
+
+class Network32(Network):
+    """What `htonl()` and `ip4()` give."""
+
+    __slots__ = ()
+    bits = 32
+
+
+class Network64(Network):
+    """What `bswap64()` gives."""
+
+    __slots__ = ()
+    bits = 64
+
+
+NETWORK: dict[int, type[Network]] = {16: Network16, 32: Network32, 64: Network64}
+
+
+def swap(value: int, bits: int) -> int:
+    """`value` between host and network order."""
+    return int.from_bytes(value.to_bytes(bits // 8, sys.byteorder), "big")
+
+
+class BigEndianType(IntType):
+    """An unsigned integer in network order. Python sees the number that it stands for."""
+
+    __slots__ = ()
+    is_big_endian = True
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(f"be{bits}", bits, signed=False, network=bits)
+
+    def take(self, items: Iterator[Any]) -> Any:
+        """The next number."""
+        return swap(next(items), self.bits)
+
+    def put(self, value: Any, items: list[Any]) -> None:
+        """Append the number as it lies in memory."""
+        if isinstance(value, Network):
+            raise EncodingError(
+                f"{value:#x} is in network order already: a {self.name} takes the "
+                f"number itself, {swap(value, value.bits):#x}"
+            )
+        if not self.holds(value):
+            raise EncodingError(f"{value!r} does not fit {self.name}")
+        items.append(swap(value, self.bits))
 
 
 class CharsType(ValueType):
@@ -165,6 +248,17 @@ class ArrayType(ValueType):
         return [self.element.zero() for _ in range(self.count)]
 
 
+_networks: dict[tuple[int, int], IntType] = {}
+
+
+def network_type(bits: int, network: int) -> IntType:
+    """The plain type of `bits` whose low `network` bits are in network order."""
+    key = bits, network
+    if key not in _networks:
+        _networks[key] = IntType(f"u{bits}", bits, signed=False, network=network)
+    return _networks[key]
+
+
 U8 = IntType("u8", 8, signed=False)
 U16 = IntType("u16", 16, signed=False)
 U32 = IntType("u32", 32, signed=False)
@@ -174,6 +268,10 @@ I16 = IntType("i16", 16, signed=True)
 I32 = IntType("i32", 32, signed=True)
 I64 = IntType("i64", 64, signed=True)
 BOOL = IntType("bool", 8, signed=False, is_bool=True)
+BE16 = BigEndianType(16)
+BE32 = BigEndianType(32)
+BE64 = BigEndianType(64)
+BIG_ENDIAN: dict[int, IntType] = {16: BE16, 32: BE32, 64: BE64}
 
 # A checker reads these as int; the program's compiler reads the width.
 u8 = Annotated[int, U8]
@@ -184,12 +282,19 @@ i8 = Annotated[int, I8]
 i16 = Annotated[int, I16]
 i32 = Annotated[int, I32]
 i64 = Annotated[int, I64]
+be16 = Annotated[int, BE16]
+be32 = Annotated[int, BE32]
+be64 = Annotated[int, BE64]
 
 
 class FieldSpec:
-    """What `chars()` and `array()` leave in a class body until the class is made."""
+    """What `chars()`, `array()` and their kin leave in a class body until it is made.
 
-    __slots__ = ("default", "embedded", "type")
+    `width` of a bit-field in bits, `align` in bytes, `overlay` the field that this one
+    shares its place with; 0 and "" say nothing.
+    """
+
+    __slots__ = ("align", "default", "embedded", "overlay", "type", "width")
 
     def __init__(
         self,
@@ -197,34 +302,112 @@ class FieldSpec:
         default: Any = None,
         *,
         embedded: bool = False,
+        width: int = 0,
+        align: int = 0,
+        overlay: str = "",
     ) -> None:
         self.type = type
         self.default = default
         self.embedded = embedded
+        self.width = width
+        self.align = align
+        self.overlay = overlay
 
 
-def chars(count: int, *, default: str = "") -> Any:
+_texts: dict[int, CharsType] = {}
+_arrays: dict[tuple[ValueType, int], ArrayType] = {}
+
+
+def text_of(count: int) -> CharsType:
+    """The type of `count` characters, the same object each time."""
+    if count not in _texts:
+        _texts[count] = CharsType(count)
+    return _texts[count]
+
+
+def array_of(element: ValueType, count: int) -> ArrayType:
+    """The type of `count` elements, the same object each time."""
+    if (element, count) not in _arrays:
+        _arrays[element, count] = ArrayType(element, count)
+    return _arrays[element, count]
+
+
+def chars(count: int, *, default: str = "", align: int = 0) -> Any:
     """A field of `count` bytes of text: `comm: str = chars(16)`.
 
+    In a program, `name = chars(16)` makes a text of its own, empty at first.
+
     Raises:
-        SpecError: `count` is not positive.
+        SpecError: `count` is not positive, or `align` no power of two.
     """
     if count <= 0:
         raise SpecError(f"chars({count}): a text needs at least one byte")
-    return FieldSpec(CharsType(count), default)
+    return FieldSpec(text_of(count), default, align=_alignment(align))
 
 
-def array(element: object, count: int, *, default: object = None) -> Any:
+def array(
+    element: object, count: int, *, default: object = None, align: int = 0
+) -> Any:
     """A field of `count` elements: `addr: list[u32] = array(u32, 4)`.
 
-    `element` is an integer type, a `Struct`, or another `array(...)`.
+    `element` is an integer type, a `Struct`, or another `array(...)`. In a program,
+    `counts = array(u32, 8)` makes an array of its own, zero at first.
 
     Raises:
-        SpecError: `count` is not positive, or `element` is no type of a fixed size.
+        SpecError: `count` is not positive, `element` is no type of a fixed size, or
+            `align` no power of two.
     """
     if count <= 0:
         raise SpecError(f"array of {count} elements: it needs at least one")
-    return FieldSpec(ArrayType(value_type(element), count), default)
+    kind = array_of(value_type(element), count)
+    return FieldSpec(kind, default, align=_alignment(align))
+
+
+def field(*, default: object = None, align: int = 0) -> Any:
+    """A field of the annotated type: `hits: u64 = field(align=64)`.
+
+    `align` in bytes moves it, and the struct, to a multiple of that.
+
+    Raises:
+        SpecError: `align` is no power of two.
+    """
+    return FieldSpec(None, default, align=_alignment(align))
+
+
+def bits(width: int, *, default: int = 0) -> Any:
+    """A bit-field of the annotated integer type: `version: u8 = bits(4)`.
+
+    It lies where C compilers put it on little-endian machines: the first one in the
+    lowest bits, and none across two words of its type unless the struct is packed.
+
+    Raises:
+        SpecError: `width` is not positive.
+    """
+    if width <= 0:
+        raise SpecError(f"bits({width}): a bit-field needs at least one bit")
+    return FieldSpec(None, default, width=width)
+
+
+def overlay(name: str, type: object = None) -> Any:  # noqa: A002 - the word for it
+    """A field in the place of the field `name`: both are members of one union.
+
+        class Address(Struct):
+            words: list[be32] = array(be32, 4)
+            v4: be32 = overlay("words")
+            raw: bytes = overlay("words", array(u8, 16))
+
+    `type` is needed where the annotation is not enough: array(...) or chars(n).
+
+    Raises:
+        SpecError: `type` is no type of a fixed size.
+    """
+    return FieldSpec(None if type is None else value_type(type), overlay=name)
+
+
+def _alignment(align: int) -> int:
+    if align < 0 or align & (align - 1) or align > 1 << 16:
+        raise SpecError(f"align={align}: an alignment is a power of two, as 1, 2, 4, 8")
+    return align
 
 
 def embedded() -> Any:
@@ -255,23 +438,51 @@ def find_value_type(annotation: object) -> ValueType | None:
     if annotation is bool:
         return BOOL
     if (metadata := getattr(annotation, "__metadata__", None)) is not None:
-        for extra in metadata:
-            if isinstance(extra, ValueType):
-                return extra
-        return find_value_type(getattr(annotation, "__origin__", None))
+        return _annotated_type(getattr(annotation, "__origin__", None), metadata)
     if isinstance(annotation, type):
         return _class_type(annotation)
     return None
 
 
-_enums: "dict[type[IntEnum], IntType]" = {}
+def _annotated_type(origin: object, metadata: tuple[object, ...]) -> ValueType | None:
+    for extra in metadata:
+        # Annotated[Protocol, u8] says how wide an enum is.
+        found = None if isinstance(extra, type | str) else find_value_type(extra)
+        if found is None:
+            continue
+        if isinstance(origin, type) and is_enum(origin) and isinstance(found, IntType):
+            return enum_type(origin, found.bits, signed=found.signed)
+        return found
+    return find_value_type(origin)
+
+
+_enums: "dict[tuple[type[IntEnum], int, bool], IntType]" = {}
+
+
+def enum_type(cls: "type[IntEnum]", bits: int, *, signed: bool) -> IntType:
+    """The type of an enum's members in `bits` bits, the same object each time.
+
+    Raises:
+        SpecError: A member does not fit.
+    """
+    found = _enums.get((cls, bits, signed))
+    if found is None:
+        found = IntType(cls.__name__, bits, signed=signed, enum=cls)
+        for member in cls:
+            if not found.holds(member):
+                raise SpecError(
+                    f"{cls.__name__}.{member.name} does not fit {bits} bits: write "
+                    f"Annotated[{cls.__name__}, u64], say"
+                )
+        _enums[cls, bits, signed] = found
+    return found
 
 
 def is_enum(cls: type) -> "TypeGuard[type[IntEnum]]":
-    """Whether a class is an IntEnum."""
+    """Whether a class is an IntEnum or an IntFlag."""
     # Where `enum` was not imported there is none; importing it takes 3 ms.
     module = sys.modules.get("enum")
-    return module is not None and issubclass(cls, module.IntEnum)
+    return module is not None and issubclass(cls, (module.IntEnum, module.IntFlag))
 
 
 def _class_type(cls: type) -> ValueType | None:
@@ -281,10 +492,7 @@ def _class_type(cls: type) -> ValueType | None:
     if not is_enum(cls):
         return None
     # C gives an enum 4 bytes, signed when a member is negative.
-    if cls not in _enums:
-        signed = any(member < 0 for member in cls)
-        _enums[cls] = IntType(cls.__name__, 32, signed=signed, enum=cls)
-    return _enums[cls]
+    return enum_type(cls, 32, signed=any(member < 0 for member in cls))
 
 
 def pack(value: Any, type: ValueType) -> bytes:  # noqa: A002 - the word for it

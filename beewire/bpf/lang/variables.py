@@ -6,13 +6,14 @@ from types import ModuleType
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame, lowers
+from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Follows, Retry, Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ints import check_64, check_literal, literal_type, wide
 from beewire.bpf.lang.memory import init_struct, read_kernel, store
 from beewire.bpf.lang.ownership import check_assigned, check_usable, linked
-from beewire.bpf.lang.types import I64, U64, IntType, is_enum
+from beewire.bpf.lang.types import I64, U64, IntType, Network, is_enum
 from beewire.bpf.lang.values import (
     Comm,
     ContextValue,
@@ -150,6 +151,8 @@ def wrap(found: Any) -> Value:
     """
     if found is None:
         return Nothing()
+    if isinstance(found, Network):
+        return Literal(found)
     if isinstance(found, bool | int):
         return Literal(check_64(int(found)))
     if isinstance(found, float):
@@ -300,9 +303,13 @@ def _first_type(
     b: Builder, variable: Variable, value: Int | Literal, key: tuple[object, str]
 ) -> IntType:
     variable.adapts = isinstance(value, Literal)
+    hint = b.hints.get(key)
     if isinstance(value, Int):
-        return wide(value.type)
-    return b.hints.get(key) or literal_type(value.value)
+        kind = wide(value.type)
+        return hint if hint is not None and kind.network else kind
+    if hint is not None:
+        check_literal(value.value, hint)
+    return hint or literal_type(value.value)
 
 
 def _check_sign(
@@ -310,22 +317,39 @@ def _check_sign(
 ) -> None:
     type_ = variable.type
     assert type_ is not None
+    _check_order(variable, value, key)
     if isinstance(value, Literal):
         if type_ is U64 and value.value < 0 and variable.adapts:
-            raise Retry(key)
+            raise Retry(key, I64)
         check_literal(value.value, type_)
         return
     if type_.signed == value.type.signed or (type_ is I64 and value.type.bits < 64):
         variable.adapts = False
         return
     if variable.adapts and value.type.signed:
-        raise Retry(key)
+        raise Retry(key, I64)
     kinds = ("signed", "unsigned") if type_.signed else ("unsigned", "signed")
     raise Rule(
         Reason.CHANGES_KIND,
         f"{variable.name!r} holds {kinds[0]} integers; this one is {kinds[1]}",
         f"say what it is where it is first assigned: {variable.name}: i64 = ...",
     )
+
+
+def _check_order(
+    variable: Variable, value: Int | Literal, key: tuple[object, str]
+) -> None:
+    """A variable is in network order by all that it is given, or by nothing."""
+    type_ = variable.type
+    assert type_ is not None
+    if type_.is_big_endian:
+        return
+    given = value.type if isinstance(value, Int) else value.value
+    if isinstance(given, IntType) and given.is_big_endian:
+        if variable.adapts or type_.network == given.network:
+            raise Retry(key, given)
+    elif type_.network and network_of(given) != type_.network:
+        raise Retry(key, U64)
 
 
 def _other_kind(variable: Variable, value: Value) -> Rule:

@@ -155,7 +155,7 @@ MAPS = {
     "in something else": (
         "if 1 in «Key»:\n    pass",
         "'in' does not look into 'Key' (type)",
-        "it takes a tuple (1, 2), range(a, b) or a map",
+        "it takes a tuple (1, 2), range(a, b), flags or a map",
     ),
 }
 
@@ -177,8 +177,8 @@ CALLS = {
     ),
     "call of an object": (
         "x = «Color»(1)",
-        "'Color' (EnumType) cannot be called in programs",
-        "call plain functions with annotations, or helpers of beewire.bpf",
+        "Color() raises for a number that it has no member for",
+        "compare the number, or declare it so: Annotated[Color, u8]",
     ),
     "unknown enum member": (
         "x = «Color.RAD»",

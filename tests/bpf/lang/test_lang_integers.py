@@ -194,3 +194,33 @@ def test_what_a_helper_answers_is_asked_of_the_world() -> None:
     assert evaluate(f, 1, world=World({"ktime_ns": 5})) == 6
     with pytest.raises(BeewireError, match="what ktime_ns\\(\\) answers"):
         evaluate(f, 1)
+
+
+# source, arguments, result: be parameters and results are the numbers they stand for
+ORDERED = [
+    ("def f(a: be16) -> be16:\n    return a", (80,), 80),
+    ("def f(a: be16) -> u16:\n    return ntohs(a)", (80,), 80),
+    ("def f(a: u16) -> be16:\n    return be16(a)", (80,), 80),
+    ("def f(a: u16) -> be16:\n    return htons(a + 1)", (80,), 81),
+    ("def f(a: be16) -> bool:\n    return a == htons(80)", (80,), 1),
+    ("def f(a: be16) -> bool:\n    return a == be16(443)", (80,), 0),
+    ("def f(a: be32) -> be32:\n    return ~a & be32(0xFF00)", (0x1200,), 0xED00),
+    ("def f(a: be64) -> u64:\n    return bswap64(a) + 1", (1 << 40,), (1 << 40) + 1),
+    (
+        "def f(a: be16) -> be16:\n    b = 0\n    if a:\n        b = a\n    return b",
+        (7,),
+        7,
+    ),
+    (
+        "def f(a: u16) -> u64:\n    b = htons(a)\n    b = b + 1\n    return b",
+        (0xFF,),
+        0xFF01,
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "given", "result"), ORDERED)
+def test_numbers_in_network_order(
+    text: str, given: tuple[int, ...], result: int
+) -> None:
+    assert evaluate(function(text), *given) == result

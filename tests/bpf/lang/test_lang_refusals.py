@@ -9,6 +9,7 @@ import pytest
 
 from beewire.errors import Diagnostic
 from tests.bpf.lang.refused_calls import CALLS, MAPS
+from tests.bpf.lang.refused_data import DATA, DECLARATIONS
 from tests.bpf.lang.refused_statements import INTEGERS, REFERENCES, STATEMENTS
 
 Refused = Callable[[str], tuple[Diagnostic, ...]]
@@ -47,6 +48,13 @@ def test_is_refused_with_place_and_advice(refused: Refused, name: str) -> None:
     body, message, hint = cases[name]
 
     check(refused, xdp(body), message, hint)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_is_refused_with_place_and_advice(refused: Refused, name: str) -> None:
+    body, message, hint = DATA[name]
+
+    check(refused, DECLARATIONS + xdp("ports = Ports()\n" + body), message, hint)
 
 
 WHOLE: dict[str, tuple[str, str, str] | tuple[str, str, str, int]] = {

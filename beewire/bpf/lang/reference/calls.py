@@ -9,7 +9,7 @@ from beewire.bpf.lang.builder import Frame
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.reference.contexts import ContextFields, KernelObject
-from beewire.bpf.lang.reference.numbers import Number, truth
+from beewire.bpf.lang.reference.numbers import Number, in_order, truth
 from beewire.bpf.lang.reference.places import Place, copy, made
 from beewire.bpf.lang.reference.run import (
     ANSWERS,
@@ -20,7 +20,7 @@ from beewire.bpf.lang.reference.run import (
     perform,
     seen,
 )
-from beewire.bpf.lang.structs import Struct
+from beewire.bpf.lang.structs import Composite
 from beewire.bpf.lang.types import (
     U16,
     U32,
@@ -28,7 +28,11 @@ from beewire.bpf.lang.types import (
     ArrayType,
     CharsType,
     IntType,
+    Network32,
     find_value_type,
+    is_enum,
+    network_type,
+    swap,
 )
 from beewire.errors import BeewireError
 
@@ -41,7 +45,7 @@ def call(run: Run, node: ast.Call) -> Any:
         if isinstance(owner, MapDecl | Place | ContextFields):
             return _operation(run, owner, node.func.attr, node)
     callee = run.expr(node.func)
-    if isinstance(callee, type) and issubclass(callee, Struct):
+    if isinstance(callee, type) and issubclass(callee, Composite):
         return _constructor(run, callee, node)
     if isinstance(callee, FunctionType) and callee not in BUILTINS | HELPERS.keys():
         return _function(run, node, callee)
@@ -60,7 +64,7 @@ def _operation(run: Run, owner: Any, name: str, node: ast.Call) -> Any:
     raise BeewireError(f"evaluate() knows no {ast.unparse(node)}")
 
 
-def _constructor(run: Run, cls: type[Struct], node: ast.Call) -> Place:
+def _constructor(run: Run, cls: type[Composite], node: ast.Call) -> Place:
     given = {
         keyword.arg: run.expr(keyword.value)
         for keyword in node.keywords
@@ -76,11 +80,17 @@ def _python(run: Run, node: ast.Call, callee: Any, values: list[Any]) -> Any:
     if callee is bool:
         held = values[0]
         return truth(held.value != 0 if isinstance(held, Number) else held is not None)
+    if isinstance(callee, type) and is_enum(callee):
+        flags = find_value_type(callee)
+        assert isinstance(flags, IntType)
+        return values[0].narrowed(flags)
     if callee is int:
         return values[0]
     if callee is len:
         return Number(_length(values[0]))
     kind = find_value_type(callee)
+    if isinstance(kind, IntType) and kind.is_big_endian:
+        return in_order(kind, values[0])
     if isinstance(kind, IntType):
         converted = values[0].narrowed(kind)
         # A literal that is converted is still a literal.
@@ -109,21 +119,30 @@ def _helper(run: Run, callee: FunctionType, values: list[Any]) -> Any:
     return Number(answer).narrowed(kind)
 
 
-_SWAPS = {"htons": U16, "ntohs": U16, "htonl": U32, "ntohl": U32, "bswap64": U64}
-
-
-def _swap(kind: IntType) -> Any:
+def _to_host(kind: IntType) -> Any:
     def swapped(_: Run, values: list[Any]) -> Number:
         [number] = values
-        raw = kind.wrap(number.value).to_bytes(kind.size, "little")
-        value = int.from_bytes(raw, "big")
+        value = swap(kind.wrap(number.value), kind.bits)
         return Number(value, None if number.type is None else kind)
 
     return swapped
 
 
-for _name, _kind in _SWAPS.items():
-    answers(_name)(_swap(_kind))
+def _to_network(bits: int) -> Any:
+    def swapped(run: Run, values: list[Any]) -> Number:
+        [number] = values
+        if number.type is not None and number.type.is_big_endian:
+            back: Number = _to_host(U64)(run, values)
+            return back
+        return in_order(network_type(bits, bits), number)
+
+    return swapped
+
+
+answers("ntohs")(_to_host(U16))
+answers("ntohl")(_to_host(U32))
+for _name, _bits in (("htons", 16), ("htonl", 32), ("bswap64", 64)):
+    answers(_name)(_to_network(_bits))
 
 
 @answers("sizeof")
@@ -137,7 +156,8 @@ def sizeof(_: Run, values: list[Any]) -> Number:
 @answers("ip4")
 def ip4(_: Run, values: list[Any]) -> Number:
     """`ip4("10.0.0.1")`: the number whose bytes in memory are the address."""
-    return Number(int.from_bytes(bytes(map(int, values[0].split("."))), "little"))
+    raw = bytes(map(int, values[0].split(".")))
+    return Number(Network32(int.from_bytes(raw, "little")))
 
 
 @answers("current")

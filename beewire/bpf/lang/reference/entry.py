@@ -15,7 +15,7 @@ from beewire.bpf.lang.reference.contexts import ContextFields, Packet
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.run import Facts, perform
 from beewire.bpf.lang.reference.world import World
-from beewire.bpf.lang.types import I64, IntType
+from beewire.bpf.lang.types import IntType, swap
 from beewire.bpf.lang.values import Int
 from beewire.errors import BeewireError, CompileError
 
@@ -49,11 +49,25 @@ def _function(function: FunctionType) -> Callable[..., int]:
             raise BeewireError(
                 f"{function.__name__}() takes {len(names)} integers, not {len(args)}"
             )
-        numbers = [Number(_integer(arg)) for arg in args]
-        result = perform(facts, frame, world, dict(zip(names, numbers, strict=True)))
-        return 0 if result is None else int(result.value)
+        given = {
+            name: _number(_integer_type(frame, name), _integer(arg))
+            for name, arg in zip(names, args, strict=True)
+        }
+        result = perform(facts, frame, world, given)
+        if result is None:
+            return 0
+        asked = frame.wanted.type
+        number = _number(asked, result.value) if isinstance(asked, IntType) else result
+        return int(number.value)
 
     return run
+
+
+def _number(kind: IntType, number: int) -> Number:
+    """A number from or for outside, where a be16 is the number that it stands for."""
+    if kind.is_big_endian:
+        return Number(swap(number & kind.high, kind.bits))
+    return Number(number)
 
 
 def _integer(given: Given) -> int:
@@ -106,7 +120,7 @@ def _checked(function: FunctionType) -> tuple[Frame, Facts]:
         try:
             builder = _check(function, hints)
         except Retry as retry:
-            hints[retry.key] = I64
+            hints[retry.key] = retry.type
         else:
             return builder.frame, _facts(builder)
 

@@ -144,6 +144,9 @@ def _contains(run: Run, item: Any, node: ast.expr) -> bool:
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
         return item.value in [run.number(choice).value for choice in node.elts]
     holder = run.expr(node)
+    if isinstance(holder, Number):
+        # Flags: all of them are set.
+        return bool(holder.value & item.value == item.value)
     if isinstance(holder, MapDecl):
         held = run.world.map(holder)
         return held.lookup(encoded(item, held.key)) is not None

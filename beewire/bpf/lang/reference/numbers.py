@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from beewire.bpf.lang.ints import arithmetic, fold, quotient, remainder
-from beewire.bpf.lang.types import BOOL, I64, IntType
+from beewire.bpf.lang.ints import inverse as inverse_of
+from beewire.bpf.lang.types import BOOL, I64, NETWORK, IntType, swap
 
 
 class Number(NamedTuple):
@@ -68,5 +69,14 @@ def negative(number: Number) -> Number:
 def inverse(number: Number) -> Number:
     """`~number`."""
     if number.type is None:
-        return Number(~number.value)
-    return calculate("^", number, Number(-1))
+        return Number(inverse_of(number.value))
+    ones = number.type.high if number.type.is_big_endian else -1
+    return calculate("^", number, Number(ones))
+
+
+def in_order(kind: IntType, number: Number) -> Number:
+    """`be16(number)`: the low bits, in network order; a literal stays one."""
+    value = swap(number.value & kind.high, kind.bits)
+    if number.type is None:
+        return Number(NETWORK[kind.bits](value))
+    return Number(value, kind)

@@ -2,9 +2,17 @@
 
 from typing import Any
 
-from beewire.bpf.lang.reference.numbers import Number
+from beewire.bpf.lang.layout import BitsType
+from beewire.bpf.lang.reference.numbers import Number, in_order
 from beewire.bpf.lang.structs import StructType
-from beewire.bpf.lang.types import U8, ArrayType, CharsType, IntType, ValueType
+from beewire.bpf.lang.types import (
+    U8,
+    ArrayType,
+    BigEndianType,
+    CharsType,
+    IntType,
+    ValueType,
+)
 from beewire.errors import BeewireError
 
 
@@ -50,7 +58,11 @@ def load(place: Place) -> Any:
     if not isinstance(kind, IntType):
         return place
     # Any byte of a bool that is not zero reads as the number it is.
-    value = int.from_bytes(place.raw(), "little", signed=kind.signed)
+    value = int.from_bytes(
+        place.raw(), "little", signed=kind.signed and not isinstance(kind, BitsType)
+    )
+    if isinstance(kind, BitsType):
+        return Number(kind.wrap((value & kind.mask) >> kind.shift), kind.base)
     return Number(value, kind)
 
 
@@ -62,6 +74,10 @@ def store(place: Place, value: Any) -> None:
     """
     kind = place.type
     match kind:
+        case BitsType():
+            word = int.from_bytes(place.raw(), "little") & ~kind.mask
+            word |= value.value << kind.shift & kind.mask
+            place.put(word.to_bytes(kind.size, "little"))
         case IntType():
             place.put(
                 kind.wrap(value.value).to_bytes(kind.size, "little", signed=kind.signed)
@@ -123,6 +139,8 @@ def made(kind: StructType, given: dict[str, Any]) -> Place:
         elif known.default is not None:
             default = known.default
             item = Number(default) if isinstance(default, int) else default
+            if isinstance(known.type, BigEndianType):
+                item = in_order(known.type, Number(default))
             store(place.part(known.offset, known.type), item)
     return place
 

@@ -11,7 +11,7 @@ from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.places import Place
 from beewire.bpf.lang.reference.world import World
-from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.types import IntType, Network
 from beewire.bpf.lang.variables import outer
 from beewire.errors import BeewireError
 
@@ -150,7 +150,7 @@ class Run:
 def seen(run: Run, found: Any) -> Any:
     """A Python object as programs see it."""
     if isinstance(found, int):
-        return Number(int(found))
+        return Number(found if isinstance(found, Network) else int(found))
     if isinstance(found, GlobalDecl):
         memory = run.world.variable(found)
         return Place(memory, 0, found.type, shared=True)

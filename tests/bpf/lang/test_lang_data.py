@@ -1,0 +1,241 @@
+"""Data in compiled programs: the kernel takes them, and they compute what they say."""
+
+import itertools
+import linecache
+from typing import Any
+
+import pytest
+
+from beewire.bpf import load
+
+pytestmark = pytest.mark.kernel
+
+_numbers = itertools.count()
+
+PRELUDE = """
+from enum import IntEnum, IntFlag
+from typing import Annotated
+from beewire.bpf import *
+
+results = Array[u64](16)
+"""
+
+
+def cell(text: str) -> dict[str, Any]:
+    """Run source text; the names that it defines."""
+    filename = f"<data {next(_numbers)}>"
+    source = PRELUDE + text
+    lines = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, lines, filename)
+    names: dict[str, Any] = {"__name__": "cell"}
+    exec(compile(source, filename, "exec"), names)
+    return names
+
+
+def results(text: str, packet: bytes = bytes(64), count: int = 1) -> list[int]:
+    """What the program called `program` leaves in `results`."""
+    names = cell(text)
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=packet)
+        return [loaded[names["results"]][i] for i in range(count)]
+
+
+BITS = """
+class Bits(Struct{how}):
+    low: u8 = bits(3)
+    sign: i8 = bits(4)
+    flag: bool = bits(1)
+    wide: u32 = bits(20)
+    more: i32 = bits(12)
+    long: u64 = bits(37)
+    last: u16
+kept = Array[Bits](1)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    own = Bits(low=5, sign=-3, flag=True, wide=0xABCDE, more=-7, long=1 << 36, last=77)
+    own.wide += 1
+    own.low = own.low ^ 7
+    results[0] = own.low
+    results[1] = u64(own.sign + 8)
+    results[2] = own.flag
+    results[3] = own.wide
+    results[4] = u64(own.more + 100)
+    results[5] = own.long
+    kept[0] = own
+    if (at := kept.lookup(0)) is not None:
+        at.more = ctx.length
+        at.last = at.wide
+    return XdpAction.PASS
+"""
+
+
+@pytest.mark.parametrize("how", ["", ", packed=True"])
+def test_bit_fields_are_read_and_written(how: str) -> None:
+    names = cell(BITS.format(how=how))
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        found = [loaded[names["results"]][i] for i in range(6)]
+        kept = loaded[names["kept"]][0]
+
+    assert found == [2, 5, 1, 0xABCDF, 93, 1 << 36]
+    assert (kept.low, kept.sign, kept.flag, kept.wide) == (2, -3, True, 0xABCDF)
+    assert (kept.more, kept.long, kept.last) == (64, 1 << 36, 0xBCDF)
+
+
+def test_packed_structs_on_the_stack() -> None:
+    assert results(
+        """
+class Tight(Struct, packed=True):
+    first: u8
+    wide: u64
+    signed: i32
+    port: be16
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    own = Tight(first=1, wide=0x1122334455667788, signed=-5, port=be16(443))
+    own.wide += ctx.length
+    results[0] = own.wide
+    results[1] = u64(own.signed + 6)
+    results[2] = ntohs(own.port)
+    results[3] = own.first
+    return XdpAction.PASS
+""",
+        count=4,
+    ) == [0x1122334455667788 + 64, 1, 443, 1]
+
+
+def test_a_union_is_several_types_for_the_same_bytes() -> None:
+    names = cell(
+        """
+class Address(Union):
+    v4: be32
+    words: list[u32] = array(u32, 4)
+class Peer(Struct):
+    family: u16
+    address: Address
+    number: u64
+    halves: list[u32] = overlay("number", array(u32, 2))
+kept = Array[Peer](1)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    peer = Peer(family=2, address=Address(v4=be32(0x7F000001)), number=1 << 32)
+    peer.address.words[3] = 9
+    peer.halves[0] = 7
+    results[0] = peer.address.words[0]
+    results[1] = peer.number
+    own = Address(words=(1, 2, 3, ctx.length))
+    results[2] = own.words[3]
+    kept[0] = peer
+    return XdpAction.PASS
+"""
+    )
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        found = [loaded[names["results"]][i] for i in range(3)]
+        kept = loaded[names["kept"]][0]
+
+    assert found == [0x0100007F, (1 << 32) + 7, 64]
+    assert kept.address.v4 == 0x7F000001
+    assert kept.address.words == [0x0100007F, 0, 0, 9]
+    assert kept.halves == [7, 1]
+
+
+def test_big_endian_fields_and_keys() -> None:
+    names = cell(
+        """
+class Ports(Struct):
+    source: be16
+    target: be16
+    address: be32
+    cookie: be64
+hits = HashMap[be16, u64](16)
+WEB = htons(80)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    ports = ctx.at(0, Ports)
+    if ports is None:
+        return XdpAction.ABORTED
+    if ports.target == be16(443) and ports.source in (htons(80), htons(81)):
+        results[0] = 1
+    if ports.source == WEB and ports.address & be32(0xFF000000) == htonl(0x7F000000):
+        results[1] = ntohs(ports.source)
+    results[2] = bswap64(ports.cookie)
+    either = ports.source if ports.target == 0 else ports.target
+    hits[either] = 5
+    ports.source = ports.target
+    ports.target = be16(ctx.length)
+    results[3] = ntohl(~ports.address)
+    results[4] = 1 if ports.source == WEB else 2
+    port = 0
+    if ctx.length > 3:
+        port = ports.target
+    results[5] = ntohs(port)
+    return XdpAction.PASS
+"""
+    )
+    packet = bytes.fromhex("005001bb7f0000011122334455667788") + bytes(48)
+    with load([names["program"]]) as loaded:
+        after = loaded[names["program"]].live.test_run(data_in=packet).data_out
+        found = [loaded[names["results"]][i] for i in range(6)]
+        hits = dict(loaded[names["hits"]])
+
+    assert found == [1, 80, 0x1122334455667788, 0x80FFFFFE, 2, 64]
+    assert hits == {443: 5}
+    assert after[:4].hex() == "01bb0040"
+
+
+def test_enums_of_other_widths_and_flags() -> None:
+    names = cell(
+        """
+class Protocol(IntEnum):
+    TCP = 6
+    UDP = 17
+class Flag(IntFlag):
+    FIN = 1
+    SYN = 2
+    ACK = 16
+Narrow = Annotated[Protocol, u8]
+class Header(Struct):
+    protocol: Annotated[Protocol, u8]
+    flags: Annotated[Flag, u16]
+    plain: Flag
+kept = Array[Header](1)
+counts = HashMap[Protocol, u64](8)
+def known(protocol: Narrow) -> bool:
+    return protocol in (Protocol.TCP, Protocol.UDP)
+def answer(flags: Flag) -> Flag:
+    return flags | Flag.ACK
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    header = Header(protocol=Protocol.UDP, flags=Flag.SYN | Flag.FIN)
+    header.plain = answer(Flag.SYN)
+    flags = header.flags
+    if Flag.SYN in flags and Flag.ACK not in flags:
+        results[0] = 1
+    if Flag.SYN | Flag.ACK in header.plain:
+        results[1] = 1
+    flags &= ~Flag.SYN
+    if Flag.SYN not in flags:
+        results[2] = flags
+    results[3] = known(header.protocol)
+    match header.protocol:
+        case Protocol.TCP:
+            results[4] = 1
+        case Protocol.UDP:
+            results[4] = 2
+    counts[header.protocol] += 1
+    kept[0] = header
+    return XdpAction.PASS
+"""
+    )
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        found = [loaded[names["results"]][i] for i in range(5)]
+        kept = loaded[names["kept"]][0]
+        counts = dict(loaded[names["counts"]])
+
+    assert found == [1, 1, 1, 1, 2]
+    assert kept.protocol is names["Protocol"].UDP
+    assert kept.flags == names["Flag"].SYN | names["Flag"].FIN
+    assert names["Flag"].ACK in kept.plain
+    assert counts == {names["Protocol"].UDP: 1}
