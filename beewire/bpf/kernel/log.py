@@ -1,6 +1,7 @@
 """Reading the verifier's log: where it stopped, what it said, what it knew."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _INSN = re.compile(r"^(\d+): \(")
@@ -12,19 +13,24 @@ _NOISE = re.compile(
     r"Live regs|propagating|cur state|old state|parent |last_idx|regs=|Func#|"
     r"Validating|caller|callee|frame\d|peak_states|CO-RE relocating|prog '|\s*$)"
 )
+# Of a report: `  function @ file.py:12:5`, and a line of source in it.
+_PLACE = re.compile(r"^  \S+ @ .+?:(?=\d+:\d+$)", re.MULTILINE)
+_SOURCE = re.compile(r"^\s*(?:>>> )?\s*\d+ \|")
 _AT = re.compile(r"(?:at insn|alloc_insn=|from insn|unreachable insn|insn) ?(\d+)")
 
 
 class Reading(NamedTuple):
     """What a log says: slot (-1: none), the reason, more lines of it, the registers.
 
-    `registers` holds the last state seen of each, as the kernel writes it.
+    `registers` holds the last state seen of each, as the kernel writes it. `causes` are
+    the kernel's own account of how it came to that, since Linux 7.3.
     """
 
     insn: int
     reason: str
     details: tuple[str, ...]
     registers: dict[int, str]
+    causes: tuple[str, ...] = ()
 
 
 def read_log(log: str) -> Reading:
@@ -34,15 +40,15 @@ def read_log(log: str) -> Reading:
     and suggestion go to the details.
     """
     steps, _, report = log.partition("\nVerification failed: ")
-    insn, reasons, registers = -1, list[str](), dict[int, str]()
+    insn, reasons, registers_ = -1, list[str](), dict[int, str]()
     for line in steps.split("\n"):
         state, step = _STATE.match(line), _INSN.match(line)
         if state or step:
             reasons.clear()
             insn = int(step[1]) if step else insn
             if state and state[2]:
-                registers.clear()
-            registers.update(_registers(line))
+                registers_.clear()
+            registers_.update(registers(line))
         elif not _NOISE.match(line):
             reasons.append(line.strip())
     if report and not reasons:
@@ -52,7 +58,7 @@ def read_log(log: str) -> Reading:
     at = _AT.search(reason)
     if at:
         insn = int(at[1])
-    return Reading(insn, reason, tuple(reasons[1:]), registers)
+    return Reading(insn, reason, tuple(reasons[1:]), registers_, tuple(_causes(report)))
 
 
 def _prose(report: str) -> list[str]:
@@ -65,8 +71,26 @@ def _prose(report: str) -> list[str]:
     return found
 
 
-def _registers(line: str) -> dict[int, str]:
-    """The `Rn=...` parts of a line; a value ends at the first space outside brackets."""
+def _causes(report: str) -> Iterator[str]:
+    """What happened on the way, each with its line; each once."""
+    _, _, path = report.partition("\nCausal path:\n")
+    path, _, _ = path.partition("\nSuggestion:\n")
+    told: set[str] = set()
+    for place in _PLACE.split(path)[1:]:
+        line, _, context = place.partition("\n")
+        _, found, text = context.partition("^-- ")
+        text, _, _ = text.partition("\n  Instruction context:")
+        words = " ".join(
+            part.strip() for part in text.split("\n") if not _SOURCE.match(part)
+        )
+        words = " ".join(words.replace("|", " ").split())
+        if found and (cause := f"line {line.rpartition(':')[0]}: {words}") not in told:
+            told.add(cause)
+            yield cause
+
+
+def registers(line: str) -> dict[int, str]:
+    """The `Rn=...` parts of a line, by register; a value ends at the first space outside brackets."""
     # Of an instruction's own text ("r1 = r2 ; R1_w=...") only the state counts.
     found = {}
     for match in _REGISTER.finditer(line):
@@ -88,7 +112,8 @@ def in_words(state: str) -> str:
     maybe = ", or None" if kind.endswith("_or_null") else ""
     words = _WORDS.get(name)
     if words is not None:
-        return words.format(map=facts.get("map", "?"), **_numbers(facts)) + maybe
+        told = words.format(map=facts.get("map", "?"), **_numbers(facts))
+        return told + (_reach(facts) if name == "map_value" else "") + maybe
     if name == "scalar":
         return _scalar(facts)
     if name.startswith("fp"):
@@ -113,6 +138,17 @@ _WORDS = {
     "ringbuf_mem": "a reserved ring buffer record",
     "mem": "memory of {sz} bytes",
 }
+
+
+def _reach(facts: dict[str, str]) -> str:
+    """How far into a map value a pointer may point."""
+    fixed = facts.get("off", facts.get("imm", "0"))
+    high = facts.get("umax", facts.get("smax", "")).rpartition("=")[2]
+    if not high:
+        return f" at byte {fixed}" if fixed != "0" else ""
+    low = facts.get("smin", facts.get("umin", "0")).rpartition("=")[2]
+    start = f"{fixed} + " if fixed != "0" else ""
+    return f" at byte {start}{low} to {high}"
 
 
 def _numbers(facts: dict[str, str]) -> dict[str, str]:

@@ -13,11 +13,15 @@ from beewire.bpf.kernel import explain, privilege, syscall
 from beewire.bpf.kernel.advice import advise
 from beewire.bpf.kernel.assemble import Image
 from beewire.bpf.kernel.log import Reading, in_words, read_log
+from beewire.bpf.kernel.path import line_at, steps_of, variables, way
 from beewire.bpf.object import LineInfo, ProgramSpec
 from beewire.errors import KernelError, VerifierError
 
 # From here up to what every kernel takes (UINT_MAX >> 8).
 _FIRST_LOG, _LARGEST_LOG = 1 << 20, (1 << 24) - 1
+
+# What the kernel, as libbpf, makes of an instruction with an unknown CO-RE field.
+_UNRESOLVED = "invalid func unknown#195896080"
 
 _EMPTY_LOG = {
     errno.EINVAL: "this kernel does not know its program type or attach type, or does "
@@ -68,21 +72,26 @@ def refusal(
     program: ProgramSpec, image: Image, reading: Reading, log: str, number: int
 ) -> VerifierError:
     """The error for a refused program: where, why, what to write instead."""
-    line = _line_at(image.lines, reading.insn)
+    line = line_at(image.lines, reading.insn)
     place = f" at {line.file}:{line.line}" if line else ""
     advice = advise(reading.reason)
     why = f"{advice.meaning} ({reading.reason})" if advice else reading.reason
+    if _UNRESOLVED in reading.reason:
+        why = f"{_unresolved(image, reading.insn)} does not exist in this kernel"
     error = VerifierError(
         number,
         f"the kernel refused program {program.name!r}{place}: {why}",
         log=log,
         insn=reading.insn,
     )
+    steps = steps_of(log)
     for note in (
         _excerpt(line),
         advice and f"hint: {advice.cure}",
         _instruction(image, reading.insn),
         _registers(image, reading),
+        "\n".join(variables(image, steps, reading.insn)),
+        "\n".join(reading.causes) or way(image, steps),
         "\n".join(reading.details),
         f"the verifier's log is in .log ({len(log.splitlines())} lines)",
     ):
@@ -91,10 +100,14 @@ def refusal(
     return error
 
 
-def _line_at(lines: list[LineInfo], slot: int) -> LineInfo | None:
-    """The last source position at or before `slot`."""
-    found = [line for line in lines if line.slot <= slot]
-    return max(found, key=lambda line: line.slot, default=None)
+def _unresolved(image: Image, slot: int) -> str:
+    """The CO-RE fact that this kernel does not have."""
+    from beewire.bpf.object.listing import access_text  # noqa: PLC0415 - rare
+
+    for core in image.core_relos:
+        if core.slot == slot:
+            return access_text(core.type, core.access)
+    return "what this line reads"
 
 
 def _excerpt(line: LineInfo | None) -> str:

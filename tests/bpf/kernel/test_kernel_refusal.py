@@ -80,7 +80,7 @@ def test_a_refusal_shows_source_caret_hint_and_registers(
     with pytest.raises(VerifierError) as caught:
         load_now(no_none_check)
 
-    source, hint, insn, registers, log = caught.value.__notes__
+    source, hint, insn, registers, *_, log = caught.value.__notes__
     assert source == (
         '  File "/src/prog.py", line 12\n    return n.value\n           ^'
     )
