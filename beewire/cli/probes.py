@@ -10,7 +10,7 @@ from beewire.bpf.author.hooks import HOOKS
 from beewire.bpf.kernel import features
 from beewire.bpf.kernel.features import Feature
 from beewire.bpf.lang import MapDecl
-from beewire.bpf.object import AttachKind, MapKind
+from beewire.bpf.object import FEATURES, AttachKind, MapKind
 from beewire.cli.checks import Finding, State
 from beewire.mesh.enrol import PROGRAMS
 
@@ -39,9 +39,8 @@ def probe_findings() -> list[Finding]:
 def general() -> list[Feature]:
     """Features of the kernel that belong to no type of program or map."""
     return [
-        *(features.isa_level(level) for level in (3, 4)),
-        features.atomics(),
-        features.may_goto(),
+        *(features.isa_level(level) for level in (1, 2, 3, 4)),
+        *(features.of_target(name) for name in FEATURES),
         features.core(),
         features.bpf_link(),
         features.perf_link(),

@@ -153,6 +153,7 @@ if TYPE_CHECKING:
         Tracepoint,
         XdpContext,
     )
+    from beewire.bpf.object import Target
 
 __all__ = [
     "Array",
@@ -184,6 +185,7 @@ __all__ = [
     "SockOpsFlag",
     "SockOpt",
     "Struct",
+    "Target",
     "TcpState",
     "Tracepoint",
     "Union",
@@ -294,6 +296,7 @@ _HOMES = {
     "beewire.bpf.author.ring": "RingBuf",
     "beewire.bpf.author.sockets": "SkStorage SockHash SockMap",
     "beewire.bpf.author.variable": "Global",
+    "beewire.bpf.object": "Target",
     "beewire.bpf.lang": (
         "helpers Kernel Ref Struct Union World array be16 be32 be64 bits chars embedded "
         "evaluate field i8 i16 i32 i64 overlay u8 u16 u32 u64"

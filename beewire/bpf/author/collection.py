@@ -17,7 +17,7 @@ from beewire.bpf.lang import (
     lay_out_globals,
 )
 from beewire.bpf.lang.btf_types import to_btf
-from beewire.bpf.object import DataSection, MapSpec, ObjectSpec
+from beewire.bpf.object import PLAIN, DataSection, MapSpec, ObjectSpec, Target
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import SpecError
 from beewire.hints import Any, Iterable, Iterator
@@ -72,17 +72,18 @@ class Reached:
                 self._follow(value)
 
 
-def collect(source: Source, *, name: str = "") -> Collection:
+def collect(source: Source, *, name: str = "", target: Target = PLAIN) -> Collection:
     """Compile the programs of `source`, with the maps and globals that they use.
 
     `source` is a module (every program in its namespace), a program, or several. A map
-    is named after the variable that holds it, unless it was given a name.
+    is named after the variable that holds it, unless it was given a name. The object is
+    for kernels that have what `target` says; without one, for v3 and Linux 5.17 on.
 
     Raises:
         CompileError: A program cannot be compiled; it says where and why.
         SpecError: There is no program, or two things bear one name.
     """
-    return build(reach(source, name))
+    return build(reach(source, name), target)
 
 
 def reach(source: Source, name: str = "") -> Reached:
@@ -113,13 +114,15 @@ def _no_program(given: object) -> SpecError:
     )
 
 
-def build(reached: Reached) -> Collection:
+def build(reached: Reached, target: Target = PLAIN) -> Collection:
     """Compile what was reached."""
     sections = lay_out_globals(reached.globals) if reached.globals else {}
-    return compile_into(reached, sections)
+    return compile_into(reached, sections, target)
 
 
-def compile_into(reached: Reached, sections: dict[str, DataSection]) -> Collection:
+def compile_into(
+    reached: Reached, sections: dict[str, DataSection], target: Target
+) -> Collection:
     """As `build`, with globals that have their places in `sections` already."""
     spec = Collection(reached)
     spec.sections = sections
@@ -127,7 +130,7 @@ def compile_into(reached: Reached, sections: dict[str, DataSection]) -> Collecti
         spec.maps[map_name] = map_spec(declared)
     with Paused():
         for program_name, program in reached.programs.items():
-            spec.programs[program_name] = compile_spec(program)
+            spec.programs[program_name] = compile_spec(program, target)
     return spec
 
 

@@ -151,7 +151,7 @@ class ImplicitHome(Home):
             for declared, section in self._sections.items()
             if self._places[declared].name in sections
         }
-        self.load(compile_into(reached, sections), maps=maps)
+        self.load(compile_into(reached, sections, kernel.running()), maps=maps)
 
     def _lay_out(self, wanted: dict[str, GlobalDecl]) -> dict[str, DataSection]:
         """The sections with the globals that a program uses, by name.

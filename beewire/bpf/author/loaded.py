@@ -20,7 +20,7 @@ from beewire.bpf.author.collection import Collection, Source, collect
 from beewire.bpf.author.home import Home
 from beewire.bpf.author.program import Program
 from beewire.bpf.author.variable import Variable, View, read, write
-from beewire.bpf.kernel import AnyMap, Map
+from beewire.bpf.kernel import AnyMap, Map, running
 from beewire.bpf.lang import GlobalDecl, MapDecl
 from beewire.errors import SpecError
 
@@ -127,7 +127,8 @@ def load(
 ) -> Loaded:
     """Compile and load the programs of `source` together, with maps of their own.
 
-    `source` is what `collect` takes, or what it gave: collect once to load often.
+    `source` is what `collect` takes, or what it gave: collect once to load often. What
+    `load` compiles itself uses all that the running kernel has.
     `maps` are used in the place of those with their names, and stay open when this
     Loaded is closed. `globals` are set before any program runs. With `pin_dir` (on a
     bpffs) maps pinned there under their names are used, and the others are pinned.
@@ -139,7 +140,11 @@ def load(
         NotSupported: This kernel lacks what a program needs.
         SpecError: A name that is not there, or a map that does not fit.
     """
-    spec = source if isinstance(source, Collection) else collect(source, name=name)
+    spec = (
+        source
+        if isinstance(source, Collection)
+        else collect(source, name=name, target=running())
+    )
     home = Home()
     given = {key: _live(key, found) for key, found in maps.items()}
     home.load(spec, maps=given, values=_encoded(spec, globals), pin_dir=pin_dir)

@@ -12,6 +12,7 @@ from beewire.bpf.codegen import arith
 from beewire.bpf.codegen.arith import M32, MASK
 from beewire.bpf.codegen.bits import Bits, mask_for
 from beewire.bpf.ir import Binary, BinOp, ByteSwap, Const, Extend, Kind, Op
+from beewire.bpf.object.target import Target
 from beewire.hints import Callable
 
 Emit = Callable[[Op], Op]
@@ -23,7 +24,7 @@ def constant(value: int) -> Const:
     return Const(arith.signed(value))
 
 
-def simplify_binary(op: Binary, bits: Bits, emit: Emit, level: int) -> Op:
+def simplify_binary(op: Binary, bits: Bits, emit: Emit, target: Target) -> Op:
     """The rules for arithmetic."""
     a, b = op.args
     if op.bits == 32 and (isinstance(a, Extend) or isinstance(b, Extend)):
@@ -35,7 +36,7 @@ def simplify_binary(op: Binary, bits: Bits, emit: Emit, level: int) -> Op:
             op.args = [b, a]
             a, b = b, a
     if isinstance(b, Const):
-        found = _by_constant(op, a, b.value, bits, emit, level)
+        found = _by_constant(op, a, b.value, bits, emit, target)
         return op if found is None else found
     if a is b and op.kind is Kind.INT:
         return _by_itself(op, a, emit)
@@ -59,7 +60,7 @@ def _same(op: Binary, a: Op, emit: Emit) -> Op:
 
 
 def _by_constant(
-    op: Binary, a: Op, value: int, bits: Bits, emit: Emit, level: int
+    op: Binary, a: Op, value: int, bits: Bits, emit: Emit, target: Target
 ) -> Op | None:
     if op.op in _SHIFTS:
         return _shift(op, a, value % op.bits, bits, emit)
@@ -69,7 +70,7 @@ def _by_constant(
         return constant(0) if special is _ZERO else _same(op, a, emit)
     match op.op:
         case BinOp.AND:
-            return _and(op, a, unsigned, bits, emit, level)
+            return _and(op, a, unsigned, bits, emit, target)
         case BinOp.SUB:
             return emit(_new(op, BinOp.ADD, a, -value))
         case BinOp.ADD:
@@ -141,7 +142,9 @@ def _scale(op: Binary, a: Op, value: int, emit: Emit) -> Op | None:
     return emit(_new(op, kind, a, power))
 
 
-def _and(op: Binary, a: Op, mask: int, bits: Bits, emit: Emit, level: int) -> Op | None:
+def _and(
+    op: Binary, a: Op, mask: int, bits: Bits, emit: Emit, target: Target
+) -> Op | None:
     ones = bits.maybe(a) & MASK[op.bits]
     if ones & ~mask == 0:
         return _same(op, a, emit)
@@ -158,17 +161,17 @@ def _and(op: Binary, a: Op, mask: int, bits: Bits, emit: Emit, level: int) -> Op
         return emit(Extend(a, 32, signed=False, span=op.span))
     if op.bits == 32 or arith.fits_imm(arith.signed(mask)):
         return None
-    return _wide_mask(op, a, mask, ones, emit, level)
+    return _wide_mask(op, a, mask, ones, emit, target)
 
 
 def _wide_mask(
-    op: Binary, a: Op, mask: int, ones: int, emit: Emit, level: int
+    op: Binary, a: Op, mask: int, ones: int, emit: Emit, target: Target
 ) -> Op | None:
     """A mask that no imm holds: perhaps another one, or 32-bit arithmetic, does."""
     best = mask_for(ones, arith.signed(mask))
     if arith.fits_imm(best):
         return emit(_new(op, BinOp.AND, a, best))
-    if mask < M32 and level >= 3:
+    if mask < M32 and target.at_least(3):
         return emit(Binary(BinOp.AND, a, constant(mask), 32, span=op.span))
     return None
 

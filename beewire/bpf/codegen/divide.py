@@ -21,23 +21,26 @@ _SIGNED = frozenset((BinOp.SDIV, BinOp.SMOD))
 
 def divide(work: Work) -> None:
     """Expand all signed divisions (below v4), and simplify what comes of it."""
-    if work.level >= 4:
+    dividing = [
+        block
+        for block in work.function.blocks
+        if any(isinstance(op, Binary) and op.op in _SIGNED for op in block.ops)
+    ]
+    if not dividing or work.target.at_least(4):
         return
     renamed: dict[Op, Op] = {}
     bits = Bits()
-    for block in work.function.blocks:
-        if any(isinstance(op, Binary) and op.op in _SIGNED for op in block.ops):
-            out: list[Op] = []
-            for op in block.ops:
-                if isinstance(op, Binary) and op.op in _SIGNED:
-                    renamed[op] = _Expansion(op, out, bits).result()
-                else:
-                    out.append(op)
-            block.ops = out
-    if renamed:
-        for op in work.function.ops():
-            op.args = [renamed.get(arg, arg) for arg in op.args]
-        simplify(work)
+    for block in dividing:
+        out: list[Op] = []
+        for op in block.ops:
+            if isinstance(op, Binary) and op.op in _SIGNED:
+                renamed[op] = _Expansion(op, out, bits).result()
+            else:
+                out.append(op)
+        block.ops = out
+    for op in work.function.ops():
+        op.args = [renamed.get(arg, arg) for arg in op.args]
+    simplify(work)
 
 
 class _Expansion:

@@ -5,6 +5,7 @@ from beewire.bpf.codegen.machine import EXIT, GOTO, LD_IMM64, NONE, Ins, Note, P
 from beewire.bpf.ir import CoreField, Span
 from beewire.bpf.isa import Insn, InsnClass, JumpOp
 from beewire.bpf.object.spec import CoreRelo, Relocation
+from beewire.bpf.object.target import Target
 
 _NEAR = range(-(1 << 15), 1 << 15)
 _GOTO_LONG = int(InsnClass.JMP32 | JumpOp.JA)
@@ -26,7 +27,9 @@ class Emitted:
 _Row = tuple[Ins, Part | None, Part]  # instruction, what it jumps to, where it stands
 
 
-def emit(parts: list[Part], level: int, long: frozenset[Part] = frozenset()) -> Emitted:
+def emit(
+    parts: list[Part], target: Target, long: frozenset[Part] = frozenset()
+) -> Emitted:
     """Encode `parts`; the branches of `long` go by way of a long jump (v4)."""
     rows: list[_Row] = []
     starts: dict[Part, int] = {}
@@ -39,28 +42,30 @@ def emit(parts: list[Part], level: int, long: frozenset[Part] = frozenset()) -> 
         if part in long:
             _leave_long(part, rows)
         else:
-            _leave(part, following, rows, level)
+            _leave(part, following, rows, target)
         slot += len(rows) - first
         slot += sum([ins.code == LD_IMM64 for ins in part.ins])
-    return _encode(rows, starts, level)
+    return _encode(rows, starts, target)
 
 
-def _leave(part: Part, following: Part | None, rows: list[_Row], level: int) -> None:
+def _leave(
+    part: Part, following: Part | None, rows: list[_Row], target: Target
+) -> None:
     """The jumps at the end of a part."""
-    branch, target = part.branch, part.next
+    branch, goal = part.branch, part.next
     if branch is not None:
-        other = inverse(branch.code, level)
-        if part.then is following and target is not following and other is not None:
+        other = inverse(branch.code, target)
+        if part.then is following and goal is not following and other is not None:
             fields = (other, branch.dst, branch.src, 0, branch.imm)
             opposite = Ins(*fields, branch.reads, NONE, branch.span)
-            rows.append((opposite, target, part))
+            rows.append((opposite, goal, part))
             return
         rows.append((branch, part.then, part))
-    if target is not None and target is not following:
-        if len(target.ins) == 1 and target.ins[0].code == EXIT:
-            rows.append((target.ins[0], None, part))
+    if goal is not None and goal is not following:
+        if len(goal.ins) == 1 and goal.ins[0].code == EXIT:
+            rows.append((goal.ins[0], None, part))
         else:
-            rows.append((_goto(part), target, part))
+            rows.append((_goto(part), goal, part))
 
 
 def _leave_long(part: Part, rows: list[_Row]) -> None:
@@ -79,12 +84,12 @@ def _goto(part: Part) -> Ins:
     return Ins(GOTO, 0, 0, 0, 0, (), NONE, last.span if last else None)
 
 
-def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
+def _encode(rows: list[_Row], starts: dict[Part, int], target: Target) -> Emitted:
     out = Emitted()
     insns, lines = out.insns, out.lines
     span: Span | None = None
     slot = 0
-    for ins, target, part in rows:
+    for ins, goal, part in rows:
         if ins.span is not span and ins.span is not None:
             if ins.span != span:
                 lines.append((slot, ins.span))
@@ -92,13 +97,13 @@ def _encode(rows: list[_Row], starts: dict[Part, int], level: int) -> Emitted:
         if ins.note is not None:
             _note(slot, ins.note, out)
         slot += 2 if ins.code == LD_IMM64 else 1
-        if target is None:
+        if goal is None:
             insns.append(Insn(ins.code, ins.dst, ins.src, ins.off, ins.imm))
             continue
-        off = starts[target] - slot
+        off = starts[goal] - slot
         if off in _NEAR:
             insns.append(Insn(ins.code, ins.dst, ins.src, off, ins.imm))
-        elif ins.code == GOTO and level >= 4:
+        elif ins.code == GOTO and target.at_least(4):
             insns.append(Insn(_GOTO_LONG, 0, 0, 0, off))
         else:
             out.far.add(part)

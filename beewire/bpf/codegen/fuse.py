@@ -34,6 +34,7 @@ from beewire.bpf.ir import (
     Load,
     Op,
 )
+from beewire.bpf.object.target import Target
 
 # The low bits of the result depend on the same low bits of the operands only.
 _LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
@@ -49,12 +50,12 @@ def fuse(work: Work) -> None:
     changed = _unwrap_all(work, uses, bits)
     renamed: dict[Op, Op] = {}
     for block in work.function.blocks:
-        if work.level >= 3:
+        if work.target.at_least(3):
             _shrink(block, uses, renamed)
         last = block.ops[-1]
         if isinstance(last, Branch):
-            changed |= _mask(last, uses, work.level)
-            if work.level >= 3 and last.bits == 64:
+            changed |= _mask(last, uses, work.target)
+            if work.target.at_least(3) and last.bits == 64:
                 changed |= _narrow(last, uses, bits)
     if renamed:
         for op in work.function.ops():
@@ -125,13 +126,13 @@ def _has_low_half(op: Op) -> bool:
     return op.op in _LOW
 
 
-def _mask(branch: Branch, uses: dict[Op, int], level: int) -> bool:
+def _mask(branch: Branch, uses: dict[Op, int], target: Target) -> bool:
     """(x & m) != 0 is one instruction."""
     match branch:
         case Branch(
             op=CmpOp.EQ | CmpOp.NE,
             args=[Binary(op=BinOp.AND) as masked, Const(value=0)],
-        ) if uses[masked] == 1 and (masked.bits == 64 or level >= 3):
+        ) if uses[masked] == 1 and (masked.bits == 64 or target.at_least(3)):
             branch.op = CmpOp.SET if branch.op is CmpOp.NE else CmpOp.CLEAR
             branch.bits = masked.bits
             branch.args = list(masked.args)

@@ -24,6 +24,7 @@ from beewire.bpf.codegen.machine import (
     Part,
 )
 from beewire.bpf.codegen.tails import merge_tails
+from beewire.bpf.object.target import Target
 
 _ROUNDS = 6  # of merging: an end may lead to parts that have just become one
 _HOIST = 2  # moves worth making on both ways, to be rid of one jump
@@ -35,15 +36,15 @@ def layout(machine: Machine) -> list[Part]:
         part.ins = _expand(part.ins)
     parts = _share_exit(machine.parts)
     _shorten(parts)
-    parts = _order(parts[0], machine.level)
+    parts = _order(parts[0], machine.target)
     for _ in range(_ROUNDS):
         if not merge_tails(parts):
             break
         _shorten(parts)
-        parts = _order(parts[0], machine.level)
+        parts = _order(parts[0], machine.target)
     if _hoist(parts):
         _shorten(parts)
-        parts = _order(parts[0], machine.level)
+        parts = _order(parts[0], machine.target)
     return parts
 
 
@@ -122,11 +123,11 @@ def _skip(part: Part) -> Part:
     return part
 
 
-def _order(entry: Part, level: int) -> list[Part]:
+def _order(entry: Part, target: Target) -> list[Part]:
     """Reverse postorder, loops in one piece, the way that needs no jump next."""
     seen = {entry}
     order: list[Part] = []
-    stack = [(entry, _ways(entry, level))]
+    stack = [(entry, _ways(entry, target))]
     while stack:
         part, waiting = stack[-1]
         if not waiting:
@@ -136,18 +137,18 @@ def _order(entry: Part, level: int) -> list[Part]:
         way = waiting.pop()
         if way not in seen:
             seen.add(way)
-            stack.append((way, _ways(way, level)))
+            stack.append((way, _ways(way, target)))
     order.reverse()
     return order
 
 
-def _ways(part: Part, level: int) -> list[Part]:
+def _ways(part: Part, target: Target) -> list[Part]:
     """The successors; the last one shall stand next."""
     if part.next is None:
         return []
     if part.then is None or part.branch is None:
         return [part.next]
-    if part.then.depth < part.next.depth or inverse(part.branch.code, level) is None:
+    if part.then.depth < part.next.depth or inverse(part.branch.code, target) is None:
         return [part.then, part.next]
     return [part.next, part.then]
 
@@ -163,10 +164,10 @@ _SINCE_V2 = frozenset(_INVERSE.values()) - {0x50}
 _INVERSE |= {b: a for a, b in _INVERSE.items()}
 
 
-def inverse(code: int, level: int) -> int | None:
+def inverse(code: int, target: Target) -> int | None:
     """The conditional jump that goes the other way, if there is one (not for JSET)."""
     other = _INVERSE.get(code & 0xF0)
-    if other is None or (level == 1 and other in _SINCE_V2):
+    if other is None or (not target.at_least(2) and other in _SINCE_V2):
         return None
     return code & 0x0F | other
 

@@ -8,8 +8,7 @@ v1 also lacks the jumps for less-than; `select` turns those round.
 
 from beewire.bpf.codegen import arith
 from beewire.bpf.codegen.work import Work
-from beewire.bpf.ir import Atomic, AtomicOp, Binary, BinOp, Branch, Const, Extend, Op
-from beewire.reasons import Reason
+from beewire.bpf.ir import Binary, BinOp, Branch, Const, Extend, Op
 
 _LOW = frozenset(
     (BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR, BinOp.SHL)
@@ -19,12 +18,8 @@ _DIVISIONS = frozenset((BinOp.SDIV, BinOp.SMOD))
 
 
 def lower(work: Work) -> None:
-    """Rewrite what v1 and v2 cannot do.
-
-    Raises:
-        CompileError: an atomic operation that no instruction before v3 can do.
-    """
-    if work.level >= 3:
+    """Rewrite what v1 and v2 cannot do."""
+    if work.target.at_least(3):
         return
     renamed: dict[Op, Op] = {}
     for block in work.function.blocks:
@@ -38,8 +33,6 @@ def lower(work: Work) -> None:
                     is_signed = arith.is_signed(op.op)
                     op.args = [_wide(a, out, is_signed=is_signed) for a in op.args]
                     op.bits = 64
-                case Atomic():
-                    _check(work, op)
                 case _:
                     pass
             out.append(op)
@@ -76,17 +69,3 @@ def _count(value: Op, out: list[Op]) -> Op:
     count = Binary(BinOp.AND, value, Const(31), span=value.span)
     out.append(count)
     return count
-
-
-def _check(work: Work, op: Atomic) -> None:
-    used = op.fetch and any(op in other.args for other in work.function.ops())
-    if used or op.op is not AtomicOp.ADD:
-        # Only a fault needs this.
-        from beewire.bpf.codegen.fault import fault  # noqa: PLC0415
-
-        raise fault(
-            op.span or work.function.span,
-            Reason.ISA,
-            "this instruction set has no atomic operation but adding",
-            "the value before the operation, and, or, xor, xchg and cmpxchg need v3",
-        )

@@ -7,6 +7,7 @@ it reads and writes.
 
 from beewire.bpf.ir import BinOp, CmpOp, CoreField, Load, Slot, Span
 from beewire.bpf.isa import AluOp, InsnClass, JumpOp
+from beewire.bpf.object.target import Target
 
 FRAME = 10  # r10, the stack's upper end
 FIRST_VIRTUAL = 11
@@ -140,10 +141,10 @@ class Machine:
     of it (start and end) an instruction may write.
     """
 
-    __slots__ = ("frame", "level", "loads", "parts", "registers", "slots", "writes")
+    __slots__ = ("frame", "loads", "parts", "registers", "slots", "target", "writes")
 
-    def __init__(self, level: int) -> None:
-        self.level = level
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.parts: list[Part] = []
         self.registers = FIRST_VIRTUAL
         self.frame = 0

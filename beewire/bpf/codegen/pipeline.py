@@ -22,6 +22,7 @@ from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Function, Slot, Span
 from beewire.bpf.isa import Insn
 from beewire.bpf.object.spec import CoreRelo, Relocation
+from beewire.bpf.object.target import PLAIN, Target
 from beewire.errors import CompileError
 from beewire.reasons import Reason
 from beewire.rows import Row
@@ -57,24 +58,24 @@ class Code(Row):
     stack_bytes: int
 
 
-def generate(function: Function, isa_level: int = 3) -> Code:
-    """Compile `function` for instruction set v1 to v4 (`isa_level`).
+def generate(function: Function, target: Target = PLAIN) -> Code:
+    """Compile `function` for kernels that have what `target` says.
 
     The function is used up: the passes rewrite it in place.
 
     Raises:
-        CompileError: the stack does not suffice, a jump is too far, or the instruction
-            set lacks what the function asks for.
+        CompileError: the stack does not suffice, a jump is too far, or the target
+            lacks what the function asks for.
         SpecError: a local is read before it is set.
     """
-    work = Work(function, isa_level)
+    work = Work(function, target)
     for step in PASSES:
         step(work)
     machine = select(work)
     allocate(machine, function)
     if machine.frame > STACK_LIMIT:
         raise _too_big(function, machine)
-    emitted = _place(function, layout(machine), isa_level)
+    emitted = _place(function, layout(machine), target)
     return Code(
         tuple(emitted.insns),
         tuple(emitted.relocations),
@@ -84,14 +85,14 @@ def generate(function: Function, isa_level: int = 3) -> Code:
     )
 
 
-def _place(function: Function, parts: list[Part], level: int) -> Emitted:
+def _place(function: Function, parts: list[Part], target: Target) -> Emitted:
     """Encode; jumps that do not reach go the long way round, where there is one."""
     long: frozenset[Part] = frozenset()
     while True:
-        emitted = emit(parts, level, long)
+        emitted = emit(parts, target, long)
         if not emitted.far:
             return emitted
-        if level < 4:
+        if not target.at_least(4):
             raise _too_far(function)
         long |= emitted.far
 

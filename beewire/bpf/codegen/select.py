@@ -10,6 +10,7 @@ are made where they are used.
 """
 
 from beewire.bpf.codegen import arith, graph
+from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.machine import (
     ADD_IMM,
     ADDRESS,
@@ -81,7 +82,9 @@ from beewire.bpf.isa import (
     InsnClass,
 )
 from beewire.bpf.isa import AtomicOp as Code
+from beewire.bpf.object.target import CONTEXT_STORES, FETCH
 from beewire.hints import Callable
+from beewire.reasons import Reason
 
 _COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 _ATOMIC = {
@@ -107,12 +110,12 @@ def select(work: Work) -> Machine:
 class _Selector:
     """The state of one selection: values to registers, and where we are."""
 
-    __slots__ = ("cache", "ins", "level", "machine", "regs", "uses", "whole", "work")
+    __slots__ = ("cache", "ins", "machine", "regs", "target", "uses", "whole", "work")
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.level = work.level
-        self.machine = Machine(work.level)
+        self.target = work.target
+        self.machine = Machine(work.target)
         self.machine.slots = work.places
         self.machine.frame = (work.frame + 7) & -8
         self.regs: dict[Op, int] = {}
@@ -254,7 +257,7 @@ class _Selector:
         """The instruction that makes a number in `dst`."""
         if arith.fits_imm(value):
             return Ins(MOV_IMM, dst, 0, 0, value, (), dst, span)
-        if 0 <= value <= arith.M32 and self.level >= 3:
+        if 0 <= value <= arith.M32 and self.target.at_least(3):
             imm = arith.signed(value, 32)
             return Ins(ALU32_K | AluOp.MOV, dst, 0, 0, imm, (), dst, span)
         return Ins(LD_IMM64, dst, 0, 0, value, (), dst, span)
@@ -330,7 +333,7 @@ class _Selector:
         """The conditional jump, and whether it jumps where `op` does not hold."""
         a, b = op.args
         cmp, inverted = op.op, False
-        if cmp is CmpOp.CLEAR or (self.level == 1 and cmp in _SINCE_V2):
+        if cmp is CmpOp.CLEAR or (not self.target.at_least(2) and cmp in _SINCE_V2):
             cmp, inverted = arith.INVERSE[cmp], True
         group = InsnClass.JMP32 if op.bits == 32 else InsnClass.JMP
         code = int(group | JUMP[cmp])
@@ -398,11 +401,11 @@ def _immediate(op: Binary, b: Op) -> int | None:
 def _extend(s: _Selector, op: Op) -> None:
     assert isinstance(op, Extend)
     value = op.args[0]
-    if op.signed and s.level >= 4:
+    if op.signed and s.target.at_least(4):
         source = s.reg(value, op.span)
         dst = s.result(op)
         s.put(MOV, dst, source, op.bits, 0, (source,), dst, op.span)
-    elif op.bits == 32 and not op.signed and s.level >= 3:
+    elif op.bits == 32 and not op.signed and s.target.at_least(3):
         source = s.reg(value, op.span)
         dst = s.result(op)
         s.put(MOV32, dst, source, 0, 0, (source,), dst, op.span)
@@ -431,7 +434,7 @@ def _load(s: _Selector, op: Op) -> None:
     dst = s.result(op)
     narrow = op.signed and op.size < 8
     # The kernel rewrites context loads, and refuses sign-extending ones.
-    native = narrow and s.level >= 4 and op.space is not Space.CTX
+    native = narrow and s.target.at_least(4) and op.space is not Space.CTX
     code = (LDX_SIGNED if native else LDX)[op.size]
     s.put(code, dst, base, offset, 0, (base,), dst, op.span, note)
     if op.space is Space.CTX:
@@ -443,8 +446,9 @@ def _load(s: _Selector, op: Op) -> None:
 def _store(s: _Selector, op: Op) -> None:
     assert isinstance(op, Store)
     value = op.args[1]
-    # BPF_ST into the context: only since Linux 6.3 (0d80a619c113).
-    if isinstance(value, Const) and (op.space is not Space.CTX or s.level >= 4):
+    if isinstance(value, Const) and (
+        op.space is not Space.CTX or s.target.has(CONTEXT_STORES)
+    ):
         imm = arith.signed(value.value, min(64, op.size * 8))
         if arith.fits_imm(imm):
             base, offset, note = s.address(op)
@@ -462,6 +466,7 @@ def _store(s: _Selector, op: Op) -> None:
 
 def _atomic(s: _Selector, op: Op) -> None:
     assert isinstance(op, Atomic)
+    _check_atomic(s, op)
     base, offset, note = s.address(op)
     code, kind = ATOMIC[op.size], int(_ATOMIC[op.op])
     if op.op is AtomicOp.CMPXCHG:
@@ -478,6 +483,20 @@ def _atomic(s: _Selector, op: Op) -> None:
     dst = s.copied(op, op.args[1])
     kind |= 1
     s.put(code, base, dst, offset, kind, (base, dst), dst, op.span, note)
+
+
+def _check_atomic(s: _Selector, op: Atomic) -> None:
+    if op.op is AtomicOp.ADD and not (op.fetch and op in s.uses):
+        return
+    if s.target.at_least(3) and s.target.has(FETCH):
+        return
+    raise fault(
+        op.span or s.work.function.span,
+        Reason.ISA,
+        "this instruction set has no atomic operation but adding",
+        "the value before the operation, and, or, xor, xchg and cmpxchg need v3 and "
+        "Linux 5.12",
+    )
 
 
 def _field(s: _Selector, op: Op) -> None:

@@ -69,17 +69,17 @@ class _Sweep:
         "facts",
         "known",
         "late",
-        "level",
         "out",
         "reads",
         "renamed",
         "swept",
+        "target",
         "work",
     )
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.level = work.level
+        self.target = work.target
         self.bits = Bits()
         self.facts = Facts(work.dominators())
         self.reads = ContextReads(work.function)
@@ -291,7 +291,7 @@ def _drop_unreachable(work: Work) -> None:
 
 def _binary(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Binary)
-    new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.level)
+    new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.target)
     if new is not op and not sweep.goes_past_a_test(op, new):
         return new
     return sweep.number(op, (op.op, op.bits, *map(_key, op.args)))

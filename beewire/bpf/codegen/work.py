@@ -2,6 +2,7 @@
 
 from beewire.bpf.codegen import graph
 from beewire.bpf.ir import Block, Function, Slot
+from beewire.bpf.object.target import Target
 
 
 class Work:
@@ -11,11 +12,11 @@ class Work:
     kept, and `dominators()` holds until `changed_edges()`.
     """
 
-    __slots__ = ("_dominators", "frame", "function", "level", "places")
+    __slots__ = ("_dominators", "frame", "function", "places", "target")
 
-    def __init__(self, function: Function, level: int) -> None:
+    def __init__(self, function: Function, target: Target) -> None:
         self.function = function
-        self.level = level
+        self.target = target
         self.places: dict[Slot, int] = {}  # distances from r10
         self.frame = 0  # bytes of stack
         self._dominators: graph.Dominators | None = None

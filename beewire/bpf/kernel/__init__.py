@@ -13,6 +13,7 @@ ring       RingReader: the records of a ring buffer
 links      attach_*: Program -> Link
 pins       names under a BPF file system
 features   what this kernel can do, found out by trying
+probed     the running kernel as the compiler's Target
 target     the running kernel's types (btf_cache, core)
 verdict    a refusal in the author's words (log, advice, explain, privilege)
 syscall    bpf(2) itself (attr: its structures)
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
+    from beewire.bpf.kernel.probed import running
     from beewire.bpf.kernel.ring import RingReader
 
 _LAZY = {
@@ -64,6 +66,7 @@ _LAZY = {
     "is_bpffs": "pins",
     "kernel_index": "btf_cache",
     "possible_cpus": "maps.percpu",
+    "running": "probed",
     "tracepoint_id": "links.tracepoint",
 }
 
@@ -108,5 +111,6 @@ __all__ = [
     "kernel_index",
     "load",
     "possible_cpus",
+    "running",
     "tracepoint_id",
 ]

@@ -14,7 +14,8 @@ from beewire.bpf.btf import Builder, Int, Kind, Struct, ext
 from beewire.bpf.kernel import attr, explain, privilege, syscall, versions
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.names import VMLINUX
-from beewire.bpf.object import AttachKind, MapKind, ProgramKind
+from beewire.bpf.kernel.probed import try_feature, try_level, try_program
+from beewire.bpf.object import FEATURES, AttachKind, MapKind, ProgramKind
 from beewire.errors import BeewireError, NotSupported
 
 _TRIVIAL = (isa.mov_imm(0, 0), isa.exit_insn())
@@ -59,23 +60,6 @@ def _answer(name: str, since: str, result: int, need: tuple[str, ...] = ()) -> F
     return Feature(name, since, False, f"{explain.reason(-result)} ({code})")
 
 
-def _load(
-    insns: tuple[isa.Insn, ...],
-    kind: ProgramKind = ProgramKind.SOCKET_FILTER,
-    **fields: int,
-) -> int:
-    """BPF_PROG_LOAD of a program without maps: a descriptor or -errno."""
-    code, terms = bytearray(isa.encode(insns)), bytearray(b"GPL\0")
-    record = attr.PROG_LOAD.pack(
-        prog_type=kind,
-        insn_cnt=len(code) // 8,
-        insns=syscall.address(code),
-        license=syscall.address(terms),
-        **fields,
-    )
-    return syscall.try_bpf(syscall.Cmd.PROG_LOAD, record)
-
-
 # Kinds of program that load only with one of these attach kinds.
 _ATTACH = {
     ProgramKind.CGROUP_SOCK_ADDR: AttachKind.CGROUP_INET4_CONNECT,
@@ -110,7 +94,7 @@ def program_type(kind: ProgramKind) -> Feature:
             return Feature(name, since, False, hook)
         fields["attach_btf_id"] = hook
     need = privilege.program_needs(kind)
-    return _answer(name, since, _load(_TRIVIAL, kind, **fields), need)
+    return _answer(name, since, try_program(_TRIVIAL, kind, **fields), need)
 
 
 def _hook_id(name: str, kind: Kind) -> int | str:
@@ -134,7 +118,7 @@ def attach_kind(kind: AttachKind) -> Feature:
     program, since = versions.ATTACH_KINDS[kind]
     # UDP recvmsg, getpeername and getsockname programs must return 1.
     insns = (isa.mov_imm(0, 1), isa.exit_insn())
-    result = _load(insns, program, expected_attach_type=kind)
+    result = try_program(insns, program, expected_attach_type=kind)
     return _answer(name, since, result, privilege.program_needs(program))
 
 
@@ -221,7 +205,7 @@ def helper(number: int, kind: ProgramKind) -> Feature:
     if kind in _ATTACH:
         fields["expected_attach_type"] = _ATTACH[kind]
     insns = (isa.call_helper(number), *_TRIVIAL)
-    result = _load(insns, kind, **fields)
+    result = try_program(insns, kind, **fields)
     if result >= 0:
         os.close(result)
     # Missing arguments are complained about only where the helper itself is allowed.
@@ -236,44 +220,15 @@ def helper(number: int, kind: ProgramKind) -> Feature:
 @cache
 def isa_level(level: int) -> Feature:
     """Whether the kernel takes instructions of this level (1 to 4, as clang's -mcpu)."""
-    probes = {
-        1: _TRIVIAL,
-        2: (isa.mov_imm(0, 0), isa.jump_imm(isa.JumpOp.JLT, 0, 1, 0), isa.exit_insn()),
-        3: (
-            isa.mov_imm(0, 0),
-            isa.jump_imm(isa.JumpOp.JEQ, 0, 0, 0, bits=32),
-            isa.exit_insn(),
-        ),
-        4: (
-            isa.mov_imm(0, 0),
-            isa.movsx(0, 0, 8),
-            isa.sdiv_imm(0, 3),
-            isa.bswap(0, 16),
-            isa.jump_long(0),
-            isa.exit_insn(),
-        ),
-    }
     name = f"instruction set v{level}"
-    return _answer(name, versions.ISA_LEVELS[level], _load(probes[level]))
+    return _answer(name, versions.ISA_LEVELS[level], try_level(level))
 
 
 @cache
-def atomics() -> Feature:
-    """Whether atomics may give back the old value (v3 with fetch, xchg, cmpxchg)."""
-    insns = (
-        isa.store_imm(isa.Size.DW, 10, -8, 0),
-        isa.mov_imm(1, 1),
-        isa.atomic(isa.AtomicOp.ADD, isa.Size.DW, 10, -8, 1, fetch=True),
-        *_TRIVIAL,
-    )
-    return _answer("atomics with fetch", "5.12", _load(insns))
-
-
-@cache
-def may_goto() -> Feature:
-    """Whether loops may be bounded by the kernel itself (may_goto)."""
-    insns = (isa.may_goto(0), *_TRIVIAL)
-    return _answer("may_goto", "6.9", _load(insns))
+def of_target(name: str) -> Feature:
+    """Whether the kernel has one of `object.FEATURES`, which the compiler asks for."""
+    what, since = FEATURES[name]
+    return _answer(what, since, try_feature(name))
 
 
 @cache
@@ -296,7 +251,7 @@ def bpf_link() -> Feature:
 @cache
 def perf_link() -> Feature:
     """Whether tracepoints can be attached by a link, which can be pinned."""
-    program = _load(_TRIVIAL, ProgramKind.TRACEPOINT)
+    program = try_program(_TRIVIAL, ProgramKind.TRACEPOINT)
     if program < 0:
         return _answer("perf event link", "5.15", program, ("CAP_PERFMON",))
     with Descriptor(program) as handle:
@@ -334,7 +289,7 @@ def core() -> Feature:
     if btf_fd < 0:
         return _answer("CO-RE by the kernel", "5.17", btf_fd)
     with Descriptor(btf_fd):
-        result = _load(
+        result = try_program(
             _TRIVIAL,
             prog_btf_fd=btf_fd,
             core_relos=syscall.address(records),
@@ -348,7 +303,7 @@ def core() -> Feature:
 def jit() -> Feature:
     """Whether programs run as machine code."""
     name, since = "JIT compiler", "3.18"
-    program = _load(_TRIVIAL)
+    program = try_program(_TRIVIAL)
     if program < 0:
         return _answer(name, since, program)
     with Descriptor(program):
@@ -363,8 +318,7 @@ def all_features() -> tuple[Feature, ...]:
     """Every probe without parameters, every level, program, map and attach type."""
     return (
         *(isa_level(level) for level in versions.ISA_LEVELS),
-        atomics(),
-        may_goto(),
+        *(of_target(name) for name in FEATURES),
         jit(),
         kernel_btf(),
         core(),

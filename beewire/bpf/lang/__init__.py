@@ -39,6 +39,7 @@ from beewire.bpf.lang.types import (
     u32,
     u64,
 )
+from beewire.bpf.object import PLAIN, Target
 from beewire.hints import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
@@ -97,15 +98,15 @@ def compile_program(decl: ProgramDecl) -> "ir.Function":
     return program.compile_program(decl)
 
 
-def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> "ProgramSpec":
-    """One program, compiled for instruction set `isa_level` (1-4).
+def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> "ProgramSpec":
+    """One program, compiled for kernels that have what `target` says.
 
     Raises:
         CompileError: The source cannot be compiled; it says where and why.
     """
     from beewire.bpf.lang import program  # noqa: PLC0415 - the compiler loads late
 
-    return program.compile_spec(decl, isa_level)
+    return program.compile_spec(decl, target)
 
 
 def evaluate(

@@ -22,6 +22,7 @@ from beewire.bpf.lang.prototypes import callable_by
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
+from beewire.bpf.object.target import PLAIN, Target
 from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Any
 from beewire.reasons import Reason
@@ -60,7 +61,7 @@ def analyse(decl: ProgramDecl) -> Builder:
             hints[retry.key] = retry.type
 
 
-def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> ProgramSpec:
+def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> ProgramSpec:
     """A program as instructions, with its lines and its BTF signature.
 
     Raises:
@@ -68,7 +69,7 @@ def compile_spec(decl: ProgramDecl, isa_level: int = 3) -> ProgramSpec:
     """
     from beewire.bpf import codegen  # noqa: PLC0415 - not needed to check a source
 
-    code = codegen.generate(compile_program(decl), isa_level)
+    code = codegen.generate(compile_program(decl), target)
     return ProgramSpec(
         decl.name,
         kind=decl.kind,

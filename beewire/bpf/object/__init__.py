@@ -5,6 +5,7 @@
     Path("copy.o").write_bytes(write(spec))
 
 spec        ObjectSpec and its parts: programs, maps, data sections
+target      what the kernel that will run it has
 kinds       numbers of maps, programs and attach points
 sections    names of sections <-> hooks
 check       what an ObjectSpec must be like to become a file
@@ -13,7 +14,7 @@ reader      file -> ObjectSpec
 mapdefs     MapSpec <-> the BTF that describes it in a file
 elf         the container: sections, symbols, relocations
 
-All but `spec` and `kinds` is imported on first use: to compile and load needs no file.
+All but `spec`, `kinds` and `target` is imported on first use: to compile and load needs no file.
 """
 
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
@@ -28,6 +29,7 @@ from beewire.bpf.object.spec import (
     RelocationKind,
     Variable,
 )
+from beewire.bpf.object.target import FEATURES, PLAIN, Target, parse_target
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from beewire.bpf.object.writer import write
 
 __all__ = [
+    "FEATURES",
+    "PLAIN",
     "AttachKind",
     "CoreRelo",
     "DataSection",
@@ -48,8 +52,10 @@ __all__ = [
     "ProgramSpec",
     "Relocation",
     "RelocationKind",
+    "Target",
     "Variable",
     "parse_section",
+    "parse_target",
     "read",
     "section_name",
     "write",

@@ -7,6 +7,7 @@ import pytest
 
 from beewire.bpf import ir
 from beewire.bpf.codegen.work import Work
+from beewire.bpf.object import Target
 
 Pass = Callable[[Work], None]
 Rewrite = Callable[..., str]
@@ -18,7 +19,7 @@ def rewrite() -> Rewrite:
 
     def run(text: str, *passes: Pass, level: int = 3) -> str:
         function = ir.parse_function(f"function f(ctx: ptr)\n{dedent(text)}")
-        work = Work(function, level)
+        work = Work(function, Target(level))
         for step in passes:
             step(work)
             ir.check(function)

@@ -5,7 +5,14 @@ import random
 import pytest
 
 from beewire.bpf import codegen, kernel
-from beewire.bpf.object import MapKind, MapSpec, ObjectSpec, ProgramKind, ProgramSpec
+from beewire.bpf.object import (
+    MapKind,
+    MapSpec,
+    ObjectSpec,
+    ProgramKind,
+    ProgramSpec,
+    Target,
+)
 from tests.bpf.codegen import reference
 from tests.bpf.codegen.memory import CTX, PLACES, Memory
 from tests.bpf.codegen.programs import CTX_BYTES, Maker
@@ -30,14 +37,15 @@ def load(code: codegen.Code) -> kernel.Loaded:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("level", [1, 3, 4])
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(15))
 def test_the_kernel_runs_random_programs_as_the_ir_means_them(
     seed: int, level: int
 ) -> None:
     atomics = level >= 3
     meant = Maker(random.Random(seed), memory=atomics).make(12)
-    code = codegen.generate(Maker(random.Random(seed), memory=atomics).make(12), level)
+    made = Maker(random.Random(seed), memory=atomics).make(12)
+    code = codegen.generate(made, Target(level))
     ctx = random.Random(seed).randbytes(CTX_BYTES)
     memory = Memory(ctx)
     wanted = reference.run(meant, memory, (CTX,))

@@ -6,18 +6,20 @@ import pytest
 
 from beewire.bpf import codegen, ir, isa
 from beewire.bpf.btf import Int, Member, Struct
+from beewire.bpf.object import Target, target
 from beewire.errors import CompileError
 
 SPANS = [ir.Span("prog.py", line, 5, line, 20) for line in range(1, 9)]
 
 
-def generate(text: str, level: int = 3) -> codegen.Code:
+def generate(text: str, level: int | Target = 3) -> codegen.Code:
     function = ir.parse_function(f"function f(ctx: ptr)\n{dedent(text)}")
     ir.check(function)
-    return codegen.generate(function, level)
+    chosen = Target(level) if isinstance(level, int) else level
+    return codegen.generate(function, chosen)
 
 
-def listing(text: str, level: int = 3) -> list[str]:
+def listing(text: str, level: int | Target = 3) -> list[str]:
     return [isa.format_insn(insn) for insn in generate(text, level).insns]
 
 
@@ -247,7 +249,8 @@ def test_the_context_is_stored_to_from_registers() -> None:
     text = "block a:\n  store u32 ctx [ctx+4], 7\n  return 0"
 
     assert listing(text, 3)[1].startswith("*(u32 *)(r1 +4) = r")
-    assert listing(text, 4)[0] == "*(u32 *)(r1 +4) = 7"
+    stores = Target(4, [target.CONTEXT_STORES])
+    assert listing(text, stores)[0] == "*(u32 *)(r1 +4) = 7"
 
 
 def test_an_index_into_the_stack_leaves_the_place_to_the_access() -> None:
@@ -359,3 +362,16 @@ def test_arguments_change_places_at_once() -> None:
 )
 def test_programs_keep_their_size(text: str, count: int) -> None:
     assert len(generate(text).insns) == count
+
+
+@pytest.mark.parametrize("chosen", [Target(2), Target(3, [])])
+def test_atomics_before_linux_5_12_can_only_add(chosen: Target) -> None:
+    text = """
+        block a:
+          %1: ptr = load u64 ctx [ctx]
+          %2 = atomic fetch xchg64 [%1], 1
+          return %2
+        """
+
+    with pytest.raises(CompileError, match="no atomic operation but adding"):
+        generate(text, chosen)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beewire.bpf import codegen, ir, isa
+from beewire.bpf.object import Target
 from tests.bpf.codegen import reference
 from tests.bpf.codegen.memory import CTX, Memory
 from tests.bpf.codegen.processor import Processor
@@ -25,7 +26,7 @@ def agree(seed: int, statements: int, level: int) -> None:
 
 def check(make: Callable[[], ir.Function], seed: int, level: int) -> None:
     """What `make` makes, twice the same, agrees with its code."""
-    meant, code = make(), codegen.generate(make(), level)
+    meant, code = make(), codegen.generate(make(), Target(level))
     source = random.Random(seed)
     assert len(isa.encode(code.insns)) == 8 * sum(insn.slots for insn in code.insns)
     for ctx in (bytes(CTX_BYTES), source.randbytes(CTX_BYTES), b"\xff" * CTX_BYTES):

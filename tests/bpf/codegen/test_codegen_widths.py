@@ -12,7 +12,6 @@ from beewire.bpf.codegen.lower import lower
 from beewire.bpf.codegen.scale import scale
 from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
-from beewire.errors import CompileError
 
 Rewrite = Callable[..., str]
 Same = Callable[[str, str], bool]
@@ -326,18 +325,6 @@ def test_v2_adds_halves_in_64_bits(rewrite: Rewrite, same: Same) -> None:
           return %3
         """,
     )
-
-
-def test_v2_has_no_atomic_exchange(rewrite: Rewrite) -> None:
-    text = """
-        block a:
-          %1: ptr = load u64 ctx [ctx]
-          %2 = atomic fetch xchg64 [%1], 1
-          return %2
-        """
-
-    with pytest.raises(CompileError, match="no atomic operation but adding"):
-        rewrite(text, lower, level=2)
 
 
 COUNTED = """

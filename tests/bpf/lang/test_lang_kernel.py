@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from beewire.bpf import evaluate, load
+from beewire.bpf import Target, collect, evaluate, load
 from beewire.errors import CompileError
 from tests.bpf.lang import random_functions
 
@@ -58,10 +58,13 @@ def cell(text: str) -> dict[str, Any]:
     return names
 
 
-def run(names: dict[str, Any], cases: list[list[int]]) -> list[int]:
+def run(
+    names: dict[str, Any], cases: list[list[int]], target: Target | None = None
+) -> list[int]:
     """What the compiled program makes of each list of arguments."""
     found = []
-    with load([names["program"]]) as loaded:
+    programs = [names["program"]]
+    with load(collect(programs, target=target) if target else programs) as loaded:
         live = loaded[names["program"]].live
         for values in cases:
             packet = struct.pack("=QqIiHhBb", *values).ljust(64, b"\0")
@@ -84,6 +87,8 @@ def test_compiled_functions_agree_with_evaluate(seed: int) -> None:
     except CompileError:
         reject()
 
+    for level in (1, 2, 3, 4):
+        assert run(names, cases, Target(level)) == expected
     assert run(names, cases) == expected
 
 

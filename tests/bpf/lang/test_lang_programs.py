@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from beewire.bpf import Loaded, load
+from beewire.bpf import Loaded, Target, collect, load
 from beewire.errors import CompileError, VerifierError
 from tests.bpf.lang import random_functions, random_programs
 from tests.bpf.lang.test_lang_kernel import cell
@@ -52,19 +52,19 @@ def predicted(model: str, arguments: list[int]) -> dict[str, Any]:
     }
 
 
-@given(seed=st.integers(0, 1 << 32))
+@given(seed=st.integers(0, 1 << 32), level=st.sampled_from((1, 2, 3, 4)))
 @settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
-def test_compiled_programs_agree_with_their_models(seed: int) -> None:
+def test_compiled_programs_agree_with_their_models(seed: int, level: int) -> None:
     text, model = random_programs.source(seed)
     names = cell(text)
     arguments = random_functions.arguments(seed)
     expected = predicted(model, arguments)
     try:
-        loaded = load([names["program"]])
+        loaded = load(collect([names["program"]], target=Target(level)))
     except (CompileError, VerifierError) as error:
         if not any(words in str(error) for words in TOO_MUCH):
             raise
