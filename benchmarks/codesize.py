@@ -1,36 +1,28 @@
 """How many instructions do our programs need, against clang -O2 on the same logic in C?
 
-The workload are the data path's programs (beewire/mesh/programs) and their twins in C
-(benchmarks/codesize/*.bpf.c), for instruction set v3. `instructions` counts 8-byte slots,
+The workload are at least 40 programs written both in Python and in C, for instruction set
+v3: the corpus (benchmarks/corpus, NAME.py beside NAME.bpf.c) and the data path
+(beewire/mesh/programs, twins in benchmarks/codesize). `instructions` counts 8-byte slots,
 as the kernel does; `processed` is how many the verifier looked at before it accepted the
 program. Ratios are ours / clang's: below 1 is smaller. Nothing here depends on time.
 `python benchmarks/codesize.py --dump NAME` prints both versions of one program.
 """
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from math import prod
-from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 
 from _report import Figure, counted, machine, missing, options, show, write
+from _twins import Twins, find_clang, twins, version
 
 from beewire.bpf import kernel
-from beewire.bpf import object as bpf_object
-from beewire.bpf.author import collect
 from beewire.bpf.isa import format_program
 from beewire.bpf.object import ObjectSpec, ProgramSpec
 from beewire.errors import BeewireError, UsageError
 
-SOURCES = Path(__file__).parent / "codesize"
-MODULES = "beewire.mesh.programs"
-CLANGS = [f"clang-{version}" for version in range(25, 13, -1)] + ["clang"]
+BIG = 300  # of clang's instructions
 
 
 class Program(NamedTuple):
@@ -47,6 +39,13 @@ class Pair(NamedTuple):
     name: str
     ours: Program
     theirs: Program
+    sources: Twins
+
+    @property
+    def marks(self) -> str:
+        """`h` for arithmetic-heavy, `+` for more than 300 instructions by clang."""
+        big = self.theirs.slots > BIG
+        return ("h" if self.sources.heavy else " ") + ("+" if big else " ")
 
 
 def main(argv: list[str]) -> int:
@@ -67,25 +66,6 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def find_clang() -> str:
-    """The newest clang on the path.
-
-    Raises:
-        UsageError: There is none.
-    """
-    for name in CLANGS:
-        if found := shutil.which(name):
-            return found
-    raise UsageError("clang is not installed; codesize compares with it")
-
-
-def version(clang: str) -> str:
-    """As "clang 19.1.7"."""
-    command = [clang, "-dumpversion"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"clang {result.stdout.strip()}"
-
-
 def dump(name: str) -> int:
     """Print our and clang's instructions of the program `name`.
 
@@ -93,40 +73,22 @@ def dump(name: str) -> int:
         UsageError: No twin has that name.
     """
     clang = find_clang()
-    for ours, theirs in objects(clang):
+    for each in twins():
+        theirs = each.theirs(clang)
         if name in theirs.programs:
-            for title, spec in (("ours", ours), (version(clang), theirs)):
+            for title, spec in (("ours", each.ours()), (version(clang), theirs)):
                 program = spec.programs[name]
                 print(f"{title}: {slots(program)}\n{format_program(program.insns)}\n")
             return 0
-    raise UsageError(f"no program in {SOURCES.name}/ is called {name!r}")
-
-
-def objects(clang: str) -> Iterator[tuple[ObjectSpec, ObjectSpec]]:
-    """Each module of ours and its twin, compiled."""
-    for source in sorted(SOURCES.glob("*.bpf.c")):
-        module = import_module(f"{MODULES}.{source.name.partition('.')[0]}")
-        yield collect(module), bpf_object.read(compile_c(clang, source))
+    raise UsageError(f"no program of the corpus is called {name!r}")
 
 
 def pairs(clang: str) -> Iterator[Pair]:
-    """Each program of ours that has a twin of the same name, measured."""
-    for ours, theirs in objects(clang):
-        mine, twins = measure(ours), measure(theirs)
-        for name, twin in twins.items():
-            yield Pair(name, mine[name], twin)
-
-
-def compile_c(clang: str, source: Path) -> bytes:
-    """The object that clang makes of `source`."""
-    # Where Debian keeps asm/types.h, which clang does not look through for BPF.
-    include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-    with tempfile.TemporaryDirectory(prefix="bw-codesize-") as directory:
-        target = Path(directory) / "twin.o"
-        command = [clang, "-O2", "-g", "--target=bpf", "-mcpu=v3", "-Wall", "-Werror"]
-        command += [include, "-c", str(source), "-o", str(target)]
-        subprocess.run(command, check=True)
-        return target.read_bytes()
+    """Each program that exists in both languages, measured."""
+    for each in twins():
+        ours, theirs = measure(each.ours()), measure(each.theirs(clang))
+        for name, twin in theirs.items():
+            yield Pair(name, ours[name], twin, each)
 
 
 def measure(spec: ObjectSpec) -> dict[str, Program]:
@@ -156,13 +118,30 @@ def verify(spec: ObjectSpec) -> tuple[dict[str, int], str]:
 def summary(found: list[Pair], against: str) -> dict[str, Figure]:
     """The figures over all programs."""
     sizes = [pair.ours.slots / pair.theirs.slots for pair in found]
-    return {
-        "instructions_ratio_geomean": geomean(sizes, against),
-        "instructions_ratio_max": Figure(
-            max(sizes), "ratio", (min(sizes), max(sizes)), against
-        ),
-        "processed_ratio_geomean": processed_geomean(found, against),
+    groups = {
+        "heavy": [s for s, pair in zip(sizes, found, strict=True) if heavy(pair)],
+        "others": [s for s, pair in zip(sizes, found, strict=True) if not heavy(pair)],
     }
+    figures = {
+        "programs": counted(len(found)),
+        "programs_heavy": counted(len(groups["heavy"])),
+        "programs_over_300": counted(sum(p.theirs.slots > BIG for p in found)),
+        "instructions_ratio_geomean": geomean(sizes, against),
+        "instructions_ratio_max": largest(sizes, against),
+    }
+    for name, ratios in groups.items():
+        figures[f"instructions_ratio_max_{name}"] = largest(ratios, against)
+    return figures | {"processed_ratio_geomean": processed_geomean(found, against)}
+
+
+def heavy(pair: Pair) -> bool:
+    """Whether the program is arithmetic-heavy."""
+    return pair.sources.heavy
+
+
+def largest(ratios: list[float], against: str) -> Figure:
+    """The worst ratio; the spread are the best and the worst."""
+    return Figure(max(ratios), "ratio", (min(ratios), max(ratios)), against)
 
 
 def processed_geomean(found: list[Pair], against: str) -> Figure:
@@ -194,19 +173,20 @@ def geomean(ratios: list[float], against: str) -> Figure:
 
 
 def details(found: list[Pair], against: str) -> dict[str, Figure]:
-    """The figures of each program."""
+    """The figures of each program; ratios say which sources they compare."""
     figures: dict[str, Figure] = {}
     for pair in found:
         size = pair.ours.slots / pair.theirs.slots
+        files = f"{against} ({pair.sources.python}, {pair.sources.c})"
         figures |= {
             f"{pair.name}.instructions": counted(pair.ours.slots),
             f"{pair.name}.instructions_clang": counted(pair.theirs.slots),
             f"{pair.name}.instructions_ratio": Figure(
-                size, "ratio", (size, size), against
+                size, "ratio", (size, size), files
             ),
             f"{pair.name}.processed": count_of(pair.ours),
             f"{pair.name}.processed_clang": count_of(pair.theirs),
-            f"{pair.name}.processed_ratio": processed_ratio(pair, against),
+            f"{pair.name}.processed_ratio": processed_ratio(pair, files),
         }
     return figures
 
@@ -219,17 +199,21 @@ def count_of(program: Program) -> Figure:
 
 
 def table(found: list[Pair], against: str) -> None:
-    """Print one line a program."""
+    """Print one line a program, with both sources."""
     print(f"instructions, and those that the verifier processed; clang is {against}")
-    head = ("program", "ours", "clang", "ratio", "ours", "clang", "ratio")
-    print("{:<24}{:>7}{:>7}{:>8}{:>9}{:>7}{:>8}".format(*head))
-    for name, ours, theirs in found:
-        print(
-            f"{name:<24}{ours.slots:>7}{theirs.slots:>7}"
-            f"{share(ours.slots, theirs.slots):>8}{shown(ours.processed):>9}"
-            f"{shown(theirs.processed):>7}{share(ours.processed, theirs.processed):>8}"
-        )
-    for reason in sorted({p.reason for pair in found for p in pair[1:] if p.reason}):
+    print("h: arithmetic-heavy; +: over 300 instructions by clang")
+    head = ("program", "", "ours", "clang", "ratio", "ours", "clang", "ratio")
+    row = "{:<20} {:<2}{:>6}{:>6}{:>6}{:>9}{:>7}{:>6}  {}"
+    print(row.format(*head, "sources"))
+    for pair in found:
+        name, ours, theirs, sources = pair
+        sizes = (ours.slots, theirs.slots, share(ours.slots, theirs.slots))
+        work = (shown(ours.processed), shown(theirs.processed))
+        ratio = share(ours.processed, theirs.processed)
+        files = f"{sources.python} {sources.c}"
+        print(row.format(name, pair.marks, *sizes, *work, ratio, files))
+    programs = [program for pair in found for program in (pair.ours, pair.theirs)]
+    for reason in sorted({program.reason for program in programs if program.reason}):
         print(reason)
 
 

@@ -61,11 +61,12 @@ class Program(Descriptor):
         record = attr.TEST_RUN.pack(
             prog_fd=self.fd,
             data_size_in=len(data),
-            data_in=syscall.address(data),
+            # sk_lookup insists on null pointers where there is no packet.
+            data_in=syscall.address(data) if data else 0,
             data_size_out=len(output),
-            data_out=syscall.address(output),
+            data_out=syscall.address(output) if output else 0,
             ctx_size_in=len(context),
-            ctx_in=syscall.address(context),
+            ctx_in=syscall.address(context) if context else 0,
             # Kinds without repetition (raw tracepoint, syscall) insist on zero.
             repeat=repeat if repeat > 1 else 0,
         )
