@@ -37,7 +37,7 @@ from beewire.bpf.object import read
 from beewire.errors import BeewireError, VerifierError
 
 PROGS = "tools/testing/selftests/bpf/progs"
-SECONDS, MEMORY = 60, 3 << 30  # for one object, and its process
+SECONDS, MEMORY = 120, 8 << 30  # for one object, and its process
 REFUSED = "verifier"
 
 # --- fetch and build ---

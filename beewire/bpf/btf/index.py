@@ -181,6 +181,18 @@ class Index:
                     return type_id
         return None
 
+    def flavours(self, name: str, kinds: tuple[Kind, ...]) -> Iterator[int]:
+        """Yield the ids of types of these kinds that are named so, or so with a flavour.
+
+        A flavour is what stands behind three underscores, as in "task_struct___old".
+        """
+        if self._base:
+            yield from self._base.flavours(name, kinds)
+        for offset in [*self._string_offsets(name), *self._string_offsets(name, "___")]:
+            for type_id in self._named(offset):
+                if self._kind(type_id) in kinds:
+                    yield type_id
+
     def lookup(self, name: str, kind: _Class[_T]) -> _T | None:
         """Return the type of this name and class (`Struct`, say), or None."""
         found = self.find(name, kind.kind)
@@ -190,11 +202,11 @@ class Index:
     # A name is found without a table of names: its offset by one search through the
     # strings, the types that bear it by one through the offsets of names. Both run at
     # the speed of memmem(3), and the dump stays small and quick to load.
-    def _string_offsets(self, name: str) -> Iterator[int]:
+    def _string_offsets(self, name: str, more: str = "\0") -> Iterator[int]:
         if self._base:
-            yield from self._base._string_offsets(name)
+            yield from self._base._string_offsets(name, more)
         strings = self._blob.strings
-        text = b"\0%b\0" % name.encode(errors="surrogateescape")
+        text = b"\0%b%b" % (name.encode(errors="surrogateescape"), more.encode())
         if strings.startswith(text[1:]):  # in split BTF; elsewhere "" comes first
             yield self._strings_base
         at = strings.find(text)

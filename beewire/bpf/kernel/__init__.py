@@ -14,7 +14,7 @@ links      attach_*: Program -> Link
 pins       names under a BPF file system
 features   what this kernel can do, found out by trying
 probed     the running kernel as the compiler's Target
-target     the running kernel's types (btf_cache, core)
+target     the running kernel's types (btf_cache)
 verdict    a refusal in the author's words (log, advice, explain, privilege)
 syscall    bpf(2) itself (attr: its structures)
 """

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from beewire.bpf.btf import Int
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
 from beewire.bpf.kernel.ksyms import symbol_binder
 from beewire.bpf.kernel.loaded import Loaded
@@ -132,6 +133,10 @@ def _gather(spec: ObjectSpec, types: TypeIds) -> list[_Job]:
             # The one map whose key has no type (array_map_check_btf).
             types.describe(name, None, whole[0])
             types.tag(whole[1])
+    for node in spec.types:
+        types.add(node)
+    if _has_struct_ops(spec):
+        types.add(Int("int", 4, signed=True))
     types.tag(spec.tags)
     types.load(spec.name)
     return jobs
@@ -209,7 +214,7 @@ class _Work:
             if not spec.autocreate:
                 continue
             if spec.kind is MapKind.STRUCT_OPS:
-                self._create_table(name)
+                self._create_table(name, types)
                 continue
             found = self.given[name] if name in self.given else self._from_pin(spec)
             if found is None:
@@ -270,10 +275,10 @@ class _Work:
         for path in self.pinned:
             os.unlink(path)  # noqa: PTH108 - no pathlib here
 
-    def _create_table(self, name: str) -> None:
+    def _create_table(self, name: str, types: TypeIds) -> None:
         from beewire.bpf.kernel.maps.struct_ops import create_table  # noqa: PLC0415 - rare
 
-        found = create_table(self.tables[name], self.loaded.programs)
+        found = create_table(self.tables[name], self.loaded.programs, types.fd)
         self.loaded.own(found)
         self.loaded.maps[name] = found
 

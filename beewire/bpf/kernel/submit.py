@@ -10,10 +10,6 @@ from beewire.bpf.kernel.names import kernel_name
 from beewire.bpf.kernel.target import Hook, Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import ProgramSpec
-from beewire.hints import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from beewire.bpf.btf import Index
 
 # The verifier gives up with EAGAIN when a signal is pending.
 _TRIES = 5
@@ -56,16 +52,17 @@ def submit(
         f"program {program.name!r}, which reads kernel structures by name (CO-RE),"
     )
     if image.core_relos:
-        target.require_btf(purpose)
-        if not target.applies_core:
-            _apply_core(image, target.index(purpose))
+        if target.core_types is None:
+            target.require_btf(purpose)
+        if not target.applies_core or target.core_types is not None:
+            _apply_core(image, target, types, purpose)
     hook = hook or target.hook(program)
     attempt = _Attempt(program, image, records, types, hook)
     result = attempt.call()
     # Before 5.17 the attr with CO-RE records is longer than what the kernel knows. A
     # program that is too large comes this way too, and is refused again.
     if result == -errno.E2BIG and image.core_relos:
-        _apply_core(image, target.index(purpose))
+        _apply_core(image, target, types, purpose)
         attempt = _Attempt(program, image, records, types, hook)
         result = attempt.call()
         target.applies_core = result < 0
@@ -78,10 +75,12 @@ def submit(
     return verdict.second_try(program, image, attempt.call, -result)
 
 
-def _apply_core(image: Image, index: "Index") -> None:
-    from beewire.bpf.kernel.core import apply_core  # noqa: PLC0415 - older kernels only
+def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> None:
+    from beewire.bpf.object.core import apply_core  # noqa: PLC0415 - older kernels only
 
-    apply_core(image, index)
+    index = target.core_types or target.index(purpose)
+    apply_core(image.insns, image.core_relos, index, types.builder.id)
+    image.core_relos.clear()
 
 
 def _raise_memlock() -> bool:

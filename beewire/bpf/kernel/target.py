@@ -45,12 +45,21 @@ class Target:
     """What loading asks of the kernel beyond bpf(2); reads its BTF when first needed.
 
     `btf_path` is where the kernel's BTF lies. `applies_core` says whether BPF_PROG_LOAD
-    takes CO-RE records (Linux 5.17); where it turns out not to, Beewire applies them.
+    takes CO-RE records (Linux 5.17); where it turns out not to, Beewire applies them. It
+    also does where they are to be answered by other types than the kernel's own:
+    `core_types`, for a kernel that is built without.
     """
 
-    __slots__ = ("_index", "applies_core", "btf_path")
+    __slots__ = ("_index", "applies_core", "btf_path", "core_types")
 
-    def __init__(self, btf_path: str = VMLINUX, *, applies_core: bool = True) -> None:
+    def __init__(
+        self,
+        btf_path: str = VMLINUX,
+        *,
+        applies_core: bool = True,
+        core_types: "Index | None" = None,
+    ) -> None:
+        self.core_types = core_types
         self.btf_path = btf_path
         self.applies_core = applies_core
         self._index: Index | None = None

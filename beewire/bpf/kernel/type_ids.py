@@ -35,6 +35,11 @@ class TypeIds(Descriptor):
         self.empty = False
         self._maps[name] = self.builder.add(key), self.builder.add(value)
 
+    def add(self, node: Type) -> None:
+        """Add a type that is found by its name."""
+        self.empty = False
+        self.builder.add(node)
+
     def tag(self, tags: Iterable[DeclTag]) -> None:
         """Add those of `tags` that are on types which are there already."""
         for tag in tags:

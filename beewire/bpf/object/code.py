@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Func, Linkage, ext
+from beewire.bpf.btf import Func, FuncProto, Linkage, Param, ext
 from beewire.bpf.object import elf
 from beewire.bpf.object.elf import Binding
 from beewire.bpf.object.kinds import ProgramKind
@@ -161,10 +161,22 @@ def _signature(source: Source, function: _Function, records: _Records) -> Func |
     if function.symbol.hidden and linkage is Linkage.GLOBAL:
         # As libbpf has it: verified with each caller, like a static function.
         linkage = Linkage.STATIC
-    if linkage is found.linkage and found.name == function.name:
-        return found
-    source.renamed[found] = Func(function.name, found.proto, linkage)
-    return source.renamed[found]
+    proto = _named_parameters(found.proto)
+    now, then = (function.name, linkage), (found.name, found.linkage)
+    if now != then or proto is not found.proto:
+        source.renamed[found] = Func(function.name, proto, linkage)
+    return source.renamed.get(found, found)
+
+
+def _named_parameters(proto: FuncProto) -> FuncProto:
+    """The kernel wants a name for each; clang leaves out those that nobody reads."""
+    if all(each.name or each.type is None for each in proto.params):
+        return proto
+    params = [
+        each if each.name or each.type is None else Param(f"arg{number}", each.type)
+        for number, each in enumerate(proto.params, 1)
+    ]
+    return FuncProto(proto.returns, tuple(params))
 
 
 def _bind(

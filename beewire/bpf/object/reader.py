@@ -1,6 +1,6 @@
 """A BPF object file -> ObjectSpec: our own files, and those of clang."""
 
-from beewire.bpf.btf import DeclTag, Func, Var, decode, ext
+from beewire.bpf.btf import DeclTag, Func, Struct, Type, Var, decode, ext
 from beewire.bpf.object import elf
 from beewire.bpf.object.code import programs
 from beewire.bpf.object.data import data_sections, kconfig
@@ -59,6 +59,7 @@ def _read(data: bytes) -> ObjectSpec:
             for program in programs(source, number):
                 spec.programs[program.name] = program
     spec.tags = _tags(source)
+    spec.types = _named_types(source)
     fill_maps(source)
     return spec
 
@@ -95,3 +96,14 @@ def _tags(source: Source) -> tuple[DeclTag, ...]:
         if not isinstance(tag.to, Var):
             tags.append(tag)
     return tuple(tags)
+
+
+def _named_types(source: Source) -> tuple[Type, ...]:
+    """The structs that tags name: "contains:node:link" is of a list of `node`s."""
+    names = [tag.name.split(":") for tag in source.tags]
+    found = {
+        parts[1]: source.btf.lookup(parts[1], Struct)
+        for parts in names
+        if source.btf is not None and len(parts) == 3 and parts[0] == "contains"
+    }
+    return tuple([node for node in found.values() if node is not None])

@@ -221,7 +221,7 @@ class ObjectSpec:
     that are also in `weak` are null where the kernel lacks them.
 
     `tags` are what the source says of functions, variables and members beyond their type
-    (`btf_decl_tag`), such as "arg:nonnull". An object of another byte order than this
+    (`btf_decl_tag`), such as "arg:nonnull"; `types` are those that tags name. An object of another byte order than this
     machine's is `big_endian`: it can be looked at.
     """
 
@@ -234,6 +234,7 @@ class ObjectSpec:
         "programs",
         "sections",
         "tags",
+        "types",
         "weak",
     )
 
@@ -246,4 +247,5 @@ class ObjectSpec:
         self.externs: dict[str, btf.Func | btf.Var] = {}
         self.weak: set[str] = set()
         self.tags: tuple[btf.DeclTag, ...] = ()
+        self.types: tuple[btf.Type, ...] = ()
         self.big_endian = False

@@ -271,6 +271,26 @@ def _type_sections(
 ) -> list[elf.Section]:
     builder = Builder()
     builder.add(Int("int", 4, signed=True))  # the kernel refuses BTF without a type
+    tags = _add_types(builder, spec, maps)
+    infos = [_section_info(name, programs) for name, programs in code.items()]
+    extension = ext.encode(builder, infos)  # adds to the builder
+    for tag in tags:
+        if builder.knows(tag.to):
+            builder.add(tag)
+    sections = [elf.Section(".BTF", SectionKind.PROGBITS, builder.encode(), align=4)]
+    if any(any(info[1:]) for info in infos):  # libbpf takes no .BTF.ext without records
+        sections.append(
+            elf.Section(".BTF.ext", SectionKind.PROGBITS, extension, align=4)
+        )
+    return sections
+
+
+def _add_types(
+    builder: Builder, spec: ObjectSpec, maps: dict[str, Struct]
+) -> list[DeclTag]:
+    """Add what is described beside code; returns the tags, which come last."""
+    for node in spec.types:
+        builder.add(node)
     tags = list(spec.tags)
     for section in spec.sections.values():
         if section.name == _KCONFIG:
@@ -286,17 +306,7 @@ def _type_sections(
     if spec.externs:
         externs = [SectionEntry(extern, 0, 0) for extern in spec.externs.values()]
         builder.add(DataSec(".ksyms", 0, tuple(externs)))
-    infos = [_section_info(name, programs) for name, programs in code.items()]
-    extension = ext.encode(builder, infos)  # adds to the builder
-    for tag in tags:
-        if builder.knows(tag.to):
-            builder.add(tag)
-    sections = [elf.Section(".BTF", SectionKind.PROGBITS, builder.encode(), align=4)]
-    if any(any(info[1:]) for info in infos):  # libbpf takes no .BTF.ext without records
-        sections.append(
-            elf.Section(".BTF.ext", SectionKind.PROGBITS, extension, align=4)
-        )
-    return sections
+    return tags
 
 
 def _data_types(section: DataSection) -> tuple[DataSec, list[DeclTag]]:

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Array, Index, Int, Member, Ptr, Struct, Type, Union
+from beewire.bpf.btf import Array, Builder, Index, Int, Member, Ptr, Struct, Type, Union
+from beewire.bpf.btf.core import CoreKind
 from beewire.bpf.isa import Insn, Size
 from beewire.bpf.kernel import Loaded, Target, kernel_index
-from beewire.bpf.kernel.assemble import Image
-from beewire.bpf.kernel.core import POISON, CoreKind, apply_core
 from beewire.bpf.object import CoreRelo, ObjectSpec, ProgramKind, ProgramSpec
+from beewire.bpf.object.core import POISON, apply_core
 from beewire.errors import NotSupported, SpecError, VerifierError
 
 pytestmark = pytest.mark.kernel
@@ -114,11 +114,9 @@ def index() -> Index:
 
 
 def applied(index: Index, insn: Insn, root: Type, access: str, kind: int) -> Insn:
-    image = Image()
-    image.insns.append(insn)
-    image.core_relos.append(CoreRelo(0, root, access, kind))
-    apply_core(image, index)
-    patched = image.insns[0]
+    slots: list[Insn | None] = [insn]
+    apply_core(slots, [CoreRelo(0, root, access, kind)], index, Builder().add)
+    patched = slots[0]
     assert patched is not None
     return patched
 
@@ -215,9 +213,9 @@ def test_a_missing_field_poisons_the_instruction(index: Index) -> None:
     assert applied(index, MOV, local, "0:0", 0) == isa.call_helper(POISON)
 
 
-def test_a_kind_that_only_the_kernel_applies_is_refused(index: Index) -> None:
-    with pytest.raises(NotSupported, match="CO-RE records of kind 12"):
-        applied(index, MOV, task_struct(), "0", 12)
+def test_a_kind_that_nobody_knows_is_refused(index: Index) -> None:
+    with pytest.raises(SpecError, match="no CO-RE records of kind 13"):
+        applied(index, MOV, task_struct(), "0", 13)
 
 
 def test_a_path_that_leads_nowhere_is_refused(index: Index) -> None:

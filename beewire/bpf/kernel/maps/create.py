@@ -39,6 +39,8 @@ _TYPED = _STORAGE | {
     MapKind.LRU_HASH,
     MapKind.LRU_PERCPU_HASH,
     MapKind.LPM_TRIE,
+    MapKind.CGROUP_STORAGE,
+    MapKind.PERCPU_CGROUP_STORAGE,
 }
 _ARRAYS = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
 # The kernel allocates these entry by entry and insists on being told so.

@@ -37,8 +37,12 @@ class StructOpsMap(KeylessMap):
         return bytes(content)
 
 
-def create_table(table: Table, programs: Mapping[str, Program]) -> StructOpsMap:
+def create_table(
+    table: Table, programs: Mapping[str, Program], btf_fd: int
+) -> StructOpsMap:
     """Create the map; `programs` may be filled until it is registered.
+
+    `btf_fd` are the types of any object: the kernel insists on some.
 
     Raises:
         NotPermitted: CAP_BPF or CAP_NET_ADMIN is missing.
@@ -51,6 +55,7 @@ def create_table(table: Table, programs: Mapping[str, Program]) -> StructOpsMap:
         max_entries=1,
         map_flags=table.spec.flags,
         map_name=kernel_name(table.spec.name),
+        btf_fd=btf_fd,
         btf_vmlinux_value_type_id=table.value_type_id,
     )
     about = f"create struct_ops map {table.spec.name!r}"
