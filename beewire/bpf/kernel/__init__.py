@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         attach_tracing,
     )
     from beewire.bpf.kernel.links.sockmap import attach_sockmap
+    from beewire.bpf.kernel.links.struct_ops import attach_struct_ops
     from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
@@ -58,6 +59,7 @@ _LAZY = {
     "attach_netns": "links.netns",
     "attach_raw_tracepoint": "links.raw_tracepoint",
     "attach_sockmap": "links.sockmap",
+    "attach_struct_ops": "links.struct_ops",
     "attach_tracepoint": "links.tracepoint",
     "attach_tracing": "links.raw_tracepoint",
     "attach_xdp": "links.xdp",
@@ -101,6 +103,7 @@ __all__ = [
     "attach_netns",
     "attach_raw_tracepoint",
     "attach_sockmap",
+    "attach_struct_ops",
     "attach_tracepoint",
     "attach_tracing",
     "attach_xdp",

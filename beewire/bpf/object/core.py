@@ -21,7 +21,7 @@ _TYPE_ID_LOCAL = 6
 _MEMORY = (InsnClass.LDX, InsnClass.STX, InsnClass.ST)
 
 
-def relocated(spec: ObjectSpec, index: Index) -> None:
+def relocate_for(spec: ObjectSpec, index: Index) -> None:
     """Apply all CO-RE records of `spec`, and drop them: it is then for one kernel only.
 
     `index` are that kernel's types. Records that ask for the object's own type ids stay:
@@ -55,7 +55,7 @@ def apply_core(
     `id_of` gives the ids of the program's own types.
 
     Raises:
-        SpecError: as `relocated`.
+        SpecError: as `relocate_for`.
     """
     patch(slots, relos, Resolver(index, id_of))
 
