@@ -3,6 +3,7 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import integer_type
+from beewire.bpf.lang.atomics import atomic
 from beewire.bpf.lang.attributes import (
     context_member,
     field,
@@ -15,7 +16,8 @@ from beewire.bpf.lang.contexts import Member, Tracepoint
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import arithmetic, check_literal
-from beewire.bpf.lang.map_operations import add_item, assign_item, atomic, delete_item
+from beewire.bpf.lang.maps.common import table_of
+from beewire.bpf.lang.maps.keyed import add_item, assign_item, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
 from beewire.bpf.lang.operators import combine, operand, symbol_of
 from beewire.bpf.lang.structs import Composite
@@ -65,8 +67,8 @@ def assign_statement(b: Builder, node: ast.Assign) -> None:
     """`a = b`, `a.b = c`, `a[b] = c`, `a, b = c, d`."""
     first = node.targets[0]
     if len(node.targets) == 1 and isinstance(first, ast.Subscript):
-        decl = static_object(b, first.value)
-        if isinstance(decl, MapDecl):
+        decl = table_of(b, first.value)
+        if decl is not None:
             assign_item(b, decl, first.slice, node.value)
             return
     value = b.deferred(node.value)
@@ -146,8 +148,8 @@ def augmented(b: Builder, node: ast.AugAssign) -> None:
         assign(b, node.target.id, combine(b, symbol, old, addend))
         return
     if isinstance(node.target, ast.Subscript):
-        decl = static_object(b, node.target.value)
-        if isinstance(decl, MapDecl):
+        decl = table_of(b, node.target.value)
+        if decl is not None:
             _add_to_item(b, node, decl, node.target, symbol)
             return
     place = writable(b, node.target)
@@ -170,8 +172,8 @@ def delete(b: Builder, node: ast.Delete) -> None:
     """`del table[key]`."""
     for target in node.targets:
         if isinstance(target, ast.Subscript):
-            decl = static_object(b, target.value)
-            if isinstance(decl, MapDecl):
+            decl = table_of(b, target.value)
+            if decl is not None:
                 delete_item(b, decl, target.slice)
                 continue
         raise b.refuse(

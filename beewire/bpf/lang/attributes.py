@@ -30,6 +30,7 @@ from beewire.bpf.lang.types import U32, IntType
 from beewire.bpf.lang.values import (
     ContextValue,
     ContextWords,
+    InnerMap,
     Int,
     KernelField,
     KernelMemory,
@@ -128,6 +129,21 @@ def present(b: Builder, value: Pointer, node: ast.expr) -> None:
         f"{text!r} may be None",
         f"give it a name and test that: if (x := {text}) is None: return",
     )
+
+
+def inner_map(b: Builder, value: Value, node: ast.expr) -> MapDecl:
+    """The map that was found in a map of maps, as an operand of operations.
+
+    Raises:
+        Refused: It may be None.
+    """
+    assert isinstance(value, InnerMap)
+    present(b, value, node)
+    decl = value.decl
+    bound = object.__new__(type(decl))
+    bound.__dict__.update(decl.__dict__)
+    bound.__dict__["operand"] = value.op
+    return bound
 
 
 def field(b: Builder, base: Memory, name: str) -> Memory:

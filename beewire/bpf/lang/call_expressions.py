@@ -6,13 +6,14 @@ from beewire.bpf import ir
 from beewire.bpf.lang import helper_calls, inline
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
-from beewire.bpf.lang.attributes import packet_bounds, present
+from beewire.bpf.lang.attributes import inner_map, packet_bounds, present
 from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
+from beewire.bpf.lang.maps import common as maps
 from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.prototypes import HelperFunction
 from beewire.bpf.lang.structs import Composite, StructType
@@ -27,6 +28,7 @@ from beewire.bpf.lang.types import (
 from beewire.bpf.lang.values import (
     ContextValue,
     Fields,
+    InnerMap,
     Int,
     Literal,
     Memory,
@@ -34,12 +36,9 @@ from beewire.bpf.lang.values import (
     Static,
     Value,
 )
-from beewire.bpf.object.kinds import MapKind
 from beewire.hints import Any, Callable
 from beewire.reasons import Reason
 
-# Operations of maps, by name: lookup, update, ...
-MAP_OPERATIONS: dict[str, Callable[[Builder, MapDecl, ast.Call], Value]] = {}
 # What is lowered by name: current_pid, printk, ...
 BY_NAME: dict[str, Callable[[Builder, ast.Call], Value]] = {}
 # Python's own functions that programs have: min, max, ...
@@ -116,7 +115,10 @@ def _hashable(obj: object) -> bool:
 
 def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) -> Value:
     if isinstance(owner, Static):
-        return _map_operation(b, node, func, owner.obj)
+        return maps.operation(b, owner.obj, func)(b, owner.obj, node)
+    if isinstance(owner, InnerMap):
+        table = inner_map(b, owner, func.value)
+        return maps.operation(b, table, func)(b, table, node)
     if isinstance(owner, Pointer):
         present(b, owner, func.value)
     if isinstance(owner, ContextValue) and func.attr == "at":
@@ -132,27 +134,6 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
     )
 
 
-def _map_operation(
-    b: Builder, node: ast.Call, func: ast.Attribute, decl: MapDecl
-) -> Value:
-    operation = MAP_OPERATIONS.get(func.attr)
-    known = allowed(decl)
-    if operation is None or func.attr not in known:
-        offered = sorted(known & MAP_OPERATIONS.keys())
-        hint = near(func.attr, offered) or f"it has {', '.join(offered)}"
-        kind = type(decl).__name__
-        raise b.refuse(
-            func, Reason.MAP_OPERATION, f"{kind} has no {func.attr}() in programs", hint
-        )
-    return operation(b, decl, node)
-
-
-def allowed(decl: MapDecl) -> frozenset[str]:
-    """The operations that programs may use on a map of this kind."""
-    if decl.kind in {MapKind.ARRAY, MapKind.PERCPU_ARRAY}:
-        # Every entry is there from the start, and stays.
-        return decl.operations - {"delete", "insert"}
-    return decl.operations
 
 
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:

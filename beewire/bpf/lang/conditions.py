@@ -2,7 +2,7 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.attributes import variable_of
+from beewire.bpf.lang.attributes import inner_map, variable_of
 from beewire.bpf.lang.builder import CONDITIONS, Builder
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.faults import Rule
@@ -11,6 +11,7 @@ from beewire.bpf.lang.ints import comparison
 from beewire.bpf.lang.operators import operands
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.values import (
+    InnerMap,
     Int,
     Literal,
     Memory,
@@ -245,6 +246,8 @@ def _contains(
     found = b.expr(container)
     if isinstance(found, Static) and isinstance(found.obj, MapDecl):
         CONTAINS[0](b, found.obj, item, then, orelse)
+    elif isinstance(found, InnerMap):
+        CONTAINS[0](b, inner_map(b, found, container), item, then, orelse)
     elif isinstance(found, Static) and isinstance(
         found.obj, tuple | list | frozenset | set
     ):

@@ -6,7 +6,7 @@ do in user space.
 
 from beewire.bpf.lang.contexts import BpfSock, Context, outside
 from beewire.bpf.lang.structs import Struct, StructType
-from beewire.bpf.lang.types import ValueType, value_type
+from beewire.bpf.lang.types import ValueType, u64, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
 from beewire.errors import SpecError
 from beewire.hints import (
@@ -44,8 +44,16 @@ class MapDecl:
 
     kind: ClassVar[MapKind]
     operations: ClassVar[frozenset[str]] = frozenset()
+    # The module of `lang.maps` that compiles them.
+    lowering: ClassVar[str] = "keyed"
     # Which of key and value the subscript gives, in order.
     parameters: ClassVar[tuple[str, ...]] = ()
+    # Of a map of maps: what its maps are like.
+    inner: "MapDecl | None" = None
+    # Of a map found in one: the register that it is in, while a program is compiled.
+    operand: Any = None
+    # `map_extra` of map creation: of Bloom filters and arenas.
+    extra: int = 0
 
     def __init__(self, max_entries: int = 0, *, flags: int = 0, name: str = "") -> None:
         self.name = name
@@ -110,7 +118,10 @@ class Ring(MapDecl, Generic[V]):
 
     kind = MapKind.RINGBUF
     parameters = ("value",)
-    operations = frozenset({"reserve", "submit", "discard", "emit", "output"})
+    operations = frozenset(
+        {"reserve", "submit", "discard", "emit", "output", "waiting"}
+    )
+    lowering = "rings"
 
     def reserve(self) -> "AbstractContextManager[V | None]":
         """In programs: `with events.reserve() as e:`, None when the ring is full.
@@ -137,6 +148,10 @@ class Ring(MapDecl, Generic[V]):
         """In programs: `bpf_ringbuf_output`; 0, or -EAGAIN when the ring is full."""
         outside("output")
 
+    def waiting(self) -> int:
+        """In programs: bytes that user space has not read yet (`bpf_ringbuf_query`)."""
+        outside("waiting")
+
 
 class Storage(MapDecl, Generic[V]):
     """Values that live in sockets (`BPF_MAP_TYPE_SK_STORAGE`)."""
@@ -144,6 +159,7 @@ class Storage(MapDecl, Generic[V]):
     kind = MapKind.SK_STORAGE
     parameters = ("value",)
     operations = frozenset({"get", "get_or_create", "delete"})
+    lowering = "storage"
 
     @overload
     def get(self: "Storage[int]", owner: object) -> Ref[int] | None: ...
@@ -170,7 +186,8 @@ class Sockets(MapDecl, Generic[K]):
     """Sockets by index (SOCKMAP) or by key (SOCKHASH)."""
 
     parameters = ("key",)
-    operations = frozenset({"update", "lookup", "redirect", "delete"})
+    operations = frozenset({"update", "lookup", "redirect", "delete", "select"})
+    lowering = "sockets"
 
     def lookup(self, key: K) -> BpfSock | None:  # noqa: ARG002
         """In programs: the socket of `key`, or None; give it back by `sk_release`.
@@ -182,6 +199,21 @@ class Sockets(MapDecl, Generic[K]):
     def redirect(self, ctx: Context, key: K, *, ingress: bool = False) -> "SkAction":  # noqa: ARG002
         """In programs: SK_PASS when the message went to the socket of `key`."""
         outside("redirect")
+
+    def select(self, ctx: Context, key: K, flags: int = 0) -> int:  # noqa: ARG002
+        """In sk_reuseport programs: let the socket of `key` have it; 0 or an error."""
+        outside("select")
+
+
+class PerfCounter(Struct):
+    """What `cycles.counter()` gives (`struct bpf_perf_event_value`).
+
+    `enabled_ns` and `running_ns` differ where the counter shared its hardware.
+    """
+
+    value: u64
+    enabled_ns: u64
+    running_ns: u64
 
 
 class GlobalDecl:

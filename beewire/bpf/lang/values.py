@@ -2,7 +2,7 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang.contexts import BpfSock, BpfTcpSock, Context, Member
-from beewire.bpf.lang.decl import GlobalDecl
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
 from beewire.hints import Any, Callable
@@ -270,6 +270,28 @@ class TcpSocket(Socket):
     def describe(self) -> str:
         """A noun phrase."""
         return "a TCP socket"
+
+
+class InnerMap(Pointer):
+    """A map that was found in a map of maps; `decl` says of what kind it is."""
+
+    __slots__ = ("decl",)
+
+    def __init__(self, op: ir.Op, decl: MapDecl, *, nullable: bool) -> None:
+        super().__init__(op, nullable=nullable)
+        self.decl = decl
+
+    def at(self, op: ir.Op) -> "InnerMap":
+        """The same kind of pointer with another address."""
+        return InnerMap(op, self.decl, nullable=self.nullable)
+
+    def same_kind(self, other: Value) -> bool:
+        """Whether one variable may hold this and `other`."""
+        return isinstance(other, InnerMap) and other.decl is self.decl
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"a map ({type(self.decl).__name__})"
 
 
 class KernelMemory(Pointer):

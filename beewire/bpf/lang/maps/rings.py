@@ -1,0 +1,123 @@
+"""Ring buffers: records that are reserved, filled and submitted."""
+
+from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.attributes import present
+from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.maps.common import (
+    Operation,
+    map_ref,
+    number,
+    pointer,
+    put,
+    value_of,
+)
+from beewire.bpf.lang.memory import init_struct
+from beewire.bpf.lang.ownership import acquire, give_back
+from beewire.bpf.lang.types import BOOL, I64, U64
+from beewire.bpf.lang.values import Fields, Int, Memory, Nothing, Reference, Value
+from beewire.hints import Callable
+from beewire.reasons import Reason
+
+RINGBUF_OUTPUT = 130
+RINGBUF_RESERVE = 131
+RINGBUF_SUBMIT = 132
+RINGBUF_DISCARD = 133
+RINGBUF_QUERY = 134
+BPF_RB_AVAIL_DATA = 0
+
+
+def emit(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`events.emit(Record(...))`: reserve, fill, submit."""
+    [record] = required(arguments(b, node, ("record",)))
+    value = b.deferred(record)
+    kind = value_of(decl)
+    if not isinstance(value, Fields) or value.type is not kind:
+        op = put(b, record, value, kind, "record")
+        size = ir.Const(kind.size)
+        result = b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, ir.Const(0))
+        sent = b.binary(ir.BinOp.LSHR, result, ir.Const(63))
+        return Int(b.binary(ir.BinOp.XOR, sent, ir.Const(1)), BOOL)
+    op = reserve(b, decl)
+    full, room, done = b.target("full"), b.target("room"), b.target("emitted")
+    was_sent = ir.Local("sent", ir.Kind.INT)
+    b.branch(ir.CmpOp.EQ, op, ir.Const(0), full, room)
+    b.start(room)
+    init_struct(b, Memory(op, 0, kind, ir.Space.MEM), value)
+    b.call(RINGBUF_SUBMIT, op, ir.Const(0))
+    b.emit(ir.SetLocal(was_sent, ir.Const(1)))
+    b.jump(done)
+    b.start(full)
+    b.emit(ir.SetLocal(was_sent, ir.Const(0)))
+    b.jump(done)
+    b.start(done)
+    return Int(b.emit(ir.GetLocal(was_sent)), BOOL)
+
+
+def reserve(b: Builder, decl: MapDecl) -> ir.Op:
+    """A call of `bpf_ringbuf_reserve`."""
+    size = ir.Const(value_of(decl).size)
+    return b.call(RINGBUF_RESERVE, map_ref(decl), size, ir.Const(0), kind=ir.Kind.PTR)
+
+
+def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`events.output(record)`."""
+    record, flags = arguments(b, node, ("record", "flags"), 1)
+    assert record is not None
+    kind = value_of(decl)
+    op = pointer(b, record, kind, "record")
+    size = ir.Const(kind.size)
+    return Int(b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, number(b, flags)), I64)
+
+
+def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`with events.reserve() as e:`."""
+    arguments(b, node, ())
+    hint = f"with {decl.name}.reserve() as e:"
+    if b.managed is not node:
+        raise b.refuse(
+            node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
+        )
+    record = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
+    reference = Reference(
+        f"the record of {decl.name}",
+        hint,
+        lambda held: b.call(RINGBUF_SUBMIT, held, ir.Const(0)),
+        lambda held: b.call(RINGBUF_DISCARD, held, ir.Const(0)),
+    )
+    return acquire(b, record, reference)
+
+
+def _finish(number: int) -> Callable[[Builder, MapDecl, ast.Call], Value]:
+    """`events.submit(e)`, `events.discard(e)` before the block ends."""
+
+    def lower(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+        [record] = required(arguments(b, node, ("record",)))
+        value = b.expr(record)
+        if not isinstance(value, Memory) or value.type is not decl.value:
+            message = f"a record of {decl.name} is needed here, not {value.describe()}"
+            raise b.refuse(record, Reason.WRONG_ARGUMENT, message)
+        present(b, value, record)
+        give_back(b, value, record, f"{ast.unparse(node.func)}()")
+        b.call(number, value.op, ir.Const(0))
+        return Nothing()
+
+    return lower
+
+
+def waiting(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`events.waiting()`: bytes that user space has not read yet."""
+    arguments(b, node, ())
+    return Int(b.call(RINGBUF_QUERY, map_ref(decl), ir.Const(BPF_RB_AVAIL_DATA)), U64)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "reserve": reserve_record,
+    "submit": _finish(RINGBUF_SUBMIT),
+    "discard": _finish(RINGBUF_DISCARD),
+    "emit": emit,
+    "output": output,
+    "waiting": waiting,
+}

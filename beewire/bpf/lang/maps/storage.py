@@ -1,0 +1,70 @@
+"""Local storage: values that live in sockets, tasks, files and cgroups."""
+
+from beewire.bpf import ir
+from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.attributes import present
+from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.maps.common import Operation, map_ref, value_memory
+from beewire.bpf.lang.types import I64
+from beewire.bpf.lang.values import ContextValue, Int, Socket, Value
+from beewire.bpf.object.kinds import MapKind
+from beewire.reasons import Reason
+
+STORAGE_GET_F_CREATE = 1
+
+# Helpers that get and delete a storage map's value.
+_HELPERS = {
+    MapKind.SK_STORAGE: (107, 108),
+    MapKind.INODE_STORAGE: (145, 146),
+    MapKind.TASK_STORAGE: (156, 157),
+    MapKind.CGRP_STORAGE: (210, 211),
+}
+
+
+def get(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`state.get(sk)`."""
+    return _storage_get(b, decl, node, 0)
+
+
+def get_or_create(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`state.get_or_create(sk)`."""
+    return _storage_get(b, decl, node, STORAGE_GET_F_CREATE)
+
+
+def delete(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`state.delete(sk)`."""
+    [owner] = required(arguments(b, node, ("owner",)))
+    number = _HELPERS[decl.kind][1]
+    return Int(b.call(number, map_ref(decl), _owner(b, owner)), I64)
+
+
+def _storage_get(b: Builder, decl: MapDecl, node: ast.Call, flags: int) -> Value:
+    [owner] = required(arguments(b, node, ("owner",)))
+    op = _owner(b, owner)
+    number = _HELPERS[decl.kind][0]
+    args = (map_ref(decl), op, ir.Const(0), ir.Const(flags))
+    return value_memory(decl, b.call(number, *args, kind=ir.Kind.PTR), nullable=True)
+
+
+def _owner(b: Builder, node: ast.expr) -> ir.Op:
+    value = b.expr(node)
+    if isinstance(value, Socket):
+        present(b, value, node)
+        return value.op
+    has_one = isinstance(value, ContextValue) and value.cls.member("sk")
+    hint = f"pass {ast.unparse(node)}.sk" if has_one else ""
+    raise b.refuse(
+        node,
+        Reason.WRONG_ARGUMENT,
+        f"a socket is needed here, not {value.describe()}",
+        hint,
+    )
+
+
+OPERATIONS: dict[str, Operation] = {
+    "get": get,
+    "get_or_create": get_or_create,
+    "delete": delete,
+}
