@@ -5,7 +5,13 @@
     program     Program: attach(), spec(), disassemble(); a class for each kind of target
     maps        HashMap, Array, LpmTrie and their kin
     ring        RingBuf
-    sockets     SkStorage, SockMap, SockHash
+    sockets     SockMap, SockHash, ReusePortSockArray
+    storage     SkStorage, TaskStorage, InodeStorage, CgroupStorage
+    queues      Queue, Stack, BloomFilter
+    redirects   DevMap, DevMapHash, CpuMap, XskMap
+    events      PerfEventArray, StackTrace, CgroupArray
+    nested      ArrayOfMaps, HashOfMaps, ProgArray
+    user_ring   UserRingBuf
     variable    Global
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
@@ -24,6 +30,7 @@ from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.author.collection import collect
+    from beewire.bpf.author.events import CgroupArray, PerfEventArray, StackTrace
     from beewire.bpf.author.hooks import (
         bind4,
         bind6,
@@ -61,9 +68,26 @@ if TYPE_CHECKING:
         PerCpuArray,
         PerCpuHash,
     )
+    from beewire.bpf.author.nested import ArrayOfMaps, HashOfMaps, ProgArray
     from beewire.bpf.author.program import Program
+    from beewire.bpf.author.queues import BloomFilter, Queue, Stack
+    from beewire.bpf.author.redirects import (
+        CpuMap,
+        DevMap,
+        DevMapHash,
+        Port,
+        Worker,
+        XskMap,
+    )
     from beewire.bpf.author.ring import RingBuf
-    from beewire.bpf.author.sockets import SkStorage, SockHash, SockMap
+    from beewire.bpf.author.sockets import ReusePortSockArray, SockHash, SockMap
+    from beewire.bpf.author.storage import (
+        CgroupStorage,
+        InodeStorage,
+        SkStorage,
+        TaskStorage,
+    )
+    from beewire.bpf.author.user_ring import UserRingBuf
     from beewire.bpf.author.variable import Global
     from beewire.bpf.lang import (
         Kernel,
@@ -153,13 +177,23 @@ if TYPE_CHECKING:
         Tracepoint,
         XdpContext,
     )
+    from beewire.bpf.lang.decl import PerfCounter
     from beewire.bpf.object import Target
 
 __all__ = [
     "Array",
+    "ArrayOfMaps",
+    "BloomFilter",
     "BpfSock",
+    "CgroupArray",
+    "CgroupStorage",
+    "CpuMap",
+    "DevMap",
+    "DevMapHash",
     "Global",
     "HashMap",
+    "HashOfMaps",
+    "InodeStorage",
     "Kernel",
     "Loaded",
     "LpmTrie",
@@ -168,9 +202,15 @@ __all__ = [
     "PerCpu",
     "PerCpuArray",
     "PerCpuHash",
+    "PerfCounter",
+    "PerfEventArray",
+    "Port",
+    "ProgArray",
     "Program",
+    "Queue",
     "RawTracepoint",
     "Ref",
+    "ReusePortSockArray",
     "RingBuf",
     "SkAction",
     "SkBuff",
@@ -184,14 +224,20 @@ __all__ = [
     "SockOps",
     "SockOpsFlag",
     "SockOpt",
+    "Stack",
+    "StackTrace",
     "Struct",
     "Target",
+    "TaskStorage",
     "TcpState",
     "Tracepoint",
     "Union",
+    "UserRingBuf",
+    "Worker",
     "World",
     "XdpAction",
     "XdpContext",
+    "XskMap",
     "ancestor_cgroup_id",
     "array",
     "be16",
@@ -294,13 +340,20 @@ _HOMES = {
     ),
     "beewire.bpf.author.program": "Program",
     "beewire.bpf.author.ring": "RingBuf",
-    "beewire.bpf.author.sockets": "SkStorage SockHash SockMap",
+    "beewire.bpf.author.sockets": "ReusePortSockArray SockHash SockMap",
+    "beewire.bpf.author.events": "CgroupArray PerfEventArray StackTrace",
+    "beewire.bpf.author.nested": "ArrayOfMaps HashOfMaps ProgArray",
+    "beewire.bpf.author.queues": "BloomFilter Queue Stack",
+    "beewire.bpf.author.redirects": "CpuMap DevMap DevMapHash Port Worker XskMap",
+    "beewire.bpf.author.storage": "CgroupStorage InodeStorage SkStorage TaskStorage",
+    "beewire.bpf.author.user_ring": "UserRingBuf",
     "beewire.bpf.author.variable": "Global",
     "beewire.bpf.object": "Target",
     "beewire.bpf.lang": (
         "helpers Kernel Ref Struct Union World array be16 be32 be64 bits chars embedded "
         "evaluate field i8 i16 i32 i64 overlay u8 u16 u32 u64"
     ),
+    "beewire.bpf.lang.decl": "PerfCounter",
     "beewire.bpf.lang.calls": (
         "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
         "current_comm current_gid current_pid current_pid_tgid current_tgid "

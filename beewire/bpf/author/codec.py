@@ -18,7 +18,7 @@ def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
     Plain integers keep the kernel room's codec, which is the faster one.
     """
     found = live.codec
-    key, value = decl.key, decl.value
+    key, value = decl.stored
     if key is not None and not _is_plain(key):
         found = found._replace(encode_key=encoder(key), decode_key=decoder(key))
     if value is not None and not _is_plain(value):

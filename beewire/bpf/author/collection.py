@@ -18,7 +18,6 @@ from beewire.bpf.lang import (
 )
 from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.object import PLAIN, DataSection, MapSpec, ObjectSpec, Target
-from beewire.bpf.object.kinds import MapKind
 from beewire.errors import SpecError
 from beewire.hints import Any, Iterable, Iterator
 
@@ -140,9 +139,10 @@ def map_spec(declared: MapDecl) -> MapSpec:
     Raises:
         SpecError: Its types are missing, or have no fixed size.
     """
-    key, value = declared.key, declared.value
-    if declared.kind == MapKind.RINGBUF:
-        key = value = None  # records have their own types; the kernel takes none
+    key, value = declared.stored
+    inner = declared.inner
+    if inner is not None:
+        inner.name = inner.name or f"{declared.name}.inner"
     return MapSpec(
         declared.name,
         kind=declared.kind,
@@ -152,6 +152,8 @@ def map_spec(declared: MapDecl) -> MapSpec:
         flags=declared.flags,
         key=to_btf(key) if key else None,
         value=to_btf(value) if value else None,
+        inner=None if inner is None else map_spec(inner),
+        extra=declared.extra,
     )
 
 

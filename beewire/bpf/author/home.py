@@ -31,7 +31,9 @@ class Home:
         self._maps: dict[MapDecl, kernel.AnyMap] = {}
         self._programs: dict[ProgramDecl, kernel.Program] = {}
         self._sections: dict[GlobalDecl, kernel.Section] = {}
-        self._readers: dict[MapDecl, kernel.RingReader[Any]] = {}
+        self._readers: dict[
+            MapDecl, kernel.RingReader[Any] | kernel.PerfReader[Any]
+        ] = {}
 
     def load(
         self,
@@ -69,15 +71,18 @@ class Home:
 
     def reader(
         self, declared: MapDecl, decode: Callable[[bytes], Any]
-    ) -> kernel.RingReader[Any]:
-        """The one reader of a ring buffer: each record can be read once.
+    ) -> kernel.RingReader[Any] | kernel.PerfReader[Any]:
+        """The one reader of a buffer of records: each record can be read once.
 
         Raises:
             MapError: It is not in the kernel.
         """
         found = self._readers.get(declared)
         if found is None:
-            found = kernel.RingReader(self.map(declared), decode)
+            make = (
+                kernel.RingReader if isinstance(declared, Ring) else kernel.PerfReader
+            )
+            found = make(self.map(declared), decode)
             self._readers[declared] = found
         return found
 

@@ -153,6 +153,8 @@ class PerCpu(list[V]):
 class PerCpuTable(OnMap, Keyed[K, V], MutableMapping[K, PerCpu[V]]):
     """Operations that maps with one value for each CPU share."""
 
+    operations = Keyed.operations | {"lookup_cpu"}
+
     def __getitem__(self, key: K) -> PerCpu[V]:
         return PerCpu(self.live[key])
 
@@ -198,6 +200,18 @@ class PerCpuTable(OnMap, Keyed[K, V], MutableMapping[K, PerCpu[V]]):
     def lookup(self, key: Any) -> Any:
         """In programs: a reference to the running CPU's value of `key`, or None."""
         self.in_programs("lookup", f"{self.name or 'table'}.get({key!r})")
+
+    @overload
+    def lookup_cpu(self: PerCpuTable[K, int], key: K, cpu: int) -> Ref[int] | None: ...
+    @overload
+    def lookup_cpu(
+        self: PerCpuTable[K, bool], key: K, cpu: int
+    ) -> Ref[bool] | None: ...
+    @overload
+    def lookup_cpu(self, key: K, cpu: int) -> V | None: ...
+    def lookup_cpu(self, key: Any, cpu: int) -> Any:
+        """In programs: another CPU's value of `key`, or None (Linux 5.19)."""
+        self.in_programs("lookup_cpu", f"{self.name or 'table'}[{key!r}][{cpu}]")
 
     def insert(self, key: K, value: V) -> int:
         """Add `key` unless it is there: 0, or -EEXIST (-17)."""

@@ -12,7 +12,14 @@ from beewire.bpf.author.bound import OnMap, home_of
 from beewire.bpf.author.codec import decoder
 from beewire.bpf.lang import Ring
 from beewire.errors import SpecError
-from beewire.hints import TYPE_CHECKING, AbstractContextManager, Iterator, TypeVar
+from beewire.hints import (
+    TYPE_CHECKING,
+    AbstractContextManager,
+    Any,
+    Generic,
+    Iterator,
+    TypeVar,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import RingReader
@@ -23,32 +30,15 @@ DEFAULT_SIZE = 1 << 18
 PAGE = 4096
 
 
-class RingBuf(OnMap, Ring[V]):
-    """A ring buffer of records (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8).
-
-    `size` in bytes: a power of two, and at least a page. A full ring makes `reserve`
-    give None and `emit` False; nothing is overwritten.
-
-    Raises:
-        SpecError: The kernel takes no ring of that size.
-    """
-
-    def __init__(
-        self, size: int = DEFAULT_SIZE, *, flags: int = 0, name: str = ""
-    ) -> None:
-        if size < PAGE or size & (size - 1):
-            raise SpecError(
-                f"a ring buffer of {size} bytes: the kernel takes powers of two from "
-                f"{PAGE} on, such as {DEFAULT_SIZE}"
-            )
-        super().__init__(size, flags=flags, name=name)
+class Records(OnMap, Generic[V]):
+    """Operations in user space that ring buffers and perf buffers share."""
 
     @property
-    def reader(self) -> RingReader[V]:
-        """The reader of this ring, for event loops (`fileno()`) and `waiting_bytes`.
+    def reader(self) -> Any:
+        """The reader of this buffer, for event loops (`fileno()`) and `read()`.
 
         Raises:
-            MapError: The ring is not in the kernel: nothing that uses it was attached.
+            MapError: It is not in the kernel: nothing that uses it was attached.
         """
         value = self.value
         assert value is not None
@@ -77,11 +67,36 @@ class RingBuf(OnMap, Ring[V]):
 
         An empty list means that the time is over.
         """
-        return self.reader.poll(None if timeout is None else timeout * 1000)
+        found: list[V] = self.reader.poll(None if timeout is None else timeout * 1000)
+        return found
 
     def poll(self) -> list[V]:
         """All records there are, without waiting."""
-        return self.reader.read()
+        found: list[V] = self.reader.read()
+        return found
+
+
+class RingBuf(Records[V], Ring[V]):
+    """A ring buffer of records (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8).
+
+    `size` in bytes: a power of two, and at least a page. A full ring makes `reserve`
+    give None and `emit` False; nothing is overwritten.
+
+    Raises:
+        SpecError: The kernel takes no ring of that size.
+    """
+
+    def __init__(
+        self, size: int = DEFAULT_SIZE, *, flags: int = 0, name: str = ""
+    ) -> None:
+        check_size(size)
+        super().__init__(size, flags=flags, name=name)
+
+    if TYPE_CHECKING:
+
+        @property
+        def reader(self) -> RingReader[V]:
+            """As above; `waiting_bytes` says how much is unread."""
 
     def reserve(self) -> AbstractContextManager[V | None]:
         """In programs: `with events.reserve() as e:`, None when the ring is full.
@@ -101,6 +116,10 @@ class RingBuf(OnMap, Ring[V]):
         del record
         self.in_programs("discard")
 
+    def waiting(self) -> int:
+        """In programs: bytes that user space has not read yet."""
+        self.in_programs("waiting", "reader.waiting_bytes")
+
     def emit(self, record: V) -> bool:
         """In programs: send a record; False when the ring is full."""
         del record
@@ -110,3 +129,16 @@ class RingBuf(OnMap, Ring[V]):
         """In programs: `bpf_ringbuf_output`; 0, or -EAGAIN when the ring is full."""
         del record, flags
         self.in_programs("output")
+
+
+def check_size(size: int) -> None:
+    """Refuse a size that no ring has.
+
+    Raises:
+        SpecError: It is no power of two, or less than a page.
+    """
+    if size < PAGE or size & (size - 1):
+        raise SpecError(
+            f"a ring buffer of {size} bytes: the kernel takes powers of two from "
+            f"{PAGE} on, such as {DEFAULT_SIZE}"
+        )

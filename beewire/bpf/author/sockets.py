@@ -1,17 +1,17 @@
-"""Maps about sockets: storage that lives in them, and maps that hold them.
+"""Maps of sockets.
 
-dialled = SkStorage[Endpoint]()
 peers = SockHash[Key](max_entries=65536)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.maps import delete
-from beewire.bpf.lang import Ref, Sockets, Storage
-from beewire.bpf.lang.types import I32, U32, U64, ValueType
+from beewire.bpf.lang import Sockets
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.types import U32, U64, ValueType
 from beewire.bpf.object.kinds import MapKind
 
 if TYPE_CHECKING:
@@ -22,60 +22,6 @@ if TYPE_CHECKING:
     from beewire.bpf.lang.contexts import BpfSock, Context, SockOps
 
 K = TypeVar("K")
-V = TypeVar("V")
-
-NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, which the kernel demands of storage
-
-
-class SkStorage(OnMap, Storage[V]):
-    """A value in each socket that has one; it goes with the socket (Linux 5.2).
-
-    In programs `state.get(ctx.sk)` and `state.get_or_create(ctx.sk)`; in user space the
-    key is a socket of this process, or its descriptor. Nobody can list the sockets.
-    """
-
-    def __init__(self, *, flags: int = 0, name: str = "") -> None:
-        super().__init__(0, flags=flags | NO_PREALLOC, name=name)
-
-    @property
-    def key(self) -> ValueType:
-        """A descriptor: how user space names the socket."""
-        return I32
-
-    def __getitem__(self, owner: int | HasFileno) -> V:
-        value: V = self.live[owner]
-        return value
-
-    def __setitem__(self, owner: int | HasFileno, value: V) -> None:
-        self.live[owner] = value
-
-    def __delitem__(self, owner: int | HasFileno) -> None:
-        del self.live[owner]
-
-    def __contains__(self, owner: object) -> bool:
-        return owner in self.live
-
-    @overload
-    def get(self: SkStorage[int], owner: object) -> Ref[int] | None: ...
-    @overload
-    def get(self, owner: object) -> V | None: ...
-    def get(self, owner: object) -> Any:
-        """In programs: a reference to the value that `owner` holds, or None."""
-        del owner
-        self.in_programs("get", f"{self.name or 'state'}[sock]")
-
-    @overload
-    def get_or_create(self: SkStorage[int], owner: object) -> Ref[int] | None: ...
-    @overload
-    def get_or_create(self, owner: object) -> V | None: ...
-    def get_or_create(self, owner: object) -> Any:
-        """In programs: as `get`, making a zero value first; None without memory."""
-        del owner
-        self.in_programs("get_or_create", f"{self.name or 'state'}[sock] = value")
-
-    def delete(self, owner: object) -> int:
-        """Forget the value that `owner` holds: 0, or -ENOENT (-2)."""
-        return delete(self.live, owner)
 
 
 class SocketTable(OnMap, Sockets[K]):
@@ -120,6 +66,11 @@ class SocketTable(OnMap, Sockets[K]):
         del ctx, key, ingress
         self.in_programs("redirect")
 
+    def select(self, ctx: Context, key: K, flags: int = 0) -> int:
+        """In sk_reuseport programs: let the socket at `key` have it; 0 or an error."""
+        del ctx, key, flags
+        self.in_programs("select")
+
     def delete(self, key: K) -> int:
         """Take the socket at `key` out: 0, or -ENOENT (-2)."""
         return delete(self.live, key)
@@ -140,3 +91,43 @@ class SockHash(SocketTable[K]):
     """Sockets by key (Linux 4.18)."""
 
     kind = MapKind.SOCKHASH
+
+
+class ReusePortSockArray(OnMap, MapDecl):
+    """Listening sockets of one port by number (Linux 4.19).
+
+    In sk_reuseport programs `group.select(ctx, n)` gives the connection to one of them.
+    """
+
+    kind = MapKind.REUSEPORT_SOCKARRAY
+    operations = frozenset({"select"})
+    lowering = "sockets"
+
+    @property
+    def key(self) -> ValueType:
+        """Always u32."""
+        return U32
+
+    @property
+    def value(self) -> ValueType:
+        """A descriptor when written, the socket's cookie when read."""
+        return U64
+
+    def select(self, ctx: Context, key: int, flags: int = 0) -> int:
+        """In sk_reuseport programs: let the socket at `key` have it; 0 or an error."""
+        del ctx, key, flags
+        self.in_programs("select")
+
+    def __getitem__(self, key: int) -> int:
+        """The cookie of the socket at `key`."""
+        cookie: int = self.live[key]
+        return cookie
+
+    def __setitem__(self, key: int, sock: int | HasFileno) -> None:
+        self.live[key] = sock
+
+    def __delitem__(self, key: int) -> None:
+        del self.live[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.live

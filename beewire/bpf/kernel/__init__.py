@@ -9,7 +9,7 @@ load       ObjectSpec -> Loaded: types, maps, relocations, programs
 loaded     Loaded, and the data sections of it (section)
 program    Program: run it once, ask about it, pin it
 maps       Map and its families: mutable mappings
-ring       RingReader: the records of a ring buffer
+ring       RingReader: the records of a ring buffer (perf, user_ring: their kin)
 links      attach_*: Program -> Link
 pins       names under a BPF file system
 features   what this kernel can do, found out by trying
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
+    from beewire.bpf.kernel.perf import PerfReader
     from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
     from beewire.bpf.kernel.probed import running
     from beewire.bpf.kernel.ring import RingReader
+    from beewire.bpf.kernel.user_ring import UserRing
 
 _LAZY = {
     "Feature": "features",
@@ -53,7 +55,9 @@ _LAZY = {
     "LinkInfo": "links.base",
     "LinkKind": "links.base",
     "ProgramInfo": "info",
+    "PerfReader": "perf",
     "RingReader": "ring",
+    "UserRing": "user_ring",
     "XdpMode": "links.xdp",
     "attach_cgroup": "links.cgroup",
     "attach_netns": "links.netns",
@@ -92,12 +96,14 @@ __all__ = [
     "Loaded",
     "Map",
     "MapCodec",
+    "PerfReader",
     "Program",
     "ProgramInfo",
     "RingReader",
     "Section",
     "Target",
     "TestRun",
+    "UserRing",
     "XdpMode",
     "attach_cgroup",
     "attach_netns",

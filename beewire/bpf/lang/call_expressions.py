@@ -134,8 +134,6 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
     )
 
 
-
-
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
     if node.args:
         hint = f"{layout.name}({next(iter(layout.fields), 'field')}=...)"

@@ -71,6 +71,11 @@ class MapDecl:
         return self._parameter("value")
 
     @property
+    def stored(self) -> tuple[ValueType | None, ValueType | None]:
+        """The types of keys and values as the kernel stores them."""
+        return self.key, self.value
+
+    @property
     def per_cpu(self) -> bool:
         """Whether each CPU has values of its own."""
         kinds = (MapKind.PERCPU_HASH, MapKind.PERCPU_ARRAY, MapKind.LRU_PERCPU_HASH)
@@ -122,6 +127,11 @@ class Ring(MapDecl, Generic[V]):
         {"reserve", "submit", "discard", "emit", "output", "waiting"}
     )
     lowering = "rings"
+
+    @property
+    def stored(self) -> tuple[ValueType | None, ValueType | None]:
+        """Neither: records have their own types, and the kernel takes none."""
+        return None, None
 
     def reserve(self) -> "AbstractContextManager[V | None]":
         """In programs: `with events.reserve() as e:`, None when the ring is full.

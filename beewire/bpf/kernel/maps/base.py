@@ -6,7 +6,7 @@ import struct
 from beewire.bpf.kernel import attr, pins
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
-from beewire.bpf.kernel.syscall import Cmd, address, try_bpf
+from beewire.bpf.kernel.syscall import Cmd, address, bpf, try_bpf
 from beewire.bpf.object import MapKind, MapSpec
 from beewire.errors import MapError
 from beewire.hints import (
@@ -36,6 +36,7 @@ _PACKAGE = "beewire.bpf.kernel.maps"
 _REFERENCES = ("references", "ReferenceMap")
 _STORAGE = ("storage", "StorageMap")
 _KEYLESS = ("keyless", "KeylessMap")
+_QUEUE = ("queues", "QueueMap")
 # Kinds that are more, or less, than Map: module and class.
 _FAMILIES = {
     MapKind.ARRAY: ("array", "ArrayMap"),
@@ -48,12 +49,16 @@ _FAMILIES = {
     MapKind.PROG_ARRAY: _REFERENCES,
     MapKind.PERF_EVENT_ARRAY: _REFERENCES,
     MapKind.CGROUP_ARRAY: _REFERENCES,
+    MapKind.XSKMAP: _REFERENCES,
     MapKind.ARRAY_OF_MAPS: _REFERENCES,
     MapKind.HASH_OF_MAPS: _REFERENCES,
     MapKind.SK_STORAGE: _STORAGE,
     MapKind.INODE_STORAGE: _STORAGE,
     MapKind.TASK_STORAGE: _STORAGE,
     MapKind.CGRP_STORAGE: _STORAGE,
+    MapKind.QUEUE: _QUEUE,
+    MapKind.STACK: _QUEUE,
+    MapKind.BLOOM_FILTER: ("queues", "BloomMap"),
     MapKind.RINGBUF: _KEYLESS,
     MapKind.USER_RINGBUF: _KEYLESS,
     MapKind.STRUCT_OPS: _KEYLESS,
@@ -98,6 +103,20 @@ class Map(Descriptor, MutableMapping[K, V]):
             spec = describe(fd, path)
             return Map.wrap(handle.release(), spec, codec)
 
+    @staticmethod
+    def from_id(number: int, name: str = "", codec: AnyCodec | None = None) -> "AnyMap":
+        """Open the map with this id, as a map of maps tells it.
+
+        Raises:
+            KernelError: there is none, or CAP_SYS_ADMIN is missing.
+        """
+        from beewire.bpf.kernel.maps.describe import describe  # noqa: PLC0415 - not on the start-up path
+
+        record = attr.GET_ID.pack(start_id=number)
+        with Descriptor(bpf(Cmd.MAP_GET_FD_BY_ID, record, "open a map")) as handle:
+            spec = describe(handle.fd, name)
+            return Map.wrap(handle.release(), spec, codec)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.name!r} ({self.spec.kind.name})>"
 
@@ -130,7 +149,8 @@ class Map(Descriptor, MutableMapping[K, V]):
         base = address(buffer)
         # A deletion with anything in the value's place is refused (CHECK_ATTR).
         place = 0 if cmd == _DELETE else base + at
-        _ELEM.pack_into(buffer, 0, fd, 0, base + _SIZE, place, flags)
+        # So is a key where the map has none.
+        _ELEM.pack_into(buffer, 0, fd, 0, base + _SIZE if key else 0, place, flags)
         buffer[_SIZE : _SIZE + len(key)] = key
         if value:
             buffer[at:] = value

@@ -18,6 +18,14 @@ _INDEXED = frozenset({
     MapKind.SOCKMAP,
     MapKind.PROG_ARRAY,
     MapKind.ARRAY_OF_MAPS,
+    MapKind.PERF_EVENT_ARRAY,
+    MapKind.CGROUP_ARRAY,
+    MapKind.REUSEPORT_SOCKARRAY,
+    MapKind.STACK_TRACE,
+    MapKind.DEVMAP,
+    MapKind.DEVMAP_HASH,
+    MapKind.CPUMAP,
+    MapKind.XSKMAP,
 })  # fmt: skip
 _SIZES = (1, 2, 4, 8)
 

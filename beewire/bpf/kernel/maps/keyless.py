@@ -6,8 +6,11 @@ from beewire.errors import MapError
 from beewire.hints import Any, NoReturn
 
 _INSTEAD = {
+    MapKind.QUEUE: "use push(), pop() and peek()",
+    MapKind.STACK: "use push(), pop() and peek()",
+    MapKind.BLOOM_FILTER: "use add() and 'in'",
     MapKind.RINGBUF: "read its records with RingReader",
-    MapKind.USER_RINGBUF: "only programs drain it",
+    MapKind.USER_RINGBUF: "write its records with UserRing",
     MapKind.STRUCT_OPS: "it is attached, not read",
     MapKind.ARENA: "it is memory, shared with programs",
 }

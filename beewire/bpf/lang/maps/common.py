@@ -63,7 +63,8 @@ def offered(decl: MapDecl) -> list[str]:
 
 def require(b: Builder, decl: MapDecl, node: ast.expr, wanted: str) -> None:
     """Refuse an operation of syntax (`in`, `del`, `[...] =`) that the kind lacks."""
-    if wanted in allowed(decl):
+    # Storage is deleted by its owner, which is no key.
+    if wanted in allowed(decl) and not (wanted == "delete" and "get" in allowed(decl)):
         return
     kind = type(decl).__name__
     message = f"{kind} has no {_SYNTAX[wanted]} in programs"

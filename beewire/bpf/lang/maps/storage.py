@@ -5,13 +5,16 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.calls import current
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.maps.common import Operation, map_ref, value_memory
 from beewire.bpf.lang.types import I64
-from beewire.bpf.lang.values import ContextValue, Int, Socket, Value
+from beewire.bpf.lang.values import ContextValue, Int, KernelMemory, Socket, Value
+from beewire.bpf.lang.variables import static_object
 from beewire.bpf.object.kinds import MapKind
 from beewire.reasons import Reason
 
+GET_CURRENT_TASK_BTF = 158
 STORAGE_GET_F_CREATE = 1
 
 # Helpers that get and delete a storage map's value.
@@ -20,6 +23,12 @@ _HELPERS = {
     MapKind.INODE_STORAGE: (145, 146),
     MapKind.TASK_STORAGE: (156, 157),
     MapKind.CGRP_STORAGE: (210, 211),
+}
+# What the others' values lie in.
+_STRUCTS = {
+    MapKind.INODE_STORAGE: "inode",
+    MapKind.TASK_STORAGE: "task_struct",
+    MapKind.CGRP_STORAGE: "cgroup",
 }
 
 
@@ -37,30 +46,44 @@ def delete(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     """`state.delete(sk)`."""
     [owner] = required(arguments(b, node, ("owner",)))
     number = _HELPERS[decl.kind][1]
-    return Int(b.call(number, map_ref(decl), _owner(b, owner)), I64)
+    return Int(b.call(number, map_ref(decl), _owner(b, decl, owner)), I64)
 
 
 def _storage_get(b: Builder, decl: MapDecl, node: ast.Call, flags: int) -> Value:
     [owner] = required(arguments(b, node, ("owner",)))
-    op = _owner(b, owner)
+    op = _owner(b, decl, owner)
     number = _HELPERS[decl.kind][0]
     args = (map_ref(decl), op, ir.Const(0), ir.Const(flags))
     return value_memory(decl, b.call(number, *args, kind=ir.Kind.PTR), nullable=True)
 
 
-def _owner(b: Builder, node: ast.expr) -> ir.Op:
+def _owner(b: Builder, decl: MapDecl, node: ast.expr) -> ir.Op:
+    if decl.kind is MapKind.TASK_STORAGE and _is_current(b, node):
+        return b.call_once(GET_CURRENT_TASK_BTF, kind=ir.Kind.PTR)
     value = b.expr(node)
-    if isinstance(value, Socket):
+    struct = _STRUCTS.get(decl.kind)
+    if struct is None and isinstance(value, Socket):
         present(b, value, node)
         return value.op
+    if isinstance(value, KernelMemory) and value.kernel.__name__ == struct:
+        if value.typed:
+            present(b, value, node)
+            return value.op
+        message = f"the kernel does not trust this address of a {struct}"
+        hint = "it takes what it passed itself, and current(task_struct)"
+        raise b.refuse(node, Reason.WRONG_ARGUMENT, message, hint)
+    what = f"a {struct}" if struct else "a socket"
     has_one = isinstance(value, ContextValue) and value.cls.member("sk")
-    hint = f"pass {ast.unparse(node)}.sk" if has_one else ""
-    raise b.refuse(
-        node,
-        Reason.WRONG_ARGUMENT,
-        f"a socket is needed here, not {value.describe()}",
-        hint,
-    )
+    hint = f"pass {ast.unparse(node)}.sk" if has_one and not struct else ""
+    message = f"{what} is needed here, not {value.describe()}"
+    raise b.refuse(node, Reason.WRONG_ARGUMENT, message, hint)
+
+
+def _is_current(b: Builder, node: ast.expr) -> bool:
+    if not isinstance(node, ast.Call) or static_object(b, node.func) is not current:
+        return False
+    arguments(b, node, ("kernel_type",))
+    return True
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -1,0 +1,187 @@
+"""Maps of maps, and arrays of programs.
+
+    tenants = HashOfMaps[u32](HashMap[u32, u64](max_entries=64), max_entries=16)
+
+In programs `if (table := tenants.lookup(tenant)) is not None: table[key] += 1`; in user
+space `tenants[7] = tenants.create()`, `tenants[7][key]`.
+"""
+
+from __future__ import annotations
+
+from beewire.bpf.author.bound import OnMap, bind
+from beewire.bpf.author.codec import codec
+from beewire.bpf.author.collection import map_spec
+from beewire.bpf.author.home import Home
+from beewire.bpf.lang.decl import MapDecl, ProgramDecl
+from beewire.bpf.lang.types import U32, ValueType
+from beewire.bpf.object.kinds import MapKind
+from beewire.errors import SpecError
+from beewire.hints import TYPE_CHECKING, Generic, Iterator, TypeVar
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel import AnyMap, Program
+    from beewire.bpf.lang.contexts import Context
+
+K = TypeVar("K")
+M = TypeVar("M", bound=OnMap)
+
+
+class _One(Home):
+    """The home of one map."""
+
+    def __init__(self, live: AnyMap) -> None:
+        super().__init__()
+        self._live = live
+
+    def map(self, declared: MapDecl) -> AnyMap:
+        """The map."""
+        del declared
+        return self._live
+
+
+class _Maps(OnMap, MapDecl, Generic[M]):
+    """Operations that arrays and hashes of maps share."""
+
+    operations = frozenset({"lookup"})
+    lowering = "nested"
+    inner: M
+
+    def __init__(
+        self, inner: M, max_entries: int, *, flags: int = 0, name: str = ""
+    ) -> None:
+        if inner.inner is not None:
+            raise SpecError("a map inside a map holds no maps itself")
+        super().__init__(max_entries, flags=flags, name=name)
+        self.inner = inner
+
+    @property
+    def value(self) -> ValueType:
+        """A descriptor when written, the map's id when read."""
+        return U32
+
+    def create(self) -> M:
+        """A new map of the inner kind, to be put in; it lives as long as it is in use."""
+        from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - after attaching
+        from beewire.bpf.kernel.maps.create import create_map  # noqa: PLC0415
+
+        spec = map_spec(self.inner)
+        return self._bound(Map.wrap(create_map(spec), spec))
+
+    def _bound(self, live: AnyMap) -> M:
+        from beewire.bpf.kernel.maps import default_codec  # noqa: PLC0415 - as above
+
+        # The kernel does not keep the types of maps like these.
+        live.spec = map_spec(self.inner)
+        live.codec = default_codec(live.spec)
+        live.codec = codec(self.inner, live)
+        return bind(self.inner, _One(live))
+
+    def _at(self, key: object) -> M:
+        from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - after attaching
+
+        return self._bound(Map.from_id(self.live[key], self.inner.name))
+
+    def _put(self, key: object, table: M | AnyMap) -> None:
+        self.live[key] = table.live if isinstance(table, OnMap) else table
+
+    def _take(self, key: object) -> None:
+        del self.live[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.live
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+
+class ArrayOfMaps(_Maps[M]):
+    """Maps of one kind by number, from 0 to `max_entries` - 1 (Linux 4.12)."""
+
+    kind = MapKind.ARRAY_OF_MAPS
+
+    @property
+    def key(self) -> ValueType:
+        """Always u32."""
+        return U32
+
+    def lookup(self, key: int) -> M | None:
+        """In programs: the map at `key`, or None."""
+        self.in_programs("lookup", f"{self.name or 'maps'}[{key!r}]")
+
+    def __getitem__(self, key: int) -> M:
+        return self._at(key)
+
+    def __setitem__(self, key: int, table: M | AnyMap) -> None:
+        self._put(key, table)
+
+    def __delitem__(self, key: int) -> None:
+        self._take(key)
+
+    def __iter__(self) -> Iterator[int]:
+        return (key for key in self.live if key in self.live)
+
+
+class HashOfMaps(_Maps[M], Generic[K, M]):
+    """Maps of one kind by any key (Linux 4.12): `HashOfMaps[u32, Inner](Inner(...), 8)`."""
+
+    kind = MapKind.HASH_OF_MAPS
+    parameters = ("key",)
+
+    def lookup(self, key: K) -> M | None:
+        """In programs: the map at `key`, or None."""
+        self.in_programs("lookup", f"{self.name or 'maps'}[{key!r}]")
+
+    def __getitem__(self, key: K) -> M:
+        return self._at(key)
+
+    def __setitem__(self, key: K, table: M | AnyMap) -> None:
+        self._put(key, table)
+
+    def __delitem__(self, key: K) -> None:
+        self._take(key)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self.live)
+
+
+class ProgArray(OnMap, MapDecl):
+    """Programs by number, for tail calls (Linux 4.2).
+
+    In programs `steps.tail_call(ctx, n)` goes there, and comes back only where nothing
+    is; in user space `steps[n] = program`, of the same kind as the caller.
+    """
+
+    kind = MapKind.PROG_ARRAY
+    operations = frozenset({"tail_call"})
+    lowering = "programs"
+
+    @property
+    def stored(self) -> tuple[ValueType, ValueType]:
+        """A descriptor by number."""
+        return U32, U32
+
+    def tail_call(self, ctx: Context, index: int) -> None:
+        """In programs: continue in the program at `index`, if there is one."""
+        del ctx, index
+        self.in_programs("tail_call")
+
+    def __getitem__(self, index: int) -> int:
+        """The id of the program at `index`."""
+        found: int = self.live[index]
+        return found
+
+    def __setitem__(self, index: int, program: ProgramDecl | Program | int) -> None:
+        live = getattr(program, "live", program)
+        self.live[index] = live
+
+    def __delitem__(self, index: int) -> None:
+        del self.live[index]
+
+    def __contains__(self, index: object) -> bool:
+        return index in self.live
+
+    def __iter__(self) -> Iterator[int]:
+        return (index for index in self.live if index in self.live)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

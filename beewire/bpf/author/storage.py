@@ -1,0 +1,109 @@
+"""Local storage: values that live in sockets, tasks, files and cgroups.
+
+    dialled = SkStorage[Endpoint]()
+    started = TaskStorage[u64]()
+
+In programs `dialled.get(ctx.sk)`, `started.get_or_create(current(task_struct))`; in user
+space the key is a descriptor of the owner. A value goes with its owner.
+"""
+
+from __future__ import annotations
+
+from beewire.bpf.author.bound import OnMap
+from beewire.bpf.author.maps import delete
+from beewire.bpf.lang import Ref, Storage
+from beewire.bpf.lang.types import I32, ValueType
+from beewire.bpf.object.kinds import MapKind
+from beewire.hints import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.maps.references import HasFileno
+
+V = TypeVar("V")
+
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, which the kernel demands of storage
+
+
+class LocalStorage(OnMap, Storage[V]):
+    """Operations that all kinds of storage share. Nobody can list the owners."""
+
+    def __init__(self, *, flags: int = 0, name: str = "") -> None:
+        super().__init__(0, flags=flags | NO_PREALLOC, name=name)
+
+    @property
+    def key(self) -> ValueType:
+        """A descriptor: how user space names the owner."""
+        return I32
+
+    def __getitem__(self, owner: int | HasFileno) -> V:
+        value: V = self.live[owner]
+        return value
+
+    def __setitem__(self, owner: int | HasFileno, value: V) -> None:
+        self.live[owner] = value
+
+    def __delitem__(self, owner: int | HasFileno) -> None:
+        del self.live[owner]
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self.live
+
+    @overload
+    def get(self: LocalStorage[int], owner: object) -> Ref[int] | None: ...
+    @overload
+    def get(self, owner: object) -> V | None: ...
+    def get(self, owner: object) -> Any:
+        """In programs: a reference to the value that `owner` holds, or None."""
+        del owner
+        self.in_programs("get", f"{self.name or 'state'}[owner]")
+
+    @overload
+    def get_or_create(self: LocalStorage[int], owner: object) -> Ref[int] | None: ...
+    @overload
+    def get_or_create(self, owner: object) -> V | None: ...
+    def get_or_create(self, owner: object) -> Any:
+        """In programs: as `get`, making a zero value first; None without memory."""
+        del owner
+        self.in_programs("get_or_create", f"{self.name or 'state'}[owner] = value")
+
+    def delete(self, owner: object) -> int:
+        """Forget the value that `owner` holds: 0, or -ENOENT (-2)."""
+        return delete(self.live, owner)
+
+
+class SkStorage(LocalStorage[V]):
+    """A value in each socket that has one (Linux 5.2).
+
+    In programs `state.get(ctx.sk)` and `state.get_or_create(ctx.sk)`; in user space the
+    key is a socket of this process, or its descriptor.
+    """
+
+    kind = MapKind.SK_STORAGE
+
+
+class TaskStorage(LocalStorage[V]):
+    """A value in each thread that has one (Linux 5.11).
+
+    In programs `state.get(current(task_struct))`; in user space the key is a pidfd
+    (`os.pidfd_open`).
+    """
+
+    kind = MapKind.TASK_STORAGE
+
+
+class InodeStorage(LocalStorage[V]):
+    """A value in each file that has one, for LSM programs (Linux 5.10).
+
+    In user space the key is an open file, or its descriptor.
+    """
+
+    kind = MapKind.INODE_STORAGE
+
+
+class CgroupStorage(LocalStorage[V]):
+    """A value in each cgroup that has one (`BPF_MAP_TYPE_CGRP_STORAGE`, Linux 6.2).
+
+    In user space the key is a descriptor of the cgroup's directory.
+    """
+
+    kind = MapKind.CGRP_STORAGE

@@ -1,0 +1,66 @@
+"""Ring buffers from user space to programs.
+
+    commands = UserRingBuf[Command](size=1 << 16)
+
+In user space `commands.send(Command(...))`; in programs
+`commands.drain(on_command)` calls a function for each record.
+"""
+
+from __future__ import annotations
+
+from beewire.bpf.author.bound import OnMap
+from beewire.bpf.author.codec import encoder
+from beewire.bpf.author.ring import DEFAULT_SIZE, check_size
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.types import ValueType
+from beewire.bpf.object.kinds import MapKind
+from beewire.hints import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel import UserRing
+
+V = TypeVar("V")
+
+
+class UserRingBuf(OnMap, MapDecl, Generic[V]):
+    """A ring buffer that user space writes (`BPF_MAP_TYPE_USER_RINGBUF`, Linux 6.1).
+
+    `size` in bytes: a power of two, and at least a page.
+
+    Raises:
+        SpecError: The kernel takes no ring of that size.
+    """
+
+    kind = MapKind.USER_RINGBUF
+    parameters = ("value",)
+    operations = frozenset({"drain"})
+    lowering = "rings"
+
+    def __init__(
+        self, size: int = DEFAULT_SIZE, *, flags: int = 0, name: str = ""
+    ) -> None:
+        check_size(size)
+        super().__init__(size, flags=flags, name=name)
+        self._writers: dict[int, UserRing] = {}
+
+    @property
+    def stored(self) -> tuple[ValueType | None, ValueType | None]:
+        """Neither: records have their own types, and the kernel takes none."""
+        return None, None
+
+    @property
+    def writer(self) -> UserRing:
+        """The writing end, for records of any size: `reserve`, `submit`, `discard`."""
+        from beewire.bpf.kernel import UserRing  # noqa: PLC0415 - after attaching
+
+        live = self.live
+        found = self._writers.get(live.fd)
+        if found is None:
+            found = self._writers[live.fd] = UserRing(live)
+        return found
+
+    def send(self, record: V) -> bool:
+        """Hand a record to the programs that drain the ring; False when it is full."""
+        value = self.value
+        assert value is not None
+        return self.writer.submit(encoder(value)(record))

@@ -1,0 +1,110 @@
+"""Writing user ring buffers: records from user space to programs (Linux 6.1)."""
+
+import mmap
+from types import TracebackType
+from typing import Self
+
+from beewire.bpf.kernel.maps import AnyMap
+from beewire.bpf.object import MapKind
+from beewire.errors import EncodingError, MapError
+
+# `struct bpf_ringbuf_hdr`: u32 len with two flags on top, u32 padding.
+_BUSY, _DISCARD = 1 << 31, 1 << 30
+_HEADER = 8
+
+
+class UserRing:
+    """The writing end of one USER_RINGBUF map; one writer at a time.
+
+    with UserRing(loaded.maps["commands"]) as ring:
+        ring.submit(b"...")
+    """
+
+    __slots__ = ("_consumer", "_mask", "_pages", "_producer", "_reading", "_size")
+
+    def __init__(self, ring: AnyMap) -> None:
+        if ring.spec.kind is not MapKind.USER_RINGBUF:
+            kind = ring.spec.kind.name
+            raise MapError(f"map {ring.name!r} is of kind {kind}, not USER_RINGBUF")
+        page, size = mmap.PAGESIZE, ring.spec.max_entries
+        self._size = size
+        self._mask = size - 1
+        # The kernel's position may be read only; ours and the data, which follow, lie
+        # there twice in a row, so that a record that wraps around is in one piece.
+        self._reading = mmap.mmap(ring.fd, page, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._pages = mmap.mmap(
+            ring.fd,
+            page + 2 * size,
+            mmap.MAP_SHARED,
+            mmap.PROT_READ | mmap.PROT_WRITE,
+            offset=page,
+        )
+        self._consumer = memoryview(self._reading)[:8].cast("Q")
+        self._producer = memoryview(self._pages).cast("Q")
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that programs have not drained yet."""
+        return int(self._producer[0] - self._consumer[0])
+
+    def reserve(self, size: int) -> memoryview | None:
+        """Room for a record of `size` bytes, or None when the ring is full.
+
+        Fill it, then call `submit()` without a record, or `discard()`.
+
+        Raises:
+            EncodingError: The ring is too small for such a record, ever.
+        """
+        whole = _HEADER + (size + 7 & ~7)
+        if whole > self._size:
+            raise EncodingError(f"a record of {size} bytes: the ring has {self._size}")
+        position = self._producer[0]
+        if self._size - (position - self._consumer[0]) < whole:
+            return None
+        at = mmap.PAGESIZE + (position & self._mask)
+        with memoryview(self._pages) as view:
+            words = view[at : at + _HEADER].cast("I")
+            words[0], words[1] = size | _BUSY, 0
+            return view[at + _HEADER : at + _HEADER + size]
+
+    def submit(self, record: bytes | None = None) -> bool:
+        """Hand over the reserved record, or this one; False when the ring is full."""
+        if record is not None:
+            room = self.reserve(len(record))
+            if room is None:
+                return False
+            room[:] = record
+        self._finish(0)
+        return True
+
+    def discard(self) -> None:
+        """Skip the reserved record."""
+        self._finish(_DISCARD)
+
+    def _finish(self, flag: int) -> None:
+        position = self._producer[0]
+        at = mmap.PAGESIZE + (position & self._mask)
+        with memoryview(self._pages) as view, view[at : at + 4].cast("I") as words:
+            size = words[0] & ~(_BUSY | _DISCARD)
+            words[0] = size | flag
+        self._producer[0] = position + _HEADER + (size + 7 & ~7)
+
+    def close(self) -> None:
+        """Give the memory back; the map stays open. Idempotent."""
+        if self._pages.closed:
+            return
+        self._consumer.release()
+        self._producer.release()
+        self._reading.close()
+        self._pages.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
