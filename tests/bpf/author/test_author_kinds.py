@@ -77,7 +77,7 @@ samples = PerfEventArray[Job]()
 records = RingBuf[Job](size=4096)
 steps = ProgArray(max_entries=2)
 ticks = TaskStorage[u64]()
-stacks = StackTrace(max_entries=64, depth=16)
+stacks = StackTrace(max_entries=1 << 14, depth=16)
 groups = CgroupArray(max_entries=2)
 out_of = Global(u64)
 
