@@ -15,7 +15,7 @@ from beewire.bpf.author import Program
 from beewire.bpf.author.collection import collect
 from beewire.bpf.object import ProgramSpec
 from beewire.cli.report import compile_faults
-from beewire.cli.userfile import import_file, import_text, programs_of
+from beewire.cli.userfile import import_file, programs_of
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 
 EPILOG = """\
@@ -64,9 +64,7 @@ def check(path: Path) -> Checked:
         UsageError: there is no such file, it raises an error, or has no programs.
     """
     try:
-        module = (
-            import_text(sys.stdin.read()) if str(path) == "-" else import_file(path)
-        )
+        module = import_file(path)
     except CompileError as error:
         return Checked([], list(error.diagnostics), [])
     programs = list(programs_of(module))

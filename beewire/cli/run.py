@@ -20,7 +20,7 @@ from beewire.bpf.author.collection import Reached, reach
 from beewire.bpf.isa import Insn
 from beewire.bpf.kernel import Link
 from beewire.cli import printk, show
-from beewire.cli.userfile import import_file, programs_of, told
+from beewire.cli.userfile import STDIN, import_file, programs_of, told
 from beewire.errors import BeewireError, UsageError
 
 EPILOG = """\
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire run`."""
     parser.epilog = EPILOG
     parser.usage = "beewire run [OPTION ...] FILE.py [ARGUMENT ...]"
-    parser.add_argument("file", metavar="FILE.py", type=Path, help="the programs")
+    parser.add_argument(
+        "file", metavar="FILE.py", type=Path, help="the programs; - is standard input"
+    )
     parser.add_argument(
         "arguments",
         metavar="ARGUMENT",
@@ -91,7 +93,7 @@ def records(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Attach, print, detach; or let the file's main() do the middle."""
-    path = args.file.resolve()
+    path = args.file if args.file == STDIN else args.file.resolve()
     module = import_file(path, args.arguments)
     programs = list(programs_of(module))
     if not programs:

@@ -14,6 +14,7 @@ from beewire.bpf.author import Program
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 from beewire.reasons import Reason
 
+STDIN = Path("-")
 _NO_ARGUMENTS: Sequence[str] = ()
 
 
@@ -42,7 +43,7 @@ def import_text(text: str) -> ModuleType:
 
 
 def import_file(path: Path, arguments: Sequence[str] = _NO_ARGUMENTS) -> ModuleType:
-    """Run `path` as a module; it finds `arguments` in sys.argv.
+    """Run `path` as a module; it finds `arguments` in sys.argv. `-` is standard input.
 
     Its name is not `__main__`: what a script does when it is run stays undone.
 
@@ -50,6 +51,9 @@ def import_file(path: Path, arguments: Sequence[str] = _NO_ARGUMENTS) -> ModuleT
         UsageError: there is no such file, or running it raised an error.
         CompileError: it is no Python, or one of its programs is none.
     """
+    if path == STDIN:
+        sys.argv = [str(path), *arguments]
+        return import_text(sys.stdin.read())
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name one Python file")
     if not path.exists():
