@@ -73,6 +73,7 @@ class Reason:
     RANGE = "BW180"  # a 'for' over something that is no range()
     ENDLESS = "BW181"  # a loop that never ends
     OUTSIDE_LOOP = "BW182"  # break or continue outside of a loop
+    UNBOUNDED = "BW183"  # a loop of more rounds than the kernel takes
 
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach

@@ -1,6 +1,6 @@
 """The shape of a function's control flow: order, predecessors, dominators, loops."""
 
-from beewire.bpf.ir import Block, Function
+from beewire.bpf.ir import Block, Branch, Function, Jump
 
 
 def reverse_postorder(entry: Block) -> list[Block]:
@@ -140,3 +140,28 @@ def _collect(
         if i not in body:
             body.add(i)
             work.extend(number[pred] for pred in order[i].preds if pred in number)
+
+
+def innermost_loop(order: list[Block], block: Block) -> set[Block] | None:
+    """The smallest natural loop that `block` is in, if any."""
+    number = {b: i for i, b in enumerate(order)}
+    tree = Dominators(order)
+    bodies: dict[int, set[int]] = {}
+    for tail, other in enumerate(order):
+        for head in (number[way] for way in other.successors()):
+            if head <= tail and tree.dominates(order[head], other):
+                _collect(bodies.setdefault(head, {head}), tail, order, number)
+    around = [body for body in bodies.values() if number[block] in body]
+    if not around:
+        return None
+    return {order[i] for i in min(around, key=len)}
+
+
+def retarget(block: Block, old: Block, new: Block) -> None:
+    """Lead what goes from `block` to `old` to `new`."""
+    last = block.ops[-1]
+    if isinstance(last, Jump):
+        last.target = new if last.target is old else last.target
+    elif isinstance(last, Branch):
+        last.then = new if last.then is old else last.then
+        last.orelse = new if last.orelse is old else last.orelse

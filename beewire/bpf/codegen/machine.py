@@ -33,6 +33,7 @@ LD_IMM64 = 0x18
 CALL = int(InsnClass.JMP | JumpOp.CALL)
 EXIT = int(InsnClass.JMP | JumpOp.EXIT)
 GOTO = int(InsnClass.JMP | JumpOp.JA)
+MAY_GOTO = int(InsnClass.JMP | JumpOp.JCOND)
 ADDRESS = -1  # not encoded: dst = r10 + imm, two instructions
 
 ALU = {

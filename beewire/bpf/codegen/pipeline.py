@@ -1,6 +1,7 @@
 """The passes in their order, from a function of the front end to instructions."""
 
 from beewire.bpf.codegen.allocate import allocate
+from beewire.bpf.codegen.bound import bound
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.demand import demand
 from beewire.bpf.codegen.divide import divide
@@ -29,6 +30,7 @@ from beewire.rows import Row
 
 PASSES = (
     tidy,
+    bound,
     words,
     promote,
     lower,
@@ -73,7 +75,7 @@ def generate(function: Function, target: Target = PLAIN) -> Code:
         step(work)
     machine = select(work)
     allocate(machine, function)
-    if machine.frame > STACK_LIMIT:
+    if machine.frame > STACK_LIMIT - work.reserved:
         raise _too_big(function, machine)
     emitted = _place(function, layout(machine), target)
     return Code(

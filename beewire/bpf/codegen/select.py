@@ -30,6 +30,7 @@ from beewire.bpf.codegen.machine import (
     LDX,
     LDX_SIGNED,
     LSH_IMM,
+    MAY_GOTO,
     MOV,
     MOV32,
     MOV_IMM,
@@ -52,6 +53,7 @@ from beewire.bpf.ir import (
     BinOp,
     Block,
     Branch,
+    Budget,
     ByteSwap,
     Call,
     CallKind,
@@ -204,6 +206,11 @@ class _Selector:
     def leave(self, last: Op, part: Part, parts: dict[Block, Part]) -> None:
         if isinstance(last, Jump):
             part.next = parts[last.target]
+        elif isinstance(last, Branch) and isinstance(last.args[0], Budget):
+            part.branch = Ins(MAY_GOTO, 0, 0, 0, 0, (), NONE, last.span)
+            part.then, part.next = parts[last.orelse], parts[last.then]
+            if last.op is not CmpOp.NE:
+                part.then, part.next = part.next, part.then
         elif isinstance(last, Branch):
             part.branch, inverted = self.test(last)
             part.then, part.next = parts[last.then], parts[last.orelse]
@@ -488,14 +495,13 @@ def _atomic(s: _Selector, op: Op) -> None:
 def _check_atomic(s: _Selector, op: Atomic) -> None:
     if op.op is AtomicOp.ADD and not (op.fetch and op in s.uses):
         return
-    if s.target.at_least(3) and s.target.has(FETCH):
+    if s.target.has(FETCH):
         return
     raise fault(
         op.span or s.work.function.span,
         Reason.ISA,
         "this instruction set has no atomic operation but adding",
-        "the value before the operation, and, or, xor, xchg and cmpxchg need v3 and "
-        "Linux 5.12",
+        "the value before the operation, and, or, xor, xchg and cmpxchg need Linux 5.12",
     )
 
 
@@ -553,13 +559,14 @@ def _return(s: _Selector, op: Op) -> None:
 
 
 def _nothing(_selector: _Selector, _op: Op) -> None:
-    """Phis and jumps are made elsewhere."""
+    """Phis, jumps and what may_goto tests are made elsewhere."""
 
 
 _RULES: dict[type[Op], Callable[[_Selector, Op], None]] = {
     Atomic: _atomic,
     Binary: _binary,
     Branch: _nothing,
+    Budget: _nothing,
     ByteSwap: _byteswap,
     Call: _call,
     CoreValue: _core_value,

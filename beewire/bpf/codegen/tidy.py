@@ -180,7 +180,7 @@ def _redirect(block: Block, target: Block, env: _Known, shared: set[Op]) -> bool
     if end is target:
         return False
     block.ops[-1:] = [*sets, last]
-    _retarget(last, target, end)
+    graph.retarget(block, target, end)
     return True
 
 
@@ -232,14 +232,6 @@ def _evaluate(op: Op, values: dict[Op, int], local: _Known) -> int | None:
             return arith.binary(op.op, a, b, op.bits)
         case _:
             return None
-
-
-def _retarget(op: Op, old: Block, new: Block) -> None:
-    if isinstance(op, Jump):
-        op.target = new
-    elif isinstance(op, Branch):
-        op.then = new if op.then is old else op.then
-        op.orelse = new if op.orelse is old else op.orelse
 
 
 def _join(function: Function) -> None:

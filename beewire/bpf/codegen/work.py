@@ -12,13 +12,14 @@ class Work:
     kept, and `dominators()` holds until `changed_edges()`.
     """
 
-    __slots__ = ("_dominators", "frame", "function", "places", "target")
+    __slots__ = ("_dominators", "frame", "function", "places", "reserved", "target")
 
     def __init__(self, function: Function, target: Target) -> None:
         self.function = function
         self.target = target
         self.places: dict[Slot, int] = {}  # distances from r10
         self.frame = 0  # bytes of stack
+        self.reserved = 0  # bytes of stack that the kernel takes for itself
         self._dominators: graph.Dominators | None = None
 
     def order(self) -> list[Block]:

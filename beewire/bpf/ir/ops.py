@@ -411,6 +411,21 @@ class Call(Op):
         self.kind = kind
 
 
+class Budget(Op):
+    """Not 0 while the loop may go on: the kernel gives each run a budget of rounds.
+
+    Stands just before the Branch that tests it, on every way round the loop. `rounds` is
+    how many there may be at most, None where nothing tells.
+    """
+
+    __slots__ = ("rounds",)
+    kind = Kind.INT
+
+    def __init__(self, rounds: int | None = None, span: Span | None = None) -> None:
+        super().__init__(span=span)
+        self.rounds = rounds
+
+
 class Atomic(Op):
     """args: base, value (, expected). Yields the old value when `fetch`. size 4 or 8."""
 

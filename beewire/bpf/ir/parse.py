@@ -22,6 +22,7 @@ from beewire.bpf.ir.ops import (
     BinOp,
     Block,
     Branch,
+    Budget,
     ByteSwap,
     Call,
     CallKind,
@@ -324,6 +325,10 @@ def _branch(reader: _Reader, text: str, _kind: Kind) -> Op:
     return Branch(_COMPARE[name], a, b, then, orelse, bits)
 
 
+def _budget(_reader: _Reader, text: str, _kind: Kind) -> Op:
+    return Budget(int(text) if text else None)
+
+
 def _return(reader: _Reader, text: str, _kind: Kind) -> Op:
     return Return(reader.value(text))
 
@@ -332,6 +337,7 @@ _RULES: dict[str, Callable[[_Reader, str, Kind], Op]] = {
     "atomic": _atomic,
     "binary": _binary,
     "branch": _branch,
+    "budget": _budget,
     "byteswap": _swap,
     "call": _call,
     "copy": _copy,

@@ -19,6 +19,7 @@ from beewire.bpf.ir.ops import (
     Binary,
     Block,
     Branch,
+    Budget,
     ByteSwap,
     Call,
     Const,
@@ -128,6 +129,11 @@ def _plain(op: Op, names: _Names) -> str:
     return f"{type(op).__name__.lower()} {names.args(op.args)}".rstrip()
 
 
+def _budget(op: Op, _names: _Names) -> str:
+    assert isinstance(op, Budget)
+    return "budget" if op.rounds is None else f"budget {op.rounds}"
+
+
 def _binary(op: Op, names: _Names) -> str:
     assert isinstance(op, Binary)
     return f"binary {op.op.name.lower()}{op.bits} {names.args(op.args)}"
@@ -235,6 +241,7 @@ _TEXT: dict[type[Op], Callable[[Op, _Names], str]] = {
     Atomic: _atomic,
     Binary: _binary,
     Branch: _branch,
+    Budget: _budget,
     ByteSwap: _swap,
     Call: _call,
     Copy: _copy,

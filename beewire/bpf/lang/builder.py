@@ -109,6 +109,8 @@ class Builder:
         # The helpers that it may call (bit = number), and its kind and attach kind.
         self.helpers = -1
         self.program: tuple[ProgramKind, AttachKind | None] | None = None
+        # How often the kernel follows what is compiled now: loops around it multiply.
+        self.rounds = 1
         self.diagnostics: list[Diagnostic] = []
         # What the reference interpreter needs to know: the types of variables, by
         # function, and those of choices between values, by syntax node.

@@ -302,20 +302,39 @@ def _one_of(
 def _in_range(
     b: Builder, item: ast.expr, container: ast.Call, then: Target, orelse: Target
 ) -> None:
-    if container.keywords or len(container.args) not in {1, 2}:
+    if container.keywords or len(container.args) not in {1, 2, 3}:
         raise b.refuse(
-            container, Reason.MEMBERSHIP, "'in range' takes a start and an end"
+            container,
+            Reason.MEMBERSHIP,
+            "'in range' takes a start, an end and a step",
+            "in range(a, b), in range(a, b, 2)",
         )
     value = _comparable(b, item)
-    *start, stop = [_comparable(b, bound) for bound in container.args]
-    above = b.target("range")
-    low = start[0] if start else Literal(0)
-    if isinstance(low, Literal) and low.value == 0 and _is_unsigned(value):
-        b.jump(above)
+    bounds = [_comparable(b, bound) for bound in container.args]
+    start, stop = bounds[:2] if len(bounds) > 1 else (Literal(0), bounds[0])
+    step = bounds[2] if len(bounds) > 2 else Literal(1)
+    if not isinstance(step, Literal) or step.value == 0:
+        raise b.refuse(
+            container.args[2],
+            Reason.RANGE,
+            "the step of range() is a constant, and not 0",
+        )
+    past, inside = b.target("range"), b.target("step")
+    up = step.value > 0
+    if up and isinstance(start, Literal) and not start.value and _is_unsigned(value):
+        b.jump(past)
     else:
-        compare_values(b, ast.GtE(), value, low, above, orelse)
-    b.start(above)
-    compare_values(b, ast.Lt(), value, stop, then, orelse)
+        compare_values(b, ast.GtE() if up else ast.LtE(), value, start, past, orelse)
+    b.start(past)
+    every = abs(step.value)
+    last = then if every == 1 else inside
+    compare_values(b, ast.Lt() if up else ast.Gt(), value, stop, last, orelse)
+    if every > 1:
+        b.start(inside)
+        ends = (value, start) if up else (start, value)
+        apart = b.binary(ir.BinOp.SUB, b.op(ends[0]), b.op(ends[1]))
+        rest = b.binary(ir.BinOp.UMOD, apart, ir.Const(every))
+        b.branch(ir.CmpOp.EQ, rest, ir.Const(0), then, orelse)
 
 
 def _is_unsigned(value: Int | Literal) -> bool:

@@ -8,6 +8,7 @@ from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import operand
+from beewire.bpf.lang.rounds import count, hidden, is_followed, spend
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import assign, static_object
@@ -20,12 +21,16 @@ def while_(b: Builder, node: ast.While) -> None:
     _refuse_endless(b, node)
     head, body, done = b.target("while"), b.target("body"), b.target("done")
     orelse = b.target("else") if node.orelse else done
+    again = b.target("again")
     _enter_loop(b, node.body, node.test)
     b.jump(head)
     b.start(head)
     b.condition(node.test, body, orelse)
     b.start(body)
-    _loop_body(b, node.body, head, done)
+    _loop_body(b, node.body, again, done)
+    b.jump(again)
+    b.start(again)
+    spend(b, None)
     b.jump(head)
     _after_loop(b, node.orelse, orelse, done)
 
@@ -38,19 +43,30 @@ def for_(b: Builder, node: ast.For) -> None:
             node.target, Reason.RANGE, "'for' takes one name", "for i in range(n):"
         )
     start, stop, step = _range_bounds(b, node.iter)
+    assert isinstance(node.iter, ast.Call)
+    rounds = count(b, node.iter, start, stop, step)
+    followed, around = is_followed(b, rounds), b.rounds
     kind = _counter_type(start, stop, step)
     counter = ir.Local(f"{node.target.id} counter", ir.Kind.INT)
     body, again, done = b.target("body"), b.target("again"), b.target("done")
     orelse = b.target("else") if node.orelse else done
-    b.emit(ir.SetLocal(counter, b.op(start)))
+    first = b.op(start)
+    if not followed and isinstance(start, Literal) and isinstance(stop, Literal):
+        first = hidden(b, first)
+        start = Int(first, kind)
+    b.emit(ir.SetLocal(counter, first))
     _enter_loop(b, node.body, node.target)
     _test(b, start, stop, step, (body, orelse))
     b.start(body)
     assign(b, node.target.id, Int(b.emit(ir.GetLocal(counter)), kind))
+    b.rounds *= rounds if followed else 1
     _loop_body(b, node.body, again, done)
+    b.rounds = around
     b.jump(again)
     # Tested at the end again, rather than by a jump back to the start.
     b.start(again)
+    if not followed:
+        spend(b, rounds)
     old = b.emit(ir.GetLocal(counter))
     new = b.binary(ir.BinOp.ADD, old, ir.Const(step))
     b.emit(ir.SetLocal(counter, new))

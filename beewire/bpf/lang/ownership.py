@@ -116,6 +116,25 @@ def check_assigned(b: Builder, variable: Variable, value: Pointer) -> None:
         )
 
 
+def abandon_held(b: Builder) -> None:
+    """Give back all that is held: the program ends here, though it says nothing of it."""
+    owners = {
+        link.variable.name: link
+        for link in b.flow.links
+        if link.owns and link.reference in b.flow.held
+    }
+    for _, link in sorted(owners.items()):
+        assert link.variable.local is not None
+        held = b.emit(ir.GetLocal(link.variable.local))
+        some, done = b.target("held"), b.target("released")
+        b.branch(ir.CmpOp.EQ, held, ir.Const(0), done, some)
+        b.start(some)
+        link.reference.abandon(held)
+        b.jump(done)
+        b.start(done)
+        b.flow = b.flow.release(frozenset({link.reference}))
+
+
 def check_exit(b: Builder, node: ast.stmt | ast.expr) -> None:
     """Refuse to leave the program at `node` with references that are held."""
     if not b.live:

@@ -126,9 +126,12 @@ def match(b: Builder, node: ast.Match) -> None:
     """`match` of an integer; the first case that fits is run."""
     subject = b.integer(node.subject, ordered=True)
     done = b.target("matched")
+    told: set[bool] = set()
     for case in node.cases:
         body, more = b.target("case"), b.target("next")
-        if case.guard is None:
+        if case.guard is None and _is_last(case.pattern, subject, told):
+            b.jump(body)
+        elif case.guard is None:
             _pattern(b, case.pattern, subject, body, more)
         else:
             guard = b.target("guard")
@@ -143,21 +146,29 @@ def match(b: Builder, node: ast.Match) -> None:
     b.start(done)
 
 
+def _is_last(pattern: ast.pattern, subject: Int | Literal, told: set[bool]) -> bool:
+    """Whether the pattern takes what is left of a bool; `told` is what others take."""
+    if not (isinstance(subject, Int) and subject.type.is_bool):
+        return False
+    parts = pattern.patterns if isinstance(pattern, ast.MatchOr) else [pattern]
+    told |= {bool(p.value) for p in parts if isinstance(p, ast.MatchSingleton)}
+    return len(told) == 2 and all(isinstance(p, ast.MatchSingleton) for p in parts)
+
+
 def _pattern(
     b: Builder, pattern: ast.pattern, subject: Int | Literal, then: Target, more: Target
 ) -> None:
     match pattern:
         case ast.MatchValue():
-            _equals(
-                b, pattern, subject, b.integer(pattern.value, ordered=True), then, more
-            )
-        case ast.MatchSingleton() if pattern.value is not None:
-            value = Literal(int(pattern.value))
+            value = b.integer(pattern.value, ordered=True)
             _equals(b, pattern, subject, value, then, more)
-        case ast.MatchSingleton():
+        case ast.MatchSingleton(value=None):
             raise b.refuse(
                 pattern, Reason.NEVER_NONE, "an integer is never None", "match numbers"
             )
+        case ast.MatchSingleton():
+            truth = Literal(int(pattern.value is True))
+            _equals(b, pattern, subject, truth, then, more)
         case ast.MatchOr():
             _alternatives(b, pattern, subject, then, more)
         case ast.MatchAs():

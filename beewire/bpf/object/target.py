@@ -6,7 +6,7 @@ asks the running kernel, each question once and only when somebody asks it.
 """
 
 from beewire.errors import SpecError
-from beewire.hints import Iterable
+from beewire.hints import Sequence
 
 LEVELS = (1, 2, 3, 4)
 
@@ -41,9 +41,10 @@ class Target:
 
     __slots__ = ("_features", "_level")
 
-    def __init__(self, level: int = 3, features: Iterable[str] = PORTABLE) -> None:
+    def __init__(self, level: int = 3, features: Sequence[str] = PORTABLE) -> None:
         self._level = level
-        self._features = frozenset(features)
+        # All of them came later than the atomics.
+        self._features = frozenset(features) | {FETCH for _ in features}
         if level not in LEVELS:
             raise SpecError(f"there is no instruction set v{level}, only v1 to v4")
         unknown = self._features - FEATURES.keys()

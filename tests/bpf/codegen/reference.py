@@ -215,6 +215,10 @@ def _core(_run: _Run, op: Any, _args: list[int]) -> int:
     return int(op.field.local)
 
 
+def _budget(_run: _Run, _op: Any, _args: list[int]) -> int:
+    return 1
+
+
 def _call(run: _Run, op: Any, args: list[int]) -> int:
     return HELPERS[op.target](run.memory, args)
 
@@ -227,6 +231,7 @@ def _atomic(run: _Run, op: Any, args: list[int]) -> int:
 MEANINGS: dict[type[ir.Op], Callable[[_Run, Any, list[int]], int]] = {
     ir.Atomic: _atomic,
     ir.Binary: _binary,
+    ir.Budget: _budget,
     ir.ByteSwap: _swap,
     ir.Call: _call,
     ir.Copy: _copy,

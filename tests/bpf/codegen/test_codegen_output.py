@@ -364,7 +364,7 @@ def test_programs_keep_their_size(text: str, count: int) -> None:
     assert len(generate(text).insns) == count
 
 
-@pytest.mark.parametrize("chosen", [Target(2), Target(3, [])])
+@pytest.mark.parametrize("chosen", [Target(2, []), Target(3, [])])
 def test_atomics_before_linux_5_12_can_only_add(chosen: Target) -> None:
     text = """
         block a:

@@ -139,8 +139,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
 def _contains(run: Run, item: Any, node: ast.expr) -> bool:
     if isinstance(node, ast.Call):
         bounds = [run.number(argument).value for argument in node.args]
-        low = bounds[0] if len(bounds) == 2 else 0
-        return bool(low <= item.value < bounds[-1])
+        return item.value in range(*bounds)
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
         return item.value in [run.number(choice).value for choice in node.elts]
     holder = run.expr(node)
