@@ -17,7 +17,15 @@ from beewire.bpf.lang import (
     lay_out_globals,
 )
 from beewire.bpf.lang.btf_types import to_btf
-from beewire.bpf.object import PLAIN, DataSection, MapSpec, ObjectSpec, Target
+from beewire.bpf.object import (
+    PLAIN,
+    DataSection,
+    MapSpec,
+    ObjectSpec,
+    ProgramSpec,
+    RelocationKind,
+    Target,
+)
 from beewire.errors import SpecError
 from beewire.hints import Any, Iterable, Iterator
 
@@ -129,8 +137,17 @@ def compile_into(
         spec.maps[map_name] = map_spec(declared)
     with Paused():
         for program_name, program in reached.programs.items():
-            spec.programs[program_name] = compile_spec(program, target)
+            made = spec.programs[program_name] = compile_spec(program, target)
+            _note_externs(spec, made)
     return spec
+
+
+def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:
+    """Declare the kernel functions that count the rounds of its loops."""
+    if any(relo.kind == RelocationKind.KFUNC for relo in made.relocations):
+        from beewire.bpf.lang.iterators import externs  # noqa: PLC0415 - few need it
+
+        spec.externs.update(externs(made.relocations))
 
 
 def map_spec(declared: MapDecl) -> MapSpec:

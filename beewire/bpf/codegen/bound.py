@@ -56,6 +56,7 @@ def bound(work: Work) -> None:
         return
     if work.target.has(MAY_GOTO):
         work.reserved = _COUNT_BYTES
+        work.bounded.update(budget for _, budget in found)
     elif work.target.has(ITERATORS):
         for block, budget in found:
             _iterate(work, block, budget)
@@ -98,7 +99,9 @@ def _iterate(work: Work, block: Block, budget: Budget) -> None:
                 after[way].ops = [_call("destroy", span, slot), Jump(way, span=span)]
                 blocks.append(after[way])
             graph.retarget(inside, way, after[way])
-    _replace(block, budget, _call("next", span, slot, kind=Kind.PTR))
+    step = _call("next", span, slot, kind=Kind.PTR)
+    work.bounded.add(step)
+    _replace(block, budget, step)
 
 
 def _call(name: str, span: Span | None, *args: Op, kind: Kind = Kind.INT) -> Call:
@@ -124,6 +127,6 @@ def _refusal(budget: Budget, place: Span) -> CompileError:
         budget.span or place,
         Reason.UNBOUNDED,
         f"this loop may run {many}, and kernels like the target follow every round",
-        "write for i in range(n): with an n of at most 256, and leave it by break; or "
+        "write for i in range(n): with an n of at most 64, and leave it by break; or "
         "name a target that has may_goto, iterators or bpf_loop",
     )

@@ -18,6 +18,7 @@ from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
 from beewire.bpf.codegen.stack import stack
 from beewire.bpf.codegen.tidy import tidy
+from beewire.bpf.codegen.veil import veil
 from beewire.bpf.codegen.words import words
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Function, Slot, Span
@@ -36,6 +37,7 @@ PASSES = (
     lower,
     ssa,
     simplify,
+    veil,
     divide,
     stack,
     demand,

@@ -1,7 +1,7 @@
 """What the passes hand on: the function, what it is compiled for, what is known."""
 
 from beewire.bpf.codegen import graph
-from beewire.bpf.ir import Block, Function, Slot
+from beewire.bpf.ir import Block, Function, Op, Slot
 from beewire.bpf.object.target import Target
 
 
@@ -12,13 +12,22 @@ class Work:
     kept, and `dominators()` holds until `changed_edges()`.
     """
 
-    __slots__ = ("_dominators", "frame", "function", "places", "reserved", "target")
+    __slots__ = (
+        "_dominators",
+        "bounded",
+        "frame",
+        "function",
+        "places",
+        "reserved",
+        "target",
+    )
 
     def __init__(self, function: Function, target: Target) -> None:
         self.function = function
         self.target = target
         self.places: dict[Slot, int] = {}  # distances from r10
         self.frame = 0  # bytes of stack
+        self.bounded: set[Op] = set()  # what ends the rounds of a loop
         self.reserved = 0  # bytes of stack that the kernel takes for itself
         self._dominators: graph.Dominators | None = None
 

@@ -51,7 +51,7 @@ def for_(b: Builder, node: ast.For) -> None:
     body, again, done = b.target("body"), b.target("again"), b.target("done")
     orelse = b.target("else") if node.orelse else done
     first = b.op(start)
-    if not followed and isinstance(start, Literal) and isinstance(stop, Literal):
+    if not followed and isinstance(start, Literal) and _is_tested(node, stop):
         first = hidden(b, first)
         start = Int(first, kind)
     b.emit(ir.SetLocal(counter, first))
@@ -178,6 +178,18 @@ def _test(
         kind = join(counter.type, stop.type)
         counter, stop = Int(counter.op, kind), Int(stop.op, kind)
     compare_values(b, op, counter, stop, *ways)
+
+
+def _is_tested(node: ast.For, stop: Int | Literal) -> bool:
+    """Whether anything but an unknown end is compared with the counter."""
+    assert isinstance(node.target, ast.Name)
+    name = node.target.id
+    return isinstance(stop, Literal) or any(
+        isinstance(part, ast.Name) and part.id == name
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.If | ast.IfExp | ast.While | ast.Match | ast.Compare)
+        for part in ast.walk(inner)
+    )
 
 
 def _signed(value: Int | Literal) -> Int | Literal:

@@ -94,6 +94,11 @@ def extend(m: Module, op: ir.Extend) -> None:
     m.define(op, f"{'sext' if op.signed else 'zext'} i{op.bits} {low} to i64")
 
 
+def budget(m: Module, op: ir.Budget) -> None:
+    """Always left: LLVM writes no may_goto, and the kernel follows its loops."""
+    m.alias(op, "1")
+
+
 def byte_swap(m: Module, op: ir.ByteSwap) -> None:
     """Host order <-> big endian."""
     kind = f"i{op.bits}"

@@ -98,6 +98,7 @@ _RULES: dict[type[ir.Op], Callable[..., None]] = {
     ir.Atomic: memory.atomic,
     ir.Binary: numbers.binary,
     ir.Branch: _branch,
+    ir.Budget: numbers.budget,
     ir.ByteSwap: numbers.byte_swap,
     ir.Call: _call,
     ir.Copy: memory.copy,
