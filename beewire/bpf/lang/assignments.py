@@ -20,9 +20,11 @@ from beewire.bpf.lang.maps.common import table_of
 from beewire.bpf.lang.maps.keyed import add_item, assign_item, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
 from beewire.bpf.lang.operators import combine, operand, symbol_of
+from beewire.bpf.lang.sequences import part_of
 from beewire.bpf.lang.structs import Composite
-from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.types import IntType, array, chars
 from beewire.bpf.lang.values import (
+    Content,
     ContextValue,
     ContextWords,
     Fields,
@@ -92,7 +94,7 @@ def assign_to(b: Builder, target: ast.expr, value: Value, origin: ast.expr) -> N
         place = _place(b, target)
     try:
         if isinstance(target, ast.Name):
-            assign(b, target.id, value)
+            assign(b, target.id, _copied(value, origin))
         elif isinstance(place, Memory):
             store(b, place, value)
         elif isinstance(place, Word):
@@ -101,6 +103,14 @@ def assign_to(b: Builder, target: ast.expr, value: Value, origin: ast.expr) -> N
             _write_words(b, place, value)
     except Rule as rule:
         raise b.refuse(origin, rule.code, rule.message, rule.hint) from None
+
+
+def _copied(value: Value, origin: ast.expr) -> Value:
+    """A slice is a copy, as in Python, once it has a name."""
+    is_slice = isinstance(origin, ast.Subscript) and isinstance(origin.slice, ast.Slice)
+    if is_slice and isinstance(value, Memory) and not value.nullable:
+        return Content(value.type, value)
+    return value
 
 
 def _place(b: Builder, target: ast.expr) -> Memory | Word | ContextWords:
@@ -116,12 +126,20 @@ def annotated(b: Builder, node: ast.AnnAssign) -> None:
     if not isinstance(node.target, ast.Name):
         hint = "leave it out: fields have their types"
         raise b.refuse(node.target, Reason.CONSTRUCT, "only names are annotated", hint)
+    if node.value is not None and _makes_sequence(b, node.value):
+        assign_to(b, node.target, b.deferred(node.value), node.value)
+        return
     if _is_struct(b, node.annotation):
         _annotated_struct(b, node, node.target)
         return
     declare(b, node.target.id, integer_type(b, node.annotation))
     if node.value is not None:
         assign_to(b, node.target, b.deferred(node.value), node.value)
+
+
+def _makes_sequence(b: Builder, node: ast.expr) -> bool:
+    """`array(...)`, `chars(...)`: for checkers the name is a list, bytes or a str."""
+    return isinstance(node, ast.Call) and static_object(b, node.func) in (array, chars)
 
 
 def _annotated_struct(b: Builder, node: ast.AnnAssign, target: ast.Name) -> None:
@@ -201,6 +219,8 @@ def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
             raise b.refuse(
                 node, Reason.CONSTRUCT, message, f"{ast.unparse(node)} = ..."
             )
+        if isinstance(node.slice, ast.Slice) and isinstance(base, Memory):
+            return part_of(b, base, node.slice)
         index = b.integer(node.slice)
         if isinstance(base, Memory):
             return element(b, base, index)

@@ -24,6 +24,7 @@ from beewire.bpf.lang.memory import (
     load,
     load_word,
 )
+from beewire.bpf.lang.sequences import bounds, part_of
 from beewire.bpf.lang.structs import Embedded, StructType
 from beewire.bpf.lang.structs import Pointer as KernelPointer
 from beewire.bpf.lang.types import U32, IntType
@@ -91,6 +92,8 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
         return _static_item(b, node, base.obj)
     if isinstance(base, Pointer):
         present(b, base, node.value)
+    if isinstance(node.slice, ast.Slice) and isinstance(base, Memory):
+        return part_of(b, base, node.slice)
     index = b.integer(node.slice)
     match base:
         case Memory():
@@ -234,6 +237,11 @@ def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
             f"{obj.name}[...] cannot be read in programs: the key may be missing",
             f"look it up and test: if (x := {obj.name}.lookup({text})) is None: return",
         )
+    if isinstance(node.slice, ast.Slice) and isinstance(obj, str | bytes):
+        low, count = bounds(b, node.slice, len(obj))
+        if isinstance(low, Literal):
+            return Static(obj[low.value : low.value + count])
+        raise Rule(*_VARIABLE_INDEX)
     index = b.integer(node.slice)
     if isinstance(obj, tuple | list | str | bytes) and isinstance(index, Literal):
         return wrap(obj[constant_index(index.value, len(obj))])

@@ -14,7 +14,7 @@ from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source
-from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.types import BOOL, IntType
 from beewire.bpf.lang.values import (
     Int,
     Literal,
@@ -304,6 +304,22 @@ class Builder:
         outer, self.frame = self.frame, frame
         self.diagnostics.append(self._diagnostic(node, Reason.LEAK, message, hint))
         self.frame = outer
+
+    def decided(self, decide: Callable[[Target, Target], None]) -> Int:
+        """A bool: 1 where `decide` goes to its first target, 0 at the second."""
+        then, orelse, done = (
+            self.target("true"),
+            self.target("false"),
+            self.target("bool"),
+        )
+        decide(then, orelse)
+        result = ir.Local("condition", ir.Kind.INT)
+        for target, value in ((then, 1), (orelse, 0)):
+            self.start(target)
+            self.emit(ir.SetLocal(result, ir.Const(value)))
+            self.jump(done)
+        self.start(done)
+        return Int(self.emit(ir.GetLocal(result)), BOOL)
 
     def start(self, target: Target) -> None:
         """Continue in `target`. If nothing leads there, what follows is dead code."""

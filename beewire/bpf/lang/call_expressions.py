@@ -16,16 +16,23 @@ from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.maps import common as maps
 from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.prototypes import HelperFunction
+from beewire.bpf.lang.sequences import compare_bytes, in_place, is_sequence
 from beewire.bpf.lang.structs import Composite, StructType
 from beewire.bpf.lang.types import (
     NETWORK,
+    ArrayType,
     IntType,
     ValueType,
+    array,
+    array_of,
+    chars,
     find_value_type,
     is_enum,
     swap,
+    text_of,
 )
 from beewire.bpf.lang.values import (
+    Content,
     ContextValue,
     Fields,
     InnerMap,
@@ -78,11 +85,7 @@ def call(b: Builder, node: ast.Call) -> Value:
 
 def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
     if isinstance(obj, FunctionType):
-        if obj in BUILTINS:
-            return BY_NAME[BUILTINS[obj]](b, node)
-        if obj in HELPERS:
-            return helper_calls.named(b, node, obj, HELPERS[obj])
-        return inline.call(b, node, obj)
+        return _call_function(b, node, obj)
     if isinstance(obj, HelperFunction):
         return helper_calls.generic(b, node, obj.prototype)
     if isinstance(obj, ProgramDecl):
@@ -92,21 +95,37 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
             f"{obj.name!r} is a program: only the kernel calls it",
             "move what both need into a plain function",
         )
-    if isinstance(obj, type) and issubclass(obj, Composite):
-        return _constructor(b, node, obj.__layout__)
     if callable(obj) and _hashable(obj) and obj in PYTHON:
         return PYTHON[obj](b, node)
-    if isinstance(obj, type) and is_enum(obj):
-        return _to_flags(b, node, obj)
-    type_ = None if isinstance(obj, type) else find_value_type(obj)
-    if isinstance(type_, IntType):
-        return _convert(b, node, type_)
+    made = _call_type(b, node, obj)
+    if made is not None:
+        return made
     raise b.refuse(
         node.func,
         Reason.NOT_CALLABLE,
         f"{Static(obj).describe()} cannot be called in programs",
         "call plain functions with annotations, or helpers of beewire.bpf",
     )
+
+
+def _call_function(b: Builder, node: ast.Call, function: FunctionType) -> Value:
+    if function is array or function is chars:
+        return _made_sequence(b, node, function)
+    if function in BUILTINS:
+        return BY_NAME[BUILTINS[function]](b, node)
+    if function in HELPERS:
+        return helper_calls.named(b, node, function, HELPERS[function])
+    return inline.call(b, node, function)
+
+
+def _call_type(b: Builder, node: ast.Call, obj: Any) -> Value | None:
+    """A struct, a conversion; None where `obj` is no type."""
+    if isinstance(obj, type):
+        if issubclass(obj, Composite):
+            return _constructor(b, node, obj.__layout__)
+        return _to_flags(b, node, obj) if is_enum(obj) else None
+    type_ = find_value_type(obj)
+    return _convert(b, node, type_) if isinstance(type_, IntType) else None
 
 
 def _hashable(obj: object) -> bool:
@@ -125,6 +144,8 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
         return packet_reference(b, node, owner)
     if isinstance(owner, Memory) and func.attr == "copy":
         return _copy(b, node, owner)
+    if func.attr == "startswith" and is_sequence(owner):
+        return _startswith(b, node, owner)
     hint = "methods of structs run in user space only" if func.attr else ""
     raise b.refuse(
         func,
@@ -132,6 +153,37 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
         f"{owner.describe()} has no {func.attr}() in programs",
         hint,
     )
+
+
+def _startswith(b: Builder, node: ast.Call, owner: Value) -> Value:
+    """`text.startswith("ng")`."""
+    [argument] = required(arguments(b, node, ("prefix",)))
+    prefix = b.expr(argument)
+    if not isinstance(prefix, Static) or not isinstance(prefix.obj, str | bytes):
+        raise b.refuse(argument, Reason.NOT_CONSTANT, "startswith() takes a constant")
+    raw = prefix.obj.encode() if isinstance(prefix.obj, str) else prefix.obj
+    place = in_place(b, owner)
+    if not raw or len(raw) > place.type.size or b"\0" in raw:
+        message = f"{place.type.name} never starts with {prefix.obj!r}"
+        raise b.refuse(argument, Reason.LENGTH, message)
+    return b.decided(lambda then, orelse: compare_bytes(b, place, raw, then, orelse))
+
+
+def _made_sequence(b: Builder, node: ast.Call, obj: Any) -> Value:
+    """`array(u32, 8)`, `chars(16)`: an array or a text of the program's own."""
+    given = ("element", "count") if obj is array else ("count",)
+    *first, count_node, content = arguments(b, node, (*given, "default"), len(given))
+    assert count_node is not None
+    count = b.integer(count_node)
+    if not isinstance(count, Literal) or count.value <= 0:
+        raise b.refuse(
+            count_node, Reason.NOT_CONSTANT, "the length is a constant, 1 or more"
+        )
+    kind: ValueType = text_of(count.value)
+    if obj is array:
+        assert first[0] is not None
+        kind = array_of(static_type(b, first[0]), count.value)
+    return Content(kind, None if content is None else b.deferred(content))
 
 
 def _constructor(b: Builder, node: ast.Call, layout: StructType) -> Value:
@@ -215,6 +267,8 @@ def _to_flags(b: Builder, node: ast.Call, cls: type) -> Value:
 
 def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
     arguments(b, node, ())
+    if isinstance(owner.type, ArrayType):
+        return Content(owner.type, owner)
     if not isinstance(owner.type, StructType):
         raise b.refuse(node, Reason.NO_SUCH_CALL, f"{owner.describe()} has no copy()")
     parts = {
@@ -267,7 +321,10 @@ def static_type(b: Builder, node: ast.expr) -> ValueType:
     Raises:
         Refused: It names none.
     """
-    found = b.expr(node)
+    found = b.deferred(node)
+    if isinstance(found, Content) and found.value is None:
+        # array(u8, 4), written where it is needed
+        return found.type
     type_ = find_value_type(found.obj) if isinstance(found, Static) else None
     if type_ is None:
         raise b.refuse(

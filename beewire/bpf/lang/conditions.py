@@ -2,13 +2,14 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.attributes import inner_map, variable_of
+from beewire.bpf.lang.attributes import inner_map, present, variable_of
 from beewire.bpf.lang.builder import CONDITIONS, Builder
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import comparison
 from beewire.bpf.lang.operators import operands
+from beewire.bpf.lang.sequences import equal, in_place, is_sequence
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.values import (
     InnerMap,
@@ -18,6 +19,7 @@ from beewire.bpf.lang.values import (
     Nothing,
     Pointer,
     Static,
+    Tuple,
     Value,
     is_cell,
 )
@@ -106,7 +108,8 @@ def both(b: Builder, node: ast.BoolOp, then: Target, orelse: Target) -> None:
 
 def compare(b: Builder, node: ast.Compare, then: Target, orelse: Target) -> None:
     """`a < b < c`, `a in b`, `a is None`: each operand is evaluated once."""
-    left_node, left = node.left, None
+    left_node = node.left
+    left: Value | None = None
     for i, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
         last = i == len(node.ops) - 1
         more = then if last else b.target("chain")
@@ -120,9 +123,9 @@ def compare(b: Builder, node: ast.Compare, then: Target, orelse: Target) -> None
             left = None
         else:
             _refuse_none(b, left_node, right_node)
-            left = left or _comparable(b, left_node)
-            right = _comparable(b, right_node)
-            compare_values(b, op, left, right, more, orelse)
+            left = left or _side(b, left_node)
+            right = _side(b, right_node)
+            _compare_sides(b, node, op, (left, right), (more, orelse))
             left = right
         left_node = right_node
         if not last:
@@ -187,8 +190,42 @@ def _constant(
     b.branch(ir.CmpOp.SET, b.op(right), b.op(left), then, orelse)
 
 
-def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
+def _side(b: Builder, node: ast.expr) -> Value:
+    """One side of == or <: an integer, a text or an array."""
     value = b.expr(node)
+    if isinstance(value, Pointer):
+        present(b, value, node)
+    if is_sequence(value) or isinstance(value, Tuple):
+        return value
+    return _integer(b, node, value)
+
+
+def _compare_sides(
+    b: Builder,
+    node: ast.Compare,
+    op: ast.cmpop,
+    sides: tuple[Value, Value],
+    ways: tuple[Target, Target],
+) -> None:
+    left, right = sides
+    if isinstance(left, Int | Literal) and isinstance(right, Int | Literal):
+        compare_values(b, op, left, right, *ways)
+        return
+    if not any(is_sequence(side) for side in sides):
+        other = right if isinstance(left, Int | Literal) else left
+        raise Rule(Reason.CONDITION, f"{other.describe()} cannot be compared")
+    if not isinstance(op, ast.Eq | ast.NotEq):
+        message = "texts and arrays are compared by == and != only"
+        raise b.refuse(node, Reason.CONDITION, message)
+    then, orelse = ways if isinstance(op, ast.Eq) else ways[::-1]
+    equal(b, left, right, then, orelse)
+
+
+def _comparable(b: Builder, node: ast.expr) -> Int | Literal:
+    return _integer(b, node, b.expr(node))
+
+
+def _integer(b: Builder, node: ast.expr, value: Value) -> Int | Literal:
     if isinstance(value, Int | Literal):
         return value
     if is_cell(value):
@@ -236,7 +273,7 @@ def _contains(
     b: Builder, item: ast.expr, container: ast.expr, then: Target, orelse: Target
 ) -> None:
     if isinstance(container, ast.Tuple | ast.List | ast.Set):
-        value = _comparable(b, item)
+        value = _side(b, item)
         choices: list[Value] = [b.expr(choice) for choice in container.elts]
         _one_of(b, value, choices, then, orelse)
         return
@@ -251,10 +288,11 @@ def _contains(
     elif isinstance(found, Static) and isinstance(
         found.obj, tuple | list | frozenset | set
     ):
-        constants = [wrap(x) for x in sorted(found.obj) if isinstance(x, int)]
+        texts = all(isinstance(x, str | bytes) for x in found.obj)
+        constants = [wrap(x) for x in sorted(found.obj) if texts or isinstance(x, int)]
         if len(constants) != len(found.obj):
-            raise b.refuse(container, Reason.MEMBERSHIP, "'in' takes numbers only")
-        _one_of(b, _comparable(b, item), list(constants), then, orelse)
+            raise b.refuse(container, Reason.MEMBERSHIP, "'in' takes numbers, or texts")
+        _one_of(b, _side(b, item), constants, then, orelse)
     elif isinstance(found, Int) and found.type.is_flags:
         _has_flags(b, found, _comparable(b, item), then, orelse)
     else:
@@ -285,16 +323,21 @@ CONTAINS: list[Callable[[Builder, MapDecl, ast.expr, Target, Target], None]] = [
 
 def _one_of(
     b: Builder,
-    value: Int | Literal,
+    value: Value,
     choices: list[Value],
     then: Target,
     orelse: Target,
 ) -> None:
+    if not isinstance(value, Int | Literal):
+        value = in_place(b, value)
     for choice in choices:
-        if not isinstance(choice, Int | Literal):
-            raise Rule(Reason.CONDITION, f"{choice.describe()} cannot be compared")
         more = b.target("in")
-        compare_values(b, ast.Eq(), value, choice, then, more)
+        if isinstance(value, Int | Literal) and isinstance(choice, Int | Literal):
+            compare_values(b, ast.Eq(), value, choice, then, more)
+        elif isinstance(value, Int | Literal) or not is_sequence(choice):
+            raise Rule(Reason.CONDITION, f"{choice.describe()} cannot be compared")
+        else:
+            equal(b, value, choice, then, more)
         b.start(more)
     b.jump(orelse)
 

@@ -12,6 +12,7 @@ from beewire.bpf.lang.rounds import count, hidden, is_followed, spend
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import assign, static_object
+from beewire.hints import Callable
 from beewire.reasons import Reason
 
 
@@ -22,17 +23,17 @@ def while_(b: Builder, node: ast.While) -> None:
     head, body, done = b.target("while"), b.target("body"), b.target("done")
     orelse = b.target("else") if node.orelse else done
     again = b.target("again")
-    _enter_loop(b, node.body, node.test)
+    enter_loop(b, node.body, node.test)
     b.jump(head)
     b.start(head)
     b.condition(node.test, body, orelse)
     b.start(body)
-    _loop_body(b, node.body, again, done)
+    loop_body(b, node.body, again, done)
     b.jump(again)
     b.start(again)
     spend(b, None)
     b.jump(head)
-    _after_loop(b, node.orelse, orelse, done)
+    after_loop(b, node.orelse, orelse, done)
 
 
 @compiles(ast.For)
@@ -42,6 +43,9 @@ def for_(b: Builder, node: ast.For) -> None:
         raise b.refuse(
             node.target, Reason.RANGE, "'for' takes one name", "for i in range(n):"
         )
+    if not _is_range(b, node.iter):
+        EACH[0](b, node, node.target)
+        return
     start, stop, step = _range_bounds(b, node.iter)
     assert isinstance(node.iter, ast.Call)
     rounds = count(b, node.iter, start, stop, step)
@@ -55,12 +59,12 @@ def for_(b: Builder, node: ast.For) -> None:
         first = hidden(b, first)
         start = Int(first, kind)
     b.emit(ir.SetLocal(counter, first))
-    _enter_loop(b, node.body, node.target)
+    enter_loop(b, node.body, node.target)
     _test(b, start, stop, step, (body, orelse))
     b.start(body)
     assign(b, node.target.id, Int(b.emit(ir.GetLocal(counter)), kind))
     b.rounds *= rounds if followed else 1
-    _loop_body(b, node.body, again, done)
+    loop_body(b, node.body, again, done)
     b.rounds = around
     b.jump(again)
     # Tested at the end again, rather than by a jump back to the start.
@@ -71,7 +75,15 @@ def for_(b: Builder, node: ast.For) -> None:
     new = b.binary(ir.BinOp.ADD, old, ir.Const(step))
     b.emit(ir.SetLocal(counter, new))
     _test(b, Int(new, kind), stop, step, (body, orelse))
-    _after_loop(b, node.orelse, orelse, done)
+    after_loop(b, node.orelse, orelse, done)
+
+
+# What goes over anything else; registered by `iteration`.
+EACH: list[Callable[[Builder, ast.For, ast.Name], None]] = []
+
+
+def _is_range(b: Builder, node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and static_object(b, node.func) is range
 
 
 @compiles(ast.Break)
@@ -92,7 +104,8 @@ def continue_(b: Builder, node: ast.Continue) -> None:
     b.start(b.target("dead"))
 
 
-def _loop_body(b: Builder, body: list[ast.stmt], again: Target, done: Target) -> None:
+def loop_body(b: Builder, body: list[ast.stmt], again: Target, done: Target) -> None:
+    """Compile the body, in which `continue` goes to `again` and `break` to `done`."""
     frame = b.frame
     frame.loops.append(Loop(again, done, len(frame.cleanups)))
     try:
@@ -101,9 +114,10 @@ def _loop_body(b: Builder, body: list[ast.stmt], again: Target, done: Target) ->
         frame.loops.pop()
 
 
-def _after_loop(
+def after_loop(
     b: Builder, orelse: list[ast.stmt], exhausted: Target, done: Target
 ) -> None:
+    """The `else` branch, and what follows."""
     if orelse:
         b.start(exhausted)
         b.statements(orelse)
@@ -111,7 +125,7 @@ def _after_loop(
     b.start(done)
 
 
-def _enter_loop(b: Builder, body: list[ast.stmt], head: ast.expr) -> None:
+def enter_loop(b: Builder, body: list[ast.stmt], head: ast.expr) -> None:
     """Forget what the loop may change, since its next round begins here too."""
     names = stored_names([*body, ast.Expr(head)])
     variables = b.frame.variables
@@ -133,13 +147,7 @@ def _clean_up(b: Builder, loop: Loop) -> None:
 def _range_bounds(
     b: Builder, node: ast.expr
 ) -> tuple[Int | Literal, Int | Literal, int]:
-    if not isinstance(node, ast.Call) or static_object(b, node.func) is not range:
-        raise b.refuse(
-            node,
-            Reason.RANGE,
-            "'for' goes over range() only",
-            "for i in range(n): ... a[i]",
-        )
+    assert isinstance(node, ast.Call)
     if len(node.args) == 1:
         [stop] = arguments(b, node, ("stop",))
         start = step = None

@@ -19,6 +19,7 @@ from beewire.bpf.lang.types import (
 )
 from beewire.bpf.lang.values import (
     Comm,
+    Content,
     ContextWords,
     Fields,
     Int,
@@ -336,7 +337,12 @@ def _copy(b: Builder, place: Memory, source: Memory) -> None:
 def _store_sequence(b: Builder, place: Memory, value: Value) -> None:
     kind = place.type
     match value:
-        case Memory() if value.type.name == kind.name:
+        case Content() if value.type is kind:
+            if value.value is None:
+                _zero(b, place, 0, kind.size)
+            else:
+                store(b, place, value.value)
+        case Memory() if _same_shape(value.type, kind):
             _copy(b, place, value)
         case KernelField() if value.type.name == kind.name:
             _read_into(b, place, value)
@@ -354,10 +360,20 @@ def _store_sequence(b: Builder, place: Memory, value: Value) -> None:
             )
 
 
+def _same_shape(a: ValueType, b: ValueType) -> bool:
+    """Whether the bytes of one are a value of the other: texts may be bytes, too."""
+    return a is b or (a.size == b.size and _is_bytes(a) and _is_bytes(b))
+
+
+def _is_bytes(kind: ValueType) -> bool:
+    return isinstance(kind, CharsType) or (
+        isinstance(kind, ArrayType) and kind.element is U8
+    )
+
+
 def _constant(kind: ValueType, text: str | bytes) -> bytes:
     raw = text.encode() if isinstance(text, str) else text
-    is_bytes = isinstance(kind, ArrayType) and kind.element is U8
-    if not (is_bytes or isinstance(kind, CharsType)):
+    if not _is_bytes(kind):
         raise Rule(Reason.WRONG_KIND, f"the text {text!r} does not go into {kind.name}")
     if len(raw) > kind.size:
         raise Rule(Reason.LENGTH, f"{text!r} is longer than {kind.size} bytes")
@@ -406,4 +422,14 @@ def _read_into(b: Builder, place: Memory, field: KernelField) -> None:
 
 
 FINISH[KernelField] = read_kernel
+
+
+def make_sequence(b: Builder, content: Content) -> Memory:
+    """A text or an array on the stack until the statement ends."""
+    place = temporary(b, content.type)
+    store(b, place, content)
+    return place
+
+
 FINISH[Fields] = make_struct
+FINISH[Content] = make_sequence

@@ -5,6 +5,7 @@ from beewire.bpf.btf import types as btf
 from beewire.bpf.lang import (
     assignments,
     call_expressions,
+    iteration,
     loops,
     named_calls,
     source,
@@ -29,8 +30,10 @@ from beewire.reasons import Reason
 
 # These register what they lower; named here so that importing this is enough.
 HANDLERS = (
+    iteration,
     assignments,
     call_expressions,
+    iteration,
     loops,
     named_calls,
     statements,

@@ -413,6 +413,20 @@ class Fields(Value):
         return f"a struct ({self.type.name})"
 
 
+class Content(Value):
+    """A text or an array that is being made; `value` None for zeros."""
+
+    __slots__ = ("type", "value")
+
+    def __init__(self, type: ValueType, value: Value | None) -> None:  # noqa: A002
+        self.type = type
+        self.value = value
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return f"an array ({self.type.name})"
+
+
 def is_cell(value: Value) -> bool:
     """Whether it is an integer in memory, named without `.value`."""
     if isinstance(value, Static):

@@ -11,11 +11,21 @@ from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.faults import Follows, Retry, Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ints import check_64, check_literal, literal_type, wide
-from beewire.bpf.lang.memory import init_struct, read_kernel, store
+from beewire.bpf.lang.memory import read_kernel, store
 from beewire.bpf.lang.ownership import check_assigned, check_usable, linked
-from beewire.bpf.lang.types import I64, U64, IntType, Network, is_enum
+from beewire.bpf.lang.types import (
+    I64,
+    U64,
+    ArrayType,
+    CharsType,
+    IntType,
+    Network,
+    is_enum,
+    text_of,
+)
 from beewire.bpf.lang.values import (
     Comm,
+    Content,
     ContextValue,
     Fields,
     Int,
@@ -30,6 +40,8 @@ from beewire.bpf.lang.values import (
 )
 from beewire.hints import Any, Iterator
 from beewire.reasons import Reason
+
+COMM_SIZE = 16  # TASK_COMM_LEN
 
 
 @lowers(ast.Name)
@@ -198,13 +210,12 @@ def assign(b: Builder, name: str, value: Value) -> None:
             "use another name",
         )
     variable.broken = False
-    if isinstance(value, KernelField):
-        value = read_kernel(b, value)
+    value = _held(b, value)
     match value:
         case Int() | Literal():
             _assign_integer(b, variable, value)
-        case Fields():
-            _assign_struct(b, variable, value)
+        case Fields() | Content():
+            _assign_made(b, variable, value)
         case Memory() if value.unnamed:
             _adopt(b, variable, value)
         case Memory() if value.on_stack:
@@ -221,6 +232,18 @@ def assign(b: Builder, name: str, value: Value) -> None:
             _assign_pointer(b, variable, value)
         case _:
             _refuse(variable, value)
+
+
+def _held(b: Builder, value: Value) -> Value:
+    """What a variable holds of `value`: texts become its own."""
+    if isinstance(value, KernelField):
+        value = read_kernel(b, value)
+    if isinstance(value, Comm):
+        return Content(text_of(COMM_SIZE), value)
+    if isinstance(value, Memory) and isinstance(value.type, CharsType):
+        # A text is a value, as a str is; an array is referred to, as a list is.
+        return value if value.nullable else Content(value.type, value)
+    return Content(value.type, value) if isinstance(value, KernelField) else value
 
 
 def declare(b: Builder, name: str, type_: IntType) -> Variable:
@@ -266,8 +289,6 @@ def _refuse(variable: Variable, value: Value) -> None:
             "use a number that means none, such as 0",
         )
     hint = ""
-    if isinstance(value, KernelField | Comm):
-        hint = "put it into a field: e.comm = current_comm()"
     if isinstance(value, Static) and isinstance(value.obj, GlobalDecl):
         hint = f"read what it holds: {value.obj.name}.value"
     elif isinstance(value, Static):
@@ -361,6 +382,8 @@ def _other_kind(variable: Variable, value: Value) -> Rule:
     hint = "use another name"
     if is_cell(held) and isinstance(value, Int | Literal):
         hint = f"assign what it refers to: {variable.name}.value = ..."
+    if isinstance(held, Memory) and isinstance(held.type, ArrayType):
+        hint = f"assign its elements: {variable.name}[:] = ..."
     return Rule(
         Reason.CHANGES_KIND, f"{variable.name!r} holds {was}; this is {now}", hint
     )
@@ -371,13 +394,13 @@ def _ownership(value: Value, described: str) -> str:
     return f"a reference to {described}" if refers else f"{described} of its own"
 
 
-def _assign_struct(b: Builder, variable: Variable, value: Fields) -> None:
+def _assign_made(b: Builder, variable: Variable, value: Fields | Content) -> None:
     held = variable.template
     if held is None:
         slot = b.slot(variable.name, value.type.size)
         place = Memory(slot, 0, value.type, ir.Space.STACK)
         variable.template = place
-        init_struct(b, place, value)
+        store(b, place, value)
     elif isinstance(held, Memory) and held.on_stack and held.type is value.type:
         store(b, held, value)
     else:

@@ -150,10 +150,10 @@ STATEMENTS = {
         "this loop never ends",
         "leave it by break or return, or write for i in range(n):",
     ),
-    "for over a tuple": (
-        "for port in «PORTS»:\n    pass",
-        "'for' goes over range() only",
-        "for i in range(n): ... a[i]",
+    "for over a map": (
+        "for port in «table»:\n    pass",
+        "'for' does not go over a HashMap",
+        "it goes over range(n), an array, a text, or a constant tuple",
     ),
     "range with a variable step": (
         "for i in range(0, 9, «random_u32()»):\n    pass",
@@ -400,9 +400,9 @@ REFERENCES = {
         "compare field by field",
     ),
     "texts compared": (
-        "r = Record()\nif «r.comm» == 'a':\n    pass",
-        "an array (chars(16)) cannot be compared",
-        "compare element by element",
+        "r = Record()\nif «r.comm < 'a'»:\n    pass",
+        "texts and arrays are compared by == and != only",
+        "",
     ),
     "a second name for a struct": (
         "k = Key()\nj = «k»",

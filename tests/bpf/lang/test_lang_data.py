@@ -2,6 +2,8 @@
 
 import itertools
 import linecache
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,3 +241,111 @@ def program(ctx: XdpContext) -> XdpAction:
     assert kept.flags == names["Flag"].SYN | names["Flag"].FIN
     assert names["Flag"].ACK in kept.plain
     assert counts == {names["Protocol"].UDP: 1}
+
+
+def test_arrays_and_texts_of_the_programs_own() -> None:
+    assert results(
+        """
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    counts = array(u32, 6)
+    for i in range(6):
+        counts[i] = i * i
+    counts[1:3] = counts[4:6]
+    results[0] = counts[1] * 100 + counts[2]
+    kept = counts[0:3]
+    counts[0] = 9
+    results[1] = kept[0] + len(kept)
+    total = 0
+    for count in counts:
+        if count == 9:
+            continue
+        total += count
+    results[2] = total
+    name: str = chars(8, default="nginx")
+    raw: bytes = array(u8, 4, default=b"HTTP")
+    results[3] = name == "nginx" and raw == b"HTTP" and raw[:2] != b"HA"
+    results[4] = name.startswith("ng") and not name.startswith("nx")
+    for port in (80, 443):
+        if port == 443:
+            results[5] = port
+            break
+    else:
+        results[5] = 1
+    grid = array(array(u16, 3), 2)
+    grid[1][2] = 7
+    copy = grid.copy()
+    copy[1][2] += 1
+    at = ctx.length & 1
+    results[6] = copy[at + 1][2] * 10 + grid[1][at + 2]
+    results[7] = counts[0:2] == counts[2:4]
+    return XdpAction.PASS
+""",
+        count=8,
+    ) == [1625, 3, 16 + 25 + 9 + 16 + 25 - 9, 1, 1, 443, 87, 0]
+
+
+def test_texts_are_equal_up_to_their_end() -> None:
+    assert results(
+        """
+class Names(Struct):
+    first: str = chars(8)
+    second: str = chars(8)
+    longer: str = chars(12)
+    raw: bytes = array(u8, 8)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    at = ctx.at(0, Names)
+    if at is None:
+        return XdpAction.ABORTED
+    own = chars(8)
+    own = at.first
+    results[0] = at.first == at.second
+    results[1] = at.first == at.longer
+    results[2] = own == "ab"
+    results[3] = at.second in ("xx", "ab")
+    results[4] = own == current_comm()
+    results[5] = at.raw == at.first[:]
+    low = (ctx.length - 62) & 3
+    raw = array(u8, 8)
+    raw[:] = at.raw
+    results[6] = raw[low : low + 2] == b"cd"
+    results[7] = at.longer == "abc"
+    return XdpAction.PASS
+""",
+        packet=b"ab\0xxxxxab\0yyyyyab\0zzzzzzzzzabcdefgh".ljust(64, b"\0"),
+        count=8,
+    ) == [1, 1, 1, 1, 0, 0, 1, 0]
+
+
+def test_names_hold_the_texts_of_tasks() -> None:
+    names = cell(
+        """
+class Record(Struct):
+    mine: bool
+    pid: u32
+    comm: str = chars(16)
+class task_struct(Kernel):
+    comm: str = chars(16)
+    tgid: i32
+last = Array[Record](1)
+@tracepoint("syscalls:sys_enter_getppid")
+def program(ctx: Tracepoint) -> None:
+    name = current_comm()
+    task = current(task_struct)
+    kernels = task.comm
+    if (at := last.lookup(0)) is not None and at.pid == current_tgid():
+        at.mine = name == task.comm and kernels == name
+        at.comm = name
+"""
+    )
+
+    with load([names["program"]]) as loaded:
+        last = loaded[names["last"]]
+        last[0] = names["Record"](pid=os.getpid())
+        with loaded[names["program"]].attach():
+            os.getppid()
+        record = last[0]
+
+    assert record.mine
+    assert record.comm == Path("/proc/self/comm").read_text().strip()
