@@ -100,7 +100,7 @@ class Builder:
     """Makes one `ir.Function`."""
 
     def __init__(
-        self, function: ir.Function, hints: dict[Any, IntType], neutral: int
+        self, function: ir.Function, hints: dict[Any, Any], neutral: int
     ) -> None:
         self.function = function
         self.hints = hints
@@ -129,6 +129,8 @@ class Builder:
         self._temporaries: list[ir.Slot] = []
         self._free: dict[int, list[ir.Slot]] = {}
         self._names: dict[str, int] = {}
+        # Slots of structs that variables refer into, and one such variable each.
+        self.referred: dict[ir.Op, str] = {}
         # By number: the results of `call_once`, available where the flow says so.
         self._once: dict[int, Variable] = {}
 
@@ -238,6 +240,10 @@ class Builder:
         slot = free.pop() if free else ir.Slot(name, size, SLOT_ALIGN)
         self._temporaries.append(slot)
         return slot
+
+    def keep(self, slot: ir.Op) -> None:
+        """Let a temporary live as long as the function: something refers to it."""
+        self._temporaries = [each for each in self._temporaries if each is not slot]
 
     # Control flow.
 

@@ -1,10 +1,7 @@
 """How the compiler says no: a fault found here becomes a Diagnostic of a CompileError."""
 
 from beewire.errors import Diagnostic
-from beewire.hints import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from beewire.bpf.lang.types import IntType
+from beewire.hints import Any
 
 
 class Refused(Exception):  # noqa: N818 - what happened to the statement
@@ -30,9 +27,12 @@ class Rule(Exception):  # noqa: N818 - becomes a Refused where the place is know
 
 
 class Retry(Exception):  # noqa: N818 - no fault: a variable turned out to be signed
-    """Compile again: the variable `key`, typed by its first value, must be a `type`."""
+    """Compile again: the variable `key`, typed by its first value, must be a `type`.
 
-    def __init__(self, key: tuple[object, str], type: "IntType") -> None:  # noqa: A002
+    An integer type; or, of a variable that was None first, a value of what it refers to.
+    """
+
+    def __init__(self, key: tuple[object, str], type: Any) -> None:  # noqa: A002
         super().__init__(key)
         self.key = key
         self.type = type

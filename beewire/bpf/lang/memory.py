@@ -30,7 +30,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
-from beewire.bpf.lang.words import load_integer, store_integer
+from beewire.bpf.lang.words import align_at, load_integer, store_integer
 from beewire.reasons import Reason
 
 GET_CURRENT_COMM = 16
@@ -190,7 +190,7 @@ def store_bytes(b: Builder, place: Memory, raw: bytes) -> None:
     """Write constant bytes, in words as wide as one instruction writes."""
     offset = 0
     while offset < len(raw):
-        size = _word(place.offset + offset, len(raw) - offset)
+        size = _word(align_at(place, offset), len(raw) - offset)
         value = int.from_bytes(raw[offset : offset + size], "little")
         if size == 8 and not -(1 << 31) <= _signed_64(value) < 1 << 31:
             size = 4
@@ -210,11 +210,10 @@ def _signed_64(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _word(offset: int, left: int) -> int:
-    for size in (8, 4, 2):
-        if offset % size == 0 and left >= size:
-            return size
-    return 1
+def _word(align: int, left: int) -> int:
+    while align > left:
+        align //= 2
+    return align
 
 
 def _is_integer(place: Memory) -> bool:
@@ -243,9 +242,7 @@ def _default(field: Field) -> Value:
 def _zero(b: Builder, place: Memory, start: int, end: int) -> None:
     # Word by word where the range starts unaligned: `align` holds for the whole range.
     while start < end:
-        align = 8
-        while (place.offset + start) % align:
-            align //= 2
+        align = align_at(place, start)
         stop = end if align == 8 else min(end, start + align)
         # A range that ends within a word is the back end's to split.
         b.emit(
@@ -316,10 +313,7 @@ def _overlaps(place: Memory, value: Value) -> bool:
 
 
 def _copy(b: Builder, place: Memory, source: Memory) -> None:
-    align = min(place.type.align, 8)
-    for offset in (place.offset, source.offset):
-        while offset % align:
-            align //= 2
+    align = min(place.type.align, align_at(place, 0), align_at(source, 0))
     b.emit(
         ir.Copy(
             place.op,

@@ -4,7 +4,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import ADVICE, Builder, lowers
 from beewire.bpf.lang.faults import Retry, Rule
-from beewire.bpf.lang.flow import Target
+from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import Operand, arithmetic, check_64, fold, inverse, join
 from beewire.bpf.lang.types import BOOL, I64, IntType
 from beewire.bpf.lang.values import (
@@ -17,7 +17,7 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
-from beewire.bpf.lang.variables import assign, wrap
+from beewire.bpf.lang.variables import assign, read, wrap
 from beewire.reasons import Reason
 
 SYMBOLS: dict[type[ast.operator], str] = {
@@ -240,17 +240,58 @@ def if_expression(b: Builder, node: ast.IfExp) -> Value:
     b.condition(node.test, then, orelse)
     if (then.flow is None) is not (orelse.flow is None):
         return _decided(b, node, then, orelse)
+    parts = [(then, node.body), (orelse, node.orelse)]
+    if isinstance(node.body, ast.Constant) and node.body.value is None:
+        # What may be None is told by the other.
+        parts.reverse()
+    [(first, part), (second, other)] = parts
+    b.start(first)
+    value = b.expr(part)
+    if isinstance(value, Pointer) and not is_cell(value):
+        return _chosen(b, node, (part, value), (second, other), done)
+    values = [_number(b, part, value)]
     result = ir.Local("choice", ir.Kind.INT)
-    values = []
-    for target, part in ((then, node.body), (orelse, node.orelse)):
-        b.start(target)
-        value = b.integer(part, ordered=True)
-        values.append(value)
-        b.emit(ir.SetLocal(result, b.op(value)))
-        b.jump(done)
+    b.emit(ir.SetLocal(result, b.op(values[0])))
+    b.jump(done)
+    b.start(second)
+    values.append(b.integer(other, ordered=True))
+    b.emit(ir.SetLocal(result, b.op(values[1])))
+    b.jump(done)
     b.start(done)
     b.types[node] = _join_all(values)
     return Int(b.emit(ir.GetLocal(result)), b.types[node])
+
+
+def _number(b: Builder, node: ast.expr, value: Value) -> Int | Literal:
+    # Anything else is refused as where an integer is needed; nothing is computed twice.
+    return value if isinstance(value, Int | Literal) else b.integer(node)
+
+
+def _chosen(
+    b: Builder,
+    node: ast.IfExp,
+    first: tuple[ast.expr, Value],
+    second: tuple[Target, ast.expr],
+    done: Target,
+) -> Value:
+    """`a if condition else b`, of references of one kind: as two assignments."""
+    name = f"choice {node.lineno}:{node.col_offset}"
+    b.frame.variables[name] = Variable("the choice")
+    _choose(b, name, *first)
+    b.jump(done)
+    target, part = second
+    b.start(target)
+    _choose(b, name, part, b.expr(part))
+    b.jump(done)
+    b.start(done)
+    return read(b, b.frame.variables[name])
+
+
+def _choose(b: Builder, name: str, node: ast.expr, value: Value) -> None:
+    try:
+        assign(b, name, value)
+    except Rule as rule:
+        raise b.refuse(node, rule.code, rule.message, rule.hint) from None
 
 
 def _decided(b: Builder, node: ast.IfExp, then: Target, orelse: Target) -> Value:

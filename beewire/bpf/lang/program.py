@@ -20,7 +20,6 @@ from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.prototypes import callable_by
-from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import ContextValue
 from beewire.bpf.object.spec import LineInfo, ProgramSpec
 from beewire.bpf.object.target import PLAIN, Target
@@ -56,7 +55,7 @@ def analyse(decl: ProgramDecl) -> Builder:
     Raises:
         CompileError: The source cannot be compiled.
     """
-    hints: dict[Any, IntType] = {}
+    hints: dict[Any, Any] = {}
     while True:
         try:
             return _build(decl, hints)
@@ -89,7 +88,7 @@ def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> ProgramSpec:
     )
 
 
-def _build(decl: ProgramDecl, hints: dict[Any, IntType]) -> Builder:
+def _build(decl: ProgramDecl, hints: dict[Any, Any]) -> Builder:
     found, definition = source.find(decl.function)  # type: ignore[arg-type]  # checked there
     context = ir.Param(0, "ctx", ir.Kind.PTR)
     place = found.span(definition)

@@ -27,6 +27,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
+from beewire.bpf.lang.words import align_at
 from beewire.reasons import Reason
 
 COMM_SIZE = 16
@@ -182,8 +183,8 @@ def _words(length: int, *places: Memory) -> list[tuple[int, int]]:
     found = []
     done = 0
     while done < length:
-        size = 8
-        while size > length - done or any((p.offset + done) % size for p in places):
+        size = min(align_at(place, done) for place in places)
+        while size > length - done:
             size //= 2
         found.append((done, size))
         done += size

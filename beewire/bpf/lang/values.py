@@ -165,9 +165,10 @@ class Memory(Pointer):
     `shared`: others may write it at the same time, `+=` is atomic. `unnamed`: a struct
     on the stack that no variable refers to yet. `flag`, where there is one, is 0 when
     the reference is None: a constant on each way here, so that tests of it fold.
+    `aligned`: what `op` is a multiple of, at most 8; on the stack that counts.
     """
 
-    __slots__ = ("flag", "offset", "shared", "space", "type", "unnamed")
+    __slots__ = ("aligned", "flag", "offset", "shared", "space", "type", "unnamed")
 
     def __init__(  # noqa: PLR0913 - the facts of a place
         self,
@@ -188,6 +189,7 @@ class Memory(Pointer):
         self.space = space
         self.shared = shared
         self.unnamed = unnamed
+        self.aligned = 8
 
     @property
     def test(self) -> ir.Op:
@@ -196,15 +198,19 @@ class Memory(Pointer):
 
     def at(self, op: ir.Op) -> "Memory":
         """The same kind of reference with another address."""
-        return self._with(op, 0, self.type, nullable=self.nullable)
+        made = self._with(op, 0, self.type, nullable=self.nullable)
+        made.aligned = min(self.type.align, 8)
+        return made
 
     def part(self, offset: int, type_: ValueType) -> "Memory":
         """What lies `offset` bytes further."""
         return self._with(self.op, self.offset + offset, type_)
 
     def element(self, op: ir.Op, type_: ValueType) -> "Memory":
-        """What lies at the address `op`, inside this."""
-        return self._with(op, 0, type_)
+        """What lies at the address `op`, a multiple of `type_` inside this."""
+        made = self._with(op, 0, type_)
+        made.aligned = min(self.aligned, type_.size & -type_.size)
+        return made
 
     def _with(
         self, op: ir.Op, offset: int, type_: ValueType, *, nullable: bool = False
@@ -218,6 +224,7 @@ class Memory(Pointer):
             shared=self.shared,
         )
         made.references = self.references
+        made.aligned = self.aligned
         return made
 
     @property
@@ -240,6 +247,22 @@ class Memory(Pointer):
             return f"a reference to {self.type.name}"
         kind = "a struct" if isinstance(self.type, StructType) else "an array"
         return f"{kind} ({self.type.name})"
+
+    @property
+    def where(self) -> str:
+        """In what kind of memory it lies: a variable refers to one kind only."""
+        if self.space is ir.Space.MAP:
+            return "in a map" if self.shared else "in a per-CPU map"
+        return _WHERE[self.space]
+
+
+_WHERE = {
+    ir.Space.STACK: "of the program's own",
+    ir.Space.PACKET: "in the packet",
+    ir.Space.CTX: "in the context",
+    ir.Space.KERNEL: "in the kernel's memory",
+    ir.Space.MEM: "in a record of a ring buffer",
+}
 
 
 class Socket(Pointer):

@@ -38,6 +38,7 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
+from beewire.bpf.lang.words import align_at
 from beewire.hints import Any, Iterator
 from beewire.reasons import Reason
 
@@ -87,7 +88,7 @@ def read(b: Builder, variable: Variable) -> Value:
             f"give it a value on every way that leads here: {variable.name} = 0",
         )
     template = variable.template
-    if isinstance(template, Memory) and template.on_stack:
+    if isinstance(template, Nothing) or _is_own(variable):
         return template
     assert variable.local is not None
     op = b.emit(ir.GetLocal(variable.local))
@@ -102,6 +103,12 @@ def read(b: Builder, variable: Variable) -> Value:
     assert variable.type is not None
     adapts = (b.frame.definition, variable.name) if variable.adapts else None
     return Int(op, variable.type, adapts)
+
+
+def _is_own(variable: Variable) -> bool:
+    """Whether the variable is memory on the stack, rather than refers to some."""
+    template = variable.template
+    return isinstance(template, Memory) and template.on_stack and variable.local is None
 
 
 def outer(frame: Frame, name: str) -> Any:
@@ -219,17 +226,15 @@ def assign(b: Builder, name: str, value: Value) -> None:
         case Memory() if value.unnamed:
             _adopt(b, variable, value)
         case Memory() if value.on_stack:
-            raise Rule(
-                Reason.ALIAS,
-                f"{name!r} would be a second name for a struct on the stack",
-                "use the first name, or take a copy: .copy()",
-            )
+            _refer_to_stack(b, variable, value)
         case ContextValue():
             raise Rule(
                 Reason.ALIAS, "the context has one name only", "use the parameter"
             )
         case Pointer():
             _assign_pointer(b, variable, value)
+        case Nothing():
+            _assign_none(b, variable)
         case _:
             _refuse(variable, value)
 
@@ -282,12 +287,6 @@ def _refuse_shadow(frame: Frame, name: str) -> None:
 
 
 def _refuse(variable: Variable, value: Value) -> None:
-    if isinstance(value, Nothing):
-        raise Rule(
-            Reason.CHANGES_KIND,
-            f"{variable.name!r} cannot be None: only references can",
-            "use a number that means none, such as 0",
-        )
     hint = ""
     if isinstance(value, Static) and isinstance(value.obj, GlobalDecl):
         hint = f"read what it holds: {value.obj.name}.value"
@@ -299,6 +298,12 @@ def _refuse(variable: Variable, value: Value) -> None:
 
 
 def _assign_integer(b: Builder, variable: Variable, value: Int | Literal) -> None:
+    if isinstance(variable.template, Nothing):
+        raise Rule(
+            Reason.CHANGES_KIND,
+            f"{variable.name!r} is None before: only references can be",
+            "use a number that means none, such as 0",
+        )
     if not isinstance(variable.template, Int | None):
         raise _other_kind(variable, value)
     key = (b.frame.definition, variable.name)
@@ -377,9 +382,13 @@ def _other_kind(variable: Variable, value: Value) -> Rule:
     held = variable.template
     assert held is not None
     was, now = held.describe(), value.describe()
+    hint = "use another name"
     if was == now:
         was, now = _ownership(held, was), _ownership(value, now)
-    hint = "use another name"
+    if was == now and isinstance(held, Memory) and isinstance(value, Memory):
+        was = f"a reference to {held.describe()} {held.where}"
+        now = f"one {value.where}"
+        hint = "use another name: what refers to each is checked in its own way"
     if is_cell(held) and isinstance(value, Int | Literal):
         hint = f"assign what it refers to: {variable.name}.value = ..."
     if isinstance(held, Memory) and isinstance(held.type, ArrayType):
@@ -401,7 +410,8 @@ def _assign_made(b: Builder, variable: Variable, value: Fields | Content) -> Non
         place = Memory(slot, 0, value.type, ir.Space.STACK)
         variable.template = place
         store(b, place, value)
-    elif isinstance(held, Memory) and held.on_stack and held.type is value.type:
+    elif _is_own(variable) and isinstance(held, Memory) and held.type is value.type:
+        _check_not_referred(b, variable, held)
         store(b, held, value)
     else:
         raise _other_kind(variable, value)
@@ -413,11 +423,76 @@ def _adopt(b: Builder, variable: Variable, value: Memory) -> None:
     held = variable.template
     if held is None:
         variable.template = Memory(value.op, value.offset, value.type, value.space)
-    elif isinstance(held, Memory) and held.on_stack and held.type is value.type:
+    elif _is_own(variable) and isinstance(held, Memory) and held.type is value.type:
+        _check_not_referred(b, variable, held)
         store(b, held, value)
     else:
         raise _other_kind(variable, value)
     b.flow = b.flow.assign(variable)
+
+
+def _check_not_referred(b: Builder, variable: Variable, held: Memory) -> None:
+    # In Python the other name would keep the old content.
+    if (other := b.referred.get(held.op)) is not None:
+        raise Rule(
+            Reason.ALIAS,
+            f"{other!r} refers to a part of {variable.name!r}, which would be replaced",
+            "assign its fields one by one, or use another name",
+        )
+
+
+def _is_all_of(variable: Variable, value: Memory) -> bool:
+    held = variable.template
+    if not _is_own(variable) or not isinstance(held, Memory) or value.offset:
+        return False
+    return held.op is value.op and held.type is value.type
+
+
+def _refer_to_stack(b: Builder, variable: Variable, value: Memory) -> None:
+    """A variable that refers to a field or an element on the stack."""
+    if any(
+        _is_all_of(each, value) for v in b.variables.values() for each in v.values()
+    ):
+        raise Rule(
+            Reason.ALIAS,
+            f"{variable.name!r} would be a second name for a struct on the stack",
+            "use the first name, or take a copy: .copy()",
+        )
+    if align_at(value, 0) < min(value.type.align, 8):
+        raise Rule(
+            Reason.ALIGNMENT,
+            f"{value.describe()} is not aligned on the stack: nothing can refer to it",
+            "reach it through the struct, or take a copy: .copy()",
+        )
+    root = value.op
+    while isinstance(root, ir.Binary):
+        root = root.args[0]
+    b.keep(root)
+    b.referred.setdefault(root, variable.name)
+    _assign_pointer(b, variable, value)
+
+
+def _assign_none(b: Builder, variable: Variable) -> None:
+    """`name = None`: what it refers to otherwise is told by other assignments."""
+    key = b.frame.definition, variable.name
+    if variable.template is None:
+        variable.template = b.hints.get(key) or Nothing()
+    held = variable.template
+    if isinstance(held, Pointer) and held.can_be_none and not _is_own(variable):
+        check_assigned(b, variable, held.at(ir.Const(0)))
+        if isinstance(held, Memory) and held.flag is not None:
+            variable.flag = variable.flag or ir.Local(f"{variable.name}?", ir.Kind.INT)
+            b.emit(ir.SetLocal(variable.flag, ir.Const(0)))
+    elif not isinstance(held, Nothing):
+        raise Rule(
+            Reason.CHANGES_KIND,
+            f"{variable.name!r} cannot be None: only references can",
+            "use a number that means none, such as 0",
+        )
+    if variable.local is None:
+        variable.local = ir.Local(variable.name, ir.Kind.PTR)
+    b.emit(ir.SetLocal(variable.local, ir.Const(0)))
+    b.flow = b.flow.assign(variable).narrow(variable, is_none=True)
 
 
 def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
@@ -425,7 +500,10 @@ def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
     if variable.declared is not None:
         raise Rule(Reason.CHANGES_KIND, f"{variable.name!r} is declared an integer")
     check_assigned(b, variable, value)
-    if held is not None and not value.same_kind(held):
+    if isinstance(held, Nothing):
+        # What the name can refer to is known now.
+        raise Retry((b.frame.definition, variable.name), value)
+    if held is not None and (_is_own(variable) or not value.same_kind(held)):
         raise _other_kind(variable, value)
     if isinstance(value, Memory) and value.offset:
         moved = value.at(b.address(value))

@@ -140,4 +140,98 @@ DATA = {
         "Address holds one of v4 and words, not both",
         "assign the one that is meant",
     ),
+    "None, and then an integer": (
+        "x = None\nx = «5»",
+        "'x' is None before: only references can be",
+        "use a number that means none, such as 0",
+    ),
+    "an integer, and then None": (
+        "x = 5\nx = «None»",
+        "'x' cannot be None: only references can",
+        "use a number that means none, such as 0",
+    ),
+    "a reference into a map, and then into the packet": (
+        (
+            "x = records.lookup(1)\nif x is None: return XdpAction.PASS\n"
+            "p = x.inner\ny = ctx.at(0, Inner)\n"
+            "if y is None: return XdpAction.PASS\np = «y»"
+        ),
+        "'p' holds a reference to a struct (Inner) in a map; this is one in the packet",
+        "use another name: what refers to each is checked in its own way",
+    ),
+    "a struct is replaced that a name refers into": (
+        "r = Record()\np = r.inner\nr = «Record()»",
+        "'p' refers to a part of 'r', which would be replaced",
+        "assign its fields one by one, or use another name",
+    ),
+    "a second name for a whole struct": (
+        "r = Record()\np = «r»",
+        "'p' would be a second name for a struct on the stack",
+        "use the first name, or take a copy: .copy()",
+    ),
+    "a choice between a reference and a number": (
+        "x = records.lookup(1) if ktime_ns() else «5»",
+        "'the choice' holds a struct (Record); this is the number 5",
+        "use another name",
+    ),
+    "a slice past the end": (
+        "r = Record()\nx = «r.words[2:5]»",
+        "the slice 2:5 is empty, or past the end",
+        "there are 4 elements",
+    ),
+    "a slice of unknown length": (
+        "r = Record()\nx = «r.words[ktime_ns():]»",
+        "the length of this slice varies",
+        "write constant bounds, or a length that is constant: a[i : i + 4]",
+    ),
+    "a slice that ends anywhere": (
+        "r = Record()\nx = «r.words[: random_u32()]»",
+        "the end of this slice varies",
+        "write constant bounds, or a length that is constant: a[i : i + 4]",
+    ),
+    "a slice with a step": (
+        "r = Record()\nx = «r.words[::2]»",
+        "a slice has no step here",
+        "go through it",
+    ),
+    "a text that is too long to be equal": (
+        "r = Record()\nif «r.comm == 'longer than sixteen'»:\n    pass",
+        "'longer than sixteen' is never equal to chars(16)",
+        "it is too long, or contains a NUL",
+    ),
+    "bytes of another length": (
+        "raw = array(u8, 4)\nif «raw == b'HTTP/1'»:\n    pass",
+        "b'HTTP/1' is never equal to array(u8, 4): it has 6 bytes",
+        "compare a slice: [:6]",
+    ),
+    "a text and a number": (
+        "r = Record()\nif «r.comm == 5»:\n    pass",
+        "the number 5 cannot be compared",
+        "",
+    ),
+    "arrays of different kinds": (
+        "a = array(u32, 4)\nb = array(u16, 4)\nif «a == b»:\n    pass",
+        "an array (array(u32, 4)) and an array (array(u16, 4)) cannot be compared",
+        "compare slices of one length",
+    ),
+    "a prefix that varies": (
+        "r = Record()\nx = r.comm.startswith(«r.pid»)",
+        "startswith() takes a constant",
+        "",
+    ),
+    "an array of unknown length": (
+        "a = array(u32, «ktime_ns()»)",
+        "the length is a constant, 1 or more",
+        "",
+    ),
+    "an array gets another kind of content": (
+        "a = array(u32, 4)\na[0:2] = «'ab'»",
+        "the text 'ab' does not go into array(u32, 2)",
+        "",
+    ),
+    "a loop over many constants": (
+        f"for i in «{tuple(range(40))}»:\n    pass",
+        "'for' over 40 constants",
+        "put more than 32 into an Array map",
+    ),
 }

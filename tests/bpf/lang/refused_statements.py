@@ -301,7 +301,7 @@ INTEGERS = {
         "give one of them a name of the other's kind first: x: i64 = ...",
     ),
     "None in a variable": (
-        "x = «None»",
+        "x = 1\nx = «None»",
         "'x' cannot be None: only references can",
         "use a number that means none, such as 0",
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from beewire.bpf import load
+from beewire.bpf import World, evaluate, load
 
 pytestmark = pytest.mark.kernel
 
@@ -35,11 +35,16 @@ def cell(text: str) -> dict[str, Any]:
 
 
 def results(text: str, packet: bytes = bytes(64), count: int = 1) -> list[int]:
-    """What the program called `program` leaves in `results`."""
+    """What the program called `program` leaves in `results`, as the reference says."""
     names = cell(text)
+    world = World(kernel={"comm": "pytest"})
+    evaluate(names["program"], packet, world=world)
+    expected = [world.entries(names["results"])[i] for i in range(count)]
     with load([names["program"]]) as loaded:
         loaded[names["program"]].live.test_run(data_in=packet)
-        return [loaded[names["results"]][i] for i in range(count)]
+        found = [loaded[names["results"]][i] for i in range(count)]
+    assert found == expected
+    return found
 
 
 BITS = """
@@ -349,3 +354,62 @@ def program(ctx: Tracepoint) -> None:
 
     assert record.mine
     assert record.comm == Path("/proc/self/comm").read_text().strip()
+
+
+def test_names_refer_to_fields_and_elements() -> None:
+    names = cell(
+        """
+class Inner(Struct):
+    low: u32
+    high: u32
+class Outer(Struct):
+    number: u64
+    inner: Inner
+    rows: list[Inner] = array(Inner, 3)
+kept = Array[Outer](2)
+other = Array[Outer](2)
+def double(what: Inner) -> None:
+    what.low *= 2
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    own = Outer(number=1)
+    part = own.inner
+    part.low = 7
+    double(part)
+    part = own.rows[2]
+    part.high = 5
+    for row in own.rows:
+        row.low += 1
+    results[0] = own.inner.low * 100 + own.rows[2].high * 10 + own.rows[1].low
+    rows = array(Inner, 2)
+    at = rows[ctx.length & 1]
+    at.low = 3
+    results[1] = rows[0].low
+    value = kept.lookup(0)
+    if value is None:
+        return XdpAction.ABORTED
+    inner = value.inner
+    inner.high = 9
+    inner = value.rows[1]
+    inner.high = 8
+    results[2] = value.inner.high * 10 + value.rows[1].high
+    found = kept.lookup(1) if ctx.length > 100 else other.lookup(1)
+    if found is not None:
+        found.number = 77
+    best = None
+    for i in range(2):
+        candidate = kept.lookup(i)
+        if candidate is not None and candidate.inner.high == 9:
+            best = candidate
+    results[3] = 0 if best is None else best.rows[1].high
+    none = None if ctx.length > 100 else other.lookup(1)
+    if none:
+        results[4] = none.number
+    return XdpAction.PASS
+"""
+    )
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        found = [loaded[names["results"]][i] for i in range(5)]
+
+    assert found == [1451, 3, 98, 8, 77]

@@ -13,17 +13,24 @@ programs can be compared with it.
     places       values in memory
     world        what a program finds and leaves: maps, globals, rings, answers of helpers
     run          one call: names, and the tables that the modules below fill
-    expressions  statements  calls  maps  contexts
+    expressions  statements  calls  maps  contexts  sequences
 
 A construct is one function, marked `@expression(ast.X)`, `@statement(ast.X)`,
 `@method(MapDecl, "lookup")` or `@answers("htons")`.
 """
 
-from beewire.bpf.lang.reference import calls, contexts, expressions, maps, statements
+from beewire.bpf.lang.reference import (
+    calls,
+    contexts,
+    expressions,
+    maps,
+    sequences,
+    statements,
+)
 from beewire.bpf.lang.reference.entry import evaluate
 from beewire.bpf.lang.reference.world import World
 
 # These register what they evaluate; named here so that importing this is enough.
-HANDLERS = (calls, contexts, expressions, maps, statements)
+HANDLERS = (calls, contexts, expressions, maps, sequences, statements)
 
 __all__ = ["World", "evaluate"]

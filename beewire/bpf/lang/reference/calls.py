@@ -20,6 +20,7 @@ from beewire.bpf.lang.reference.run import (
     perform,
     seen,
 )
+from beewire.bpf.lang.reference.sequences import make
 from beewire.bpf.lang.structs import Composite
 from beewire.bpf.lang.types import (
     U16,
@@ -29,6 +30,8 @@ from beewire.bpf.lang.types import (
     CharsType,
     IntType,
     Network32,
+    array,
+    chars,
     find_value_type,
     is_enum,
     network_type,
@@ -47,6 +50,8 @@ def call(run: Run, node: ast.Call) -> Any:
     callee = run.expr(node.func)
     if isinstance(callee, type) and issubclass(callee, Composite):
         return _constructor(run, callee, node)
+    if callee is array or callee is chars:
+        return make(run, node, text=callee is chars)
     if isinstance(callee, FunctionType) and callee not in BUILTINS | HELPERS.keys():
         return _function(run, node, callee)
     values = [run.expr(argument) for argument in node.args]

@@ -115,7 +115,7 @@ def _facts(builder: Builder) -> Facts:
 
 def _checked(function: FunctionType) -> tuple[Frame, Facts]:
     """Compile the function for what is wrong with it, and for its variables' types."""
-    hints: dict[Any, IntType] = {}
+    hints: dict[Any, Any] = {}
     while True:
         try:
             builder = _check(function, hints)
@@ -125,7 +125,7 @@ def _checked(function: FunctionType) -> tuple[Frame, Facts]:
             return builder.frame, _facts(builder)
 
 
-def _check(function: FunctionType, hints: dict[Any, IntType]) -> Builder:
+def _check(function: FunctionType, hints: dict[Any, Any]) -> Builder:
     found, definition = source.find(function)
     made = ir.Function(function.__name__, (), found.span(definition))
     builder = Builder(made, hints, 0)

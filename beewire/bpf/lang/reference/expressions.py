@@ -17,6 +17,7 @@ from beewire.bpf.lang.reference.numbers import (
 )
 from beewire.bpf.lang.reference.places import Place, element, encoded, field, load
 from beewire.bpf.lang.reference.run import Run, expression, seen
+from beewire.bpf.lang.reference.sequences import equal, held, part_of
 from beewire.errors import BeewireError
 
 
@@ -53,6 +54,8 @@ def attribute(run: Run, node: ast.Attribute) -> Any:
 def subscript(run: Run, node: ast.Subscript) -> Any:
     """`value[index]`, read."""
     base = run.expr(node.value)
+    if isinstance(node.slice, ast.Slice):
+        return part_of(run, base, node.slice)
     index = run.number(node.slice).value
     if isinstance(base, Place):
         return load(element(base, index))
@@ -119,8 +122,7 @@ def _holds(op: ast.cmpop, left: Any, right: Any) -> bool:
 
 def _compare_bytes(op: ast.cmpop, left: Any, right: Any) -> bool:
     """Texts, arrays and structs are equal when their bytes are."""
-    kind = left.type if isinstance(left, Place) else right.type
-    same = encoded(left, kind) == encoded(right, kind)
+    same = equal(left, right)
     if not isinstance(op, ast.Eq | ast.NotEq):
         raise BeewireError("evaluate() orders integers only")
     return same is isinstance(op, ast.Eq)
@@ -141,7 +143,8 @@ def _contains(run: Run, item: Any, node: ast.expr) -> bool:
         bounds = [run.number(argument).value for argument in node.args]
         return item.value in range(*bounds)
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
-        return item.value in [run.number(choice).value for choice in node.elts]
+        choices = [run.expr(choice) for choice in node.elts]
+        return any(_holds(ast.Eq(), item, choice) for choice in choices)
     holder = run.expr(node)
     if isinstance(holder, Number):
         # Flags: all of them are set.
@@ -149,7 +152,7 @@ def _contains(run: Run, item: Any, node: ast.expr) -> bool:
     if isinstance(holder, MapDecl):
         held = run.world.map(holder)
         return held.lookup(encoded(item, held.key)) is not None
-    return item.value in holder
+    return any(_holds(ast.Eq(), item, seen(run, choice)) for choice in holder)
 
 
 @expression(ast.BoolOp)
@@ -175,4 +178,4 @@ def if_expression(run: Run, node: ast.IfExp) -> Any:
 @expression(ast.NamedExpr)
 def named(run: Run, node: ast.NamedExpr) -> Any:
     """`(name := value)`."""
-    return run.assign(node.target.id, run.expr(node.value))
+    return run.assign(node.target.id, held(node.value, run.expr(node.value)))

@@ -20,6 +20,7 @@ from beewire.bpf.lang.reference.places import (
     store,
 )
 from beewire.bpf.lang.reference.run import Break, Continue, Leave, Run, statement
+from beewire.bpf.lang.reference.sequences import held, items_of, present, slice_of
 from beewire.bpf.lang.types import I64, IntType
 from beewire.errors import BeewireError
 
@@ -41,7 +42,8 @@ def assign(run: Run, node: ast.Assign) -> None:
     """`a = b`, `a.b = c`, `table[key] = c`, `a, b = c, d`."""
     value = run.expr(node.value)
     for target in node.targets:
-        assign_to(run, target, value)
+        is_name = isinstance(target, ast.Name)
+        assign_to(run, target, held(node.value, value) if is_name else value)
 
 
 def assign_to(run: Run, target: ast.expr, value: Any) -> None:
@@ -53,8 +55,8 @@ def assign_to(run: Run, target: ast.expr, value: Any) -> None:
             assign_to(run, part, item)
     elif isinstance(target, ast.Name):
         run.assign(target.id, value)
-    elif (held := _entry(run, target)) is not None:
-        table, key = held
+    elif (entry := _entry(run, target)) is not None:
+        table, key = entry
         value_type = run.world.map(table).value
         run.world.map(table).update(key, encoded(value, value_type))
     elif isinstance(found := _place(run, target), Place):
@@ -92,6 +94,8 @@ def _place(run: Run, target: ast.expr) -> Place | tuple[ContextFields, str]:
         )
     if isinstance(target, ast.Subscript):
         base = run.expr(target.value)
+        if isinstance(target.slice, ast.Slice):
+            return slice_of(run, base, target.slice)
         return element(base, run.number(target.slice).value)
     raise BeewireError(f"evaluate() assigns no {ast.unparse(target)}")
 
@@ -100,7 +104,7 @@ def _place(run: Run, target: ast.expr) -> Place | tuple[ContextFields, str]:
 def annotated(run: Run, node: ast.AnnAssign) -> None:
     """`x: u32 = a`."""
     if node.value is not None:
-        assign_to(run, node.target, run.expr(node.value))
+        assign_to(run, node.target, held(node.value, run.expr(node.value)))
 
 
 @statement(ast.AugAssign)
@@ -111,8 +115,8 @@ def augmented(run: Run, node: ast.AugAssign) -> None:
         old = run.number(ast.Name(node.target.id, ast.Load()))
         run.assign(node.target.id, calculate(symbol, old, run.number(node.value)))
         return
-    if (held := _entry(run, node.target)) is not None:
-        _add_to_entry(run, *held, run.number(node.value))
+    if (entry := _entry(run, node.target)) is not None:
+        _add_to_entry(run, *entry, run.number(node.value))
         return
     place = _place(run, node.target)
     if not isinstance(place, Place):
@@ -149,9 +153,9 @@ def _add_to_entry(run: Run, table: MapDecl, key: bytes, amount: Number) -> None:
 def delete(run: Run, node: ast.Delete) -> None:
     """`del table[key]`."""
     for target in node.targets:
-        held = _entry(run, target)
-        assert held is not None
-        run.world.map(held[0]).delete(held[1])
+        entry = _entry(run, target)
+        assert entry is not None
+        run.world.map(entry[0]).delete(entry[1])
 
 
 @statement(ast.If)
@@ -175,12 +179,9 @@ def while_(run: Run, node: ast.While) -> None:
 
 @statement(ast.For)
 def for_(run: Run, node: ast.For) -> None:
-    """`for i in range(...)`."""
-    assert isinstance(node.iter, ast.Call)
-    bounds = [run.number(argument) for argument in node.iter.args]
-    kind = _range_type(bounds)
-    for value in range(*(number.value for number in bounds)):
-        assign_to(run, node.target, Number(value, kind))
+    """`for i in range(...)`, `for x in array`."""
+    for item in _items(run, node.iter):
+        assign_to(run, node.target, present(item))
         try:
             run.body(node.body)
         except Break:
@@ -188,6 +189,14 @@ def for_(run: Run, node: ast.For) -> None:
         except Continue:
             continue
     run.body(node.orelse)
+
+
+def _items(run: Run, node: ast.expr) -> list[Any]:
+    if not isinstance(node, ast.Call) or run.expr(node.func) is not range:
+        return items_of(run, run.expr(node))
+    bounds = [run.number(argument) for argument in node.args]
+    kind = _range_type(bounds)
+    return [Number(value, kind) for value in range(*(n.value for n in bounds))]
 
 
 def _range_type(bounds: list[Number]) -> IntType:
