@@ -38,6 +38,11 @@ COMMANDS = (
         "show what is in a BPF object, or in a program that the kernel runs",
     ),
     Command(
+        "stubs",
+        "beewire.cli.stubs",
+        "write Kernel classes of this kernel's structs, for programs and editors",
+    ),
+    Command(
         "doctor",
         "beewire.cli.doctor",
         "what this machine can and cannot do for Beewire, and what to change",
