@@ -284,7 +284,9 @@ def _member(
     inside: Type | None, wanted: Member, depth: int, *, check: bool
 ) -> _Field | None:
     """The member of this name, also inside anonymous members."""
-    if not isinstance(inside, Composite) or depth > _MAX_DEPTH:
+    if depth > _MAX_DEPTH:
+        raise SpecError("a struct is nested too deeply for CO-RE")
+    if not isinstance(inside, Composite):
         return None
     for member in inside.members:
         if member.name == wanted.name:

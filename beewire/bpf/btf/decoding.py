@@ -52,12 +52,18 @@ def decode_type(source: Source, at: int) -> btf.Type:
     Raises:
         ObjectError: no BTF of ours has such a kind.
     """
-    name, info, size_or_type = source.words[at : at + 3]
+    words = source.words
+    if at + 3 > len(words):
+        raise ObjectError("BTF ends before a type that it should have")
+    name, info, size_or_type = words[at : at + 3]
     kind = info >> 24 & 0x1F
+    vlen = info & 0xFFFF
+    if kind < len(LENGTH) and at + LENGTH[kind] + PER_PART[kind] * vlen > len(words):
+        raise ObjectError("BTF ends in the middle of a type")
     record = _Record(
         source,
         source.string(name),
-        info & 0xFFFF,
+        vlen,
         bool(info >> 31),
         size_or_type,
         at + 3,

@@ -229,13 +229,13 @@ def _part(
         name, count = struct.unpack_from(head, data, position)
         position += _SECTION.size
         if position + size * count > end:
-            break
+            raise ObjectError(".BTF.ext has more records than its header says")
         records = sections.setdefault(string(name), [])
         for at in range(position, position + size * count, size):
             records.append(record.unpack_from(data, at))
         position += size * count
     if position != end:
-        raise ObjectError(".BTF.ext has more records than its header says")
+        raise ObjectError(".BTF.ext ends in the middle of a record")
     return sections
 
 

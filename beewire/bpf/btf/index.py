@@ -26,7 +26,7 @@ _BIG_ENDIAN = struct.Struct(HEADER.format.replace("<", ">"))
 
 # What all strings that are read may take. Names are short, and few have many bearers: only
 # in a file that means harm do thousands point into one string of a megabyte.
-_STRINGS_ALLOWANCE, _STRINGS_FACTOR = 1 << 20, 64
+_STRINGS_ALLOWANCE, _STRINGS_FACTOR = 1 << 20, 32
 
 # A dump begins with: magic and version, CRC of all behind it, CRC of the BTF's ends,
 # first id, number of types. Then, for each type, the word at which it begins; then, for
@@ -223,7 +223,9 @@ class Index:
             at = self._name_offsets.find(word, at + 1)
 
     def _kind(self, type_id: int) -> int:
-        return self._blob.words[self._starts[type_id - self._first] + 1] >> 24 & 0x1F
+        at = self._starts[type_id - self._first] + 1
+        # A kept index may say anything.
+        return self._blob.words[at] >> 24 & 0x1F if at < len(self._blob.words) else 0
 
 
 class _Blob(NamedTuple):

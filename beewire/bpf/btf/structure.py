@@ -16,7 +16,10 @@ from beewire.bpf.btf.types import (
     Var,
     Volatile,
 )
-from beewire.errors import SpecError
+from beewire.errors import ObjectError, SpecError
+
+# Compilers nest types less deeply; types that mean harm may never end.
+_MAX_CHAIN = 4096
 
 
 def same(first: Type | None, second: Type | None) -> bool:
@@ -61,9 +64,17 @@ def matches(
 
 
 def strip(node: Type | None) -> Type | None:
-    """Return what is behind typedefs, qualifiers and type tags; None for void."""
+    """Return what is behind typedefs, qualifiers and type tags; None for void.
+
+    Raises:
+        ObjectError: there is no end to them.
+    """
+    steps = 0
     while isinstance(node, Typedef | Const | Volatile | Restrict | TypeTag):
         node = node.to
+        steps += 1
+        if steps > _MAX_CHAIN:
+            raise ObjectError("a type refers to itself without a pointer between")
     return node
 
 
@@ -74,7 +85,7 @@ def size_of(node: Type | None) -> int:
         SpecError: there are no values of it: void, a function, a struct not known here.
     """
     count = 1
-    while True:
+    for _ in range(_MAX_CHAIN):
         match strip(node):
             case Array() as array:
                 count *= array.count
@@ -87,3 +98,4 @@ def size_of(node: Type | None) -> int:
                 return count * 8
             case other:
                 raise SpecError(f"{other!r} has no size")
+    raise SpecError("an array of itself has no size")

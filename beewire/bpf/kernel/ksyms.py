@@ -45,10 +45,28 @@ def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> int | None
     """The BTF id of the symbol; None where it is weak and missing."""
     # "bpf_task_acquire___old" is a flavour: the same function, declared otherwise.
     found = target.find(name.partition("___")[0], kind)
-    if found is None and name not in spec.weak:
-        what = "function" if kind is Kind.FUNC else "variable"
-        raise NotSupported(errno.ENOENT, f"the kernel {what} {name!r}")
-    return found
+    fits = found is not None and _fits(spec.externs.get(name), target, found)
+    if fits or name in spec.weak:
+        return found if fits else None
+    what = "function" if kind is Kind.FUNC else "variable"
+    wish = f"the kernel {what} {name!r}"
+    if found is not None:
+        wish += " with the parameters and results that the object declares"
+    raise NotSupported(errno.ENOENT, wish)
+
+
+def _fits(extern: Func | Var | None, target: Target, found: int) -> bool:
+    """Whether the kernel's symbol is of the type that the object says."""
+    if extern is None:
+        return True
+    from beewire.bpf.btf.compat import types_compatible  # noqa: PLC0415 - with externs only
+
+    node = target.index("the type of a kernel symbol").type(found)
+    if isinstance(extern, Func) and isinstance(node, Func):
+        return types_compatible(extern.proto, node.proto, forward=True)
+    if isinstance(extern, Var) and isinstance(node, Var):
+        return types_compatible(strip(extern.type), strip(node.type), forward=True)
+    return False
 
 
 def _address(spec: ObjectSpec, name: str) -> int:

@@ -22,7 +22,8 @@ from beewire.bpf.object.spec import (
 from beewire.errors import DecodingError, ObjectError, SpecError
 
 _CALL = isa.call_helper(0).opcode
-_MAPS = (".maps", LEGACY_MAPS)
+_MAX_COPIES = 4
+MAPS = (".maps", LEGACY_MAPS)
 
 
 class _Function(NamedTuple):
@@ -104,11 +105,14 @@ def _decoded(source: Source, function: _Function, body: bytes) -> tuple[isa.Insn
 
 
 def _refuse_gaps(section: elf.Section, functions: list[_Function]) -> None:
-    end = 0
+    end, total = 0, 0
     for function in functions:
-        # Two names for one function are no gap.
+        # Two names for one function are no gap. But each has its own copy of the code.
+        total += function.end - function.first
         if function.first > end or function.first == function.end:
             break
+        if total * SLOT > _MAX_COPIES * len(section.content):
+            raise ObjectError(f"the functions of {section.name!r} overlap")
         end = max(end, function.end)
     else:
         if end * SLOT == len(section.content):
@@ -130,22 +134,24 @@ def _refuse_strays(section: elf.Section, info: ext.SectionInfo) -> None:
 class _Records:
     """What .BTF.ext says of one section, sorted by slot: it has many functions."""
 
-    __slots__ = ("_core", "_lines", "funcs")
+    __slots__ = ("_core", "_core_slots", "_line_slots", "_lines", "funcs")
 
     def __init__(self, info: ext.SectionInfo) -> None:
         self.funcs = dict(info.funcs)
         self._lines = sorted(info.lines, key=lambda line: line[0])
         self._core = sorted(info.core_relos, key=lambda relo: relo[0])
+        self._line_slots = [line[0] for line in self._lines]
+        self._core_slots = [relo[0] for relo in self._core]
 
     def lines(self, function: _Function) -> tuple[LineInfo, ...]:
         first, end = function.first, function.end
-        low, high = _range([line[0] for line in self._lines], first, end)
+        low, high = _range(self._line_slots, first, end)
         lines = self._lines[low:high]
         return tuple([LineInfo(line[0] - first, *line[1:]) for line in lines])
 
     def core_relos(self, function: _Function) -> tuple[CoreRelo, ...]:
         first, end = function.first, function.end
-        low, high = _range([relo[0] for relo in self._core], first, end)
+        low, high = _range(self._core_slots, first, end)
         return tuple([CoreRelo(r[0] - first, *r[1:]) for r in self._core[low:high]])
 
 
@@ -230,7 +236,7 @@ def _resolve(
         target = symbol.value // SLOT + distance
         return _call(source, symbol.section, target, slot)
     offset = _signed(insn.imm)
-    if section.name in _MAPS and wide:
+    if section.name in MAPS and wide:
         name = _map_at(source, symbol.section, symbol.value + offset)
         return Relocation(slot, RelocationKind.MAP, name)
     if section.name in source.spec.sections and wide:
@@ -239,9 +245,7 @@ def _resolve(
 
 
 def _extern(source: Source, symbol: elf.Symbol, slot: int, *, wide: bool) -> Relocation:
-    configuration = source.spec.sections.get(".kconfig")
-    options = configuration.variables if configuration else []
-    if wide and any(each.name == symbol.name for each in options):
+    if wide and symbol.name in source.options:
         return Relocation(slot, RelocationKind.GLOBAL, symbol.name)
     if symbol.name not in source.spec.externs:
         raise ObjectError(f"{symbol.name!r} is declared nowhere, not even __ksym")
@@ -252,10 +256,8 @@ def _extern(source: Source, symbol: elf.Symbol, slot: int, *, wide: bool) -> Rel
 def _global(
     source: Source, symbol: elf.Symbol, section: str, offset: int, slot: int
 ) -> Relocation:
-    variables = source.spec.sections[section].variables
-    for variable in variables:
-        if symbol.name == variable.name and symbol.value == variable.offset:
-            return Relocation(slot, RelocationKind.GLOBAL, symbol.name, offset)
+    if source.holders.get((symbol.section, symbol.value)) == symbol.name:
+        return Relocation(slot, RelocationKind.GLOBAL, symbol.name, offset)
     return Relocation(slot, RelocationKind.GLOBAL, section, symbol.value + offset)
 
 
@@ -272,9 +274,9 @@ def _call(source: Source, number: int, target: int, slot: int) -> Relocation:
 
 
 def _map_at(source: Source, number: int, offset: int) -> str:
-    for symbol in source.objects(number).values():
-        if symbol.value == offset and symbol.name in source.spec.maps:
-            return symbol.name
+    found = source.holders.get((number, offset))
+    if found is not None:
+        return found
     name = source.section(number).name
     raise ObjectError(f"an instruction refers to byte {offset} of {name}: no map")
 

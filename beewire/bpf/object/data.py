@@ -69,7 +69,7 @@ def _variables(source: Source, number: int) -> list[Variable]:
     tags: dict[Type | None, tuple[str, ...]] = {}
     for tag in source.tags:
         tags[tag.to] = (*tags.get(tag.to, ()), tag.name)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     found.sort(key=lambda each: (each[0], each[2].linkage is Linkage.STATIC))
     return [
         Variable(

@@ -4,6 +4,7 @@ The file says it by relocations: `values[2]` of a map in `.maps`, or a member of
 struct in `.struct_ops`, is a pointer to a function or to another map.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Literal
 
@@ -30,12 +31,14 @@ def fill_maps(source: Source) -> None:
     for number, section in enumerate(source.file.sections):
         if section.name == _MAPS:
             places = sorted(_places(source, number))
+            starts = [first for first, *_ in places]
             for offset, reference in source.references(number).items():
-                _fill(source, places, offset, reference)
+                place = places[bisect_right(starts, offset) - 1] if places else None
+                _fill(source, place, offset, reference)
 
 
-# Where each map begins, where its values begin and end, and its name.
-_Place = tuple[int, int, int, str]
+# Where the values of a map begin and end, and its name.
+_Place = tuple[int, int, str]
 
 
 def _places(source: Source, number: int) -> Iterator[_Place]:
@@ -50,24 +53,19 @@ def _places(source: Source, number: int) -> Iterator[_Place]:
         values = [each for each in struct.members if each.name == "values"]
         if values:
             first = start + values[0].offset_bits // 8
-            yield (
-                start,
-                first,
-                start + max(size, symbol.size if symbol else 0),
-                node.name,
-            )
+            end = start + max(size, symbol.size if symbol else 0)
+            yield first, end, node.name
 
 
 def _fill(
-    source: Source, places: list[_Place], offset: int, reference: elf.Reference
+    source: Source, place: _Place | None, offset: int, reference: elf.Reference
 ) -> None:
-    for _, first, end, name in places:
-        if first <= offset < end:
-            spec = source.spec.maps[name]
-            target = _target(source, spec, reference)
-            spec.initial[(offset - first) // _POINTER] = target
-            return
-    raise ObjectError(f"byte {offset} of .maps refers to something, and is no value")
+    first, end, name = place or (0, 0, "")
+    if not first <= offset < end:
+        message = "refers to something, and is no value"
+        raise ObjectError(f"byte {offset} of .maps {message}")
+    spec = source.spec.maps[name]
+    spec.initial[(offset - first) // _POINTER] = _target(source, spec, reference)
 
 
 def _target(source: Source, spec: MapSpec, reference: elf.Reference) -> str:
@@ -91,19 +89,31 @@ def struct_ops(source: Source) -> Iterator[MapSpec]:
         ObjectError: one of them is no struct, or points to what is no function.
     """
     for number, section in enumerate(source.file.sections):
-        name = section.name.removeprefix("?")
         types = source.types(section.name)
-        if name not in STRUCT_OPS or types is None:
+        if types is None or section.name.removeprefix("?") not in STRUCT_OPS:
             continue
         symbols = source.objects(number)
+        references = sorted(source.references(number).values())
+        total = 0
         for node, offset, _ in types.entries:
             symbol = symbols.get(node.name)
             start = offset if symbol is None else symbol.value
             if isinstance(node, Var):
-                yield _struct_ops(source, number, node, start)
+                found = _struct_ops(source, (number, start), node, references)
+                # Each takes a copy of its part of the section.
+                total += len(found.content)
+                if total > len(section.content):
+                    raise ObjectError(f"what is in {section.name!r} overlaps")
+                yield found
 
 
-def _struct_ops(source: Source, number: int, node: Var, start: int) -> MapSpec:
+def _struct_ops(
+    source: Source,
+    place: tuple[int, int],
+    node: Var,
+    references: list[elf.Reference],
+) -> MapSpec:
+    number, start = place
     section, value = source.section(number), strip(node.type)
     if not isinstance(value, Struct):
         raise ObjectError(f"{node.name!r} in {section.name!r} is no struct")
@@ -111,20 +121,16 @@ def _struct_ops(source: Source, number: int, node: Var, start: int) -> MapSpec:
     if end > len(section.content):
         raise ObjectError(f"{node.name!r} lies beyond the end of {section.name}")
     initial: dict[int, str] = {}
-    for offset, reference in source.references(number).items():
-        if start <= offset < end:
-            symbol = source.symbol(reference.symbol)
-            in_section = int.from_bytes(
-                section.content[offset : offset + 8], _order(source)
-            )
-            place = symbol.value + in_section
-            name = source.function_at(symbol.section, place)
-            if name is None or not source.is_code(symbol.section):
-                message = (
-                    f"byte {offset - start} of {node.name!r} points to no function"
-                )
-                raise ObjectError(message)
-            initial[offset - start] = name
+    low = bisect_left(references, (start,))
+    for reference in references[low : bisect_left(references, (end,))]:
+        at = reference.offset - start
+        addend = section.content[reference.offset : reference.offset + _POINTER]
+        symbol = source.symbol(reference.symbol)
+        target = symbol.value + int.from_bytes(addend, _order(source))
+        name = source.function_at(symbol.section, target)
+        if name is None or not source.is_code(symbol.section):
+            raise ObjectError(f"byte {at} of {node.name!r} points to no function")
+        initial[at] = name
     return MapSpec(
         node.name,
         kind=MapKind.STRUCT_OPS,

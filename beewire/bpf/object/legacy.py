@@ -8,7 +8,7 @@ Some loaders had fields of their own behind these five, which are accepted when 
 
 import struct
 
-from beewire.bpf.btf import Struct, size_of
+from beewire.bpf.btf import size_of
 from beewire.bpf.object.elf import SymbolKind
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.source import Source
@@ -82,9 +82,7 @@ def _map(source: Source, name: str, fields: tuple[int, ...]) -> MapSpec:
 
 
 def _add_types(source: Source, spec: MapSpec) -> None:
-    """BPF_ANNOTATE_KV_PAIR says types by a struct with a name made of the map's."""
-    name = f"____btf_map_{spec.name}"
-    pair = source.btf.lookup(name, Struct) if source.btf else None
+    pair = source.pair(spec.name)
     if pair is None:
         return
     members = {member.name: member.type for member in pair.members}

@@ -2,7 +2,7 @@
 
 from beewire.bpf.btf import DeclTag, Func, Struct, Type, Var, decode, ext
 from beewire.bpf.object import elf
-from beewire.bpf.object.code import programs
+from beewire.bpf.object.code import MAPS, programs
 from beewire.bpf.object.data import data_sections, kconfig
 from beewire.bpf.object.elf import Binding, SymbolKind
 from beewire.bpf.object.initial import fill_maps, struct_ops
@@ -52,8 +52,10 @@ def _read(data: bytes) -> ObjectSpec:
     configuration = kconfig(source)
     if configuration is not None:
         spec.sections[configuration.name] = configuration
+        source.options = {each.name for each in configuration.variables}
     for each in struct_ops(source):
         spec.maps[each.name] = each
+    _note_holders(source)
     for number, section in enumerate(file.sections):
         if source.is_code(number) and section.content:
             for program in programs(source, number):
@@ -71,6 +73,19 @@ def _maps(source: Source, contents: dict[str, bytes]) -> dict[str, MapSpec]:
     variables = [entry.type for entry in types.entries] if types else []
     maps = [map_spec(each) for each in variables if isinstance(each, Var)]
     return {each.name: each for each in [*maps, *legacy_maps(source)]}
+
+
+def _note_holders(source: Source) -> None:
+    """Where maps and variables lie, for instructions that refer to them by address."""
+    spec = source.spec
+    for number, section in enumerate(source.file.sections):
+        data = spec.sections.get(section.name)
+        known = {each.name for each in data.variables} if data else spec.maps.keys()
+        if data is None and section.name not in MAPS:
+            continue
+        for symbol in source.objects(number).values():
+            if symbol.name in known:
+                source.holders[number, symbol.value] = symbol.name
 
 
 def _externs(source: Source) -> dict[str, Func | Var]:

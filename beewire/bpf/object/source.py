@@ -1,25 +1,30 @@
 """The parts of an object file while it is read, and who is where in them."""
 
-from beewire.bpf.btf import DataSec, DeclTag, Func, Index, ext
+from beewire.bpf.btf import DataSec, DeclTag, Func, Index, Struct, Type, ext
 from beewire.bpf.object import elf
 from beewire.bpf.object.elf import Binding, SectionFlag, SectionKind, SymbolKind
 from beewire.bpf.object.spec import ObjectSpec
 from beewire.errors import ObjectError
 
 SLOT = 8
+_PAIR = "____btf_map_"
 
 
 class Source:
     """The file, its types, and the spec so far; symbols by where they are."""
 
     __slots__ = (
+        "_data",
         "_functions",
         "_names",
         "_objects",
+        "_pairs",
         "_references",
         "btf",
         "file",
+        "holders",
         "infos",
+        "options",
         "renamed",
         "spec",
         "tags",
@@ -30,7 +35,18 @@ class Source:
         self.btf = btf
         self.spec = spec
         self.infos: dict[str, ext.SectionInfo] = {}
-        self.tags = _tags(btf) if btf else ()
+        nodes = _nodes(btf) if btf else []
+        self.tags = tuple([node for node in nodes if isinstance(node, DeclTag)])
+        self._pairs = {
+            node.name: node
+            for node in nodes
+            if isinstance(node, Struct) and node.name.startswith(_PAIR)
+        }
+        self._data = {node.name: node for node in nodes if isinstance(node, DataSec)}
+        # What an address in a section means: a map, or a variable.
+        self.holders: dict[tuple[int, int], str] = {}
+        # The names of variables in .kconfig.
+        self.options: set[str] = set()
         # Functions whose signature in the spec is not the one in the file.
         self.renamed: dict[Func, Func] = {}
         self._functions: dict[int, list[elf.Symbol]] = {}
@@ -72,7 +88,11 @@ class Source:
 
     def types(self, section: str) -> DataSec | None:
         """The variables of a section, as far as BTF tells."""
-        return self.btf.lookup(section, DataSec) if self.btf else None
+        return self._data.get(section)
+
+    def pair(self, map_name: str) -> Struct | None:
+        """The struct by which BPF_ANNOTATE_KV_PAIR says the types of a legacy map."""
+        return self._pairs.get(f"{_PAIR}{map_name}")
 
     def objects(self, number: int) -> dict[str, elf.Symbol]:
         """What symbols other than of functions there are in section `number`, by name."""
@@ -93,7 +113,7 @@ class Source:
     def _unique_names(self) -> dict[tuple[int, int], str]:
         """A name for each function: of static ones several may bear the same."""
         names: dict[tuple[int, int], str] = {}
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         everyone = [
             (each.binding == Binding.LOCAL, number, each)
             for number, functions in self._functions.items()
@@ -127,15 +147,18 @@ class Source:
         return bool(self.section(number).flags & SectionFlag.ALLOC)
 
 
-def _tags(index: Index) -> tuple[DeclTag, ...]:
-    nodes = [index.type(number) for number in range(1, len(index))]
-    return tuple([node for node in nodes if isinstance(node, DeclTag)])
+def _nodes(index: Index) -> list[Type | None]:
+    return [index.type(number) for number in range(1, len(index))]
 
 
-def unique(name: str, taken: set[str]) -> str:
-    """Return `name`, or one like it that is not yet taken, and take it."""
-    found, number = name, 2
+def unique(name: str, taken: dict[str, int]) -> str:
+    """Return `name`, or one like it that is not yet taken, and take it.
+
+    `taken` counts how often each was asked for.
+    """
+    found = name
     while found in taken:
-        found, number = f"{name}__{number}", number + 1
-    taken.add(found)
+        taken[name] += 1
+        found = f"{name}__{taken[name]}"
+    taken[found] = 1
     return found

@@ -5,6 +5,7 @@ struct task_struct;
 extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym;
 extern void bpf_task_release(struct task_struct *p) __ksym;
 extern void bpf_task_release___flavour(struct task_struct *p) __ksym __weak;
+extern long bpf_task_release___wrong(struct task_struct *p, int a, int b) __ksym __weak;
 extern int bw_missing_function(int x) __ksym __weak;
 extern const int bw_missing_variable __ksym __weak;
 extern const void schedule __ksym;
@@ -31,6 +32,8 @@ SEC("syscall") int missing(void *ctx)
 
 	if (bw_missing_function)
 		found += bw_missing_function(1);
+	if (bpf_task_release___wrong)
+		found += 8;
 	if (&bw_missing_variable)
 		found += 2;
 	if (&bw_missing_symbol)
