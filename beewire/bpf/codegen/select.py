@@ -62,6 +62,7 @@ from beewire.bpf.ir import (
     CoreValue,
     Extend,
     FieldAddress,
+    FunctionRef,
     GlobalRef,
     Jump,
     Load,
@@ -78,6 +79,7 @@ from beewire.bpf.ir import (
 from beewire.bpf.isa import (
     CALL_KFUNC,
     CALL_SUBPROGRAM,
+    PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     PSEUDO_MAP_VALUE,
     AluOp,
@@ -256,6 +258,9 @@ class _Selector:
         if isinstance(op, MapRef):
             note: Note = ("map", op.name, 0)
             return Ins(LD_IMM64, dst, PSEUDO_MAP_FD, 0, 0, (), dst, span, note)
+        if isinstance(op, FunctionRef):
+            note = ("subprogram", op.name, 0)
+            return Ins(LD_IMM64, dst, PSEUDO_FUNC, 0, 0, (), dst, span, note)
         assert isinstance(op, GlobalRef)
         note = ("global", op.section, op.offset)
         return Ins(LD_IMM64, dst, PSEUDO_MAP_VALUE, 0, 0, (), dst, span, note)
@@ -355,7 +360,7 @@ class _Selector:
 
 
 _ADDRESSES = (FieldAddress, Binary)
-_LEAVES = (Const, Slot, MapRef, GlobalRef)
+_LEAVES = (Const, Slot, MapRef, GlobalRef, FunctionRef)
 _SHIFTS = frozenset((BinOp.SHL, BinOp.LSHR, BinOp.ASHR))
 _DIVISIONS = frozenset((BinOp.UDIV, BinOp.UMOD, BinOp.SDIV, BinOp.SMOD))
 _SINCE_V2 = frozenset((CmpOp.ULT, CmpOp.ULE, CmpOp.SLT, CmpOp.SLE))

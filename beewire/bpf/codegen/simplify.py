@@ -28,6 +28,7 @@ from beewire.bpf.ir import (
     CoreValue,
     Extend,
     FieldAddress,
+    FunctionRef,
     Jump,
     Kind,
     Load,
@@ -44,7 +45,7 @@ from beewire.bpf.ir import GlobalRef as Global
 _OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
 _ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
 _REACH = 64  # numbered operations; to keep a value longer would cost a register
-_LEAVES = (Const, Param, Slot, MapRef, Global)
+_LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef)
 
 
 def simplify(work: Work) -> None:
@@ -303,7 +304,7 @@ def _key(op: Op) -> object:
         return op.value
     if isinstance(op, Global):
         return op.section, op.offset
-    return op.name if isinstance(op, MapRef) else op
+    return op.name if isinstance(op, MapRef | FunctionRef) else op
 
 
 def _extend(sweep: _Sweep, op: Op) -> Op:
@@ -428,6 +429,7 @@ _RULES = {
     CoreValue: _core_value,
     Extend: _extend,
     FieldAddress: _field,
+    FunctionRef: _leaf,
     Global: _leaf,
     Load: _load,
     MapRef: _leaf,

@@ -22,6 +22,7 @@ from beewire.bpf.ir.ops import (
     Extend,
     FieldAddress,
     Function,
+    FunctionRef,
     GetLocal,
     GlobalRef,
     Jump,
@@ -41,7 +42,7 @@ from beewire.bpf.ir.ops import (
 from beewire.bpf.ir.text import format_op
 from beewire.errors import SpecError
 
-_LEAVES = (Const, Param, Slot, MapRef, GlobalRef)
+_LEAVES = (Const, Param, Slot, MapRef, GlobalRef, FunctionRef)
 _TERMINATORS = (Jump, Branch, Return)
 _MAX_ARGS = 5  # r1 to r5
 

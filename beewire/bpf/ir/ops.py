@@ -380,6 +380,17 @@ class MapRef(Op):
         self.name = name
 
 
+class FunctionRef(Op):
+    """The address of a subprogram, as helpers take callbacks."""
+
+    __slots__ = ("name",)
+    kind = Kind.PTR
+
+    def __init__(self, name: str, span: Span | None = None) -> None:
+        super().__init__(span=span)
+        self.name = name
+
+
 class GlobalRef(Op):
     """The address `offset` bytes into a data section (".data", ".bss", ".rodata")."""
 

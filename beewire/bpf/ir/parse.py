@@ -34,6 +34,7 @@ from beewire.bpf.ir.ops import (
     Extend,
     FieldAddress,
     Function,
+    FunctionRef,
     GetLocal,
     GlobalRef,
     Jump,
@@ -155,6 +156,8 @@ class _Reader:
         text = text.strip()
         if text.startswith("&"):
             return self.slots[text[1:]]
+        if text.startswith("function "):
+            return FunctionRef(text[9:])
         if text.startswith("map "):
             return MapRef(text[4:])
         if text.startswith("."):

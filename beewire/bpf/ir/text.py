@@ -29,6 +29,7 @@ from beewire.bpf.ir.ops import (
     Extend,
     FieldAddress,
     Function,
+    FunctionRef,
     GetLocal,
     GlobalRef,
     Jump,
@@ -95,6 +96,8 @@ class _Names:
                 return name
             case Slot(name=name):
                 return f"&{self.of(op, name)}"
+            case FunctionRef(name=name):
+                return f"function {name}"
             case MapRef(name=name):
                 return f"map {name}"
             case GlobalRef(section=section, offset=offset):
@@ -122,7 +125,7 @@ def format_op(op: Op, names: _Names | None = None) -> str:
 
 
 def _leaf(op: Op) -> bool:
-    return isinstance(op, Const | Param | Slot | MapRef | GlobalRef)
+    return isinstance(op, Const | Param | Slot | MapRef | GlobalRef | FunctionRef)
 
 
 def _plain(op: Op, names: _Names) -> str:
