@@ -59,6 +59,9 @@ class Reason:
     WRONG_ARGUMENT = "BW151"  # an argument of the wrong kind
     RESULT = "BW152"  # what a function returns, and what it says it returns
     RECURSION = "BW153"  # a function that calls itself
+    SUBPROGRAM = "BW155"  # what a subprogram cannot take, or return
+    CALLBACK = "BW156"  # a function that its caller could not call
+    TAIL_CALL = "BW157"  # a program that cannot be gone to
     NOT_CALLABLE = "BW154"  # what cannot be called in programs
 
     MAP_OPERATION = "BW160"  # an operation that this kind of map does not have
@@ -75,6 +78,7 @@ class Reason:
     OUTSIDE_LOOP = "BW182"  # break or continue outside of a loop
     UNBOUNDED = "BW183"  # a loop of more rounds than the kernel takes
 
+    CALL_STACK = "BW193"  # functions that together need more than the stack
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach
     BYTE_ORDER = "BW193"  # network and host order together

@@ -137,6 +137,7 @@ if TYPE_CHECKING:
         ktime_boot_ns,
         ktime_coarse_ns,
         ktime_ns,
+        loop,
         netns_cookie,
         ntohl,
         ntohs,
@@ -178,6 +179,7 @@ if TYPE_CHECKING:
         XdpContext,
     )
     from beewire.bpf.lang.decl import PerfCounter
+    from beewire.bpf.lang.marks import inline, subprogram
     from beewire.bpf.object import Target
 
 __all__ = [
@@ -281,6 +283,7 @@ __all__ = [
     "i16",
     "i32",
     "i64",
+    "inline",
     "ip4",
     "jiffies",
     "kernel_ptr",
@@ -288,6 +291,7 @@ __all__ = [
     "ktime_coarse_ns",
     "ktime_ns",
     "load",
+    "loop",
     "netns_cookie",
     "ntohl",
     "ntohs",
@@ -318,6 +322,7 @@ __all__ = [
     "sock_ops_cb_flags_set",
     "socket_cookie",
     "socket_uid",
+    "subprogram",
     "tracepoint",
     "u8",
     "u16",
@@ -358,12 +363,13 @@ _HOMES = {
         "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
         "current_comm current_gid current_pid current_pid_tgid current_tgid "
         "current_uid get_retval htonl htons ip4 jiffies kernel_ptr ktime_boot_ns "
-        "ktime_coarse_ns ktime_ns netns_cookie ntohl ntohs numa_node_id printk "
+        "ktime_coarse_ns ktime_ns loop netns_cookie ntohl ntohs numa_node_id printk "
         "random_u32 redirect send_signal set_retval sizeof sk_assign sk_cgroup_id "
         "sk_fullsock sk_lookup_tcp sk_lookup_udp sk_release skb_cgroup_id "
         "sock_ops_cb_flags_set socket_cookie socket_uid"
     ),
     "beewire.bpf.lang.constants": "SkAction SockOp SockOpsFlag TcpState XdpAction",
+    "beewire.bpf.lang.marks": "inline subprogram",
     "beewire.bpf.lang.contexts": (
         "BpfSock RawTracepoint SkBuff SkLookup SkMsg SockAddr SockOps SockOpt "
         "Tracepoint XdpContext"

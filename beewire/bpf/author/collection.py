@@ -135,9 +135,16 @@ def compile_into(
     spec.sections = sections
     for map_name, declared in reached.maps.items():
         spec.maps[map_name] = map_spec(declared)
+    from beewire.bpf.lang.linking import subprograms  # noqa: PLC0415 - the compiler
+    from beewire.bpf.lang.unit import Unit  # noqa: PLC0415 - the compiler
+
     with Paused():
+        unit = Unit((*reached.programs, *reached.maps, *reached.globals))
         for program_name, program in reached.programs.items():
-            made = spec.programs[program_name] = compile_spec(program, target)
+            spec.programs[program_name] = compile_spec(program, target, unit)
+        for made in subprograms(unit, spec.programs.values()):
+            spec.programs[made.name] = made
+        for made in spec.programs.values():
             _note_externs(spec, made)
     return spec
 

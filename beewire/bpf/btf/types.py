@@ -388,21 +388,30 @@ class FuncProto(Type):
 
 
 class Func(Type):
-    """A function of a program, or an `EXTERN` one of the kernel (a kfunc)."""
+    """A function of a program, or an `EXTERN` one of the kernel (a kfunc).
 
-    __slots__ = ("linkage", "name", "proto")
+    `tags` are declaration tags of its parameters, such as (0, "arg:nonnull"); in BTF each
+    is a DeclTag of its own.
+    """
+
+    __slots__ = ("linkage", "name", "proto", "tags")
     kind = Kind.FUNC
 
     def __init__(
-        self, name: str, proto: FuncProto, linkage: Linkage = Linkage.GLOBAL
+        self,
+        name: str,
+        proto: FuncProto,
+        linkage: Linkage = Linkage.GLOBAL,
+        tags: tuple[tuple[int, str], ...] = (),
     ) -> None:
         self.name = name
         self.proto = proto
         self.linkage = linkage
+        self.tags = tags
 
     def facts(self) -> tuple[object, ...]:
-        """Return name and linkage."""
-        return self.name, self.linkage
+        """Return name, linkage and tags."""
+        return self.name, self.linkage, self.tags
 
     def references(self) -> tuple[Type | None, ...]:
         """Return the prototype."""

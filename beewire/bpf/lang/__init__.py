@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from beewire.bpf.lang.reference import World
     from beewire.bpf.lang.reference.entry import Given
     from beewire.bpf.lang.unions import Union
+    from beewire.bpf.lang.unit import Unit
     from beewire.bpf.object import DataSection, ProgramSpec
 
 __all__ = [
@@ -87,7 +88,7 @@ __all__ = [
 ]
 
 
-def compile_program(decl: ProgramDecl) -> "ir.Function":
+def compile_program(decl: ProgramDecl, unit: "Unit | None" = None) -> "ir.Function":
     """The IR of one program.
 
     Raises:
@@ -95,18 +96,22 @@ def compile_program(decl: ProgramDecl) -> "ir.Function":
     """
     from beewire.bpf.lang import program  # noqa: PLC0415 - the compiler loads late
 
-    return program.compile_program(decl)
+    return program.compile_program(decl, unit)
 
 
-def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> "ProgramSpec":
+def compile_spec(
+    decl: ProgramDecl, target: Target = PLAIN, unit: "Unit | None" = None
+) -> "ProgramSpec":
     """One program, compiled for kernels that have what `target` says.
+
+    What its object has besides is in `unit`, which gets the subprograms that it calls.
 
     Raises:
         CompileError: The source cannot be compiled; it says where and why.
     """
     from beewire.bpf.lang import program  # noqa: PLC0415 - the compiler loads late
 
-    return program.compile_spec(decl, target)
+    return program.compile_spec(decl, target, unit)
 
 
 def evaluate(

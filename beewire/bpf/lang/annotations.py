@@ -3,9 +3,10 @@
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context
+from beewire.bpf.lang.decl import Ref
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.structs import Kernel
-from beewire.bpf.lang.types import IntType, ValueType, find_value_type
+from beewire.bpf.lang.types import IntType, ValueType, find_value_type, value_type
 from beewire.bpf.lang.values import Static
 from beewire.hints import Any, members
 from beewire.reasons import Reason
@@ -31,6 +32,28 @@ class Wanted(Row):
         name = getattr(self.type, "name", None) or getattr(self.type, "__name__", "")
         name = name or repr(self.type)
         return f"{name} | None" if self.nullable else name
+
+
+class RefTo(Row):
+    """`Ref[T]`: an integer in memory."""
+
+    type: ValueType
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        return f"Ref[{self.type.name}]"
+
+
+class Several(Row):
+    """`tuple[A, B]`: several values at once, as a function returns them."""
+
+    items: tuple[Wanted, ...]
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        return f"tuple[{', '.join([item.name for item in self.items])}]"
 
 
 def wanted(frame: Frame, name: str) -> Wanted | None:
@@ -83,6 +106,8 @@ def _meaning(frame: Frame, given: Any) -> Wanted:
         given = _evaluate(frame, given)
     if given is None or given is NONE:
         return Wanted(None)
+    if getattr(given, "__origin__", None) is tuple:
+        return Wanted(Several(_items(frame, given)))
     if parts := members(given):
         rest = [part for part in parts if part is not NONE]
         if len(rest) == 1 and len(parts) == 2:
@@ -93,10 +118,23 @@ def _meaning(frame: Frame, given: Any) -> Wanted:
     return Wanted(_plain(given))
 
 
+def _items(frame: Frame, given: Any) -> tuple[Wanted, ...]:
+    items = tuple([_meaning(frame, part) for part in given.__args__])
+    if not items or any(item.is_none or item.type is object for item in items):
+        raise Rule(
+            Reason.ANNOTATION,
+            f"{given} is not part of programs",
+            "write each value's type: tuple[u16, u16]",
+        )
+    return items
+
+
 _FOREIGN = (float, complex, str, bytes, tuple, list, dict, set, frozenset)
 
 
 def _plain(given: Any) -> Any:
+    if getattr(given, "__origin__", None) is Ref:
+        return RefTo(value_type(given.__args__[0]))
     found: ValueType | None = find_value_type(given)
     if found is not None:
         return found

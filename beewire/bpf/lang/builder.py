@@ -15,6 +15,7 @@ from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source
 from beewire.bpf.lang.types import BOOL, IntType
+from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import (
     Int,
     Literal,
@@ -100,7 +101,11 @@ class Builder:
     """Makes one `ir.Function`."""
 
     def __init__(
-        self, function: ir.Function, hints: dict[Any, Any], neutral: int
+        self,
+        function: ir.Function,
+        hints: dict[Any, Any],
+        neutral: int,
+        unit: Unit | None = None,
     ) -> None:
         self.function = function
         self.hints = hints
@@ -111,6 +116,10 @@ class Builder:
         self.program: tuple[ProgramKind, AttachKind | None] | None = None
         # How often the kernel follows what is compiled now: loops around it multiply.
         self.rounds = 1
+        self.unit = unit or Unit()
+        # How many operations there are so far, and which functions are among them.
+        self.count = 0
+        self.inlined: set[FunctionType] = set()
         self.diagnostics: list[Diagnostic] = []
         # What the reference interpreter needs to know: the types of variables, by
         # function, and those of choices between values, by syntax node.
@@ -134,6 +143,33 @@ class Builder:
         # By number: the results of `call_once`, available where the flow says so.
         self._once: dict[int, Variable] = {}
 
+    def inner(self, frame: Frame) -> "Builder":
+        """A builder for a subprogram of the same object, called from here."""
+        place = frame.source.span(frame.definition)
+        span = place._replace(end_line=place.line, end_column=place.column)
+        function = ir.Function(frame.function.__name__, (), span)
+        builder = Builder(function, self.hints, 0, self.unit)
+        builder.variables, builder.types = self.variables, self.types
+        builder.helpers, builder.program = self.helpers, self.program
+        builder.rounds = self.rounds
+        builder.node = frame.definition
+        builder.enter(frame)
+        return builder
+
+    def finish(self) -> None:
+        """Drop what cannot be reached, and put the rest in the order of the source."""
+        order: list[ir.Block] = []
+        seen = {self.function.blocks[0]}
+        stack = self.function.blocks[:1]
+        while stack:
+            block = stack.pop()
+            order.append(block)
+            for successor in reversed(block.successors()):
+                if successor not in seen:
+                    seen.add(successor)
+                    stack.append(successor)
+        self.function.blocks = order
+
     # Operations.
 
     def enter(self, frame: Frame) -> None:
@@ -153,6 +189,7 @@ class Builder:
         if op.span is None:
             op.span = self.span()
         self.block.ops.append(op)
+        self.count += 1
         return op
 
     def binary(self, op: ir.BinOp, a: ir.Op, b: ir.Op, bits: int = 64) -> ir.Op:

@@ -19,7 +19,7 @@ from beewire.bpf.lang.types import (
     Network64,
     value_type,
 )
-from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar
+from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 if TYPE_CHECKING:
     from beewire.bpf.lang.constants import XdpAction
@@ -292,6 +292,21 @@ def printk(text: str) -> None:  # noqa: ARG001
     `{n}` prints decimal, `{n:x}` hexadecimal, `{n:#x}` with 0x before it.
     """
     outside("printk")
+
+
+@overload
+def loop(count: int, body: Callable[[int], "bool | None"]) -> int: ...
+@overload
+def loop(count: int, body: Callable[[int, T], "bool | None"], ctx: T) -> int: ...
+@builtin
+def loop(count: int, body: Any, ctx: object = None) -> int:  # noqa: ARG001
+    """Call `body(i, ctx)` for i from 0 to `count` - 1 (`bpf_loop`, Linux 5.17).
+
+    The kernel verifies the body once, however often it runs: up to 8388608 times. It ends
+    early when `body` returns True. `ctx` is a Struct that both share. Returns how often
+    it ran, or -E2BIG (-7).
+    """
+    outside("loop")
 
 
 @builtin

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+C = TypeVar("C")
 S = TypeVar("S", bound=Struct)
 
 
@@ -100,7 +101,15 @@ class Keyed(MapDecl, Generic[K, V]):
 
     parameters: ClassVar[tuple[str, ...]] = ("key", "value")
     operations = frozenset(
-        {"lookup", "update", "insert", "delete", "subscript", "contains"}
+        {
+            "lookup",
+            "update",
+            "insert",
+            "delete",
+            "subscript",
+            "contains",
+            "for_each",
+        }
     )
 
     @overload
@@ -116,6 +125,28 @@ class Keyed(MapDecl, Generic[K, V]):
     def insert(self, key: K, value: V) -> int:  # noqa: ARG002
         """In programs: add `key` unless it is there; 0, or -EEXIST (-17) and the like."""
         outside("insert")
+
+    @overload
+    def for_each(
+        self: "Keyed[K, int]", callback: Callable[[K, Ref[int]], "bool | None"]
+    ) -> int: ...
+    @overload
+    def for_each(
+        self: "Keyed[K, int]",
+        callback: Callable[[K, Ref[int], C], "bool | None"],
+        ctx: C,
+    ) -> int: ...
+    @overload
+    def for_each(self, callback: Callable[[K, V], "bool | None"]) -> int: ...
+    @overload
+    def for_each(self, callback: Callable[[K, V, C], "bool | None"], ctx: C) -> int: ...
+    def for_each(self, callback: Any, ctx: object = None) -> int:  # noqa: ARG002
+        """In programs: call `callback(key, value, ctx)` for every entry (Linux 5.13).
+
+        It ends early when the callback returns True. `ctx` is a Struct that both share.
+        Returns how often it was called.
+        """
+        outside("for_each")
 
 
 class Ring(MapDecl, Generic[V]):

@@ -26,6 +26,14 @@ class Rule(Exception):  # noqa: N818 - becomes a Refused where the place is know
         self.hint = hint
 
 
+class Outline(Exception):  # noqa: N818 - no fault: a function turned out to be big
+    """Compile again: `function` is to be a subprogram."""
+
+    def __init__(self, function: object) -> None:
+        super().__init__(function)
+        self.function = function
+
+
 class Retry(Exception):  # noqa: N818 - no fault: a variable turned out to be signed
     """Compile again: the variable `key`, typed by its first value, must be a `type`.
 

@@ -181,6 +181,8 @@ def snapshot(b: Builder, value: Value) -> Value:
         return Fields(value.type, items)
     if not isinstance(value, Memory) or value.nullable or _is_integer(value):
         return value
+    if value.unnamed:
+        return value  # nobody else knows it
     kept = temporary(b, value.type)
     store(b, kept, value)
     return kept

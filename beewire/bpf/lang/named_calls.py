@@ -408,7 +408,14 @@ def _text(b: Builder, part: ast.FormattedValue, value: Value) -> ir.Op:
     return place.op
 
 
+def _loop(b: Builder, node: ast.Call) -> Value:
+    from beewire.bpf.lang import callbacks  # noqa: PLC0415 - where there are any
+
+    return callbacks.loop(b, node)
+
+
 BY_NAME |= {
+    "loop": _loop,
     "current_pid": _half(GET_CURRENT_PID_TGID, high=False),
     "current_tgid": _half(GET_CURRENT_PID_TGID, high=True),
     "current_uid": _half(GET_CURRENT_UID_GID, high=False),

@@ -17,11 +17,12 @@ from beewire.bpf.lang.annotations import Wanted, wanted
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import Context, Tracepoint
 from beewire.bpf.lang.decl import ProgramDecl
-from beewire.bpf.lang.faults import Refused, Retry, Rule
+from beewire.bpf.lang.faults import Outline, Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.prototypes import callable_by
+from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import ContextValue
-from beewire.bpf.object.spec import LineInfo, ProgramSpec
+from beewire.bpf.object.spec import ProgramSpec
 from beewire.bpf.object.target import PLAIN, Target
 from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Any
@@ -40,38 +41,53 @@ HANDLERS = (
 )
 
 
-def compile_program(decl: ProgramDecl) -> ir.Function:
-    """The IR of a program.
+def compile_program(decl: ProgramDecl, unit: Unit | None = None) -> ir.Function:
+    """The IR of a program; what it calls is in `unit`.
 
     Raises:
         CompileError: The source cannot be compiled.
     """
-    return analyse(decl).function
+    return analyse(decl, unit).function
 
 
-def analyse(decl: ProgramDecl) -> Builder:
+def analyse(decl: ProgramDecl, unit: Unit | None = None) -> Builder:
     """What the front end knows of a program, its IR included.
 
     Raises:
         CompileError: The source cannot be compiled.
     """
+    unit = unit or Unit()
     hints: dict[Any, Any] = {}
     while True:
         try:
-            return _build(decl, hints)
+            return _build(decl, hints, unit)
+        except Outline as outline:
+            unit.outlined.add(outline.function)
         except Retry as retry:
             hints[retry.key] = retry.type
 
 
-def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> ProgramSpec:
+def compile_spec(
+    decl: ProgramDecl, target: Target = PLAIN, unit: Unit | None = None
+) -> ProgramSpec:
     """A program as instructions, with its lines and its BTF signature.
+
+    The subprograms that it calls are in `unit`, compiled too.
 
     Raises:
         CompileError: The source cannot be compiled.
     """
-    from beewire.bpf import codegen  # noqa: PLC0415 - not needed to check a source
+    from beewire.bpf.lang.linking import (  # noqa: PLC0415 - not needed to check a source
+        generate,
+        take_back,
+    )
 
-    code = codegen.generate(compile_program(decl), target)
+    unit = unit or Unit()
+    while True:
+        function = compile_program(decl, unit)
+        code = generate(function, unit, target)
+        if not take_back(function, code, unit):
+            break
     return ProgramSpec(
         decl.name,
         kind=decl.kind,
@@ -80,7 +96,7 @@ def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> ProgramSpec:
         attach_kind=decl.attach_kind,
         attach_to=decl.attach_to,
         relocations=code.relocations,
-        lines=tuple(_line(slot, span) for slot, span in code.lines),
+        lines=source.lines(code.lines),
         core_relos=code.core_relos,
         signature=_signature(decl),
         license=decl.license,
@@ -88,13 +104,13 @@ def compile_spec(decl: ProgramDecl, target: Target = PLAIN) -> ProgramSpec:
     )
 
 
-def _build(decl: ProgramDecl, hints: dict[Any, Any]) -> Builder:
+def _build(decl: ProgramDecl, hints: dict[Any, Any], unit: Unit) -> Builder:
     found, definition = source.find(decl.function)  # type: ignore[arg-type]  # checked there
     context = ir.Param(0, "ctx", ir.Kind.PTR)
     place = found.span(definition)
     span = place._replace(end_line=place.line, end_column=place.column)
     function = ir.Function(decl.name, (context,), span)
-    builder = Builder(function, hints, decl.neutral)
+    builder = Builder(function, hints, decl.neutral, unit)
     builder.program = decl.kind, decl.attach_kind
     builder.helpers = callable_by(decl.kind, decl.attach_kind, decl.flags)
     builder.enter(Frame(decl.function, found, definition))  # type: ignore[arg-type]
@@ -111,7 +127,7 @@ def _build(decl: ProgramDecl, hints: dict[Any, Any]) -> Builder:
         _leave(builder, definition)
     if builder.diagnostics:
         raise CompileError(in_order(builder.diagnostics))
-    function.blocks = _reachable(function.blocks[0])
+    builder.finish()
     return builder
 
 
@@ -188,27 +204,6 @@ def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     first = diagnostics[0].filename
     places = sorted(unique, key=lambda k: (k[0] != first, k))
     return tuple(unique[place] for place in places)
-
-
-def _reachable(entry: ir.Block) -> list[ir.Block]:
-    """The blocks that can run, in the order of the source where that is known."""
-    order: list[ir.Block] = []
-    seen = {entry}
-    stack = [entry]
-    while stack:
-        block = stack.pop()
-        order.append(block)
-        for successor in reversed(block.successors()):
-            if successor not in seen:
-                seen.add(successor)
-                stack.append(successor)
-    return order
-
-
-def _line(slot: int, span: ir.Span) -> LineInfo:
-    found = source.of_file(span.file)
-    text = found.line(span.line) if found is not None else ""
-    return LineInfo(slot, span.file, span.line, span.column, text)
 
 
 def _signature(decl: ProgramDecl) -> btf.Func:

@@ -7,7 +7,9 @@ from types import CodeType, FunctionType
 
 from beewire.bpf.ir import Span
 from beewire.bpf.lang import pyast as ast
+from beewire.bpf.object.spec import LineInfo
 from beewire.errors import CompileError, Diagnostic
+from beewire.hints import Iterable
 from beewire.reasons import Reason
 
 Definition = ast.FunctionDef
@@ -68,6 +70,17 @@ def find(function: FunctionType) -> tuple[Source, Definition]:
             "a program is a plain 'def'; start again if the file has changed",
         )
     return source, found
+
+
+def lines(table: Iterable[tuple[int, Span]]) -> tuple[LineInfo, ...]:
+    """A table from slots to places, with the text of each line."""
+    return tuple([_line(slot, span) for slot, span in table])
+
+
+def _line(slot: int, span: Span) -> LineInfo:
+    found = of_file(span.file)
+    text = found.line(span.line) if found is not None else ""
+    return LineInfo(slot, span.file, span.line, span.column, text)
 
 
 def of_file(filename: str) -> Source | None:

@@ -1,7 +1,7 @@
 """Statements other than assignments, loops and `with`: if, match, return."""
 
 from beewire.bpf import ir
-from beewire.bpf.lang import inline
+from beewire.bpf.lang import bodies
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import ADVICE, Builder, compiles
 from beewire.bpf.lang.conditions import compare_values
@@ -86,7 +86,7 @@ def return_(b: Builder, node: ast.Return) -> None:
     """`return`, from the program or from an inlined function."""
     if b.frame.parent is not None:
         # An inlined function returns to its caller.
-        inline.return_(b, node)
+        bodies.return_(b, node)
         return
     op = _returned(b, node)
     for cleanup in reversed(b.frame.cleanups):

@@ -17,7 +17,7 @@ MAPS = {
     "operation of another kind of map": (
         "«table.emit»(1)",
         "HashMap has no emit() in programs",
-        "it has delete, insert, lookup, update",
+        "it has delete, for_each, insert, lookup, update",
     ),
     "operation that is not called": (
         "x = «table.lookup»",
@@ -72,7 +72,7 @@ MAPS = {
     "deletion from an array": (
         "del slots[«1»]",
         "Array has no del in programs",
-        "it has lookup, update",
+        "it has for_each, lookup, update",
     ),
     "assignment to a global's name": (
         "limit = «5»",

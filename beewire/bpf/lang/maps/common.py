@@ -53,6 +53,9 @@ def allowed(decl: MapDecl) -> frozenset[str]:
     if decl.kind in {MapKind.ARRAY, MapKind.PERCPU_ARRAY}:
         # Every entry is there from the start, and stays.
         return decl.operations - {"delete", "insert"}
+    if decl.kind is MapKind.LPM_TRIE:
+        # The kernel walks tables and arrays only (map_for_each_callback).
+        return decl.operations - {"for_each"}
     return decl.operations
 
 

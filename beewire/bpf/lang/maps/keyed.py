@@ -161,10 +161,18 @@ def lookup_cpu(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     return found
 
 
+def for_each(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`table.for_each(visit, ctx)`."""
+    from beewire.bpf.lang.maps import walks  # noqa: PLC0415 - where there are any
+
+    return walks.for_each(b, decl, node)
+
+
 OPERATIONS: dict[str, Operation] = {
     "lookup": lookup,
     "update": update,
     "insert": insert,
     "delete": delete,
     "lookup_cpu": lookup_cpu,
+    "for_each": for_each,
 }

@@ -5,17 +5,18 @@ from types import FunctionType
 from typing import Any
 
 from beewire.bpf import ir
-from beewire.bpf.lang import inline, program, source
+from beewire.bpf.lang import bodies, program, source
 from beewire.bpf.lang.annotations import wanted
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import ProgramDecl
-from beewire.bpf.lang.faults import Retry
+from beewire.bpf.lang.faults import Outline, Retry
 from beewire.bpf.lang.reference.contexts import ContextFields, Packet
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.run import Facts, perform
 from beewire.bpf.lang.reference.world import World
 from beewire.bpf.lang.types import IntType, swap
+from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import Int
 from beewire.errors import BeewireError, CompileError
 
@@ -116,26 +117,29 @@ def _facts(builder: Builder) -> Facts:
 def _checked(function: FunctionType) -> tuple[Frame, Facts]:
     """Compile the function for what is wrong with it, and for its variables' types."""
     hints: dict[Any, Any] = {}
+    unit = Unit()
     while True:
         try:
-            builder = _check(function, hints)
+            builder = _check(function, hints, unit)
+        except Outline as outline:
+            unit.outlined.add(outline.function)
         except Retry as retry:
             hints[retry.key] = retry.type
         else:
             return builder.frame, _facts(builder)
 
 
-def _check(function: FunctionType, hints: dict[Any, Any]) -> Builder:
+def _check(function: FunctionType, hints: dict[Any, Any], unit: Unit) -> Builder:
     found, definition = source.find(function)
     made = ir.Function(function.__name__, (), found.span(definition))
-    builder = Builder(made, hints, 0)
+    builder = Builder(made, hints, 0, unit)
     frame = Frame(function, found, definition)
     builder.enter(frame)
     builder.node = definition
     for index, argument in enumerate(definition.args.args):
         kind = _integer_type(frame, argument.arg)
         value = Int(ir.Param(index, argument.arg, ir.Kind.INT), kind)
-        inline.bind_integer(builder, argument.arg, value, kind)
+        bodies.bind_integer(builder, argument.arg, value, kind)
     returned = wanted(frame, "return")
     if returned is None:
         raise BeewireError(f"{function.__name__}() does not say what it returns")

@@ -1,0 +1,171 @@
+"""Callbacks: functions that helpers call, each a static subprogram (Linux 5.13).
+
+    op = callback(b, node, (Int(UNKNOWN, U64), own_struct(b, ctx_node).template))
+    b.call(BPF_LOOP, count, op, ...)
+
+The values say what arrives in r1, r2, ...; None is a register that the callback does not
+see. A callback takes what arrives, in that order, and may leave out the last ones.
+"""
+
+from types import FunctionType
+
+from beewire.bpf import ir
+from beewire.bpf.lang import bodies
+from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.annotations import wanted
+from beewire.bpf.lang.arguments import arguments
+from beewire.bpf.lang.attributes import present
+from beewire.bpf.lang.builder import Builder, Frame
+from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.marks import Mark
+from beewire.bpf.lang.passing import UNKNOWN, Passed, facts
+from beewire.bpf.lang.structs import StructType
+from beewire.bpf.lang.subprograms import subprogram
+from beewire.bpf.lang.types import BOOL, I64, U64, IntType
+from beewire.bpf.lang.values import Int, Memory, Pointer, Static, Value
+from beewire.hints import Sequence
+from beewire.reasons import Reason
+from beewire.rows import Row
+
+LOOP = 181
+_CALLBACK = Mark(is_subprogram=True)
+
+
+def callback(
+    b: Builder,
+    node: ast.expr,
+    arriving: Sequence[Value | None],
+    *,
+    may_stop: bool = False,
+) -> ir.Op:
+    """The address of the function that `node` names, as a helper takes it.
+
+    With `may_stop` it may be `-> bool`: 1, for True, ends what calls it. All others
+    return None, which is 0.
+
+    Raises:
+        Refused: It is no function, or not one that can be called so.
+        Follows: Its body was refused.
+    """
+    found = b.expr(node)
+    function = found.obj if isinstance(found, Static) else None
+    if not isinstance(function, FunctionType):
+        raise b.refuse(
+            node,
+            Reason.CALLBACK,
+            f"a function is needed here, not {found.describe()}",
+            "name a plain function of the module",
+        )
+    frame = bodies.frame_of(b, node, function)
+    stops = may_stop and frame.wanted.type is BOOL
+    if not frame.wanted.is_none and not stops:
+        returns = "-> None, or -> bool where True ends it" if may_stop else "-> None"
+        raise b.refuse(
+            node,
+            Reason.CALLBACK,
+            f"{function.__name__}() is called back: what it returns has no meaning",
+            f"annotate it {returns}",
+        )
+    passed = _arriving(b, node, frame, arriving)
+    made = subprogram(b, node, frame, passed, _CALLBACK)
+    assert made is not None  # only the compiler's own choices may come to nothing
+    return ir.FunctionRef(made.name)
+
+
+def _arriving(
+    b: Builder, node: ast.expr, frame: Frame, arriving: Sequence[Value | None]
+) -> list[Passed]:
+    spec = frame.definition.args
+    names = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
+    seen = [value for value in arriving if value is not None]
+    if len(names) > len(seen) or spec.kwonlyargs:
+        kinds = ", ".join([value.describe() for value in seen]) or "nothing"
+        raise b.refuse(
+            node,
+            Reason.CALLBACK,
+            f"{frame.function.__name__}() is called back with {len(seen)} arguments, "
+            f"and takes {len(names) + len(spec.kwonlyargs)}",
+            f"it is given {kinds}",
+        )
+    passed: list[Passed] = []
+    waiting = iter(names)
+    for index, value in enumerate(arriving):
+        name = None if value is None else next(waiting, None)
+        if value is None or name is None:
+            unseen = Int(UNKNOWN, U64)
+            passed.append(Passed(f"arg{index}", None, unseen, UNKNOWN, ("unseen",)))
+            continue
+        try:
+            asked = bodies.asked_of(frame, name, _read(frame, name, value))
+        except Rule as rule:
+            message = f"{frame.function.__name__}(): {rule.message}"
+            raise b.refuse(node, rule.code, message, rule.hint) from None
+        key = facts(value) if isinstance(value, Pointer) else (value.describe(),)
+        passed.append(Passed(name, asked, value, UNKNOWN, (name, *key)))
+    return passed
+
+
+def _read(frame: Frame, name: str, value: Value) -> Value:
+    """What a parameter takes where an integer arrives in memory: a key, say."""
+    if isinstance(value, Memory) and isinstance(value.type, IntType):
+        asked = wanted(frame, name)
+        if asked is not None and isinstance(asked.type, IntType):
+            return Int(UNKNOWN, value.type)
+    return value
+
+
+class Own(Row):
+    """A struct that a callback is given: its address, and what the callback sees."""
+
+    op: ir.Op
+    template: Memory
+
+
+def own_struct(b: Builder, node: ast.expr) -> Own:
+    """The struct on the stack that a callback shares with who calls the helper.
+
+    Raises:
+        Refused: It is no struct, or lies elsewhere.
+    """
+    value = b.expr(node)
+    if isinstance(value, Pointer):
+        present(b, value, node)
+    if not isinstance(value, Memory) or not isinstance(value.type, StructType):
+        raise b.refuse(
+            node,
+            Reason.CALLBACK,
+            f"a callback shares a Struct with its caller, not {value.describe()}",
+            "put what it needs into a Struct",
+        )
+    if not value.on_stack and value.space is not ir.Space.MEM:
+        raise b.refuse(
+            node,
+            Reason.CALLBACK,
+            "a callback shares a struct on the stack with its caller; this is elsewhere",
+            "take a copy: .copy()",
+        )
+    template = Memory(UNKNOWN, 0, value.type, ir.Space.MEM)
+    return Own(b.address(value), template)
+
+
+def shared_struct(
+    b: Builder, node: ast.expr | None, arriving: list[Value | None]
+) -> ir.Op:
+    """The last argument of a helper that calls back, and of its callback."""
+    if node is None:
+        return ir.Const(0)
+    own = own_struct(b, node)
+    arriving.append(own.template)
+    return own.op
+
+
+def loop(b: Builder, node: ast.Call) -> Value:
+    """`loop(count, body, ctx)`."""
+    count, body, shared = arguments(b, node, ("count", "body", "ctx"), 2)
+    assert count is not None
+    assert body is not None
+    times = b.op(b.integer(count))
+    arriving: list[Value | None] = [Int(UNKNOWN, U64)]
+    op = shared_struct(b, shared, arriving)
+    function = callback(b, body, arriving, may_stop=True)
+    return Int(b.call(LOOP, times, function, op, ir.Const(0)), I64)

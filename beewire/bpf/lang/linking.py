@@ -1,0 +1,141 @@
+"""From the IR of a program and its subprograms to instructions that fit together.
+
+The kernel adds up the stack of every chain of calls: 512 bytes, and eight frames.
+"""
+
+from beewire.bpf import codegen, ir
+from beewire.bpf.codegen import Code
+from beewire.bpf.lang import source
+from beewire.bpf.lang.unit import Subprogram, Unit
+from beewire.bpf.object.kinds import ProgramKind
+from beewire.bpf.object.spec import ProgramSpec, RelocationKind
+from beewire.bpf.object.target import Target
+from beewire.errors import CompileError, Diagnostic
+from beewire.hints import Iterable
+from beewire.reasons import Reason
+
+SECTION = ".text"  # as libbpf has it
+STACK_LIMIT = 512  # MAX_BPF_STACK
+MAX_FRAMES = 8  # MAX_CALL_FRAMES
+# check_max_stack_depth() rounds each frame up; newer kernels do so to 16 bytes only.
+_ROUND = 32
+
+
+def generate(function: ir.Function, unit: Unit, target: Target) -> Code:
+    """Compile a program, and the subprograms of its unit that are not compiled yet.
+
+    Raises:
+        CompileError: A function needs too much stack by itself, and the like.
+    """
+    code = codegen.generate(function, target)
+    for made in unit.made:
+        if made.code is None:
+            made.code = codegen.generate(made.function, target)
+    return code
+
+
+def take_back(program: ir.Function, code: Code, unit: Unit) -> bool:
+    """Whether to compile again, with functions that call too deep compiled in.
+
+    Raises:
+        CompileError: The author's own subprograms do.
+    """
+    deepest = _deepest(code, unit.by_name(), (), 0)
+    if deepest is None:
+        return False
+    chosen = [made.python for made in deepest if made.chosen]
+    if chosen:
+        unit.outlined.difference_update(chosen)
+        unit.inlined.update(chosen)
+        # What calls them has to be compiled anew, too.
+        unit.found = {k: v for k, v in unit.found.items() if v not in deepest}
+        return True
+    raise _too_deep(program, code, deepest)
+
+
+def subprograms(unit: Unit, programs: Iterable[ProgramSpec]) -> list[ProgramSpec]:
+    """The subprograms that `programs` call, directly or not."""
+    known = unit.by_name()
+    found: dict[str, ProgramSpec] = {}
+    waiting = list(programs)
+    while waiting:
+        caller = waiting.pop()
+        for relocation in caller.relocations:
+            made = known.get(relocation.symbol)
+            is_call = relocation.kind == RelocationKind.SUBPROGRAM
+            if is_call and made is not None and made.name not in found:
+                found[made.name] = _spec(made, caller.license)
+                waiting.append(found[made.name])
+    # In the order in which they were compiled: the same source, the same object.
+    return [found[name] for name in known if name in found]
+
+
+def _spec(made: Subprogram, license_text: str) -> ProgramSpec:
+    code = made.code
+    assert code is not None
+    return ProgramSpec(
+        made.name,
+        kind=ProgramKind.UNSPEC,
+        section=SECTION,
+        insns=code.insns,
+        relocations=code.relocations,
+        lines=source.lines(code.lines),
+        core_relos=code.core_relos,
+        signature=made.signature,
+        license=license_text,
+    )
+
+
+_Chain = tuple[Subprogram, ...]
+
+
+def _deepest(
+    code: Code, known: dict[str, Subprogram], above: _Chain, used: int
+) -> _Chain | None:
+    """A chain of calls that does not fit, None when all of them do."""
+    used += _frame(code)
+    if above and (used > STACK_LIMIT or 1 + len(above) > MAX_FRAMES):
+        return above
+    names = [r.symbol for r in code.relocations if r.kind == RelocationKind.SUBPROGRAM]
+    for name in dict.fromkeys(names):
+        inside = known[name].code
+        assert inside is not None
+        found = _deepest(inside, known, (*above, known[name]), used)
+        if found is not None:
+            return found
+    return None
+
+
+def _frame(code: Code) -> int:
+    return -(-max(code.stack_bytes, 1) // _ROUND) * _ROUND
+
+
+def _too_deep(program: ir.Function, code: Code, chain: _Chain) -> CompileError:
+    names = " calls ".join([f"{program.name}()", *[f"{each.name}()" for each in chain]])
+    if 1 + len(chain) > MAX_FRAMES:
+        message = f"{names}: the kernel has {MAX_FRAMES} frames for calls"
+        hint = "mark some of them @inline"
+    else:
+        sizes = [_frame(each.code) for each in chain if each.code is not None]
+        total = _frame(code) + sum(sizes)
+        message = f"{names}: together they need {total} bytes of stack; BPF has 512"
+        hint = (
+            "keep big data in a map, such as PerCpuArray[...](max_entries=1), or mark "
+            "what is called @inline: its variables share their places then"
+        )
+    span = program.span
+    found = source.of_file(span.file)
+    text = found.line(span.line) if found is not None else ""
+    return CompileError((
+        Diagnostic(
+            Reason.CALL_STACK,
+            message,
+            filename=span.file,
+            line=span.line,
+            column=span.column,
+            end_line=span.end_line,
+            end_column=len(text.rstrip()) + 1,
+            text=text + "\n",
+            hint=hint,
+        ),
+    ))  # fmt: skip

@@ -1,0 +1,88 @@
+"""One object while it is compiled: the subprograms that its programs share."""
+
+from beewire.bpf import ir
+from beewire.bpf.btf import types as btf
+from beewire.bpf.lang.values import Value
+from beewire.hints import TYPE_CHECKING, Any, Iterable
+
+if TYPE_CHECKING:
+    from beewire.bpf.codegen import Code
+
+
+class Subprogram:
+    """A function that is compiled once: its IR, and what a call of it yields.
+
+    `result` is of the kind of what it returns. The caller gives it `in_memory` bytes for
+    that, as the last argument, where it is in no register. `function` is used up by code
+    generation.
+    """
+
+    __slots__ = (
+        "chosen",
+        "code",
+        "function",
+        "helpers",
+        "in_memory",
+        "is_global",
+        "python",
+        "result",
+        "signature",
+    )
+
+    def __init__(
+        self,
+        python: Any,
+        function: ir.Function,
+        *,
+        is_global: bool,
+    ) -> None:
+        self.python = python
+        self.function = function
+        self.is_global = is_global
+        # The compiler's own choice, which it may take back.
+        self.chosen = False
+        self.in_memory = 0
+        # The helpers that it calls (bit = number).
+        self.helpers = 0
+        # Its instructions, from code generation on.
+        self.code: Code | None = None
+        self.result: Value
+        self.signature: btf.Func
+
+    @property
+    def name(self) -> str:
+        """What it is called in the object."""
+        return self.function.name
+
+
+class Unit:
+    """The functions of one object.
+
+    `taken` are names that the object has for other things.
+    """
+
+    __slots__ = ("found", "inlined", "made", "names", "outlined", "sizes")
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.made: list[Subprogram] = []
+        # By function and kinds of arguments: those that calls may use.
+        self.found: dict[tuple[object, ...], Subprogram] = {}
+        self.names = set(taken)
+        # How many operations a function was, when it was compiled into a caller.
+        self.sizes: dict[Any, int] = {}
+        # Unmarked functions that become subprograms, and those that cannot.
+        self.outlined: set[Any] = set()
+        self.inlined: set[Any] = set()
+
+    def by_name(self) -> dict[str, Subprogram]:
+        """The subprograms, in the order in which they were compiled."""
+        return {made.name: made for made in self.made}
+
+    def name(self, wanted: str) -> str:
+        """A name for a function that nothing else in the object has."""
+        name, count = wanted, 1
+        while name in self.names:
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name

@@ -1,0 +1,402 @@
+"""Functions in the running kernel: subprograms, several results, callbacks."""
+
+import itertools
+import linecache
+import struct
+from typing import Any
+
+import pytest
+
+from beewire.bpf import collect, load
+from beewire.errors import CompileError
+
+pytestmark = pytest.mark.kernel
+
+_numbers = itertools.count()
+
+PRELUDE = """
+from enum import IntEnum
+from beewire.bpf import *
+
+class Input(Struct):
+    a: u64
+    b: u64
+    c: u32
+    d: u16
+
+class Pair(Struct):
+    x: u64
+    y: u64
+
+class Color(IntEnum):
+    RED = 1
+    BLUE = 2
+
+results = Array[u64](8)
+table = HashMap[u32, Pair](16)
+counts = HashMap[u32, u64](16)
+"""
+
+
+def cell(text: str) -> dict[str, Any]:
+    """Run source text; the names that it defines."""
+    text = PRELUDE + text
+    filename = f"<functions {next(_numbers)}>"
+    lines = text.splitlines(keepends=True)
+    linecache.cache[filename] = (len(text), None, lines, filename)
+    names: dict[str, Any] = {"__name__": "cell"}
+    exec(compile(text, filename, "exec"), names)
+    return names
+
+
+def program(functions: str, body: str) -> dict[str, Any]:
+    """The names of a cell whose XDP program runs `body`, with its packet as `at`."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return cell(f"""{functions}
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    at = ctx.at(0, Input)
+    if at is None:
+        return XdpAction.ABORTED
+{lines}    return XdpAction.PASS
+""")
+
+
+def results(
+    names: dict[str, Any], a: int = 5, b: int = 6, c: int = 0x20003
+) -> list[int]:
+    """What the program leaves in `results`."""
+    with load([names["program"]]) as loaded:
+        packet = struct.pack("=QQIH", a, b, c, 7).ljust(64, b"\0")
+        assert loaded[names["program"]].live.test_run(data_in=packet).retval == 2
+        return [loaded[names["results"]][i] for i in range(8)]
+
+
+def subprograms(names: dict[str, Any]) -> list[str]:
+    """The subprograms of the object."""
+    spec = collect([names["program"]])
+    return [p.name for p in spec.programs.values() if p.section == ".text"]
+
+
+BIG = """
+def big(value: u64, by: u32) -> u64:
+    for i in range(8):
+        value = (value ^ by) * 31 + i
+        value = (value ^ (value >> 7)) * 17
+        if value & 1:
+            value += by
+        elif value & 2:
+            value -= 3
+        else:
+            value ^= 0x5555
+        value = (value << 3) | (value >> 61)
+        value = (value ^ by) * 131 + i
+        value = (value ^ (value >> 9)) * 19
+        value = (value ^ by) * 37 + i
+        value = (value ^ (value >> 5)) * 23
+        value = (value ^ by) * 41 + i
+    return value
+"""
+
+
+def python_big(value: int, by: int) -> int:
+    """`big`, by Python."""
+    mask = (1 << 64) - 1
+    for i in range(8):
+        value = ((value ^ by) * 31 + i) & mask
+        value = (value ^ (value >> 7)) * 17 & mask
+        if value & 1:
+            value = (value + by) & mask
+        elif value & 2:
+            value = (value - 3) & mask
+        else:
+            value ^= 0x5555
+        value = (value << 3) & mask | (value >> 61)
+        value = ((value ^ by) * 131 + i) & mask
+        value = (value ^ (value >> 9)) * 19 & mask
+        value = ((value ^ by) * 37 + i) & mask
+        value = (value ^ (value >> 5)) * 23 & mask
+        value = ((value ^ by) * 41 + i) & mask
+    return value
+
+
+def test_a_big_function_that_is_called_twice_becomes_a_subprogram() -> None:
+    names = program(BIG, "results[0] = big(at.a, 3)\nresults[1] = big(at.b, at.c)")
+
+    assert subprograms(names) == ["big"]
+    assert results(names)[:2] == [python_big(5, 3), python_big(6, 0x20003)]
+
+
+def test_a_big_function_that_is_called_once_is_compiled_in() -> None:
+    names = program(BIG, "results[0] = big(at.a, 3)")
+
+    assert subprograms(names) == []
+    assert results(names)[0] == python_big(5, 3)
+
+
+def test_inline_keeps_a_big_function_in_its_callers() -> None:
+    names = program(
+        "@inline" + BIG, "results[0] = big(at.a, 3)\nresults[1] = big(at.b, at.c)"
+    )
+
+    assert subprograms(names) == []
+    assert results(names)[:2] == [python_big(5, 3), python_big(6, 0x20003)]
+
+
+def test_a_small_function_is_a_subprogram_where_it_is_marked() -> None:
+    names = program(
+        "@subprogram\ndef add(a: u64, b: u16) -> u64:\n    return a + b\n",
+        "results[0] = add(at.a, at.d) + add(b=1, a=at.b)",
+    )
+
+    assert subprograms(names) == ["add"]
+    assert results(names)[0] == 5 + 7 + 6 + 1
+
+
+def test_a_subprogram_takes_each_kind_of_memory_in_one_of_its_own() -> None:
+    names = program(
+        """
+@subprogram
+def bump(pair: Pair | None) -> u64:
+    if pair is None:
+        return 1000
+    pair.x += 1
+    return pair.x + pair.y
+""",
+        """
+own = Pair(x=1, y=2)
+results[0] = bump(own)
+results[1] = own.x
+table[1] = own
+results[2] = bump(table.lookup(1))
+results[3] = bump(table.lookup(2))
+results[4] = bump(None)
+results[5] = bump(ctx.at(0, Pair))
+results[6] = at.a
+""",
+    )
+
+    assert subprograms(names) == ["bump", "bump_2", "bump_3", "bump_4"]
+    assert results(names)[:7] == [4, 2, 5, 1000, 1000, 12, 6]
+
+
+def test_a_subprogram_returns_references_structs_and_several_values() -> None:
+    names = program(
+        """
+@subprogram
+def find(key: u32) -> Pair | None:
+    return table.lookup(key)
+@subprogram
+def make(x: u64) -> Pair:
+    if x == 9:
+        return Pair(y=1)
+    return Pair(x=x, y=x + 1)
+@subprogram
+def split(value: u32) -> tuple[u16, u16, Pair]:
+    return value >> 16, value, Pair(x=value)
+@subprogram
+def paint(n: u64) -> Color:
+    return Color.BLUE if n > 5 else Color.RED
+@subprogram
+def below(a: u64, b: u64) -> bool:
+    return a < b
+""",
+        """
+pair = make(at.a)
+table[1] = pair
+results[0] = pair.x + pair.y
+high, low, rest = split(at.c)
+results[1] = (high << 16) + low
+results[2] = rest.x
+if (found := find(1)) is not None:
+    found.y = 50
+    results[3] = found.y
+if find(2) is None:
+    results[4] = 1
+if below(at.a, at.b) and not below(at.b, at.a):
+    results[5] = paint(at.a) * 10 + paint(at.b)
+results[6] = make(9).y
+""",
+    )
+
+    assert results(names)[:7] == [11, 0x20003, 0x20003, 50, 1, 12, 1]
+
+
+def test_an_inlined_function_returns_several_values() -> None:
+    names = program(
+        """
+def split(value: u32) -> tuple[u16, bool]:
+    if value == 7:
+        return 1, False
+    return value >> 16, value & 1 == 1
+def both(value: u32) -> tuple[u16, bool]:
+    return split(value)
+""",
+        """
+half, odd = both(at.c)
+one, even = split(7)
+results[0], results[1] = half, odd
+results[2], results[3] = one, even
+results[4] = split(at.c)[0]
+""".replace(
+            "results[0], results[1] = half, odd", "results[0] = half\nresults[1] = odd"
+        ).replace(
+            "results[2], results[3] = one, even", "results[2] = one\nresults[3] = even"
+        ),
+    )
+
+    assert results(names)[:5] == [2, 1, 1, 0, 2]
+
+
+def test_a_global_function_is_verified_by_itself() -> None:
+    names = program(
+        """
+@subprogram(is_global=True)
+def weigh(ctx: XdpContext, pair: Pair, n: u16) -> u16:
+    if n > 3:
+        pair.y = 7
+    return pair.x + n + ctx.rx_queue_index
+@subprogram(is_global=True)
+def perhaps(pair: Pair | None) -> bool:
+    return pair is not None and pair.x > 3
+""",
+        """
+own = Pair(x=0x10002)
+results[0] = weigh(ctx, own, at.d)
+results[1] = own.y
+results[2] = perhaps(own)
+results[3] = perhaps(None)
+table[1] = own
+if (found := table.lookup(1)) is not None:
+    results[4] = weigh(ctx, found, 1)
+""",
+    )
+
+    assert subprograms(names) == ["weigh", "perhaps"]
+    assert results(names)[:5] == [9, 7, 1, 0, 3]
+
+
+def test_loop_calls_its_body_and_shares_a_struct_with_it() -> None:
+    names = program(
+        """
+def body(i: u32, pair: Pair) -> bool:
+    pair.x += i
+    return pair.x > 1000
+def count(i: u64) -> None:
+    results[2] += 1
+""",
+        """
+own = Pair(y=1)
+results[0] = loop(100000, body, own)
+results[1] = own.x
+loop(at.b, count)
+""",
+    )
+
+    assert results(names)[:3] == [46, 1035, 6]
+
+
+def test_for_each_visits_every_entry() -> None:
+    names = program(
+        """
+def total(key: u32, value: Ref[u64], sum: Pair) -> None:
+    sum.x += value.value
+    sum.y += key
+    value.value = 1
+def first(key: u32, pair: Pair) -> bool:
+    pair.x += 1
+    return True
+""",
+        """
+counts[2] = 20
+counts[3] = 30
+sum = Pair()
+results[0] = counts.for_each(total, sum)
+results[1] = sum.x
+results[2] = sum.y
+table[1] = Pair()
+table[2] = Pair()
+results[3] = table.for_each(first)
+""",
+    )
+
+    assert results(names)[:4] == [2, 50, 5, 1]
+
+
+def test_subprograms_call_subprograms_and_are_called_by_several_programs() -> None:
+    names = cell("""
+@subprogram
+def inner(a: u64) -> u64:
+    return a * 3
+@subprogram
+def outer(a: u64) -> u64:
+    return inner(a) + 1
+@xdp
+def one(ctx: XdpContext) -> XdpAction:
+    results[0] = outer(5)
+    return XdpAction.PASS
+@xdp
+def two(ctx: XdpContext) -> XdpAction:
+    results[1] = inner(5)
+    return XdpAction.DROP
+""")
+
+    spec = collect([names["one"], names["two"]])
+    assert list(spec.programs) == ["one", "two", "inner", "outer"]
+    with load(spec) as loaded:
+        assert loaded[names["one"]].live.test_run(data_in=bytes(64)).retval == 2
+        assert loaded[names["two"]].live.test_run(data_in=bytes(64)).retval == 1
+        assert [loaded[names["results"]][i] for i in range(2)] == [16, 15]
+
+
+def test_the_frames_of_a_chain_of_calls_fit_the_stack_together() -> None:
+    names = program(
+        """
+class Room(Struct):
+    bytes: list[u64] = array(u64, 36)
+@subprogram
+def deep(n: u32) -> u64:
+    room = Room()
+    room.bytes[n & 31] = 1
+    counts.update(n, room.bytes[n & 15])
+    return room.bytes[(n + 1) & 31]
+""",
+        """
+room = Room()
+room.bytes[at.c & 31] = 1
+results[0] = room.bytes[at.d & 31] + deep(at.c)
+""",
+    )
+
+    with pytest.raises(CompileError) as caught:
+        collect([names["program"]])
+    [fault] = caught.value.diagnostics
+    assert fault.code == "BW193"
+    assert fault.message == (
+        "program() calls deep(): together they need 608 bytes of stack; BPF has 512"
+    )
+
+
+def test_a_big_function_whose_frame_does_not_fit_is_compiled_in() -> None:
+    names = program(
+        BIG.replace("def big", "def small")
+        + """
+class Room(Struct):
+    bytes: list[u64] = array(u64, 30)
+def fill(n: u32, by: u64) -> u64:
+    room = Room()
+"""
+        + "    room.bytes[n & 15] += small(by, n) + n\n" * 4
+        + "    return room.bytes[n & 7]\n",
+        """
+own = Room()
+own.bytes[at.d & 15] = fill(at.c, 3)
+own.bytes[at.d & 7] += fill(at.c, 4)
+results[0] = own.bytes[7]
+""",
+    )
+
+    assert "small" not in subprograms(names)
+    assert results(names)[0] == sum(
+        4 * (python_big(n, 0x20003) + 0x20003) for n in (3, 4)
+    ) % (1 << 64)
