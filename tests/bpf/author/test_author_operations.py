@@ -50,8 +50,8 @@ class Prefix(Struct):
     address: bytes = array(u8, 4)
 
 
-TABLE = {"lookup", "update", "insert", "delete", "[]", "in", "del"}
-FIXED = {"lookup", "update", "[]", "in"}
+TABLE = {"lookup", "update", "insert", "delete", "[]", "in", "del", "for_each"}
+FIXED = {"lookup", "update", "[]", "in", "for_each"}
 SOCKETS = {"lookup", "update", "delete", "del", "redirect", "select"}
 STORAGE = {"get", "get_or_create", "delete"}
 
@@ -59,7 +59,7 @@ STORAGE = {"get", "get_or_create", "delete"}
 KINDS: dict[str, tuple[MapDecl, set[str]]] = {
     "HashMap": (HashMap[u32, u64](8), TABLE),
     "LruHash": (LruHash[u32, u64](8), TABLE),
-    "LpmTrie": (LpmTrie[Prefix, u64](8), TABLE),
+    "LpmTrie": (LpmTrie[Prefix, u64](8), TABLE - {"for_each"}),
     "Array": (Array[u64](8), FIXED),
     "PerCpuHash": (PerCpuHash[u32, u64](8), TABLE | {"lookup_cpu"}),
     "LruPerCpuHash": (LruPerCpuHash[u32, u64](8), TABLE | {"lookup_cpu"}),
