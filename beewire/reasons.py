@@ -1,8 +1,8 @@
 """The stable codes of what the compiler refuses; docs/errors has a page for each.
 
 A code is never given a second meaning. The first two digits are its chapter: 10 Python
-that programs lack, 11 names, 12 types and integers, 13 None, 14 data, 15 functions,
-16 maps, 17 hooks and the kernel, 18 loops, 19 sizes, byte order and instruction sets.
+that programs lack, 11 names, 12 types and integers, 13 None and byte order, 14 data, 15
+functions, 16 maps, 17 hooks and the kernel, 18 loops, 19 sizes and instruction sets.
 """
 
 
@@ -43,6 +43,7 @@ class Reason:
 
     MAYBE_NONE = "BW130"  # a reference that may be None is used
     NEVER_NONE = "BW131"  # a test for None that is always false
+    BYTE_ORDER = "BW132"  # network and host order together
 
     NO_FIELD = "BW140"  # a field that does not exist
     NO_ELEMENTS = "BW141"  # an index into what has no elements
@@ -51,7 +52,6 @@ class Reason:
     READ_ONLY = "BW144"  # a field that the kernel does not let programs write
     NOT_ASSIGNABLE = "BW145"  # an assignment to what is no place
     LENGTH = "BW146"  # too many elements, or too few
-    ALIGNMENT = "BW147"  # a field that is not aligned on the stack
     FIELDS = "BW148"  # a struct is made with the wrong fields
     NO_SUCH_CALL = "BW149"  # a method that a value does not have
 
@@ -81,6 +81,5 @@ class Reason:
     CALL_STACK = "BW193"  # functions that together need more than the stack
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach
-    BYTE_ORDER = "BW193"  # network and host order together
     ISA = "BW192"  # an instruction that the instruction set lacks
-    LLVM = "BW193"  # what the second back end, LLVM, cannot compile
+    LLVM = "BW194"  # what the second back end, LLVM, cannot compile
