@@ -106,7 +106,7 @@ def test_what_llvm_cannot_do_is_refused_and_does_not_hurt_the_next() -> None:
     for _ in range(2):
         with pytest.raises(CompileError, match="LLVM cannot compile f") as caught:
             llvm.generate(parsed(too_much))
-        assert caught.value.diagnostics[0].code == "BW193"
+        assert caught.value.diagnostics[0].code == "BW194"
 
     code = llvm.generate(parsed("block entry:\n  return 7\n"))
 
