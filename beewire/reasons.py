@@ -52,6 +52,7 @@ class Reason:
     READ_ONLY = "BW144"  # a field that the kernel does not let programs write
     NOT_ASSIGNABLE = "BW145"  # an assignment to what is no place
     LENGTH = "BW146"  # too many elements, or too few
+    ALIGNMENT = "BW147"  # a field that is not aligned where it has to be
     FIELDS = "BW148"  # a struct is made with the wrong fields
     NO_SUCH_CALL = "BW149"  # a method that a value does not have
 
