@@ -67,7 +67,7 @@ def map_struct(spec: MapSpec) -> Struct:
         fields.append(("pinning", _number(_PIN_BY_NAME)))
     if spec.extra:
         fields.append(("map_extra", _wide_number(spec.extra)))
-    # libbpf wants it last, and takes its places from the size of the symbol.
+    # libbpf wants it last and without a length: that is the symbol's (`map_size`).
     held = _held(spec)
     if held is not None:
         fields.append(("values", Array(Ptr(held), 0)))
@@ -75,11 +75,12 @@ def map_struct(spec: MapSpec) -> Struct:
     for name, node in fields:
         members.append(Member(name, node, end * 8))
         end += size_of(node)
-    values = max(spec.initial, default=-1) + 1
-    if held is not None and values:
-        members[-1] = members[-1]._replace(type=Array(Ptr(held), values))
-        end += values * 8
     return Struct("", end, tuple(members))
+
+
+def map_size(spec: MapSpec, struct: Struct) -> int:
+    """How many bytes of `.maps` the map takes, its initial values included."""
+    return struct.size + 8 * (max(spec.initial, default=-1) + 1)
 
 
 def _held(spec: MapSpec) -> Type | None:

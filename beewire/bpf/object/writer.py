@@ -31,7 +31,7 @@ from beewire.bpf.btf import (
 from beewire.bpf.object import elf
 from beewire.bpf.object.check import check
 from beewire.bpf.object.elf import Binding, RelocationType, SectionKind, SymbolKind
-from beewire.bpf.object.mapdefs import map_struct
+from beewire.bpf.object.mapdefs import map_size, map_struct
 from beewire.bpf.object.sections import SUBPROGRAMS
 from beewire.bpf.object.spec import (
     DataSection,
@@ -66,6 +66,14 @@ class _Target(NamedTuple):
     offset: int = 0
 
 
+class _MapPlace(NamedTuple):
+    """What describes a map in BTF, and the bytes of `.maps` that stand for it."""
+
+    struct: Struct
+    offset: int
+    size: int
+
+
 def write(spec: ObjectSpec) -> bytes:
     """Return the object file: ELF64, little-endian, EM_BPF.
 
@@ -82,7 +90,7 @@ def write(spec: ObjectSpec) -> bytes:
     code: dict[str, list[ProgramSpec]] = {}
     for program in spec.programs.values():
         code.setdefault(_section(program), []).append(program)
-    maps = {n: map_struct(m) for n, m in spec.maps.items() if not is_table(m)}
+    maps = _map_places(spec)
     tables = table_sections(spec)
     data = {n: each for n, each in spec.sections.items() if n != _KCONFIG}
     names = [*code, *data, *tables, *([_MAPS] if maps else []), _LICENSE]
@@ -106,9 +114,9 @@ def write(spec: ObjectSpec) -> bytes:
             elf.Section(name, SectionKind.PROGBITS, content, _DATA, align=_SLOT)
         )
     if maps:
-        places = {name: offset for name, (_, offset) in _map_places(maps).items()}
+        places = {name: place.offset for name, place in maps.items()}
         pointers[_MAPS] = map_references(spec, places, named)
-        zeros = bytes(sum(struct.size for struct in maps.values()))
+        zeros = bytes(sum(place.size for place in maps.values()))
         sections.append(
             elf.Section(_MAPS, SectionKind.PROGBITS, zeros, _DATA, align=_SLOT)
         )
@@ -141,7 +149,7 @@ def _starts(programs: Iterable[ProgramSpec]) -> list[tuple[ProgramSpec, int, int
 def _symbols(
     spec: ObjectSpec,
     code: dict[str, list[ProgramSpec]],
-    maps: dict[str, Struct],
+    maps: dict[str, _MapPlace],
     numbers: dict[str, int],
 ) -> tuple[list[elf.Symbol], dict[str, _Target]]:
     file = elf.Symbol(spec.name, SymbolKind.FILE, Binding.LOCAL, elf.ABSOLUTE)
@@ -167,8 +175,7 @@ def _symbols(
         for variable in section.variables
     ]
     places += [
-        (name, numbers[_MAPS], offset, struct.size)
-        for name, (struct, offset) in _map_places(maps).items()
+        (name, numbers[_MAPS], place.offset, place.size) for name, place in maps.items()
     ]
     places += [
         (table.name, numbers[name], offset, len(table.content))
@@ -197,11 +204,14 @@ def _is_static(program: ProgramSpec) -> bool:
     return signature is not None and signature.linkage is Linkage.STATIC
 
 
-def _map_places(maps: dict[str, Struct]) -> dict[str, tuple[Struct, int]]:
+def _map_places(spec: ObjectSpec) -> dict[str, _MapPlace]:
     places, offset = {}, 0
-    for name, struct in maps.items():
-        places[name] = struct, offset
-        offset += struct.size
+    for name, each in spec.maps.items():
+        if not is_table(each):
+            struct = map_struct(each)
+            size = map_size(each, struct)
+            places[name] = _MapPlace(struct, offset, size)
+            offset += size
     return places
 
 
@@ -267,7 +277,7 @@ def _data_section(section: DataSection) -> elf.Section:
 
 
 def _type_sections(
-    spec: ObjectSpec, code: dict[str, list[ProgramSpec]], maps: dict[str, Struct]
+    spec: ObjectSpec, code: dict[str, list[ProgramSpec]], maps: dict[str, _MapPlace]
 ) -> list[elf.Section]:
     builder = Builder()
     builder.add(Int("int", 4, signed=True))  # the kernel refuses BTF without a type
@@ -286,7 +296,7 @@ def _type_sections(
 
 
 def _add_types(
-    builder: Builder, spec: ObjectSpec, maps: dict[str, Struct]
+    builder: Builder, spec: ObjectSpec, maps: dict[str, _MapPlace]
 ) -> list[DeclTag]:
     """Add what is described beside code; returns the tags, which come last."""
     for node in spec.types:
@@ -327,10 +337,10 @@ def _option_types(section: DataSection) -> DataSec:
     return DataSec(section.name, 0, tuple(entries))
 
 
-def _map_types(maps: dict[str, Struct]) -> DataSec:
+def _map_types(maps: dict[str, _MapPlace]) -> DataSec:
     entries = [
-        SectionEntry(Var(name, struct), offset, struct.size)
-        for name, (struct, offset) in _map_places(maps).items()
+        SectionEntry(Var(name, place.struct), place.offset, place.size)
+        for name, place in maps.items()
     ]
     return DataSec(_MAPS, sum(entry.size for entry in entries), tuple(entries))
 

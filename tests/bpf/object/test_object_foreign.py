@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,6 +81,23 @@ def test_every_instruction_set_loads(
 
     with load(read(objects["data"])) as data, load(read(objects["legacy"])) as legacy:
         assert (run(data, "sum"), run(legacy, "count")) == (176, 7)
+
+
+@pytest.mark.parametrize(
+    "name", ["calls", "core_kernel", "kconfig", "legacy", "maps", "tags"]
+)
+def test_what_we_rewrote_loads_with_libbpf(
+    compiler: str, name: str, bpffs: Path, tmp_path: Path
+) -> None:
+    if shutil.which("bpftool") is None:
+        pytest.skip("bpftool is not installed")
+    file = tmp_path / "rewritten.o"
+    file.write_bytes(write(read(built(compiler)[name])))
+
+    command = ["bpftool", "prog", "loadall", str(file), str(bpffs / "bw-test")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_variables_are_set_before_the_load(load_now: Open) -> None:
