@@ -37,20 +37,20 @@ def command(compiler: str) -> list[str]:
 
 @cache
 def built(
-    compiler: str, cpu: str = "v3", *options: str, target: str = "bpfel"
+    compiler: str,
+    cpu: str = "v3",
+    debug: str = "-g",
+    *,
+    target: str = "bpfel",
+    sources: tuple[str, ...] = tuple(SOURCES),
 ) -> dict[str, bytes]:
-    """Every program as an object, by the name of its source.
-
-    Without `-g` only the two that need no types.
-    """
+    """The programs as objects, by the name of their source."""
     if not Path("/usr/include/bpf/bpf_helpers.h").exists():
         pytest.skip("libbpf-dev is not installed")
-    names = [name for name in SOURCES if name not in BEYOND.get(compiler, ())]
-    if "-g0" in options:
-        names = ["data", "legacy"]
+    names = [name for name in sources if name not in BEYOND.get(compiler, ())]
     words = [f"--target={target}", "-O2", f"-mcpu={cpu}", "-Wno-everything"]
     with TemporaryDirectory() as directory:
         files = [str(HERE / f"{name}.c") for name in names]
-        line = [*command(compiler), *words, *(options or ("-g",)), "-c", *files]
+        line = [*command(compiler), *words, debug, "-c", *files]
         subprocess.run(line, check=True, cwd=directory)
         return {name: Path(directory, f"{name}.o").read_bytes() for name in names}
