@@ -22,6 +22,12 @@ test: ## run the tests; those that need root or a tool say so when they skip
 	@scripts/bootstrap test
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## run 20,000 random programs three ways, and write docs/benchmarks.md
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.bpf.fuzz --programs 20000 --jobs $$(nproc) \
+		--write docs/benchmarks.md $(ARGS)
+
 .PHONY: check
 check: ## ruff, mypy --strict, the import contracts, file sizes
 	@scripts/bootstrap check

@@ -79,18 +79,21 @@ class Reached:
                 self._follow(value)
 
 
-def collect(source: Source, *, name: str = "", target: Target = PLAIN) -> Collection:
+def collect(
+    source: Source, *, name: str = "", target: Target = PLAIN, optimize: str = ""
+) -> Collection:
     """Compile the programs of `source`, with the maps and globals that they use.
 
     `source` is a module (every program in its namespace), a program, or several. A map
     is named after the variable that holds it, unless it was given a name. The object is
     for kernels that have what `target` says; without one, for v3 and Linux 5.17 on.
+    `optimize="llvm"` has LLVM generate the code, which pays for large programs.
 
     Raises:
         CompileError: A program cannot be compiled; it says where and why.
         SpecError: There is no program, or two things bear one name.
     """
-    return build(reach(source, name), target)
+    return build(reach(source, name), target, optimize)
 
 
 def reach(source: Source, name: str = "") -> Reached:
@@ -121,14 +124,17 @@ def _no_program(given: object) -> SpecError:
     )
 
 
-def build(reached: Reached, target: Target = PLAIN) -> Collection:
-    """Compile what was reached."""
+def build(reached: Reached, target: Target = PLAIN, optimize: str = "") -> Collection:
+    """Compile what was reached, by the back end that `optimize` names."""
     sections = lay_out_globals(reached.globals) if reached.globals else {}
-    return compile_into(reached, sections, target)
+    return compile_into(reached, sections, target, optimize)
 
 
 def compile_into(
-    reached: Reached, sections: dict[str, DataSection], target: Target
+    reached: Reached,
+    sections: dict[str, DataSection],
+    target: Target,
+    optimize: str = "",
 ) -> Collection:
     """As `build`, with globals that have their places in `sections` already."""
     spec = Collection(reached)
@@ -139,7 +145,7 @@ def compile_into(
     from beewire.bpf.lang.unit import Unit  # noqa: PLC0415 - the compiler
 
     with Paused():
-        unit = Unit((*reached.programs, *reached.maps, *reached.globals))
+        unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
         for program_name, program in reached.programs.items():
             spec.programs[program_name] = compile_spec(program, target, unit)
         for made in subprograms(unit, spec.programs.values()):

@@ -7,5 +7,25 @@
 """
 
 from beewire.bpf.codegen.pipeline import Code, generate
+from beewire.bpf.ir import Function
+from beewire.bpf.object.target import Target
+from beewire.errors import BeewireError
+from beewire.hints import Callable
 
-__all__ = ["Code", "generate"]
+
+def back_end(optimize: str = "") -> Callable[[Function, Target], Code]:
+    """What generates code: `generate`, or its counterpart in LLVM for "llvm".
+
+    Raises:
+        BeewireError: There is no such back end.
+    """
+    if not optimize:
+        return generate
+    if optimize != "llvm":
+        raise BeewireError(f"{optimize!r} is no back end: there is 'llvm'")
+    from beewire.bpf.codegen import llvm  # noqa: PLC0415 - most programs do without
+
+    return llvm.generate
+
+
+__all__ = ["Code", "back_end", "generate"]

@@ -13,6 +13,7 @@ _NOISE = re.compile(
     r"Live regs|propagating|cur state|old state|parent |last_idx|regs=|Func#|"
     r"Validating|caller|callee|frame\d|peak_states|CO-RE relocating|prog '|\s*$)"
 )
+_CONTEXT = re.compile(r"arg#0 reference type\('FWD .* size cannot be determined")
 # Of a report: `  function @ file.py:12:5`, and a line of source in it.
 _PLACE = re.compile(r"^  \S+ @ .+?:(?=\d+:\d+$)", re.MULTILINE)
 _SOURCE = re.compile(r"^\s*(?:>>> )?\s*\d+ \|")
@@ -53,6 +54,8 @@ def read_log(log: str) -> Reading:
             reasons.append(line.strip())
     if report and not reasons:
         reasons.append(report.partition("\n")[0])
+    # Said of the context of a program with BTF, and no reason to stop there.
+    reasons = [each for each in reasons if not _CONTEXT.match(each)] or reasons
     reasons += _prose(report)
     reason = reasons[0] if reasons else ""
     at = _AT.search(reason)

@@ -18,6 +18,9 @@ from beewire.bpf.object import LineInfo, ProgramSpec
 from beewire.errors import KernelError, VerifierError
 
 # From here up to what every kernel takes (UINT_MAX >> 8).
+# What the verifier gives up with: after a million steps, after 8192 branches.
+_GIVES_UP = (errno.E2BIG, errno.EFAULT)
+_STEPS, _STATISTICS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS
 _FIRST_LOG, _LARGEST_LOG = 1 << 20, (1 << 24) - 1
 
 # What the kernel, as libbpf, makes of an instruction with an unknown CO-RE field.
@@ -41,7 +44,9 @@ def second_try(
         NotPermitted: it never came to the verifier, for lack of a capability.
         KernelError: it never came to the verifier, for another reason.
     """
-    result, log = _load_with_log(call)
+    # Of a program that takes too many steps the log would be all those steps.
+    level = _STATISTICS if number in _GIVES_UP else _STEPS
+    result, log = _load_with_log(call, level)
     if result >= 0:
         return result
     reading = read_log(log)
@@ -50,11 +55,11 @@ def second_try(
     raise _silent(program, number)
 
 
-def _load_with_log(call: Callable[..., int]) -> tuple[int, str]:
+def _load_with_log(call: Callable[..., int], level: int) -> tuple[int, str]:
     size = _FIRST_LOG
     while True:
         log = bytearray(size)
-        result = call(log_level=1, log_size=size, log_buf=syscall.address(log))
+        result = call(log_level=level, log_size=size, log_buf=syscall.address(log))
         if result != -errno.ENOSPC or size == _LARGEST_LOG:
             return result, log.split(b"\0", 1)[0].decode(errors="replace")
         size = _LARGEST_LOG

@@ -27,10 +27,11 @@ def generate(function: ir.Function, unit: Unit, target: Target) -> Code:
     Raises:
         CompileError: A function needs too much stack by itself, and the like.
     """
-    code = codegen.generate(function, target)
+    back_end = codegen.back_end(unit.optimize)
+    code = back_end(function, target)
     for made in unit.made:
         if made.code is None:
-            made.code = codegen.generate(made.function, target)
+            made.code = back_end(made.function, target)
     return code
 
 

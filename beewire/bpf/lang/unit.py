@@ -58,12 +58,14 @@ class Subprogram:
 class Unit:
     """The functions of one object.
 
-    `taken` are names that the object has for other things.
+    `taken` are names that the object has for other things; `optimize` names the back end
+    that generates the code: "llvm", or "" for our own.
     """
 
-    __slots__ = ("found", "inlined", "made", "names", "outlined", "sizes")
+    __slots__ = ("found", "inlined", "made", "names", "optimize", "outlined", "sizes")
 
-    def __init__(self, taken: Iterable[str] = ()) -> None:
+    def __init__(self, taken: Iterable[str] = (), optimize: str = "") -> None:
+        self.optimize = optimize
         self.made: list[Subprogram] = []
         # By function and kinds of arguments: those that calls may use.
         self.found: dict[tuple[object, ...], Subprogram] = {}

@@ -11,6 +11,7 @@ from beewire.bpf.codegen import llvm
 from beewire.bpf.codegen.llvm import child, worker
 from beewire.bpf.lang import compile_program, compile_spec
 from beewire.bpf.object import ObjectSpec
+from beewire.bpf.object.target import Target
 from beewire.errors import BeewireError, CompileError
 from tests.bpf.codegen import reference
 from tests.bpf.codegen.memory import CTX, PLACES, Memory
@@ -50,7 +51,7 @@ def test_the_kernel_runs_what_llvm_makes_as_the_ir_means_it(
     memory = Memory(ctx)
     wanted = reference.run(function, memory, (CTX,))
 
-    with load(llvm.generate(function, level)) as loaded:
+    with load(llvm.generate(function, Target(level))) as loaded:
         retval = loaded.programs["random"].test_run(ctx_in=ctx).retval
         values = [loaded.maps["m"][i] for i in range(PLACES)]
 

@@ -59,6 +59,15 @@ def no_none_check(make_program: Make, make_object: MakeObject) -> ObjectSpec:
 
 
 @pytest.mark.kernel
+def test_what_is_said_of_the_context_is_no_reason() -> None:
+    reading = read_log(
+        "arg#0 reference type('FWD xdp_md') size cannot be determined: -22\n"
+        "The sequence of 8193 jumps is too complex.\nverification time 9 usec\n"
+    )
+
+    assert reading.reason == "The sequence of 8193 jumps is too complex."
+
+
 def test_a_refusal_names_program_line_and_reason(
     no_none_check: ObjectSpec, load_now: Load
 ) -> None:

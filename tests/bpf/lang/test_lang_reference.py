@@ -97,6 +97,22 @@ def test_records_that_are_left_early_are_not_sent(world: World) -> None:
     assert (sent[2].delta, sent[2].comm) == (-1, "name")
 
 
+def test_records_come_in_the_order_in_which_they_were_reserved(world: World) -> None:
+    names = run(
+        "@xdp\n"
+        "def program(ctx: XdpContext) -> XdpAction:\n"
+        "    with events.reserve() as e:\n"
+        "        if e is not None:\n"
+        "            events.emit(Record(pid=2))\n"
+        "            e.pid = 1\n"
+        "    return XdpAction.PASS\n"
+    )
+
+    evaluate(names["program"], bytes(14), world=world)
+
+    assert [one.pid for one in world.sent(names["events"])] == [1, 2]
+
+
 def test_the_kernel_is_what_the_world_says(world: World) -> None:
     assert evaluate(run(KERNEL)["program"], world=world) == 41
 

@@ -16,9 +16,8 @@ class Module:
     source positions, line 1 first.
     """
 
-    def __init__(self, function: ir.Function, level: int) -> None:
+    def __init__(self, function: ir.Function) -> None:
         self.function = function
-        self.level = level
         self.text = ""
         self.lines: list[str] = []
         self.allocas: list[str] = []

@@ -39,14 +39,25 @@ spFlags: DISPFlagDefinition)
 """
 
 
-def translate(function: ir.Function, level: int) -> Module:
-    """The module, with what its symbols and line numbers stand for."""
-    module = Module(function, level)
+class Inexpressible(Exception):  # noqa: N818 - becomes a CompileError where the place is known
+    """An operation that LLVM has nothing for."""
+
+
+def translate(function: ir.Function) -> Module:
+    """The module, with what its symbols and line numbers stand for.
+
+    Raises:
+        Inexpressible: The function holds what only our own generator can make.
+    """
+    module = Module(function)
     for block in function.blocks:
         module.label(block)
         for op in block.ops:
             module.span = op.span
-            _RULES[type(op)](module, op)
+            rule = _RULES.get(type(op))
+            if rule is None:
+                raise Inexpressible(f"it has no {type(op).__name__}")
+            rule(module, op)
     params = ", ".join(
         f"{module.type(param)} %p{param.index}" for param in function.params
     )

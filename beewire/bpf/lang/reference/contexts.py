@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.contexts import Context, SkBuff
+from beewire.bpf.lang.contexts import Context, Member, SkBuff
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.places import Place
 from beewire.bpf.lang.reference.run import Run, method
@@ -13,27 +13,62 @@ from beewire.bpf.lang.types import U32, IntType, find_value_type
 from beewire.errors import BeewireError
 
 
+class Word:
+    """An integer of a context: number `key` of `held`."""
+
+    def __init__(self, held: Any, key: str | int, kind: IntType) -> None:
+        self.held = held
+        self.key = key
+        self.kind = kind
+
+    def read(self) -> Number:
+        """What it is."""
+        return Number(self.held[self.key]).narrowed(self.kind)
+
+    def write(self, value: Number) -> None:
+        """Give it another value."""
+        self.held[self.key] = self.kind.wrap(value.value)
+
+
+class Words:
+    """An array of a context: `ctx.args`."""
+
+    def __init__(self, held: list[int], kind: IntType) -> None:
+        self.held = held
+        self.kind = kind
+
+    def word(self, index: int) -> Word:
+        """One of its elements."""
+        return Word(self.held, index, self.kind)
+
+
 class ContextFields:
     """A context as its fields; those that nobody gave are 0."""
 
-    def __init__(self, cls: type[Context], fields: Mapping[str, int]) -> None:
+    def __init__(self, cls: type[Context], fields: Mapping[str, Any]) -> None:
         self.cls = cls
-        self.fields = dict(fields)
+        self.fields: dict[str, Any] = {
+            name: value if isinstance(value, int) else list(value)
+            for name, value in fields.items()
+        }
 
     def read(self, name: str) -> Any:
         """`ctx.name`."""
-        return Number(self.fields.get(name, 0), self._type(name))
+        found = self.word(name)
+        return found if isinstance(found, Words) else found.read()
 
-    def write(self, name: str, value: Number) -> None:
-        """`ctx.name = value`."""
-        self.fields[name] = self._type(name).wrap(value.value)
-
-    def _type(self, name: str) -> IntType:
+    def word(self, name: str) -> Word | Words:
+        """The integer, or the array, that is called `name`."""
         member = self.cls.member(name)
         kind = getattr(member, "type", None)
-        if not isinstance(kind, IntType):
+        if not isinstance(member, Member) or not isinstance(kind, IntType):
             raise BeewireError(f"evaluate() knows no {self.cls.__name__}.{name}")
-        return kind
+        if not member.count:
+            self.fields.setdefault(name, 0)
+            return Word(self.fields, name, kind)
+        words = self.fields.setdefault(name, [])
+        words += [0] * (member.count - len(words))
+        return Words(words, kind)
 
 
 class Packet(ContextFields):

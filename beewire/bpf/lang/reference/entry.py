@@ -1,6 +1,6 @@
 """The way in: what is evaluated is compiled first, for its faults and its types."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -20,7 +20,7 @@ from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import Int
 from beewire.errors import BeewireError, CompileError
 
-Given = int | bytes | bytearray | Mapping[str, int]
+Given = int | bytes | bytearray | Mapping[str, int | Sequence[int]]
 
 
 def evaluate(

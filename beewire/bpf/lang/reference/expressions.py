@@ -7,7 +7,12 @@ from typing import Any
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.operators import SYMBOLS
-from beewire.bpf.lang.reference.contexts import ContextFields, KernelObject, Packet
+from beewire.bpf.lang.reference.contexts import (
+    ContextFields,
+    KernelObject,
+    Packet,
+    Words,
+)
 from beewire.bpf.lang.reference.numbers import (
     Number,
     calculate,
@@ -59,6 +64,8 @@ def subscript(run: Run, node: ast.Subscript) -> Any:
     index = run.number(node.slice).value
     if isinstance(base, Place):
         return load(element(base, index))
+    if isinstance(base, Words):
+        return base.word(index).read()
     return seen(run, base[index])
 
 

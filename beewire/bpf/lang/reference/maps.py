@@ -5,7 +5,7 @@ from typing import Any
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.decl import Keyed, Ring
 from beewire.bpf.lang.reference.numbers import Number, truth
-from beewire.bpf.lang.reference.places import Place, encoded
+from beewire.bpf.lang.reference.places import Place, encoded, new
 from beewire.bpf.lang.reference.run import Run, method
 from beewire.bpf.lang.reference.world import NOEXIST
 from beewire.bpf.lang.types import I64
@@ -58,12 +58,50 @@ def delete(run: Run, owner: Keyed[Any, Any], node: ast.Call) -> Number:
     return Number(held.delete(encoded(run.expr(node.args[0]), held.key)), I64)
 
 
+def reserved(run: Run, owner: Ring[Any]) -> Place:
+    """Room for a record; its turn comes by when it was reserved, not when it is sent."""
+    assert owner.value is not None
+    record = new(owner.value)
+    run.world.records(owner).append(record.memory)
+    return record
+
+
+def settle(run: Run, owner: Ring[Any], record: Place, *, is_sent: bool) -> None:
+    """Send a record, or drop it; what was decided before holds."""
+    memory = record.memory
+    if id(memory) in run.world.settled:
+        return
+    run.world.settled[id(memory)] = memory
+    if not is_sent:
+        records = run.world.records(owner)
+        records[:] = [each for each in records if each is not memory]
+
+
+@method(Ring, "reserve")
+def reserve(run: Run, owner: Ring[Any], node: ast.Call) -> Place:
+    """`events.reserve()`, outside of `with`."""
+    del node
+    return reserved(run, owner)
+
+
+@method(Ring, "submit")
+def submit(run: Run, owner: Ring[Any], node: ast.Call) -> None:
+    """`events.submit(record)`."""
+    settle(run, owner, run.expr(node.args[0]), is_sent=True)
+
+
+@method(Ring, "discard")
+def discard(run: Run, owner: Ring[Any], node: ast.Call) -> None:
+    """`events.discard(record)`."""
+    settle(run, owner, run.expr(node.args[0]), is_sent=False)
+
+
 @method(Ring, "emit")
 def emit(run: Run, owner: Ring[Any], node: ast.Call) -> Number:
     """`events.emit(record)`: there is always room."""
     assert owner.value is not None
     raw = encoded(run.expr(node.args[0]), owner.value)
-    run.world.records(owner).append(raw)
+    run.world.records(owner).append(bytearray(raw))
     return truth(True)
 
 

@@ -157,3 +157,9 @@ def encoded(value: Any, kind: ValueType) -> bytes:
 def copy(place: Place) -> Place:
     """A second value with the same bytes, in memory of its own."""
     return Place(bytearray(place.raw()), 0, place.type)
+
+
+def loaded_all(place: Place) -> list[Any]:
+    """What the elements of an array hold."""
+    assert isinstance(place.type, ArrayType)
+    return [load(element(place, index)) for index in range(place.type.count)]

@@ -8,7 +8,8 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.decl import MapDecl, Ring
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import SYMBOLS
-from beewire.bpf.lang.reference.contexts import ContextFields
+from beewire.bpf.lang.reference.contexts import ContextFields, Word, Words
+from beewire.bpf.lang.reference.maps import reserved, settle
 from beewire.bpf.lang.reference.numbers import Number, calculate
 from beewire.bpf.lang.reference.places import (
     Place,
@@ -16,6 +17,7 @@ from beewire.bpf.lang.reference.places import (
     encoded,
     field,
     load,
+    loaded_all,
     new,
     store,
 )
@@ -59,11 +61,8 @@ def assign_to(run: Run, target: ast.expr, value: Any) -> None:
         table, key = entry
         value_type = run.world.map(table).value
         run.world.map(table).update(key, encoded(value, value_type))
-    elif isinstance(found := _place(run, target), Place):
-        store(found, value)
     else:
-        context, name = found
-        context.write(name, value)
+        _put(_place(run, target), value)
 
 
 def _snapshot(value: Any) -> Any:
@@ -84,20 +83,29 @@ def _entry(run: Run, target: ast.expr) -> tuple[MapDecl, bytes] | None:
     return table, encoded(run.expr(target.slice), run.world.map(table).key)
 
 
-def _place(run: Run, target: ast.expr) -> Place | tuple[ContextFields, str]:
+def _place(run: Run, target: ast.expr) -> Place | Word | Words:
     if isinstance(target, ast.Attribute):
         base = run.expr(target.value)
-        return (
-            (base, target.attr)
-            if isinstance(base, ContextFields)
-            else field(base, target.attr)
-        )
+        is_context = isinstance(base, ContextFields)
+        return base.word(target.attr) if is_context else field(base, target.attr)
     if isinstance(target, ast.Subscript):
         base = run.expr(target.value)
         if isinstance(target.slice, ast.Slice):
             return slice_of(run, base, target.slice)
-        return element(base, run.number(target.slice).value)
+        index = run.number(target.slice).value
+        return base.word(index) if isinstance(base, Words) else element(base, index)
     raise BeewireError(f"evaluate() assigns no {ast.unparse(target)}")
+
+
+def _put(place: Place | Word | Words, value: Any) -> None:
+    if isinstance(place, Place):
+        store(place, value)
+    elif isinstance(place, Word):
+        place.write(value)
+    else:
+        numbers = value if isinstance(value, tuple) else loaded_all(value)
+        for index, number in enumerate(numbers):
+            place.word(index).write(number)
 
 
 @statement(ast.AnnAssign)
@@ -119,16 +127,13 @@ def augmented(run: Run, node: ast.AugAssign) -> None:
         _add_to_entry(run, *entry, run.number(node.value))
         return
     place = _place(run, node.target)
-    if not isinstance(place, Place):
-        context, name = place
-        value = calculate(symbol, context.read(name), run.number(node.value))
-        context.write(name, value)
-    elif place.shared:
+    assert not isinstance(place, Words)
+    if isinstance(place, Place) and place.shared:
         amount = run.number(node.value)
         store(place, _in_bits(symbol, load(place), amount))
     else:
-        before = load(place)
-        store(place, calculate(symbol, before, run.number(node.value)))
+        before = place.read() if isinstance(place, Word) else load(place)
+        _put(place, calculate(symbol, before, run.number(node.value)))
 
 
 def _in_bits(symbol: str, old: Number, amount: Number) -> Number:
@@ -259,10 +264,13 @@ def _held(run: Run, node: ast.expr) -> Iterator[Any]:
         owner = run.expr(node.func.value)
     if not isinstance(owner, Ring):
         raise BeewireError(f"evaluate() knows no 'with {ast.unparse(node)}'")
-    assert owner.value is not None
-    record = new(owner.value)
-    yield record
-    run.world.records(owner).append(record.raw())
+    record = reserved(run, owner)
+    try:
+        yield record
+    except (Leave, Break, Continue):
+        settle(run, owner, record, is_sent=False)
+        raise
+    settle(run, owner, record, is_sent=True)
 
 
 @statement(ast.Return)

@@ -87,7 +87,9 @@ class World:
         self.kernel = dict(kernel or {})
         self._maps: dict[int, Entries] = {}
         self._globals: dict[int, bytearray] = {}
-        self._rings: dict[int, list[bytes]] = {}
+        self._rings: dict[int, list[bytearray]] = {}
+        # Reserved records that were sent, or dropped, by the id() of their memory.
+        self.settled: dict[int, bytearray] = {}
         # Keeps the declarations alive, whose id() is the key above.
         self._known: list[object] = []
 
@@ -110,13 +112,18 @@ class World:
             self._known.append(declared)
         return found
 
-    def records(self, declared: MapDecl) -> list[bytes]:
+    def records(self, declared: MapDecl) -> list[bytearray]:
         """What was sent by a ring buffer, in order."""
         found = self._rings.get(id(declared))
         if found is None:
             found = self._rings[id(declared)] = []
             self._known.append(declared)
         return found
+
+    def sent(self, declared: MapDecl) -> list[Any]:
+        """What was sent by a ring buffer, as Python sees it."""
+        assert declared.value is not None
+        return [unpack(bytes(raw), declared.value) for raw in self.records(declared)]
 
     def entries(self, declared: MapDecl) -> dict[Any, Any]:
         """A map as Python sees it."""

@@ -1,0 +1,148 @@
+"""Random statements about structs, globals and packets."""
+
+from tests.bpf.fuzz.expressions import GLOBALS
+from tests.bpf.fuzz.maker import Struct
+from tests.bpf.fuzz.shapes import Shape, bits
+from tests.bpf.fuzz.statements import Make, Statements
+
+ATOMIC = ("+", "-", "&", "|", "^")
+
+
+class Memory(Statements):
+    """Makes statements that write to memory."""
+
+    def simple(self) -> list[Make]:
+        """What makes statements without blocks."""
+        return [
+            *super().simple(),
+            *[self.field] * 3,
+            self.add,
+            self.struct,
+            self.struct,
+            self.word,
+            self.copy,
+        ]
+
+    def compound(self) -> list[Make]:
+        """What makes statements with blocks."""
+        makers = [*super().compound(), self.elements]
+        return [*makers, self.packet] if self.hook == "xdp" else makers
+
+    def field(self, indent: int, _depth: int) -> None:
+        """`s.a = x`."""
+        sign = self.rng.choice("ui")
+        found = self.place(sign)
+        if found is None:
+            return
+        self.use("field written")
+        self.line(indent, f"{found[0]} = {self.typed(sign, 2).text}")
+
+    def add(self, indent: int, _depth: int) -> None:
+        """`s.a += x`, atomic where it is shared."""
+        sign = self.rng.choice("ui")
+        found = self.place(sign)
+        if found is None:
+            return
+        text, kind, struct = found
+        if not struct.shared:
+            self.use("field augmented")
+            symbol = self.rng.choice(ATOMIC)
+        elif bits(kind) >= 32:
+            self.use("atomic")
+            symbol = self.rng.choice(ATOMIC)
+        else:
+            return
+        self.line(indent, f"{text} {symbol}= {self.name(sign).text}")
+
+    def word(self, indent: int, _depth: int) -> None:
+        """Globals are written."""
+        self.use("global")
+        sign = self.rng.choice("ui")
+        name, kind = self.rng.choice(GLOBALS[sign])
+        if bits(kind) >= 32 and self.chance(0.5):
+            self.use("atomic")
+            symbol = self.rng.choice(ATOMIC)
+            self.line(indent, f"{name}.value {symbol}= {self.name(sign).text}")
+        else:
+            self.line(indent, f"{name}.value = {self.typed(sign, 2).text}")
+
+    def struct(self, indent: int, _depth: int) -> None:
+        """A struct on the stack."""
+        shape = self.rng.choice(list(self.shapes.values()))
+        size = 8 * len(shape.fields)
+        if self.room < size or self.inside:
+            return
+        self.room -= size
+        self.use("struct made")
+        name = self.fresh("s")
+        self.line(indent, f"{name} = {self.made(shape)}")
+        self.structs.append(Struct(name, shape, own=True))
+
+    def made(self, shape: Shape) -> str:
+        """A struct with some of its fields given."""
+        items = []
+        for field in shape.fields:
+            if isinstance(field.kind, Shape) or self.chance(0.4):
+                continue
+            if field.length:
+                self.use("array made")
+                values = [self.name(field.kind[0]).text for _ in range(field.length)]
+                items.append(f"{field.name}=[{', '.join(values)}]")
+            else:
+                items.append(f"{field.name}={self.typed(field.kind[0], 1).text}")
+        return f"{shape.name}({', '.join(items)})"
+
+    def copy(self, indent: int, _depth: int) -> None:
+        """One struct becomes another; or two change places."""
+        pairs = [
+            (one, other)
+            for one in self.structs
+            for other in self.structs
+            if one.own and one is not other and one.shape is other.shape
+        ]
+        if not pairs:
+            return
+        one, other = self.rng.choice(pairs)
+        self.use("struct copied")
+        if other.own and self.chance(0.4):
+            pair = f"{other.text}.copy(), {one.text}.copy()"
+            self.line(indent, f"{one.text}, {other.text} = {pair}")
+        else:
+            self.line(indent, f"{one.text} = {other.text}.copy()")
+
+    def elements(self, indent: int, _depth: int) -> None:
+        """A loop over an array."""
+        arrays = [
+            (f"{struct.text}.{field.name}", field)
+            for struct in self.structs
+            for field in struct.shape.fields
+            if field.length and isinstance(field.kind, str) and not struct.packet
+        ]
+        if not arrays or self.inside > 1:
+            return
+        text, field = self.rng.choice(arrays)
+        assert isinstance(field.kind, str)
+        self.use("loop over an array")
+        name = self.fresh()
+        value = self.typed(field.kind[0], 1).text
+        self.line(indent, f"for {name} in range({field.length}):")
+        self.line(indent + 1, f"{text}[{name}] = {value}")
+
+    def packet(self, indent: int, depth: int) -> None:
+        """A struct in the packet, where it is long enough."""
+        shape = self.rng.choice(list(self.shapes.values()))
+        name = self.fresh("p")
+        offset = str(self.rng.randrange(90))
+        if self.chance(0.5):
+            self.use("variable packet offset")
+            offset = f"{self.name('u').text} & 63"
+        self.use("packet")
+        self.line(indent, f"{name} = ctx.at({offset}, {shape.name})")
+        self.line(indent, f"if {name} is not None:")
+
+        def body() -> None:
+            self.structs.append(Struct(name, shape, packet=True))
+            self.block(indent + 1, depth, self.rng.randrange(1, 3))
+            self.line(indent + 1, "pass")
+
+        self.scoped(body)
