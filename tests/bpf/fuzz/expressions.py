@@ -48,6 +48,11 @@ class Expressions(Maker):
             return Value(f"{name}.value", sign, bits(kind))
         if chance < 0.6 and sign == "u":
             return self.answered()
+        if chance < 0.64 and sign == "u" and (found := self.place("b")):
+            self.use("network order")
+            width = bits(found[1])
+            back = {16: "ntohs", 32: "ntohl", 64: "bswap64"}[width]
+            return Value(f"{back}({found[0]})", "u", width)
         return self.name(sign)
 
     def answered(self) -> Value:
@@ -112,12 +117,19 @@ class Expressions(Maker):
         value = self.typed(self.rng.choice("ui"), depth)
         return Value(f"{sign}{width}({value.text})", sign, width)
 
+    def network(self, kind: str) -> str:
+        """A number in network order."""
+        self.use("network order")
+        if self.chance(0.3) and (found := self.place("b")) and found[1] == kind:
+            return found[0]
+        return f"{kind}({self.typed('u', 1).text})"
+
     def swapped(self, sign: str, depth: int) -> Value:
         """`htons` and its like."""
         if sign == "i":
             return self.converted(sign, depth)
         self.use("byte order")
-        name, width = self.rng.choice((("htons", 16), ("ntohl", 32), ("bswap64", 64)))
+        name, width = self.rng.choice((("ntohs", 16), ("ntohl", 32)))
         value = self.typed("u", depth)
         return Value(f"{name}(u{width}({value.text}))", "u", width)
 
@@ -157,6 +169,10 @@ class Expressions(Maker):
         one = self.typed(sign, depth)
         other = self.rng.choice((self.literal(sign, one.bits), self.typed(sign, depth)))
         third = self.typed(sign, 0)
+        if self.chance(0.05) and (found := self.place("b")):
+            self.use("network order")
+            operator = self.rng.choice(("==", "!="))
+            return f"({found[0]} {operator} {found[1]}({self.literal('u', 16).text}))"
         if self.flags and self.chance(0.1):
             self.use("bool variable")
             return (

@@ -120,16 +120,26 @@ class Maker:
         if not self.structs:
             return None
         struct = self.rng.choice(self.structs)
-        fitting = [path for path in paths(struct.shape) if path.kind[0] == sign]
+        found = self.path(struct, sign)
+        return None if found is None else (*found, struct)
+
+    def path(self, struct: Struct, sign: str) -> tuple[str, str] | None:
+        """An integer in this struct: its text, and its kind."""
+        fitting = [
+            path
+            for path in paths(struct.shape)
+            if path.kind[0] == sign and (path.is_plain or not struct.shared)
+        ]
         if not fitting:
             return None
         path = self.rng.choice(fitting)
-        at = self._at(path, constant=struct.packet)
-        return f"{struct.text}{at}", path.kind, struct
+        if not path.is_plain:
+            self.use("bit-field")
+        return f"{struct.text}{self._at(path, constant=struct.packet)}", path.kind
 
     def _at(self, path: Path, *, constant: bool) -> str:
         if "." in path.text[1:]:
-            self.use("nested struct")
+            self.use("union" if ".either." in path.text else "nested struct")
         if path.length:
             self.use("array element")
             return path.text.format(self.index(path.length, constant=constant))

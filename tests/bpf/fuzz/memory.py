@@ -30,12 +30,31 @@ class Memory(Statements):
 
     def field(self, indent: int, _depth: int) -> None:
         """`s.a = x`."""
-        sign = self.rng.choice("ui")
+        sign = self.rng.choice("uiuiuib")
         found = self.place(sign)
         if found is None:
             return
         self.use("field written")
-        self.line(indent, f"{found[0]} = {self.typed(sign, 2).text}")
+        value = self.network(found[1]) if sign == "b" else self.typed(sign, 2).text
+        self.line(indent, f"{found[0]} = {value}")
+
+    def text(self, indent: int, _depth: int) -> None:
+        """`s.name = "..."`, `s.name[1] = x`."""
+        texts = [
+            f"{struct.text}.{field.name}"
+            for struct in self.structs
+            for field in struct.shape.fields
+            if field.kind == "str"
+        ]
+        if not texts:
+            return
+        self.use("text")
+        name = self.rng.choice(texts)
+        if self.chance(0.5):
+            self.line(indent, f"{name} = {self.rng.choice(('', 'ab', 'eight888'))!r}")
+        else:
+            at = self.rng.randrange(8)
+            self.line(indent, f"{name}[{at}] = {self.name('u').text} & 127")
 
     def add(self, indent: int, _depth: int) -> None:
         """`s.a += x`, atomic where it is shared."""
@@ -84,7 +103,11 @@ class Memory(Statements):
         for field in shape.fields:
             if isinstance(field.kind, Shape) or self.chance(0.4):
                 continue
-            if field.length:
+            if field.kind == "str":
+                items.append(f"{field.name}={self.rng.choice(('x', 'name'))!r}")
+            elif field.kind.startswith("be"):
+                items.append(f"{field.name}={self.network(field.kind)}")
+            elif field.length:
                 self.use("array made")
                 values = [self.name(field.kind[0]).text for _ in range(field.length)]
                 items.append(f"{field.name}=[{', '.join(values)}]")

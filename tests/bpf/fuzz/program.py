@@ -56,6 +56,7 @@ PARAMETERS = {
     "h": "i8",
 }
 ARGUMENTS = struct.Struct("=QqIiHhBb")
+TARGETS = ("portable", "portable", "running", "running", "v4", "v2", "v1")
 HOOKS = ("xdp", "xdp", "xdp", "raw_tracepoint")
 
 
@@ -66,6 +67,7 @@ class Source(NamedTuple):
     text: str
     used: Counter[str]
     hook: str
+    target: str  # a word of trial.TARGETS
 
 
 class _Program(Functions):
@@ -79,7 +81,10 @@ class _Program(Functions):
             self.function()
         body, self.lines = self.lines, []
         self._program()
-        declared = [s.text for s in (*self.shapes.values(), self.record)]
+        shapes = [*self.shapes.values(), self.record]
+        fields = [field.kind for field in self.shapes["Outer"].fields]
+        shapes[:0] = [k for k in fields if not isinstance(k, str) and k.base == "Union"]
+        declared = [s.text for s in shapes]
         declared += [table.text for table in self.tables]
         declared.append("events = RingBuf[Record](1 << 16)")
         return "\n".join([HEAD, *declared, *body, *self.lines, ""])
@@ -123,7 +128,9 @@ def source(seed: int) -> Source:
     """The program of a seed."""
     maker = _Program(random.Random(seed))
     text = maker.make()
-    return Source(seed, text, maker.used, maker.hook)
+    target = maker.rng.choice(TARGETS)
+    maker.use(f"target: {target}")
+    return Source(seed, text, maker.used, maker.hook, target)
 
 
 class Input(NamedTuple):

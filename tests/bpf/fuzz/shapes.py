@@ -11,46 +11,66 @@ LITERALS: tuple[int, ...] = (
 )
 
 
+NETWORK = ("be16", "be32", "be64")
+
+
 def bits(kind: str) -> int:
     """How wide an integer of `kind` is."""
-    return int(kind[1:])
+    return int(kind.lstrip("uibe"))
 
 
 class Field(NamedTuple):
-    """A field: of an integer kind, a struct, or `length` of one of them."""
+    """A field: of an integer kind, a struct, or `length` of one of them.
+
+    `special` is the rest of its line where it is a bit-field or a text.
+    """
 
     name: str
     kind: "str | Shape"
     length: int = 0
+    special: str = ""
 
     @property
     def text(self) -> str:
         """Its line in the class."""
         kind = self.kind if isinstance(self.kind, str) else self.kind.name
+        if self.special:
+            return f"    {self.name}: {kind}{self.special}"
         if self.length:
             return f"    {self.name}: list[int] = array({kind}, {self.length})"
         return f"    {self.name}: {kind}"
 
 
 class Shape(NamedTuple):
-    """A Struct class."""
+    """A Struct class, or a Union; `options` as the class is made."""
 
     name: str
     fields: tuple[Field, ...]
+    base: str = "Struct"
+    options: str = ""
 
     @property
     def text(self) -> str:
         """The class."""
         lines = [field.text for field in self.fields]
-        return "\n".join([f"class {self.name}(Struct):", *lines, ""])
+        head = f"class {self.name}({self.base}{self.options}):"
+        return "\n".join([head, *lines, ""])
+
+    def has(self, word: str) -> bool:
+        """Whether its class, or one of its fields, is of such a kind."""
+        return word in self.text
 
 
 class Path(NamedTuple):
-    """A way to an integer in a struct: ".inner.words[{}]"; `length` of what it indexes, or 0."""
+    """A way to an integer in a struct: ".inner.words[{}]"; `length` of what it indexes.
+
+    `is_plain` where it has an address of its own, which a bit-field has not.
+    """
 
     text: str
     kind: str
     length: int = 0
+    is_plain: bool = True
 
 
 def paths(shape: Shape) -> list[Path]:
@@ -59,29 +79,58 @@ def paths(shape: Shape) -> list[Path]:
     for field in shape.fields:
         dotted = f".{field.name}"
         if isinstance(field.kind, Shape):
-            inner = paths(field.kind)
             at = f"{dotted}[0]" if field.length else dotted
-            found += [Path(f"{at}{p.text}", p.kind, p.length) for p in inner]
+            inner = paths(field.kind)
+            found += [path._replace(text=f"{at}{path.text}") for path in inner]
+        elif field.kind not in (*KINDS, *NETWORK):
+            continue
         elif field.length:
             found.append(Path(f"{dotted}[{{}}]", field.kind, field.length))
         else:
-            found.append(Path(dotted, field.kind))
+            is_plain = not field.special.startswith(" = bits")
+            found.append(Path(dotted, field.kind, is_plain=is_plain))
     return found
 
 
 def shape(rng: random.Random, name: str, inner: Shape | None = None) -> Shape:
     """A struct with fields of either sign; `inner` lies in it once, or twice."""
     fields = [Field("p0", rng.choice(KINDS[:4])), Field("n0", rng.choice(KINDS[4:]))]
-    for number in range(rng.randrange(1, 5)):
-        kind = rng.choice(KINDS)
-        count = rng.choice((0, 0, 2, 4))
-        fields.append(Field(f"{'w' if count else 'f'}{number + 1}", kind, count))
+    for number in range(1, rng.randrange(2, 6)):
+        fields.append(_field(rng, number))
     if inner is not None:
         fields.append(Field("inner", inner))
         if rng.random() < 0.3:
             fields.append(Field("pair", inner, 2))
+        if rng.random() < 0.3:
+            fields.append(Field("either", _union(rng)))
     rng.shuffle(fields)
-    return Shape(name, tuple(fields))
+    options = ""
+    if inner is None and rng.random() < 0.15:
+        options = rng.choice((", packed=True", ", align=16"))
+    return Shape(name, tuple(fields), options=options)
+
+
+def _field(rng: random.Random, number: int) -> Field:
+    kind = rng.choice(KINDS)
+    chance = rng.random()
+    if chance < 0.12:
+        return Field(f"be{number}", rng.choice(NETWORK))
+    if chance < 0.24:
+        width = rng.randrange(1, bits(kind))
+        return Field(f"b{number}", kind, special=f" = bits({width})")
+    if chance < 0.3:
+        return Field(f"t{number}", "str", special=" = chars(8)")
+    length = rng.choice((0, 0, 2, 4))
+    return Field(f"{'w' if length else 'f'}{number}", kind, length)
+
+
+def _union(rng: random.Random) -> Shape:
+    fields = (
+        Field("whole", rng.choice(("u64", "i64"))),
+        Field("part", rng.choice(("u16", "i32", "u8"))),
+        Field("words", rng.choice(("u16", "u8", "i16")), 4),
+    )
+    return Shape("Either", fields, base="Union")
 
 
 def record(rng: random.Random) -> Shape:

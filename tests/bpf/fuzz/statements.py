@@ -18,7 +18,14 @@ class Statements(Expressions):
 
     def compound(self) -> list[Make]:
         """What makes statements with blocks."""
-        makers: list[Make] = [self.if_, self.if_, self.for_, self.while_, self.match]
+        makers: list[Make] = [
+            self.if_,
+            self.if_,
+            self.for_,
+            self.while_,
+            self.match,
+            self.long,
+        ]
         return [*makers, self.early, self.crowd]
 
     def block(self, indent: int, depth: int, length: int) -> None:
@@ -131,6 +138,23 @@ class Statements(Expressions):
         self.line(indent, f"while {name} > 0:")
         self.line(indent + 1, f"{name} -= 1")
         self._loop(indent, depth, {name: "u64"})
+
+    def long(self, indent: int, _depth: int) -> None:
+        """A loop that is too long for the kernel to follow."""
+        if self.inside or self.chance(0.7):
+            return
+        self.use("long loop")
+        name, total = self.fresh(), self.fresh()
+        end = f"{self.name('u').text} & {self.rng.choice((127, 255))}"
+        self.line(indent, f"{total}: u64 = {self.typed('u', 1).text}")
+        self.line(indent, f"for {name} in range({end}):")
+        symbol = self.rng.choice(("+", "^", "*", "-"))
+        self.line(indent + 1, f"{total} {symbol}= {name} + {self.name('u').text}")
+        if self.chance(0.3):
+            self.use("break")
+            self.line(indent + 1, f"if {total} & 31 == {self.rng.randrange(32)}:")
+            self.line(indent + 2, "break")
+        self.names[total] = "u64"
 
     def _loop(self, indent: int, depth: int, counter: dict[str, str]) -> None:
         def body() -> None:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from beewire.bpf import World, collect, load
 from beewire.bpf.author.collection import Collection
+from beewire.bpf.kernel import running
 from beewire.bpf.lang.reference.entry import prepare
 from beewire.bpf.object.kinds import MapKind
+from beewire.bpf.object.target import FEATURES, PORTABLE, Target
 from beewire.errors import BeewireError, CompileError, VerifierError
 from tests.bpf.fuzz.program import Input, Source, inputs
 
@@ -59,7 +61,7 @@ def _tried(source: Source, names: dict[str, Any], *, with_llvm: bool) -> Outcome
     given = inputs(source.seed, RUNS)
     program = names["program"]
     try:
-        spec = collect([program])
+        spec = collect([program], target=target(source.target))
         wanted = predicted(program, spec, given, source.hook)
         got = observed(spec, program, given, source.hook)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
@@ -67,6 +69,18 @@ def _tried(source: Source, names: dict[str, Any], *, with_llvm: bool) -> Outcome
     if (detail := difference(wanted, got)) is not None:
         return Outcome("own generator and evaluate() differ", detail)
     return _by_llvm(source, program, given, wanted) if with_llvm else Outcome()
+
+
+def target(word: str) -> Target:
+    """What a program is compiled for."""
+    match word:
+        case "running":
+            return running()
+        case "portable":
+            return Target()
+        case _:
+            level = int(word[1:])
+            return Target(level, FEATURES if level == 4 else PORTABLE)
 
 
 def _failed(error: Exception) -> Outcome:
@@ -89,7 +103,7 @@ def _by_llvm(
     source: Source, program: Any, given: list[Input], wanted: Observed
 ) -> Outcome:
     try:
-        spec = collect([program], optimize="llvm")
+        spec = collect([program], target=target(source.target), optimize="llvm")
     except CompileError as error:
         return Outcome(llvm="cannot", detail=str(error))
     try:
