@@ -140,6 +140,8 @@ class Builder:
         self._names: dict[str, int] = {}
         # Slots of structs that variables refer into, and one such variable each.
         self.referred: dict[ir.Op, str] = {}
+        # Counters that are constants to the kernel, in each round that it walks.
+        self.walked: set[ir.Local] = set()
         # By number: the results of `call_once`, available where the flow says so.
         self._once: dict[int, Variable] = {}
 

@@ -56,8 +56,10 @@ def _elements(b: Builder, node: ast.For, target: ast.Name, value: Memory) -> Non
     b.jump(body)
     b.start(body)
     index = Int(b.emit(ir.GetLocal(counter)), U64)
-    assign(b, target.id, load(b, element(b, value, index)))
     followed, around = is_followed(b, kind.count), b.rounds
+    if followed:
+        b.walked.add(counter)
+    assign(b, target.id, load(b, element(b, value, index)))
     b.rounds *= kind.count if followed else 1
     loops.loop_body(b, node.body, again, done)
     b.rounds = around

@@ -11,7 +11,7 @@ from beewire.bpf.lang.operators import operand
 from beewire.bpf.lang.rounds import count, hidden, is_followed, spend
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import Int, Literal
-from beewire.bpf.lang.variables import assign, static_object
+from beewire.bpf.lang.variables import assign, find, static_object
 from beewire.hints import Callable
 from beewire.reasons import Reason
 
@@ -63,9 +63,12 @@ def for_(b: Builder, node: ast.For) -> None:
     _test(b, start, stop, step, (body, orelse))
     b.start(body)
     assign(b, node.target.id, Int(b.emit(ir.GetLocal(counter)), kind))
+    walked = _walked(b, node, start) if followed else set()
+    b.walked |= walked
     b.rounds *= rounds if followed else 1
     loop_body(b, node.body, again, done)
     b.rounds = around
+    b.walked -= walked
     b.jump(again)
     # Tested at the end again, rather than by a jump back to the start.
     b.start(again)
@@ -76,6 +79,16 @@ def for_(b: Builder, node: ast.For) -> None:
     b.emit(ir.SetLocal(counter, new))
     _test(b, Int(new, kind), stop, step, (body, orelse))
     after_loop(b, node.orelse, orelse, done)
+
+
+def _walked(b: Builder, node: ast.For, start: Int | Literal) -> set[ir.Local]:
+    """The counter, where the kernel knows its number in every round."""
+    assert isinstance(node.target, ast.Name)
+    variable = find(b.frame, node.target.id)
+    assigned = node.target.id in stored_names(node.body)
+    if not isinstance(start, Literal) or assigned or variable is None:
+        return set()
+    return set() if variable.local is None else {variable.local}
 
 
 # What goes over anything else; registered by `iteration`.

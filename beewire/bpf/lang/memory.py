@@ -6,6 +6,7 @@ from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.layout import BitsType, Field
+from beewire.bpf.lang.packets import checked
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import (
     NETWORK,
@@ -105,6 +106,8 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     else:
         offset = b.binary(ir.BinOp.MUL, offset, ir.Const(step))
     base = b.binary(ir.BinOp.ADD, place.op, offset)
+    if place.space is ir.Space.PACKET:
+        base = checked(b, place, base, index.op, item.size)
     return place.element(base, item).part(place.offset, item)
 
 

@@ -173,7 +173,7 @@ class Expressions(Maker):
             self.use("network order")
             operator = self.rng.choice(("==", "!="))
             return f"({found[0]} {operator} {found[1]}({self.literal('u', 16).text}))"
-        if self.flags and self.chance(0.1):
+        if self.flags and self.chance(0.3):
             self.use("bool variable")
             return (
                 f"({self.rng.choice(self.flags)} or {one.text} {symbol} {other.text})"

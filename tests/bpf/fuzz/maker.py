@@ -24,7 +24,6 @@ class Struct(NamedTuple):
     shape: Shape
     shared: bool = False
     own: bool = False
-    packet: bool = False  # of which elements have constant indices only
 
 
 class Function(NamedTuple):
@@ -108,9 +107,9 @@ class Maker:
             if kind[0] == sign and name not in self.fixed
         ]
 
-    def index(self, count: int, *, constant: bool = False) -> str:
+    def index(self, count: int) -> str:
         """An index that is surely inside."""
-        if constant or self.chance(0.5):
+        if self.chance(0.5):
             return str(self.rng.randrange(-count, count))
         self.use("variable index")
         return f"{self.name('u').text} & {count - 1}"
@@ -135,12 +134,12 @@ class Maker:
         path = self.rng.choice(fitting)
         if not path.is_plain:
             self.use("bit-field")
-        return f"{struct.text}{self._at(path, constant=struct.packet)}", path.kind
+        return f"{struct.text}{self._at(path)}", path.kind
 
-    def _at(self, path: Path, *, constant: bool) -> str:
+    def _at(self, path: Path) -> str:
         if "." in path.text[1:]:
             self.use("union" if ".either." in path.text else "nested struct")
         if path.length:
             self.use("array element")
-            return path.text.format(self.index(path.length, constant=constant))
+            return path.text.format(self.index(path.length))
         return path.text

@@ -139,7 +139,7 @@ class Memory(Statements):
             (f"{struct.text}.{field.name}", field)
             for struct in self.structs
             for field in struct.shape.fields
-            if field.length and isinstance(field.kind, str) and not struct.packet
+            if field.length and isinstance(field.kind, str)
         ]
         if not arrays or self.inside > 1:
             return
@@ -164,7 +164,7 @@ class Memory(Statements):
         self.line(indent, f"if {name} is not None:")
 
         def body() -> None:
-            self.structs.append(Struct(name, shape, packet=True))
+            self.structs.append(Struct(name, shape))
             self.block(indent + 1, depth, self.rng.randrange(1, 3))
             self.line(indent + 1, "pass")
 

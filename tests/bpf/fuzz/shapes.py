@@ -95,8 +95,7 @@ def paths(shape: Shape) -> list[Path]:
 def shape(rng: random.Random, name: str, inner: Shape | None = None) -> Shape:
     """A struct with fields of either sign; `inner` lies in it once, or twice."""
     fields = [Field("p0", rng.choice(KINDS[:4])), Field("n0", rng.choice(KINDS[4:]))]
-    for number in range(1, rng.randrange(2, 6)):
-        fields.append(_field(rng, number))
+    fields += [_field(rng, number) for number in range(1, rng.randrange(2, 6))]
     if inner is not None:
         fields.append(Field("inner", inner))
         if rng.random() < 0.3:

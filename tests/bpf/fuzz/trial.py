@@ -80,7 +80,7 @@ def target(word: str) -> Target:
             return Target()
         case _:
             level = int(word[1:])
-            return Target(level, FEATURES if level == 4 else PORTABLE)
+            return Target(level, tuple(FEATURES) if level == 4 else PORTABLE)
 
 
 def _failed(error: Exception) -> Outcome:

@@ -277,6 +277,17 @@ def program(ctx: XdpContext) -> XdpAction:
         words.words[page >> 1] = 2
     return XdpAction.PASS
 """,
+    "a variable index into a packet": """
+class Row(Struct):
+    first: u16
+    words: list[int] = array(u32, 4)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    if (row := ctx.at(14, Row)) is None:
+        return XdpAction.PASS
+    row.words[ctx.length & 3] = row.words[row.first & 3]
+    return XdpAction.DROP
+""",
     "a packet with a variable offset": """
 class Ethernet(Struct):
     dst: bytes = array(u8, 6)

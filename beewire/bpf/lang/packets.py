@@ -1,0 +1,67 @@
+"""Elements of packets at variable indices: the kernel wants to see them checked.
+
+A packet pointer loses what a check has shown when a variable is added to it. Where the
+kernel walks the loop round by round, though, a counter is a constant to it.
+"""
+
+from beewire.bpf import ir
+from beewire.bpf.lang.builder import Builder, Frame
+from beewire.bpf.lang.contexts import PacketContext
+from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.values import ContextValue, Memory
+from beewire.reasons import Reason
+
+
+def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) -> ir.Op:
+    """`moved`, which is the address of `place` plus a variable, as the kernel takes it.
+
+    `size` bytes are reached there, at the offset of `place`. An index past the array's
+    end that leaves the packet reaches the array's first element.
+
+    Raises:
+        Rule: The packet's end is not at hand.
+    """
+    if is_constant(b, index):
+        return moved
+    context = _context(b.frame)
+    if context is None:
+        raise Rule(
+            Reason.VARIABLE_INDEX,
+            "a variable index into a packet, where its end is not known",
+            "pass the context along too: it knows where the packet ends",
+        )
+    _, at, width = context.cls.data  # type: ignore[attr-defined]  # of a PacketContext
+    load = ir.Load(context.op, at, width, space=ir.Space.CTX, kind=ir.Kind.PTR)
+    end = b.emit(load)
+    limit = b.binary(ir.BinOp.ADD, moved, ir.Const(place.offset + size))
+    result = ir.Local("element", ir.Kind.PTR)
+    inside, past, done = b.target("inside"), b.target("past"), b.target("element")
+    b.branch(ir.CmpOp.UGT, limit, end, past, inside)
+    for target, address in ((inside, moved), (past, place.op)):
+        b.start(target)
+        b.emit(ir.SetLocal(result, address))
+        b.jump(done)
+    b.start(done)
+    return b.emit(ir.GetLocal(result))
+
+
+def is_constant(b: Builder, op: ir.Op) -> bool:
+    """Whether a number is one to the kernel, in each round that it walks."""
+    match op:
+        case ir.Const():
+            return True
+        case ir.GetLocal():
+            return op.local in b.walked
+        case ir.Binary() | ir.Extend():
+            return all(is_constant(b, arg) for arg in op.args)
+        case _:
+            return False
+
+
+def _context(frame: Frame | None) -> ContextValue | None:
+    while frame is not None:
+        for value in frame.bound.values():
+            if isinstance(value, ContextValue) and issubclass(value.cls, PacketContext):
+                return value
+        frame = frame.parent
+    return None
