@@ -44,6 +44,7 @@ class Functions(Maps):
     ) -> None:
         def body() -> None:
             self.names, self.flags = params | {"extra": "u16"}, []
+            self.locals = {}
             self.structs = (
                 [Struct("st", self.shapes[takes], own=False)] if takes else []
             )

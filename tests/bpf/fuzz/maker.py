@@ -47,6 +47,8 @@ class Maker:
         self.fixed: set[str] = set()  # counters of loops, and constants
         self.flags: list[str] = []  # variables of type bool
         self.structs: list[Struct] = []
+        self.locals: dict[str, str] = {}  # arrays of four, by the kind of the elements
+        self.pinned: set[str] = set()  # structs that a name refers to a part of
         self.shapes: dict[str, Shape] = {}
         self.functions: list[Function] = []
         self.returns = "u32"
@@ -79,8 +81,9 @@ class Maker:
         """What `make` defines is unknown after it."""
         names, structs = dict(self.names), list(self.structs)
         fixed, flags = set(self.fixed), list(self.flags)
+        arrays = dict(self.locals)
         make()
-        self.names, self.structs = names, structs
+        self.names, self.structs, self.locals = names, structs, arrays
         self.fixed, self.flags = fixed, flags
 
     # Values.

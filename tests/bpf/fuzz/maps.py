@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from tests.bpf.fuzz.data import Data
 from tests.bpf.fuzz.maker import Struct
-from tests.bpf.fuzz.memory import Memory
 from tests.bpf.fuzz.shapes import Shape, bits
 from tests.bpf.fuzz.statements import Make
 
@@ -32,19 +32,34 @@ class Table(NamedTuple):
         return self.kind in {"Array", "PerCpuArray"}
 
 
-class Maps(Memory):
+class Maps(Data):
     """Makes statements that use maps."""
 
     tables: tuple[Table, ...] = ()
     record: Shape
+    queue = ("Queue", "u32")
 
     def simple(self) -> list[Make]:
         """What makes statements without blocks."""
-        return [*super().simple(), self.update, self.update, self.count, self.drop]
+        return [
+            *super().simple(),
+            self.update,
+            self.update,
+            self.count,
+            self.drop,
+            self.push,
+        ]
 
     def compound(self) -> list[Make]:
         """What makes statements with blocks."""
-        return [*super().compound(), self.look, self.look, self.emit, self.reserve]
+        return [
+            *super().compound(),
+            self.look,
+            self.look,
+            self.emit,
+            self.reserve,
+            self.pop,
+        ]
 
     def table(self) -> Table:
         """A map."""
@@ -156,6 +171,29 @@ class Maps(Memory):
 
     def _others(self, table: Table) -> tuple[Table, ...]:
         return tuple(t for t in self.tables if t is not table)
+
+    # Queues and stacks.
+
+    def push(self, indent: int, _depth: int) -> None:
+        """`jobs.push(value)`."""
+        self.use("queue, stack")
+        name, kind = self.fresh(), self.queue[1]
+        self.line(indent, f"{name} = jobs.push({self.typed(kind[0], 1).text})")
+        self.names[name] = "i64"
+        if self.chance(0.3):
+            self.use("Bloom filter")
+            self.line(indent, f"seen.add({self.name('u').text} & 3)")
+
+    def pop(self, indent: int, _depth: int) -> None:
+        """`jobs.pop()`, `jobs.peek()`."""
+        self.use("queue, stack")
+        name, kind = self.fresh("j"), self.queue[1]
+        call = self.rng.choice(("pop", "peek"))
+        self.line(indent, f"{name} = jobs.{call}()")
+        self.line(indent, f"if {name} is not None:")
+        changed = self.rng.choice("+^-")
+        sum_ = {"u": "mark", "i": "level"}[kind[0]]
+        self.line(indent + 1, f"{sum_}.value {changed}= {name}.value")
 
     # Ring buffers.
 

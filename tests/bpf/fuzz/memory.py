@@ -101,7 +101,8 @@ class Memory(Statements):
         """A struct with some of its fields given."""
         items = []
         for field in shape.fields:
-            if isinstance(field.kind, Shape) or self.chance(0.4):
+            is_flags = field.special == " = flags"
+            if isinstance(field.kind, Shape) or is_flags or self.chance(0.4):
                 continue
             if field.kind == "str":
                 items.append(f"{field.name}={self.rng.choice(('x', 'name'))!r}")
@@ -122,12 +123,13 @@ class Memory(Statements):
             for one in self.structs
             for other in self.structs
             if one.own and one is not other and one.shape is other.shape
+            if one.text not in self.pinned
         ]
         if not pairs:
             return
         one, other = self.rng.choice(pairs)
         self.use("struct copied")
-        if other.own and self.chance(0.4):
+        if other.own and other.text not in self.pinned and self.chance(0.4):
             pair = f"{other.text}.copy(), {one.text}.copy()"
             self.line(indent, f"{one.text}, {other.text} = {pair}")
         else:

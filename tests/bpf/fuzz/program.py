@@ -10,11 +10,16 @@ from tests.bpf.fuzz.maps import Table
 from tests.bpf.fuzz.shapes import LITERALS, record, shape
 
 HEAD = """\
-from enum import IntEnum
+from enum import IntEnum, IntFlag
+from typing import Annotated
 from beewire.bpf import *
 class Color(IntEnum):
     RED = 0
     BLUE = 3
+class Flag(IntFlag):
+    FIN = 1
+    SYN = 2
+    ACK = 16
 class Arguments(Struct):
     a: u64
     b: i64
@@ -86,6 +91,9 @@ class _Program(Functions):
         shapes[:0] = [k for k in fields if not isinstance(k, str) and k.base == "Union"]
         declared = [s.text for s in shapes]
         declared += [table.text for table in self.tables]
+        kind, value = self.queue
+        declared.append(f"jobs = {kind}[{value}](4)")
+        declared.append("seen = BloomFilter[u32](16)")
         declared.append("events = RingBuf[Record](1 << 16)")
         return "\n".join([HEAD, *declared, *body, *self.lines, ""])
 
@@ -93,6 +101,8 @@ class _Program(Functions):
         inner = shape(self.rng, "Inner")
         self.shapes = {"Inner": inner, "Outer": shape(self.rng, "Outer", inner)}
         self.record = record(self.rng)
+        value = self.rng.choice(("u32", "u64", "i32", "i16"))
+        self.queue = (self.rng.choice(("Queue", "Stack")), value)
         plain = self.rng.choice(("HashMap", "LruHash"))
         counted = self.rng.choice(("HashMap", "PerCpuHash", "LruPerCpuHash"))
         kinds = self.rng.sample(("u64", "i64", "u32", "i32"), 2)
@@ -114,8 +124,9 @@ class _Program(Functions):
             self.line(0, RAW.rstrip())
             for index, (name, kind) in enumerate(PARAMETERS.items()):
                 self.line(1, f"{name}: {kind} = {kind}(ctx.args[{index}])")
-        self.struct(1, 0)
-        self.block(1, 2, self.rng.choice((2, 3, 3, 4, 4, 5, 6, 8)))
+        for _ in range(self.rng.randrange(1, 3)):
+            self.struct(1, 0)
+        self.block(1, 2, self.rng.choice((3, 4, 4, 5, 5, 6, 8, 10)))
         total = " ^ ".join(f"u64({name})" for name in self.names)
         self.line(1, f"results[0] = {total}")
         for struct_ in self.structs:

@@ -22,6 +22,7 @@ from tests.bpf.fuzz.program import Input, Source, inputs
 RUNS = 6  # of each program, one after another in the same world
 _M32 = (1 << 32) - 1
 _PER_CPU = {MapKind.PERCPU_ARRAY, MapKind.PERCPU_HASH, MapKind.LRU_PERCPU_HASH}
+_QUEUES = {MapKind.QUEUE, MapKind.STACK}
 # What the kernel says of programs that are too much work to verify.
 _COMPLEX = ("too many", "too large", "too complex", "1000000 insn", "processed 1000001")
 _numbers = itertools.count()
@@ -163,6 +164,7 @@ def observed(spec: Collection, program: Any, given: list[Input], hook: str) -> O
         left = {
             name: _held(loaded[declared])
             for name, declared in spec.reached.maps.items()
+            if declared.kind is not MapKind.BLOOM_FILTER
         }
         left |= {name: loaded.globals[name] for name in spec.reached.globals}
     return Observed(returned, packets, left)
@@ -171,6 +173,12 @@ def observed(spec: Collection, program: Any, given: list[Input], hook: str) -> O
 def _held(table: Any) -> Any:
     if table.kind is MapKind.RINGBUF:
         return table.poll()
+    if table.kind in _QUEUES:
+        # It can be read by emptying it only.
+        found = []
+        while (value := table.pop()) is not None:
+            found.append(getattr(value, "value", value))
+        return found if table.kind is MapKind.QUEUE else found[::-1]
     if table.kind in _PER_CPU:
         cpu = this_cpu()
         return {key: each[cpu] for key, each in table.items()}
@@ -213,8 +221,12 @@ def predicted(
             returned.append(run(world, {"args": each.arguments}) & _M32)
     left: dict[str, Any] = {}
     for name, declared in spec.reached.maps.items():
-        is_ring = declared.kind is MapKind.RINGBUF
-        left[name] = world.sent(declared) if is_ring else world.entries(declared)
+        if declared.kind is MapKind.RINGBUF:
+            left[name] = world.sent(declared)
+        elif declared.kind in _QUEUES:
+            left[name] = world.queued(declared)
+        elif declared.kind is not MapKind.BLOOM_FILTER:
+            left[name] = world.entries(declared)
     for name, variable in spec.reached.globals.items():
         left[name] = world.value(variable)
     return Observed(returned, packets, left)

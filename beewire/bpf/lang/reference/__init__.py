@@ -13,7 +13,7 @@ programs can be compared with it.
     places       values in memory
     world        what a program finds and leaves: maps, globals, rings, answers of helpers
     run          one call: names, and the tables that the modules below fill
-    expressions  statements  calls  maps  contexts  sequences
+    expressions  statements  calls  maps  queues  contexts  sequences
 
 A construct is one function, marked `@expression(ast.X)`, `@statement(ast.X)`,
 `@method(MapDecl, "lookup")` or `@answers("htons")`.
@@ -24,6 +24,7 @@ from beewire.bpf.lang.reference import (
     contexts,
     expressions,
     maps,
+    queues,
     sequences,
     statements,
 )
@@ -31,6 +32,6 @@ from beewire.bpf.lang.reference.entry import evaluate
 from beewire.bpf.lang.reference.world import World
 
 # These register what they evaluate; named here so that importing this is enough.
-HANDLERS = (calls, contexts, expressions, maps, sequences, statements)
+HANDLERS = (calls, contexts, expressions, maps, queues, sequences, statements)
 
 __all__ = ["World", "evaluate"]

@@ -156,6 +156,9 @@ def _contains(run: Run, item: Any, node: ast.expr) -> bool:
     if isinstance(holder, Number):
         # Flags: all of them are set.
         return bool(holder.value & item.value == item.value)
+    if isinstance(holder, MapDecl) and holder.key is None:
+        assert holder.value is not None
+        return encoded(item, holder.value) in run.world.waiting(holder)
     if isinstance(holder, MapDecl):
         held = run.world.map(holder)
         return held.lookup(encoded(item, held.key)) is not None

@@ -88,6 +88,7 @@ class World:
         self._maps: dict[int, Entries] = {}
         self._globals: dict[int, bytearray] = {}
         self._rings: dict[int, list[bytearray]] = {}
+        self._waiting: dict[int, list[bytes]] = {}
         # Reserved records that were sent, or dropped, by the id() of their memory.
         self.settled: dict[int, bytearray] = {}
         # Keeps the declarations alive, whose id() is the key above.
@@ -119,6 +120,19 @@ class World:
             found = self._rings[id(declared)] = []
             self._known.append(declared)
         return found
+
+    def waiting(self, declared: MapDecl) -> list[bytes]:
+        """What a queue, a stack or a Bloom filter holds, the oldest first."""
+        found = self._waiting.get(id(declared))
+        if found is None:
+            found = self._waiting[id(declared)] = []
+            self._known.append(declared)
+        return found
+
+    def queued(self, declared: MapDecl) -> list[Any]:
+        """What a queue or a stack holds as Python sees it, the oldest first."""
+        assert declared.value is not None
+        return [unpack(raw, declared.value) for raw in self.waiting(declared)]
 
     def sent(self, declared: MapDecl) -> list[Any]:
         """What was sent by a ring buffer, as Python sees it."""
