@@ -68,7 +68,7 @@ def _enum(type_: IntType) -> btf.Type:
 def _composite(type_: StructType) -> btf.Type:
     if type_.is_union:
         members = [_member(field, 0) for field in type_.fields.values()]
-        return btf.Union(type_.name, type_.size, tuple(members))
+        return btf.Union(type_.name, type_.size, _with_widths(members))
     shared = {name for names in type_.groups.values() for name in names}
     members = []
     for name, field in type_.fields.items():
@@ -76,7 +76,22 @@ def _composite(type_: StructType) -> btf.Type:
             members.append(_anonymous(type_, type_.groups[name], field.offset))
         elif name not in shared:
             members.append(_member(field, 0))
-    return btf.Struct(type_.name, type_.size, tuple(members))
+    return btf.Struct(type_.name, type_.size, _with_widths(members))
+
+
+def _with_widths(members: list[btf.Member]) -> tuple[btf.Member, ...]:
+    """Where there are bit-fields, enums say their width: the kernel takes 32 bits else.
+
+    btf_enum_check_kflag_member() would find a small enum at the end to pass the end.
+    """
+    if not any(member.bitfield_bits for member in members):
+        return tuple(members)
+    return tuple(
+        member._replace(bitfield_bits=member.type.size * 8)
+        if isinstance(member.type, btf.Enum) and member.type.size < 4
+        else member
+        for member in members
+    )
 
 
 def _anonymous(type_: StructType, names: tuple[str, ...], start: int) -> btf.Member:
@@ -84,8 +99,8 @@ def _anonymous(type_: StructType, names: tuple[str, ...], start: int) -> btf.Mem
     fields = [type_.fields[name] for name in names]
     align = max(field.type.align for field in fields)
     size = -(-max(field.type.size for field in fields) // align) * align
-    members = tuple(_member(field, start) for field in fields)
-    return btf.Member("", btf.Union("", size, members), start * 8)
+    members = [_member(field, start) for field in fields]
+    return btf.Member("", btf.Union("", size, _with_widths(members)), start * 8)
 
 
 def _member(field: Field, start: int) -> btf.Member:

@@ -82,6 +82,7 @@ class _Program(Functions):
         self.hook = self.rng.choice(HOOKS)
         self.use(f"hook: {self.hook}")
         self._types()
+        self.callback()
         for _ in range(self.rng.randrange(4)):
             self.function()
         body, self.lines = self.lines, []
@@ -93,6 +94,7 @@ class _Program(Functions):
         declared += [table.text for table in self.tables]
         kind, value = self.queue
         declared.append(f"jobs = {kind}[{value}](4)")
+        declared.append("plain = HashMap[u32, u64](8)")
         declared.append("seen = BloomFilter[u32](16)")
         declared.append("events = RingBuf[Record](1 << 16)")
         return "\n".join([HEAD, *declared, *body, *self.lines, ""])

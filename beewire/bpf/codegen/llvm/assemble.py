@@ -8,6 +8,7 @@ from beewire.bpf.codegen.pipeline import Code
 from beewire.bpf.ir import CoreField, Span
 from beewire.bpf.isa import (
     LD_IMM64,
+    PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     PSEUDO_MAP_VALUE,
     Insn,
@@ -93,7 +94,9 @@ def _relocation(slot: int, slots: dict[int, Insn], note: tuple[str, str]) -> Rel
     kind, name = note
     insn = slots[slot]
     offset = 0
-    if insn.opcode == LD_IMM64:
+    if insn.opcode == LD_IMM64 and kind == "subprogram":
+        slots[slot] = insn._replace(src=PSEUDO_FUNC, imm=0)
+    elif insn.opcode == LD_IMM64:
         low = insn.imm & 0xFFFF_FFFF
         offset = low - (1 << 32) if low >> 31 else low
         slots[slot] = insn._replace(src=_PSEUDO[kind], imm=0)

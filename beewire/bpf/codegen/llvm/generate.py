@@ -4,7 +4,8 @@ from beewire.bpf import ir
 from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.llvm.assemble import Unexpected, assemble
 from beewire.bpf.codegen.llvm.child import LlvmRefusal, compile_module
-from beewire.bpf.codegen.llvm.text import Inexpressible, translate
+from beewire.bpf.codegen.llvm.names import Inexpressible
+from beewire.bpf.codegen.llvm.text import translate
 from beewire.bpf.codegen.pipeline import Code
 from beewire.bpf.object.target import LEVELS, PLAIN, Target
 from beewire.reasons import Reason

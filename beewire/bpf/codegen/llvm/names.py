@@ -8,6 +8,10 @@ MAGIC_STEP = 8
 _MASK = (1 << 64) - 1
 
 
+class Inexpressible(Exception):  # noqa: N818 - becomes a CompileError where the place is known
+    """An operation that LLVM has nothing for."""
+
+
 class Module:
     """The text of a module in the making.
 
@@ -125,7 +129,10 @@ class Module:
             return name
         if isinstance(op, ir.MapRef):
             return self.symbol(("map", op.name))
-        assert isinstance(op, ir.GlobalRef)
+        if isinstance(op, ir.FunctionRef):
+            return self.symbol(("subprogram", op.name))
+        if not isinstance(op, ir.GlobalRef):
+            raise Inexpressible(f"it has no {type(op).__name__}")
         symbol = self.symbol(("global", op.section))
         return self.new(f"getelementptr i8, ptr {symbol}, i64 {op.offset}")
 
@@ -202,11 +209,29 @@ def is_context(op: ir.Op) -> bool:
 
 def _indexed(function: ir.Function) -> Iterator[ir.Op]:
     """The slots of which an element is reached by a variable index."""
+    held: dict[ir.Local, list[ir.Op]] = {}
+    for op in function.ops():
+        if isinstance(op, ir.SetLocal) and op.local.kind is ir.Kind.PTR:
+            held.setdefault(op.local, []).append(op.args[0])
     for op in function.ops():
         if isinstance(op, ir.Binary) and op.kind is ir.Kind.PTR:
             base, step = op.args
-            if isinstance(base, ir.Slot) and not isinstance(step, ir.Const):
-                yield base
+            if not isinstance(step, ir.Const):
+                yield from _slots(base, held, set())
+
+
+def _slots(
+    op: ir.Op, held: dict[ir.Local, list[ir.Op]], seen: set[ir.Local]
+) -> Iterator[ir.Op]:
+    """The slots that an address may lead to."""
+    if isinstance(op, ir.Slot):
+        yield op
+    elif isinstance(op, ir.Binary):
+        yield from _slots(op.args[0], held, seen)
+    elif isinstance(op, ir.GetLocal) and op.local not in seen:
+        seen.add(op.local)
+        for value in held.get(op.local, ()):
+            yield from _slots(value, held, seen)
 
 
 def _only_loaded(function: ir.Function) -> frozenset[ir.Op]:

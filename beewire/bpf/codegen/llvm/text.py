@@ -9,7 +9,7 @@ function's spans.
 
 from beewire.bpf import ir
 from beewire.bpf.codegen.llvm import memory, numbers
-from beewire.bpf.codegen.llvm.names import Module
+from beewire.bpf.codegen.llvm.names import Inexpressible, Module
 from beewire.hints import Callable
 
 _HEAD = """\
@@ -37,10 +37,6 @@ spFlags: DISPFlagDefinition)
 !4 = !DISubroutineType(types: !5)
 !5 = !{null}
 """
-
-
-class Inexpressible(Exception):  # noqa: N818 - becomes a CompileError where the place is known
-    """An operation that LLVM has nothing for."""
 
 
 def translate(function: ir.Function) -> Module:

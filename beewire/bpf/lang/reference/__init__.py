@@ -20,6 +20,7 @@ A construct is one function, marked `@expression(ast.X)`, `@statement(ast.X)`,
 """
 
 from beewire.bpf.lang.reference import (
+    callbacks,
     calls,
     contexts,
     expressions,
@@ -32,6 +33,15 @@ from beewire.bpf.lang.reference.entry import evaluate
 from beewire.bpf.lang.reference.world import World
 
 # These register what they evaluate; named here so that importing this is enough.
-HANDLERS = (calls, contexts, expressions, maps, queues, sequences, statements)
+HANDLERS = (
+    callbacks,
+    calls,
+    contexts,
+    expressions,
+    maps,
+    queues,
+    sequences,
+    statements,
+)
 
 __all__ = ["World", "evaluate"]

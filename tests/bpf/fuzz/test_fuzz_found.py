@@ -1,0 +1,65 @@
+"""Programs on which the fuzzer found a fault, made short: each is run three ways again."""
+
+from collections import Counter
+
+import pytest
+
+from tests.bpf.fuzz.program import Source
+from tests.bpf.fuzz.trial import Outcome, on_one_cpu, try_
+
+pytestmark = pytest.mark.kernel
+
+HEAD = "from enum import IntEnum, IntFlag\nfrom typing import Annotated\n"
+HEAD += "from beewire.bpf import *\n"
+FOUND = {
+    "a record that is sent while another is being written": """
+class Record(Struct):
+    number: u32
+events = RingBuf[Record](1 << 16)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    with events.reserve() as e:
+        if e is not None:
+            events.emit(Record(number=2))
+            e.number = 1
+    return 0
+""",
+    "an element of a packet at a variable index": """
+class Row(Struct):
+    first: u8
+    words: list[int] = array(i32, 2)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    if (row := ctx.at(3, Row)) is None:
+        return 1
+    row.words[row.first & 1] = 7
+    return u32(row.words[ctx.length & 1])
+""",
+    "a small enum at the end of a struct with bit-fields": """
+class Flag(IntFlag):
+    SYN = 2
+class Inner(Struct):
+    p0: u8
+    b3: i8 = bits(1)
+    fl2: Annotated[Flag, u8]
+kept = Array[Inner](2)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    kept[1] = Inner(b3=ctx.length, fl2=Flag.SYN)
+    return 0
+""",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_all_three_agree(name: str) -> None:
+    pytest.importorskip("llvmlite")
+    made = Source(1, HEAD + FOUND[name], Counter(), "xdp", "portable")
+
+    with on_one_cpu():
+        outcome = try_(made)
+
+    assert outcome._replace(detail="") in {
+        Outcome(llvm="agrees"),
+        Outcome(llvm="refused"),
+    }
