@@ -8,13 +8,13 @@ are answered. `calls`: BPF helper functions. `decl`: maps, globals, programs. Th
 itself (`program` and the modules below it) is imported when the first program is compiled.
 """
 
+from beewire.bpf.lang.contexts import Ref
 from beewire.bpf.lang.decl import (
     Global,
     GlobalDecl,
     Keyed,
     MapDecl,
     ProgramDecl,
-    Ref,
     Ring,
     Sockets,
     Storage,

@@ -20,6 +20,8 @@ from beewire.bpf.lang.maps.common import table_of
 from beewire.bpf.lang.maps.keyed import add_item, assign_item, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
 from beewire.bpf.lang.operators import combine, operand, symbol_of
+from beewire.bpf.lang.packet_memory import is_read_only
+from beewire.bpf.lang.prototypes import caller
 from beewire.bpf.lang.sequences import part_of
 from beewire.bpf.lang.structs import Composite
 from beewire.bpf.lang.types import IntType, array, chars
@@ -205,6 +207,16 @@ def writable(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
     Raises:
         Refused: It is no place, or read-only.
     """
+    place = _place_of(b, node)
+    if is_read_only(b, place):
+        message = f"{ast.unparse(node)!r} is read-only: it is in the packet"
+        assert b.program is not None
+        hint = f"{caller(*b.program)} programs read packets only"
+        raise b.refuse(node, Reason.READ_ONLY, message, hint)
+    return place
+
+
+def _place_of(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
     if isinstance(node, ast.Attribute):
         base = b.expr(node.value)
         if isinstance(base, Pointer):

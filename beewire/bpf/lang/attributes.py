@@ -8,6 +8,7 @@ from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.contexts import (
     Context,
     Member,
+    PacketContext,
     RawTracepoint,
     SocketMember,
     Tracepoint,
@@ -24,10 +25,11 @@ from beewire.bpf.lang.memory import (
     load,
     load_word,
 )
+from beewire.bpf.lang.packet_memory import MOST, bounds_of, reference
 from beewire.bpf.lang.sequences import bounds, part_of
 from beewire.bpf.lang.structs import Embedded, StructType
 from beewire.bpf.lang.structs import Pointer as KernelPointer
-from beewire.bpf.lang.types import U32, IntType
+from beewire.bpf.lang.types import U8, U32, IntType, array_of
 from beewire.bpf.lang.values import (
     ContextValue,
     ContextWords,
@@ -37,6 +39,7 @@ from beewire.bpf.lang.values import (
     KernelMemory,
     Literal,
     Memory,
+    PacketBytes,
     Pointer,
     Socket,
     Static,
@@ -92,6 +95,8 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
         return _static_item(b, node, base.obj)
     if isinstance(base, Pointer):
         present(b, base, node.value)
+    if isinstance(base, PacketBytes):
+        return _packet_slice(b, node, base)
     if isinstance(node.slice, ast.Slice) and isinstance(base, Memory):
         return part_of(b, base, node.slice)
     index = b.integer(node.slice)
@@ -106,6 +111,17 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
             raise Rule(*_VARIABLE_INDEX)
         case _:
             raise Rule(Reason.NO_ELEMENTS, f"{base.describe()} has no elements")
+
+
+def _packet_slice(b: Builder, node: ast.Subscript, base: PacketBytes) -> Value:
+    """`ctx.data[low:high]`: a reference to bytes, None past the packet's end."""
+    if not isinstance(node.slice, ast.Slice):
+        hint = f"x = {ast.unparse(node.value)}[i : i + 1], or ctx.at(i, u8)"
+        raise Rule(Reason.NO_ELEMENTS, "a byte of a packet may be missing", hint)
+    if node.slice.upper is None:
+        raise Rule(Reason.NOT_CONSTANT, "a slice of a packet needs an end", "[0:4]")
+    low, count = bounds(b, node.slice, MOST)
+    return reference(b, base.context, low, array_of(U8, count))
 
 
 def present(b: Builder, value: Pointer, node: ast.expr) -> None:
@@ -258,30 +274,15 @@ def _context_member(b: Builder, base: ContextValue, name: str) -> Value:
         return _record_member(b, base, name)
     if issubclass(cls, XdpContext) and name == "length":
         return _packet_length(b, base)
+    if issubclass(cls, PacketContext) and name == "data":
+        return PacketBytes(base)
     return _member(b, base.op, cls, name, ir.Space.CTX)
 
 
 def _packet_length(b: Builder, base: ContextValue) -> Value:
-    data, end = packet_bounds(b, base)
+    data, end = bounds_of(b, base)
     length = b.binary(ir.BinOp.SUB, end, data)
     return Int(length, U32)
-
-
-def packet_bounds(b: Builder, base: ContextValue) -> tuple[ir.Op, ir.Op]:
-    """The first byte of the memory behind a context, and the one past its end.
-
-    Raises:
-        Rule: There is none.
-    """
-    data: tuple[int, int, int] | None = getattr(base.cls, "data", None)
-    if data is None:
-        raise Rule(Reason.NO_SUCH_CALL, f"{base.describe()} has no packet")
-    start, end, size = data
-    bounds = [
-        b.emit(ir.Load(base.op, at, size, space=ir.Space.CTX, kind=ir.Kind.PTR))
-        for at in (start, end)
-    ]
-    return bounds[0], bounds[1]
 
 
 def _record_member(b: Builder, base: ContextValue, name: str) -> Value:

@@ -6,11 +6,10 @@ from beewire.bpf import ir
 from beewire.bpf.lang import helper_calls, inline
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
-from beewire.bpf.lang.attributes import inner_map, packet_bounds, present
+from beewire.bpf.lang.attributes import inner_map, present
 from beewire.bpf.lang.builder import Builder, lowers
 from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
-from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.maps import common as maps
@@ -48,6 +47,8 @@ from beewire.reasons import Reason
 
 # What is lowered by name: current_pid, printk, ...
 BY_NAME: dict[str, Callable[[Builder, ast.Call], Value]] = {}
+# What contexts with a packet offer: at, read, ...
+CONTEXT_METHODS: dict[str, Callable[[Builder, ast.Call, ContextValue], Value]] = {}
 # Python's own functions that programs have: min, max, ...
 PYTHON: dict[object, Callable[[Builder, ast.Call], Value]] = {}
 
@@ -140,8 +141,8 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
         return maps.operation(b, table, func)(b, table, node)
     if isinstance(owner, Pointer):
         present(b, owner, func.value)
-    if isinstance(owner, ContextValue) and func.attr == "at":
-        return packet_reference(b, node, owner)
+    if isinstance(owner, ContextValue) and func.attr in CONTEXT_METHODS:
+        return CONTEXT_METHODS[func.attr](b, node, owner)
     if isinstance(owner, Memory) and func.attr == "copy":
         return _copy(b, node, owner)
     if func.attr == "startswith" and is_sequence(owner):
@@ -276,43 +277,6 @@ def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
         for name, field in owner.type.fields.items()
     }
     return Fields(owner.type, parts)
-
-
-def packet_reference(b: Builder, node: ast.Call, owner: ContextValue) -> Value:
-    """`ctx.at(offset, T)`: a reference that is None past the packet's end."""
-    if not issubclass(owner.cls, PacketContext):
-        raise b.refuse(node, Reason.NO_SUCH_CALL, f"{owner.describe()} has no packet")
-    offset_node, type_node = required(arguments(b, node, ("offset", "type")))
-    type_ = static_type(b, type_node)
-    offset = b.integer(offset_node)
-    if isinstance(offset, Literal) and offset.value < 0:
-        raise b.refuse(
-            offset_node,
-            Reason.NO_SUCH_CALL,
-            "a packet begins at byte 0",
-            "count from its start",
-        )
-    data, end = packet_bounds(b, owner)
-    if isinstance(offset, Int) or offset.value:
-        data = b.binary(ir.BinOp.ADD, data, b.op(offset))
-    limit = b.binary(ir.BinOp.ADD, data, ir.Const(type_.size))
-    result, flag = ir.Local("packet", ir.Kind.PTR), ir.Local("packet?", ir.Kind.INT)
-    inside, past, done = b.target("inside"), b.target("past"), b.target("packet")
-    b.branch(ir.CmpOp.UGT, limit, end, past, inside)
-    for target, value, is_there in ((inside, data, 1), (past, ir.Const(0), 0)):
-        b.start(target)
-        b.emit(ir.SetLocal(result, value))
-        b.emit(ir.SetLocal(flag, ir.Const(is_there)))
-        b.jump(done)
-    b.start(done)
-    return Memory(
-        b.emit(ir.GetLocal(result)),
-        0,
-        type_,
-        ir.Space.PACKET,
-        nullable=True,
-        flag=b.emit(ir.GetLocal(flag)),
-    )
 
 
 def static_type(b: Builder, node: ast.expr) -> ValueType:

@@ -15,9 +15,10 @@ from beewire.bpf.lang.types import (
     network_type,
 )
 from beewire.errors import BeewireError, SpecError
-from beewire.hints import Any, ClassVar, NoReturn, Self, TypeVar, overload
+from beewire.hints import Any, ClassVar, Generic, NoReturn, Self, TypeVar, overload
 
 S = TypeVar("S")
+V = TypeVar("V")
 
 # In network order: they go into be32 and be16, and into plain integers as they are.
 _IP4 = network_type(32, 32)
@@ -27,6 +28,12 @@ _PORT = network_type(32, 16)
 def outside(name: str) -> NoReturn:
     """Say that `name` means something in programs only."""
     raise BeewireError(f"{name} works in programs only: they run in the kernel")
+
+
+class Ref(Generic[V]):
+    """A scalar in memory, as a program sees it: read and write `.value`."""
+
+    value: V
 
 
 class Member:
@@ -246,17 +253,57 @@ class MaybeSocket(SocketMember):
         outside(self.name)
 
 
-class PacketContext(Context):
-    """A context with memory behind it, from `data` to `data_end`.
+class PacketBytes:
+    """What a checker sees of a packet's bytes."""
 
-    `data` holds the offsets of the two pointers in the context and their size.
+    def __getitem__(self, part: slice) -> bytes | None:
+        """The bytes from one to another, or None when that passes the end."""
+        outside("a packet")
+
+
+class PacketContext(Context):
+    """A context with memory behind it.
+
+    `window` holds the offsets of the pointers to its start and end in the context, and
+    their size.
     """
 
-    data: ClassVar[tuple[int, int, int]]
+    window: ClassVar[tuple[int, int, int]]
 
-    def at(self, offset: int, type: type[S]) -> S | None:  # noqa: A002, ARG002
+    @property
+    def data(self) -> PacketBytes:
+        """The bytes: `ctx.data[0:4]`, or `ctx.data[i : i + 4]`."""
+        outside("data")
+
+    @overload  # a class is an object too, and the first that fits is taken
+    def at(self, offset: int, type: type[S]) -> S | None: ...  # type: ignore[overload-overlap]
+    @overload
+    def at(self, offset: int, type: object) -> Ref[int] | None: ...
+    def at(self, offset: int, type: object) -> Any:  # noqa: A002, ARG002
         """A reference to a `type` at `offset` bytes, or None when it passes the end."""
         outside("at")
+
+
+class CopiedPacket(PacketContext):
+    """A packet that is copied from and to as well: also of pieces that `at` lacks."""
+
+    @overload  # a class is an object too, and the first that fits is taken
+    def read(self, offset: int, type: type[S]) -> S | None: ...  # type: ignore[overload-overlap]
+    @overload
+    def read(self, offset: int, type: object) -> Ref[int] | None: ...
+    def read(self, offset: int, type: object) -> Any:  # noqa: A002, ARG002
+        """A copy of a `type` at `offset` bytes, or None when it passes the end.
+
+        It reaches into fragments, too (`bpf_skb_load_bytes`, `bpf_xdp_load_bytes`).
+        """
+        outside("read")
+
+    def write(self, offset: int, value: object) -> bool:  # noqa: ARG002
+        """Write a struct or an array at `offset` bytes; whether there was room.
+
+        In tc programs, references from `at` are gone afterwards.
+        """
+        outside("write")
 
 
 class Tracepoint(Context):
@@ -321,7 +368,7 @@ class SockOpt(PacketContext):
     """
 
     struct_name = "bpf_sockopt"
-    data = (8, 16, 8)
+    window = (8, 16, 8)
     sk = Socket(0)
     level = Writable(24, I32)
     optname = Writable(28, I32)
@@ -337,7 +384,7 @@ class SockOps(PacketContext):
     """
 
     struct_name = "bpf_sock_ops"
-    data = (192, 200, 8)
+    window = (192, 200, 8)
     op = Readable(0)
     reply = Writable(4)
     args = ReadableWords(4, 4)
@@ -387,7 +434,7 @@ class SkMsg(PacketContext):
     """
 
     struct_name = "sk_msg_md"
-    data = (0, 8, 8)
+    window = (0, 8, 8)
     family = Readable(16)
     remote_ip4 = Readable(20, _IP4)
     local_ip4 = Readable(24, _IP4)
@@ -397,6 +444,10 @@ class SkMsg(PacketContext):
     local_port = Readable(64)
     size = Readable(68)
     sk = Socket(72)
+
+    def pull(self, length: int) -> int:  # noqa: ARG002
+        """Let `at` see the first `length` bytes; 0, or a negative error."""
+        outside("pull")
 
 
 class SkLookup(Context):
@@ -419,14 +470,14 @@ class SkLookup(Context):
     ingress_ifindex = Readable(64)
 
 
-class SkBuff(PacketContext):
+class SkBuff(CopiedPacket):
     """`struct __sk_buff`: a packet with its metadata; `length` counts bytes.
 
     `protocol` and the addresses are in network order, `local_port` in host order.
     """
 
     struct_name = "__sk_buff"
-    data = (76, 80, 4)
+    window = (76, 80, 4)
     length = Readable(0)
     pkt_type = Readable(4)
     mark = Writable(8)
@@ -458,12 +509,19 @@ class SkBuff(PacketContext):
     tstamp_type = Readable(180, U8)
     hwtstamp = Readable(184, U64)
 
+    def pull(self, length: int) -> int:  # noqa: ARG002
+        """Let `at` see the first `length` bytes; 0, or a negative error.
 
-class XdpContext(PacketContext):
+        References from `at` are gone afterwards (tc programs, Linux 4.9).
+        """
+        outside("pull")
+
+
+class XdpContext(CopiedPacket):
     """`struct xdp_md`: a frame before the network stack sees it."""
 
     struct_name = "xdp_md"
-    data = (0, 4, 4)
+    window = (0, 4, 4)
     ingress_ifindex = Readable(12)
     rx_queue_index = Readable(16)
     egress_ifindex = Readable(20)

@@ -4,7 +4,7 @@ They are plain data with the operations that programs may write; `author` adds w
 do in user space.
 """
 
-from beewire.bpf.lang.contexts import BpfSock, Context, outside
+from beewire.bpf.lang.contexts import BpfSock, Context, Ref, outside
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import ValueType, u64, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
@@ -27,12 +27,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 C = TypeVar("C")
 S = TypeVar("S", bound=Struct)
-
-
-class Ref(Generic[V]):
-    """A scalar in memory, as a program sees it: read and write `.value`."""
-
-    value: V
 
 
 class MapDecl:

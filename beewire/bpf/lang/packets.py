@@ -30,7 +30,7 @@ def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) ->
             "a variable index into a packet, where its end is not known",
             "pass the context along too: it knows where the packet ends",
         )
-    _, at, width = context.cls.data  # type: ignore[attr-defined]  # of a PacketContext
+    _, at, width = context.cls.window  # type: ignore[attr-defined]  # of a PacketContext
     load = ir.Load(context.op, at, width, space=ir.Space.CTX, kind=ir.Kind.PTR)
     end = b.emit(load)
     limit = b.binary(ir.BinOp.ADD, moved, ir.Const(place.offset + size))

@@ -8,6 +8,7 @@ from beewire.bpf.lang import (
     iteration,
     loops,
     named_calls,
+    packet_calls,
     source,
     statements,
     with_blocks,
@@ -30,12 +31,12 @@ from beewire.reasons import Reason
 
 # These register what they lower; named here so that importing this is enough.
 HANDLERS = (
-    iteration,
     assignments,
     call_expressions,
     iteration,
     loops,
     named_calls,
+    packet_calls,
     statements,
     with_blocks,
 )

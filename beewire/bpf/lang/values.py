@@ -397,6 +397,19 @@ class ContextValue(Pointer):
         return f"the context ({self.cls.__name__})"
 
 
+class PacketBytes(Value):
+    """`ctx.data`: the bytes of the packet, of which slices are taken."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: ContextValue) -> None:
+        self.context = context
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "the packet"
+
+
 class ContextWords(Value):
     """An array of a context, or of a socket: `ctx.user_ip6`."""
 

@@ -5,11 +5,19 @@ from typing import Any
 
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.contexts import Context, Member, SkBuff
-from beewire.bpf.lang.reference.numbers import Number
-from beewire.bpf.lang.reference.places import Place
+from beewire.bpf.lang.reference.numbers import Number, truth
+from beewire.bpf.lang.reference.places import Place, copy
 from beewire.bpf.lang.reference.run import Run, method
 from beewire.bpf.lang.structs import Embedded, Kernel, Pointer
-from beewire.bpf.lang.types import U32, IntType, find_value_type
+from beewire.bpf.lang.types import (
+    I64,
+    U8,
+    U32,
+    IntType,
+    ValueType,
+    array_of,
+    find_value_type,
+)
 from beewire.errors import BeewireError
 
 
@@ -80,11 +88,20 @@ class Packet(ContextFields):
 
     def read(self, name: str) -> Any:
         """`ctx.length`, and what other fields the context has."""
+        if name == "data":
+            return PacketBytes(self)
         if name == "length":
             return Number(len(self.memory), U32)
         if issubclass(self.cls, SkBuff) and name == "wire_len":
             return Number(len(self.memory), U32)
         return super().read(name)
+
+
+class PacketBytes:
+    """`ctx.data`, of which slices are taken."""
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet = packet
 
 
 class KernelObject:
@@ -109,9 +126,46 @@ class KernelObject:
 def at(run: Run, owner: Packet, node: ast.Call) -> Place | None:
     """`ctx.at(offset, T)`: a reference that is None past the packet's end."""
     offset_node, type_node = node.args
-    kind = find_value_type(run.expr(type_node))
-    assert kind is not None
-    offset = run.number(offset_node).value
+    return _part(owner, run.number(offset_node).value, _type_of(run, type_node))
+
+
+@method(Packet, "read")
+def read(run: Run, owner: Packet, node: ast.Call) -> Place | None:
+    """`ctx.read(offset, T)`: a copy, or None."""
+    found = at(run, owner, node)
+    return None if found is None else copy(found)
+
+
+@method(Packet, "write")
+def write(run: Run, owner: Packet, node: ast.Call) -> Number:
+    """`ctx.write(offset, value)`: whether there was room."""
+    offset, value = (run.expr(argument) for argument in node.args)
+    place = _part(owner, offset.value, value.type)
+    if place is not None:
+        place.put(value.raw())
+    return truth(place is not None)
+
+
+@method(Packet, "pull")
+def pull(run: Run, owner: Packet, node: ast.Call) -> Number:
+    """`ctx.pull(length)`: here all of the packet is in one piece."""
+    length = run.number(node.args[0]).value
+    return Number(0 if length <= len(owner.memory) else -12).narrowed(I64)  # -ENOMEM
+
+
+def packet_slice(owner: Packet, low: int, high: int) -> Place | None:
+    """`ctx.data[low:high]`, or None past the end."""
+    return _part(owner, low, array_of(U8, high - low))
+
+
+def _part(owner: Packet, offset: int, kind: ValueType) -> Place | None:
     if not 0 <= offset <= len(owner.memory) - kind.size:
         return None
     return Place(owner.memory, offset, kind)
+
+
+def _type_of(run: Run, node: ast.expr) -> ValueType:
+    given = run.expr(node)
+    kind = given.type if isinstance(given, Place) else find_value_type(given)
+    assert kind is not None
+    return kind

@@ -7,11 +7,14 @@ from typing import Any
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.operators import SYMBOLS
+from beewire.bpf.lang.packet_memory import MOST
 from beewire.bpf.lang.reference.contexts import (
     ContextFields,
     KernelObject,
     Packet,
+    PacketBytes,
     Words,
+    packet_slice,
 )
 from beewire.bpf.lang.reference.numbers import (
     Number,
@@ -22,7 +25,7 @@ from beewire.bpf.lang.reference.numbers import (
 )
 from beewire.bpf.lang.reference.places import Place, element, encoded, field, load
 from beewire.bpf.lang.reference.run import Run, expression, seen
-from beewire.bpf.lang.reference.sequences import equal, held, part_of
+from beewire.bpf.lang.reference.sequences import equal, held, part_of, slice_bounds
 from beewire.errors import BeewireError
 
 
@@ -60,6 +63,9 @@ def subscript(run: Run, node: ast.Subscript) -> Any:
     """`value[index]`, read."""
     base = run.expr(node.value)
     if isinstance(node.slice, ast.Slice):
+        if isinstance(base, PacketBytes):
+            low, high = slice_bounds(run, node.slice, MOST)
+            return packet_slice(base.packet, low, high)
         return part_of(run, base, node.slice)
     index = run.number(node.slice).value
     if isinstance(base, Place):

@@ -37,7 +37,7 @@ def part_of(run: Run, base: Any, node: ast.Slice) -> Any:
     """`base[low:high]`: the place of the elements; a constant's is a constant."""
     if isinstance(base, Place):
         return slice_of(run, base, node)
-    low, high = _bounds(run, node, len(base))
+    low, high = slice_bounds(run, node, len(base))
     return base[low:high]
 
 
@@ -45,12 +45,13 @@ def slice_of(run: Run, base: Place, node: ast.Slice) -> Place:
     """The place of the elements from one to another."""
     kind = base.type
     assert isinstance(kind, ArrayType | CharsType)
-    low, high = _bounds(run, node, kind.count)
+    low, high = slice_bounds(run, node, kind.count)
     item = kind.element if isinstance(kind, ArrayType) else U8
     return element(base, low).part(0, array_of(item, high - low))
 
 
-def _bounds(run: Run, node: ast.Slice, count: int) -> tuple[int, int]:
+def slice_bounds(run: Run, node: ast.Slice, count: int) -> tuple[int, int]:
+    """Where a slice of `count` elements begins and ends."""
     low = 0 if node.lower is None else run.number(node.lower).value
     high = count if node.upper is None else run.number(node.upper).value
     low, high = (n + count if n < 0 else n for n in (low, high))
