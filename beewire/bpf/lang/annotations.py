@@ -2,8 +2,7 @@
 
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, Frame
-from beewire.bpf.lang.contexts import Context
-from beewire.bpf.lang.decl import Ref
+from beewire.bpf.lang.contexts import Context, Ref
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import IntType, ValueType, find_value_type, value_type
