@@ -20,10 +20,18 @@ _EXCEPTION_CALLBACK = "exception_callback:"
 class Image:
     """A program with its subprograms; every slot counts from the program's start.
 
-    `insns` is indexed by slot: the second slot of a LD_IMM64 is None.
+    `insns` is indexed by slot: the second slot of a LD_IMM64 is None. Calls of functions
+    of kernel modules name the module by its place in `module_fds`, counted from 1.
     """
 
-    __slots__ = ("core_relos", "funcs", "insns", "lines", "relocations")
+    __slots__ = (
+        "core_relos",
+        "funcs",
+        "insns",
+        "lines",
+        "module_fds",
+        "relocations",
+    )
 
     def __init__(self) -> None:
         self.insns: list[Insn | None] = []
@@ -31,6 +39,7 @@ class Image:
         self.lines: list[LineInfo] = []
         self.relocations: list[Relocation] = []
         self.core_relos: list[CoreRelo] = []
+        self.module_fds: list[int] = []
 
 
 def assemble(program: ProgramSpec, spec: ObjectSpec) -> Image:

@@ -3,7 +3,7 @@
 import errno
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Func, Kind, Var, strip
+from beewire.bpf.btf import Func, Kind, Type, Var, strip
 from beewire.bpf.kernel.target import Target
 from beewire.bpf.object import ObjectSpec, Relocation, RelocationKind
 from beewire.errors import NotSupported
@@ -12,8 +12,12 @@ from beewire.hints import Callable
 # What stands for a call of a function that the kernel lacks: refused, if ever reached.
 _POISON = 2_002_000_000
 
-# Binds one instruction to the kernel's symbol that its relocation names.
-BindSymbol = Callable[[isa.Insn, Relocation], isa.Insn]
+# Binds one instruction to the kernel's symbol that its relocation names. Of a function of
+# a module it adds the module's descriptor to the list.
+BindSymbol = Callable[[isa.Insn, Relocation, list[int]], isa.Insn]
+
+# A descriptor of the module (0: the kernel itself), and the BTF id there.
+_Place = tuple[int, int]
 
 
 def symbol_binder(spec: ObjectSpec, target: Target) -> BindSymbol:
@@ -23,31 +27,48 @@ def symbol_binder(spec: ObjectSpec, target: Target) -> BindSymbol:
         NotSupported: the kernel lacks a symbol that is not weak.
     """
 
-    def bind(insn: isa.Insn, relo: Relocation) -> isa.Insn:
+    def bind(insn: isa.Insn, relo: Relocation, module_fds: list[int]) -> isa.Insn:
         if relo.kind == RelocationKind.KFUNC:
-            found = _find(spec, target, relo.symbol, Kind.FUNC)
-            if found is None:
-                return isa.call_helper(_POISON)
-            return isa.call_kfunc(found)
+            place = _find(spec, target, relo.symbol, Kind.FUNC)
+            return (
+                isa.call_helper(_POISON) if place is None else _call(place, module_fds)
+            )
         extern = spec.externs.get(relo.symbol)
         if isinstance(extern, Var) and strip(extern.type) is None:
             return isa.ld_imm64(insn.dst, _address(spec, relo.symbol))
         kind = Kind.FUNC if isinstance(extern, Func) else Kind.VAR
-        found = _find(spec, target, relo.symbol, kind)
-        if found is None:
+        place = _find(spec, target, relo.symbol, kind)
+        if place is None:
             return isa.ld_imm64(insn.dst, 0)
-        return isa.ld_btf_id(insn.dst, found)
+        module, found = place
+        return isa.ld_btf_id(insn.dst, found)._replace(imm=module << 32 | found)
 
     return bind
 
 
-def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> int | None:
-    """The BTF id of the symbol; None where it is weak and missing."""
+def _call(place: _Place, module_fds: list[int]) -> isa.Insn:
+    module, found = place
+    call = isa.call_kfunc(found)
+    if not module:
+        return call
+    if module not in module_fds:
+        module_fds.append(module)
+    return call._replace(off=module_fds.index(module) + 1)
+
+
+def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> _Place | None:
+    """Where the symbol is; None where it is weak and missing."""
     # "bpf_task_acquire___old" is a flavour: the same function, declared otherwise.
-    found = target.find(name.partition("___")[0], kind)
-    fits = found is not None and _fits(spec.externs.get(name), target, found)
-    if fits or name in spec.weak:
-        return found if fits else None
+    plain = name.partition("___")[0]
+    found, module_fd = target.find(plain, kind), 0
+    index = target.index(f"kernel symbol {name!r}")
+    if found is None and (place := target.find_in_modules(plain, kind)) is not None:
+        module, found = place
+        module_fd, index = module.fd, module.index
+    if found is not None and _fits(spec.externs.get(name), index.type(found)):
+        return module_fd, found
+    if name in spec.weak:
+        return None
     what = "function" if kind is Kind.FUNC else "variable"
     wish = f"the kernel {what} {name!r}"
     if found is not None:
@@ -55,13 +76,12 @@ def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> int | None
     raise NotSupported(errno.ENOENT, wish)
 
 
-def _fits(extern: Func | Var | None, target: Target, found: int) -> bool:
+def _fits(extern: Func | Var | None, node: Type | None) -> bool:
     """Whether the kernel's symbol is of the type that the object says."""
     if extern is None:
         return True
     from beewire.bpf.btf.compat import types_compatible  # noqa: PLC0415 - with externs only
 
-    node = target.index("the type of a kernel symbol").type(found)
     if isinstance(extern, Func) and isinstance(node, Func):
         return types_compatible(extern.proto, node.proto, forward=True)
     if isinstance(extern, Var) and isinstance(node, Var):

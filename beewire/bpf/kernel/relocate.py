@@ -30,7 +30,7 @@ def relocate(
             section, offset = _variable(spec, relo)
             patched = isa.ld_map_value(insn.dst, _fd(fds, section), offset)
         elif relo.kind in (RelocationKind.KFUNC, RelocationKind.KSYM):
-            patched = symbols(insn, relo)
+            patched = symbols(insn, relo, image.module_fds)
         else:
             raise SpecError(f"no such kind of relocation: {relo.kind!r}")
         image.insns[relo.slot] = patched

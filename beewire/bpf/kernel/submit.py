@@ -1,6 +1,7 @@
 """BPF_PROG_LOAD: hand one program over, and learn why when it is refused."""
 
 import errno
+from array import array
 
 from beewire.bpf import isa
 from beewire.bpf.btf import ext
@@ -114,8 +115,12 @@ class _Attempt:
             "prog_name": kernel_name(program.name),
             "expected_attach_type": hook.expected,
             "attach_btf_id": hook.btf_id,
+            # One field with attach_btf_obj_fd.
+            "attach_prog_fd": hook.module_fd,
         }
         self._point("insns", code)
+        if image.module_fds:
+            self._point("fd_array", array("i", [0, *image.module_fds]).tobytes())
         self._point("license", program.license.encode() + b"\0")
         if types.fd < 0:
             return

@@ -11,6 +11,7 @@ from beewire.rows import Row
 
 if TYPE_CHECKING:
     from beewire.bpf.btf import Index
+    from beewire.bpf.kernel.modules import Module
 
 # How the kernel names the BTF of what an attach kind hooks.
 _HOOKS = {
@@ -27,12 +28,14 @@ _HOOKS = {
 class Hook(Row):
     """What BPF_PROG_LOAD is told that a program hooks: ids in the kernel's BTF.
 
-    `member` is the number of the member of struct `btf_id` that a struct_ops program is.
+    `member` is the number of the member of struct `btf_id` that a struct_ops program is;
+    `module_fd` the BTF of the module that the id is of, or 0 for the kernel itself.
     """
 
     btf_id: int
     kind: AttachKind | None
     member: int = 0
+    module_fd: int = 0
 
     @property
     def expected(self) -> int:
@@ -50,7 +53,7 @@ class Target:
     `core_types`, for a kernel that is built without.
     """
 
-    __slots__ = ("_index", "applies_core", "btf_path", "core_types")
+    __slots__ = ("_index", "_modules", "applies_core", "btf_path", "core_types")
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Target:
         self.btf_path = btf_path
         self.applies_core = applies_core
         self._index: Index | None = None
+        # Kept open: descriptors of them are in programs that are being loaded.
+        self._modules: dict[tuple[str, Kind], tuple[Module, int] | None] = {}
 
     def index(self, purpose: str) -> "Index":
         """The kernel's types, which `purpose` needs.
@@ -108,13 +113,17 @@ class Target:
         prefix, kind = _HOOKS[program.attach_kind]
         index = self.index(f"program {program.name!r} ({program.section})")
         found = index.find(prefix + program.attach_to, kind)
-        if found is None:
+        if found is not None:
+            return Hook(found, program.attach_kind)
+        place = self.find_in_modules(prefix + program.attach_to, kind)
+        if place is None:
             raise AttachError(
                 f"program {program.name!r} cannot hook {program.attach_to!r}: this "
-                f"kernel's types have no {prefix + program.attach_to!r} (built into a "
-                "module, inlined, or named otherwise)"
+                f"kernel's types have no {prefix + program.attach_to!r} (in a module that "
+                "is not loaded, inlined, or named otherwise)"
             )
-        return Hook(found, program.attach_kind)
+        module, found = place
+        return Hook(found, program.attach_kind, module_fd=module.fd)
 
     def find(self, name: str, kind: Kind) -> int | None:
         """The BTF id of a kernel function (`Kind.FUNC`) or variable (`Kind.VAR`), or None.
@@ -123,3 +132,17 @@ class Target:
             NotSupported: the kernel has no BTF.
         """
         return self.index(f"kernel symbol {name!r}").find(name, kind)
+
+    def find_in_modules(self, name: str, kind: Kind) -> "tuple[Module, int] | None":
+        """The module that has this function or variable, and its BTF id there, or None.
+
+        The module stays this Target's own.
+        """
+        if not name:
+            return None
+        if (name, kind) not in self._modules:
+            from beewire.bpf.kernel.modules import find_in_modules  # noqa: PLC0415 - rare
+
+            base = self.index(f"kernel symbol {name!r}")
+            self._modules[name, kind] = find_in_modules(base, name, kind)
+        return self._modules[name, kind]

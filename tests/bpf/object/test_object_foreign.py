@@ -164,6 +164,13 @@ def test_a_variable_of_the_kernel_is_read(load_now: Open) -> None:
     assert run(load_now("ksym_variables"), "variable") == 1
 
 
+def test_functions_of_modules_are_called(load_now: Open) -> None:
+    if not Path("/sys/kernel/btf/nf_conntrack").exists():
+        pytest.skip("nf_conntrack is no module here, or is not loaded")
+
+    assert run(load_now("module"), "look") == 42
+
+
 def test_sections_that_nobody_knows_are_read(compiler: str) -> None:
     programs = read(built(compiler)["sections"]).programs
 

@@ -1,0 +1,88 @@
+"""Types of kernel modules: functions and variables that are not in vmlinux.
+
+Each module has BTF of its own, which goes on where the kernel's ends. bpf(2) wants it as
+a descriptor, found by going through all BTF that the kernel has.
+"""
+
+import os
+
+from beewire.bpf.btf import Index, Kind
+from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.errors import ObjectError
+from beewire.hints import Iterator
+
+DIRECTORY = "/sys/kernel/btf"
+_NAME_SIZE = 64
+
+
+class Module(Descriptor):
+    """The types of one module, and its descriptor."""
+
+    __slots__ = ("index", "name")
+
+    def __init__(self, fd: int, name: str, index: Index) -> None:
+        super().__init__(fd)
+        self.name = name
+        self.index = index
+
+
+def find_in_modules(base: Index, name: str, kind: Kind) -> tuple[Module, int] | None:
+    """The module that has a function or variable of this name, and its id there.
+
+    The caller closes the module.
+    """
+    text = b"\0%b\0" % name.encode()
+    for module in _names():
+        try:
+            with open(f"{DIRECTORY}/{module}", "rb") as file:  # noqa: PTH123 - no pathlib here
+                data = file.read()
+            # Reading a hundred modules takes less time than scanning one.
+            if text not in data:
+                continue
+            index = Index.build(data, base)
+            found = index.find(name, kind)
+        except (OSError, ObjectError):
+            continue
+        if found is not None and found >= len(base):
+            fd = _descriptor(module)
+            if fd is not None:
+                return Module(fd, module, index), found
+    return None
+
+
+def _names() -> list[str]:
+    try:
+        return sorted(set(os.listdir(DIRECTORY)) - {"vmlinux"})  # noqa: PTH208 - no pathlib here
+    except OSError:
+        return []
+
+
+def _descriptor(name: str) -> int | None:
+    """A descriptor of the module's BTF, which needs CAP_SYS_ADMIN."""
+    for fd in _all_descriptors():
+        text = bytearray(_NAME_SIZE)
+        info = attr.BTF_INFO.pack(name=syscall.address(text), name_len=len(text))
+        request = attr.INFO.pack(
+            bpf_fd=fd, info_len=len(info), info=syscall.address(info)
+        )
+        result = syscall.try_bpf(syscall.Cmd.OBJ_GET_INFO_BY_FD, request)
+        is_kernels = attr.BTF_INFO.integer(info, "kernel_btf")
+        if not result and is_kernels and text.split(b"\0")[0].decode() == name:
+            return fd
+        os.close(fd)
+    return None
+
+
+def _all_descriptors() -> Iterator[int]:
+    number = 0
+    while True:
+        request = attr.GET_ID.pack(start_id=number)
+        if syscall.try_bpf(syscall.Cmd.BTF_GET_NEXT_ID, request) < 0:
+            return
+        number = attr.GET_ID.integer(request, "next_id")
+        fd = syscall.try_bpf(
+            syscall.Cmd.BTF_GET_FD_BY_ID, attr.GET_ID.pack(start_id=number)
+        )
+        if fd >= 0:
+            yield fd
