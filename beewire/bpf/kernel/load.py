@@ -5,7 +5,6 @@ import sys
 
 from beewire.bpf.btf import Int
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
-from beewire.bpf.kernel.ksyms import symbol_binder
 from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyCodec, AnyMap, Map
 from beewire.bpf.kernel.maps.create import (
@@ -29,11 +28,14 @@ from beewire.bpf.object import (
     ObjectSpec,
     ProgramKind,
     ProgramSpec,
+    Relocation,
 )
 from beewire.errors import SpecError
 from beewire.hints import TYPE_CHECKING, Mapping
 
 if TYPE_CHECKING:
+    from beewire.bpf.isa import Insn
+    from beewire.bpf.kernel.ksyms import BindSymbol
     from beewire.bpf.kernel.struct_ops import Table
 
 _NO_MAPS: Mapping[str, AnyMap] = {}
@@ -174,6 +176,7 @@ class _Work:
     """What one `load` has done so far, so that it can be undone."""
 
     __slots__ = (
+        "_binder",
         "codecs",
         "given",
         "hooks",
@@ -200,6 +203,7 @@ class _Work:
         self.target = target
         self.loaded = Loaded(spec.name)
         self.pinned: list[str] = []
+        self._binder: BindSymbol | None = None
         self.tables: dict[str, Table] = {}
         self.hooks: dict[str, Hook] = {}
 
@@ -251,9 +255,8 @@ class _Work:
         fds = {name: found.fd for name, found in self.loaded.maps.items()}
         for name, section in self.loaded.sections.items():
             fds[name] = section.map.fd
-        symbols = symbol_binder(self.spec, self.target)
         for spec, image, records in jobs:
-            relocate(image, self.spec, fds, symbols)
+            relocate(image, self.spec, fds, self._bind_symbol)
             hook = self.hooks.get(spec.name)
             fd = submit(spec, image, records, types, self.target, hook)
             program = Program(fd, spec)
@@ -274,6 +277,15 @@ class _Work:
         self.loaded.close()
         for path in self.pinned:
             os.unlink(path)  # noqa: PTH108 - no pathlib here
+
+    def _bind_symbol(
+        self, insn: "Insn", relo: Relocation, module_fds: list[int]
+    ) -> "Insn":
+        if self._binder is None:
+            from beewire.bpf.kernel.ksyms import symbol_binder  # noqa: PLC0415 - some programs only
+
+            self._binder = symbol_binder(self.spec, self.target)
+        return self._binder(insn, relo, module_fds)
 
     def _create_table(self, name: str, types: TypeIds) -> None:
         from beewire.bpf.kernel.maps.struct_ops import create_table  # noqa: PLC0415 - rare

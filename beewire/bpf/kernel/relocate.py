@@ -2,17 +2,19 @@
 
 from beewire.bpf import isa
 from beewire.bpf.kernel.assemble import Image
-from beewire.bpf.kernel.ksyms import BindSymbol
 from beewire.bpf.object import ObjectSpec, Relocation, RelocationKind
 from beewire.errors import SpecError
-from beewire.hints import Mapping
+from beewire.hints import TYPE_CHECKING, Mapping
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.ksyms import BindSymbol
 
 
 def relocate(
     image: Image,
     spec: ObjectSpec,
     fds: Mapping[str, int],
-    symbols: BindSymbol,
+    symbols: "BindSymbol",
 ) -> None:
     """Patch the image in place; `fds` has a descriptor for every map and section.
 

@@ -1,7 +1,7 @@
 """BPF_PROG_LOAD: hand one program over, and learn why when it is refused."""
 
 import errno
-from array import array
+import sys
 
 from beewire.bpf import isa
 from beewire.bpf.btf import ext
@@ -90,6 +90,11 @@ def _raise_memlock() -> bool:
     return privilege.raise_memlock()
 
 
+def _descriptors(fds: list[int]) -> bytes:
+    """`fd_array`: the kernel counts from 1, as 0 is its own BTF."""
+    return b"".join([fd.to_bytes(4, sys.byteorder) for fd in (0, *fds)])
+
+
 class _Attempt:
     """One program as BPF_PROG_LOAD wants it, to be called more than once.
 
@@ -120,7 +125,7 @@ class _Attempt:
         }
         self._point("insns", code)
         if image.module_fds:
-            self._point("fd_array", array("i", [0, *image.module_fds]).tobytes())
+            self._point("fd_array", _descriptors(image.module_fds))
         self._point("license", program.license.encode() + b"\0")
         if types.fd < 0:
             return
