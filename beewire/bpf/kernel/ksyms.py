@@ -80,7 +80,7 @@ def _fits(extern: Func | Var | None, node: Type | None) -> bool:
     """Whether the kernel's symbol is of the type that the object says."""
     if extern is None:
         return True
-    from beewire.bpf.btf.compat import types_compatible  # noqa: PLC0415 - with externs only
+    from beewire.bpf.btf import types_compatible  # noqa: PLC0415 - with externs only
 
     if isinstance(extern, Func) and isinstance(node, Func):
         return types_compatible(extern.proto, node.proto, forward=True)

@@ -77,7 +77,7 @@ def submit(
 
 
 def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> None:
-    from beewire.bpf.object.core import apply_core  # noqa: PLC0415 - older kernels only
+    from beewire.bpf.object import apply_core  # noqa: PLC0415 - older kernels only
 
     index = target.core_types or target.index(purpose)
     apply_core(image.insns, image.core_relos, index, types.builder.id)

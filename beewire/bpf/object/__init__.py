@@ -10,8 +10,15 @@ kinds       numbers of maps, programs and attach points
 sections    names of sections <-> hooks
 check       what an ObjectSpec must be like to become a file
 writer      ObjectSpec -> file
+tables      ... what maps hold from the start (struct_ops among them)
 reader      file -> ObjectSpec
+source      ... the file, and who is where in it
+code        ... programs, and what they refer to
+data        ... variables
+initial     ... what maps hold from the start
+legacy      ... maps of before BTF
 mapdefs     MapSpec <-> the BTF that describes it in a file
+core        apply CO-RE records for a kernel whose BTF is given
 elf         the container: sections, symbols, relocations
 
 All but `spec`, `kinds` and `target` is imported on first use: to compile and load needs no file.
@@ -33,6 +40,7 @@ from beewire.bpf.object.target import FEATURES, PLAIN, Target, parse_target
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beewire.bpf.object.core import apply_core, relocate_for
     from beewire.bpf.object.reader import read
     from beewire.bpf.object.sections import Hook, parse_section, section_name
     from beewire.bpf.object.writer import write
@@ -54,9 +62,11 @@ __all__ = [
     "RelocationKind",
     "Target",
     "Variable",
+    "apply_core",
     "parse_section",
     "parse_target",
     "read",
+    "relocate_for",
     "section_name",
     "write",
 ]
@@ -71,6 +81,10 @@ def __getattr__(name: str) -> object:
         from beewire.bpf.object.writer import write  # noqa: PLC0415
 
         return write
+    if name in ("apply_core", "relocate_for"):
+        from beewire.bpf.object import core  # noqa: PLC0415
+
+        return getattr(core, name)
     if name in ("Hook", "parse_section", "section_name"):
         from beewire.bpf.object import sections  # noqa: PLC0415
 
