@@ -6,7 +6,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## make .venv, with the lab's programs and the developer's tools
@@ -42,6 +42,11 @@ format: ## let ruff mend and format the code
 	@scripts/bootstrap check
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+.PHONY: selftests
+selftests: ## how many of the kernel's own BPF programs load (ARGS="--objects-only")
+	@scripts/bootstrap test
+	@$(BIN)/python scripts/selftests.py $(ARGS)
 
 .PHONY: bench
 bench: ## run the benchmarks (NAME=startup for one, ARGS="--rounds 3")
