@@ -33,6 +33,11 @@ def check(spec: ObjectSpec) -> None:
     Raises:
         SpecError: what is wrong, and with which program, map or variable.
     """
+    if spec.big_endian:
+        raise SpecError(
+            f"object {spec.name!r} is big-endian, and so is the content of its data: "
+            "only little-endian objects are written"
+        )
     _check_names(spec)
     for each in spec.maps.values():
         _check_map(each)
