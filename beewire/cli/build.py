@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 
 from beewire.bpf.author.collection import collect
 from beewire.bpf.object import ObjectSpec, write
-from beewire.cli.userfile import STDIN, import_file
+from beewire.cli.userfile import STDIN, add_optimize, import_file
 from beewire.errors import UsageError
 
 EPILOG = """\
@@ -32,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the object (default: FILE.bpf.o in this directory)",
     )
+    add_optimize(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compile and write."""
     path = Path("stdin") if args.file == STDIN else args.file.resolve()
     module = import_file(args.file if args.file == STDIN else path)
-    spec = collect(module, name=path.stem)
+    spec = collect(module, name=path.stem, optimize=args.optimize)
     shorten_paths(spec, path.parent)
     output = args.output or Path(f"{path.stem}.bpf.o")
     content = write(spec)

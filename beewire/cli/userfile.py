@@ -1,5 +1,6 @@
 """Import a user's Python file, and tell its faults as sentences that point into it."""
 
+import argparse
 import importlib.util
 import linecache
 import sys
@@ -119,3 +120,13 @@ def told(
     fault = kind(f"{path}:{lines[-1]}: {what}")
     fault.add_note(linecache.getline(str(path), lines[-1]).strip())
     return fault
+
+
+def add_optimize(parser: argparse.ArgumentParser) -> None:
+    """Declare the choice of the back end."""
+    parser.add_argument(
+        "--optimize",
+        choices=["llvm"],
+        default="",
+        help="have LLVM generate the code, for large programs (pip install 'beewire[llvm]')",
+    )

@@ -54,6 +54,22 @@ def test_the_object_holds_programs_maps_and_globals(built: Path) -> None:
     assert [v.name for v in spec.sections[".data"].variables] == ["limit"]
 
 
+def test_llvm_writes_an_object_with_the_same_maps_and_lines(
+    source: Path, built: Path
+) -> None:
+    pytest.importorskip("llvmlite")
+    output = source.with_suffix(".llvm.o")
+    own = read(built.read_bytes()).programs["count"]
+
+    assert main(["check", "--optimize=llvm", str(source)]) == 0
+    assert main(["build", "--optimize=llvm", str(source), "-o", str(output)]) == 0
+    made = read(output.read_bytes()).programs["count"]
+
+    named = {(each.kind, each.symbol) for each in made.relocations}
+    assert named == {(each.kind, each.symbol) for each in own.relocations}
+    assert {line.line for line in made.lines} <= {line.line for line in own.lines}
+
+
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 def test_the_same_source_gives_the_same_bytes(
     built: Path, tmp_path: Path, seed: str

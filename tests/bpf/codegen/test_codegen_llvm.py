@@ -114,6 +114,20 @@ def test_what_llvm_cannot_do_is_refused_and_does_not_hurt_the_next() -> None:
     assert [insn.imm for insn in code.insns] == [7, 0]
 
 
+def test_loops_that_the_kernel_has_to_count_are_refused() -> None:
+    source = (
+        "@xdp\n"
+        "def program(ctx: XdpContext) -> int:\n"
+        "    n: u64 = 0\n"
+        "    for i in range(ctx.length & 0xFFFF):\n"
+        "        n = n * 3 + i\n"
+        "    return n & 1\n"
+    )
+
+    with pytest.raises(CompileError, match="count the rounds of a loop"):
+        llvm.generate(compile_program(run(source)["program"]))
+
+
 def test_without_llvmlite_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

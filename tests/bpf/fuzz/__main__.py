@@ -47,10 +47,14 @@ def _one(seed: int) -> int:
 def _many(options: argparse.Namespace) -> int:
     with_llvm = not options.no_llvm
     totals = campaign.Totals()
-    last = time.monotonic()
+    last, shown = time.monotonic(), 0
     for totals in campaign.run(
         options.programs, options.seed, jobs=options.jobs, llvm_every=int(with_llvm)
     ):
+        for fault in totals.faults[shown:]:
+            shown += 1
+            told = f"{fault.outcome.fault}: {fault.outcome.detail.splitlines()[0]}"
+            print(f"seed {fault.seed}: {told}", file=sys.stderr)
         if time.monotonic() - last > 10:
             last = time.monotonic()
             print(

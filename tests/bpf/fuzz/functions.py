@@ -38,9 +38,10 @@ class Functions(Maps):
         kinds = [self.rng.choice(KINDS[:4]), self.rng.choice(KINDS[4:])]
         takes = gives = ""
         if self.chance(0.5):
-            # A packed struct is not aligned where a global function is given it.
+            # A packed struct is not aligned where a subprogram is given it.
             takes = self.rng.choice(list(self.shapes))
-            if mark == GLOBAL and "packed" in self.shapes["Inner"].options:
+            is_called = mark.startswith("@subprogram")
+            if is_called and "packed" in self.shapes["Inner"].options:
                 takes = ""
         result = self.rng.choice(KINDS)
         if mark != GLOBAL and self.chance(0.25):

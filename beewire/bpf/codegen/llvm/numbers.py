@@ -1,7 +1,9 @@
 """Integers in LLVM IR: with what BPF defines and LLVM leaves undefined spelled out."""
 
 from beewire.bpf import ir
-from beewire.bpf.codegen.llvm.names import Module
+from beewire.bpf.codegen.llvm.names import Inexpressible, Module
+
+FOLLOWED = 1024  # rounds that a kernel follows soon enough
 
 _PLAIN = {
     ir.BinOp.ADD: "add",
@@ -95,7 +97,13 @@ def extend(m: Module, op: ir.Extend) -> None:
 
 
 def budget(m: Module, op: ir.Budget) -> None:
-    """Always left: LLVM writes no may_goto, and the kernel follows its loops."""
+    """Always left: the kernel follows such a loop round by round, as it does clang's.
+
+    Raises:
+        Inexpressible: They are too many rounds, and LLVM has no assembler for may_goto.
+    """
+    if op.rounds is not None and op.rounds > FOLLOWED:
+        raise Inexpressible("it cannot have the kernel count the rounds of a loop")
     m.alias(op, "1")
 
 
