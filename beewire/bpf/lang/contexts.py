@@ -15,9 +15,21 @@ from beewire.bpf.lang.types import (
     network_type,
 )
 from beewire.errors import BeewireError, SpecError
-from beewire.hints import Any, ClassVar, Generic, NoReturn, Self, TypeVar, overload
+from beewire.hints import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Self,
+    TypeVar,
+    overload,
+)
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    from beewire.bpf.lang.composites import Composite
+
+S = TypeVar("S", bound="Composite")
 V = TypeVar("V")
 
 # In network order: they go into be32 and be16, and into plain integers as they are.

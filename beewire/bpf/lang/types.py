@@ -12,7 +12,7 @@ from beewire.hints import TYPE_CHECKING, Annotated, Any, Iterator
 
 if TYPE_CHECKING:
     from enum import IntEnum
-    from typing import TypeGuard
+    from typing import Literal, TypeGuard
 
 
 class ValueType:
@@ -273,18 +273,31 @@ BE32 = BigEndianType(32)
 BE64 = BigEndianType(64)
 BIG_ENDIAN: dict[int, IntType] = {16: BE16, 32: BE32, 64: BE64}
 
-# A checker reads these as int; the program's compiler reads the width.
-u8 = Annotated[int, U8]
-u16 = Annotated[int, U16]
-u32 = Annotated[int, U32]
-u64 = Annotated[int, U64]
-i8 = Annotated[int, I8]
-i16 = Annotated[int, I16]
-i32 = Annotated[int, I32]
-i64 = Annotated[int, I64]
-be16 = Annotated[int, BE16]
-be32 = Annotated[int, BE32]
-be64 = Annotated[int, BE64]
+# A checker reads these as int, which may be called too; the compiler reads the width.
+if TYPE_CHECKING:
+    u8 = int
+    u16 = int
+    u32 = int
+    u64 = int
+    i8 = int
+    i16 = int
+    i32 = int
+    i64 = int
+    be16 = int
+    be32 = int
+    be64 = int
+else:
+    u8 = Annotated[int, U8]
+    u16 = Annotated[int, U16]
+    u32 = Annotated[int, U32]
+    u64 = Annotated[int, U64]
+    i8 = Annotated[int, I8]
+    i16 = Annotated[int, I16]
+    i32 = Annotated[int, I32]
+    i64 = Annotated[int, I64]
+    be16 = Annotated[int, BE16]
+    be32 = Annotated[int, BE32]
+    be64 = Annotated[int, BE64]
 
 
 class FieldSpec:
@@ -388,7 +401,12 @@ def bits(width: int, *, default: int = 0) -> Any:
     return FieldSpec(None, default, width=width)
 
 
-def overlay(name: str, type: object = None) -> Any:  # noqa: A002 - the word for it
+def overlay(
+    name: str,
+    type: object = None,  # noqa: A002 - the word for it
+    *,
+    init: "Literal[False]" = False,  # noqa: ARG001 - for checkers: no argument is needed
+) -> Any:
     """A field in the place of the field `name`: both are members of one union.
 
         class Address(Struct):
@@ -396,7 +414,8 @@ def overlay(name: str, type: object = None) -> Any:  # noqa: A002 - the word for
             v4: be32 = overlay("words")
             raw: bytes = overlay("words", array(u8, 16))
 
-    `type` is needed where the annotation is not enough: array(...) or chars(n).
+    `type` is needed where the annotation is not enough: array(...) or chars(n). To a
+    type checker such a field is assigned, rather than given to the constructor.
 
     Raises:
         SpecError: `type` is no type of a fixed size.

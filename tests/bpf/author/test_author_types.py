@@ -1,5 +1,6 @@
 """The surface as a type checker sees it: correct programs pass, mistakes are found."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,10 +141,17 @@ settings = Global(Settings)
 """
 
 
-def check(source: str, path: Path) -> str:
+def check(source: str, path: Path, *more: Path) -> str:
     """What mypy --strict says of `source`."""
     path.write_text(source)
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-pretty",
+        *map(str, (path, *more)),
+    ]
     command += ["--config-file", "", "--cache-dir", str(path.parent / "cache")]
     result = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False
@@ -204,3 +212,18 @@ def test_the_type_checker_finds_a_wrong_return_type(said: str) -> None:
 @pytest.mark.timeout(300)
 def test_the_type_checker_finds_a_wrong_target(said: str) -> None:
     assert 'Unexpected keyword argument "cgroup" for "attach" of "XdpProgram"' in said
+
+
+@pytest.mark.timeout(300)
+def test_the_page_on_data_passes_the_type_checker(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    page = (ROOT / "docs/types.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    paths = [tmp_path / f"example{number}.py" for number, _ in enumerate(blocks)]
+    for path, block in zip(paths, blocks, strict=True):
+        path.write_text(block)
+
+    said = check(blocks[0], *paths)
+
+    assert len(blocks) > 4
+    assert said.startswith("Success"), said

@@ -9,7 +9,24 @@ from typing import Any
 
 import pytest
 
-from beewire.bpf import Struct, Union, array, bits, chars, field, overlay
+from beewire.bpf import (
+    HashMap,
+    Struct,
+    Union,
+    XdpContext,
+    array,
+    be16,
+    be32,
+    bits,
+    chars,
+    collect,
+    field,
+    overlay,
+    u8,
+    u32,
+    u64,
+    xdp,
+)
 from beewire.bpf.btf import Array, Composite, Typedef
 from beewire.bpf.btf import Union as BtfUnion
 from beewire.bpf.lang.btf_types import to_btf
@@ -28,7 +45,7 @@ from beewire.bpf.lang.types import (
     U64,
     IntType,
 )
-from beewire.bpf.object import read
+from beewire.bpf.object import read, write
 
 CLANG = shutil.which("clang-19") or shutil.which("clang")
 
@@ -244,3 +261,43 @@ def test_bit_fields_survive_a_round_trip(seed: int) -> None:
         setattr(value, name, random_value(each.type, rng))
 
     assert made.from_bytes(value.to_bytes()) == value
+
+
+class Inner(Union):
+    v4: be32
+    words: list[be32] = array(be32, 4)
+
+
+class Everything(Struct, align=16):
+    low: u8 = bits(3)
+    high: u8 = bits(5)
+    port: be16
+    inner: Inner
+    number: u64
+    halves: list[u32] = overlay("number", array(u32, 2))
+    far: u32 = field(align=32)
+    name: str = chars(4)
+
+
+kept = HashMap[u32, Everything](max_entries=4)
+
+
+@xdp
+def program(ctx: XdpContext) -> None:
+    if (at := kept.lookup(1)) is not None:
+        at.low = ctx.rx_queue_index & 7
+
+
+@pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
+def test_bpftool_reads_the_types_of_our_objects(tmp_path: Path) -> None:
+    path = tmp_path / "layout.bpf.o"
+    path.write_bytes(write(collect(program)))
+    command = ["bpftool", "btf", "dump", "file", str(path), "format", "c"]
+
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "unsigned char low: 3;" in said
+    assert "unsigned char high: 5;" in said
+    assert "__be16 port;" in said
+    assert "union Inner {" in said
+    assert "unsigned int halves[2];" in said
