@@ -13,6 +13,7 @@ a block one reload serves all. A constant or an address is simply made again.
 from beewire.bpf.codegen.again import Again
 from beewire.bpf.codegen.coalesce import Webs
 from beewire.bpf.codegen.colour import Colouring, colour
+from beewire.bpf.codegen.crowd import crowded, free_registers
 from beewire.bpf.codegen.liveness import Ranges
 from beewire.bpf.codegen.machine import (
     ADDRESS,
@@ -31,6 +32,7 @@ from beewire.bpf.codegen.machine import (
 )
 from beewire.bpf.ir import Function, Span
 from beewire.bpf.isa import AluOp, InsnClass
+from beewire.hints import Iterable
 
 _MADE = frozenset((ADDRESS, LD_IMM64, MOV_IMM, int(InsnClass.ALU | AluOp.MOV)))
 
@@ -64,7 +66,10 @@ class Room:
         Of a web only those registers go to the stack that live across calls, if any
         does: the copies inside the web then become the loads and stores.
         """
-        spiller = Spiller(self.machine, share=self.rounds < _SHARED_ROUNDS)
+        share = self.rounds < _SHARED_ROUNDS
+        spiller = Spiller(self.machine, ranges.live, share=share)
+        if share:
+            spilled = [*spilled, *crowded(ranges, webs, spilled)]
         members: dict[int, list[int]] = {web: [] for web in spilled}
         for register in range(FIRST_VIRTUAL, len(alone)):
             web = webs.find(register)
@@ -76,9 +81,8 @@ class Room:
                 spiller.made.update((register, made) for register in registers)
                 continue
             crossing = [r for r in registers if alone[r] & ranges.calls]
-            home = spiller.home(ranges.live[web])
-            spiller.homes.update((register, home) for register in crossing or registers)
-        spiller.spill()
+            spiller.webs.update((register, web) for register in crossing or registers)
+        spiller.spill(ranges, free_registers(ranges, webs, members))
         self.temporary |= spiller.temporary
         self.rounds += 1
         if self.rounds == _SHARED_ROUNDS:
@@ -122,28 +126,48 @@ def _is_made(ins: Ins, ranges: Ranges, webs: Webs, again: Again) -> bool:
 
 
 class Spiller:
-    """Rewrites the code: `homes` are registers that live on the stack, and where.
+    """Rewrites the code: `webs` says which registers live on the stack, and for whom.
 
-    `made` are those made anew where they are used, and by which instruction.
+    `made` are those made anew where they are used, and by which instruction. Within a
+    part a value stays in the register that it was brought to, as long as there is room:
+    what is wanted last goes first (Belady), and is stored only if it was changed and is
+    wanted again.
     """
 
-    __slots__ = ("homes", "machine", "made", "places", "share", "temporary")
+    __slots__ = (
+        "live",
+        "machine",
+        "made",
+        "places",
+        "share",
+        "stored",
+        "temporary",
+        "webs",
+    )
 
-    def __init__(self, machine: Machine, *, share: bool) -> None:
+    def __init__(self, machine: Machine, live: list[int], *, share: bool) -> None:
         self.machine = machine
-        self.share = share  # one reload serves until the next call
+        self.live = live
+        self.share = share  # one reload serves as long as there is room
         self.made: dict[int, Ins] = {}
+        self.webs: dict[int, int] = {}
         self.temporary: set[int] = set()  # registers made here
-        self.homes: dict[int, int] = {}
+        self.stored: dict[int, int] = {}  # the stack places of webs
         self.places: list[tuple[int, int]] = []  # which instructions use which place
 
-    def spill(self) -> None:
-        """Rewrite all parts for what has a home or is made anew."""
-        for part in self.machine.parts:
-            self.rewrite(part)
+    def spill(self, ranges: Ranges, room: list[int]) -> None:
+        """Rewrite all parts; `room` counts free registers by instruction."""
+        for part, start in zip(self.machine.parts, ranges.starts, strict=False):
+            _Rewriting(self, part, start, room).run()
 
-    def home(self, live: int) -> int:
+    def home(self, web: int) -> int:
         """A stack place; webs that are never live together share one."""
+        if web not in self.stored:
+            self.stored[web] = self.place(self.live[web])
+        return self.stored[web]
+
+    def place(self, live: int) -> int:
+        """A place that is free wherever `live` says."""
         for i, (occupied, place) in enumerate(self.places):
             if not occupied & live:
                 self.places[i] = (occupied | live, place)
@@ -152,68 +176,147 @@ class Spiller:
         self.places.append((live, place))
         return place
 
-    def rewrite(self, part: Part) -> None:
-        """Bring and keep values around each instruction."""
-        out: list[Ins] = []
-        held: dict[int, int] = {}
-        homes, made = self.homes, self.made
-        for ins in part.ins:
-            register = ins.write
-            home = homes.get(register)
-            if register in made or (home is not None and self.stays(ins, home)):
-                continue  # made where it is used; or copied to where it is
-            self.read(ins, held, out)
-            out.append(ins)
-            if ins.code == CALL or not self.share:
-                held.clear()
-            if home is not None:
-                held[home] = self.write(ins, home, out)
-        if part.branch is not None:
-            self.read(part.branch, held, out)
-        part.ins = out
-
-    def stays(self, ins: Ins, home: int) -> bool:
-        """Whether this is a copy within one home."""
-        return ins.code == MOV and not ins.off and self.homes.get(ins.src) == home
-
-    def read(self, ins: Ins, held: dict[int, int], out: list[Ins]) -> None:
-        """Bring what `ins` reads into registers."""
-        for register in set(ins.reads):
-            home = self.homes.get(register)
-            key = home if home is not None else register
-            if home is None and register not in self.made:
-                continue
-            if key not in held:
-                held[key] = self.bring(register, home, ins.span, out)
-            _replace(ins, register, held[key])
-
-    def bring(
-        self, register: int, home: int | None, span: Span | None, out: list[Ins]
-    ) -> int:
-        """Load what is at home, or make it."""
-        new = self.fresh()
-        if home is not None:
-            out.append(Ins(LDX[8], new, FRAME, home, 0, (FRAME,), new, span))
-        else:
-            made = self.made[register]
-            fields = (made.code, new, made.src, made.off, made.imm)
-            out.append(Ins(*fields, made.reads, new, span, made.note))
-        return new
-
-    def write(self, ins: Ins, home: int, out: list[Ins]) -> int:
-        """Store what `ins` writes; gives the register that has it too."""
-        new = ins.write
-        if new not in self.temporary:  # else it is what `read` has brought
-            new = self.fresh()
-            ins.dst = ins.write = new
-        out.append(Ins(STX[8], FRAME, new, home, 0, (FRAME, new), NONE, ins.span))
-        return new
-
     def fresh(self) -> int:
         """A register that lives for a few instructions."""
         new = self.machine.new()
         self.temporary.add(new)
         return new
+
+
+class _Rewriting:
+    """One part, being rewritten: `held` are webs in registers, `dirty` those changed."""
+
+    __slots__ = ("dirty", "held", "out", "part", "room", "spiller", "start", "uses")
+
+    def __init__(
+        self, spiller: Spiller, part: Part, start: int, room: list[int]
+    ) -> None:
+        self.spiller = spiller
+        self.part = part
+        self.start = start
+        self.room = room
+        self.out: list[Ins] = []
+        self.held: dict[int, int] = {}
+        self.dirty: set[int] = set()
+        self.uses: dict[int, list[int]] = {}
+
+    def run(self) -> None:
+        """Bring and keep values around each instruction."""
+        spiller, part = self.spiller, self.part
+        code = [*part.ins, part.branch] if part.branch is not None else part.ins
+        self.find_uses(code)
+        for at, ins in enumerate(code, self.start):
+            register = ins.write
+            web = spiller.webs.get(register)
+            if register in spiller.made or (web is not None and self.stays(ins, web)):
+                continue  # made where it is used; or copied to where it is
+            self.read(ins, at)
+            if ins is part.branch:
+                break
+            if ins.code == CALL:
+                self.leave(at, ins.span)
+            else:
+                self.release(ins, at)
+            if web is not None:
+                self.write(ins, web, at)
+            self.out.append(ins)
+            if not spiller.share:
+                self.leave(at, ins.span)
+        self.leave(self.start + len(code) - 1, code[-1].span if code else None)
+        part.ins = self.out
+
+    def find_uses(self, code: list[Ins]) -> None:
+        """Where each web is read, last first."""
+        key = self.key
+        for at in range(len(code) - 1, -1, -1):
+            for register in set(code[at].reads):
+                if (web := key(register)) is not None:
+                    self.uses.setdefault(web, []).append(self.start + at)
+
+    def key(self, register: int) -> int | None:
+        """What a register is held under: its web; itself, if it is made anew."""
+        if register in self.spiller.made:
+            return -register
+        return self.spiller.webs.get(register)
+
+    def stays(self, ins: Ins, web: int) -> bool:
+        """Whether this is a copy within one web."""
+        return ins.code == MOV and not ins.off and self.spiller.webs.get(ins.src) == web
+
+    def read(self, ins: Ins, at: int) -> None:
+        """Bring what `ins` reads into registers."""
+        needed = {register: self.key(register) for register in set(ins.reads)}
+        for register, web in needed.items():
+            if web is None:
+                continue
+            if web not in self.held:
+                self.make_room(at, needed.values())
+                self.held[web] = self.bring(register, web, ins.span)
+            _replace(ins, register, self.held[web])
+
+    def bring(self, register: int, web: int, span: Span | None) -> int:
+        """Load what is at home, or make it."""
+        new = self.spiller.fresh()
+        if web >= 0:
+            home = self.spiller.home(web)
+            self.out.append(Ins(LDX[8], new, FRAME, home, 0, (FRAME,), new, span))
+        else:
+            made = self.spiller.made[register]
+            fields = (made.code, new, made.src, made.off, made.imm)
+            self.out.append(Ins(*fields, made.reads, new, span, made.note))
+        return new
+
+    def write(self, ins: Ins, web: int, at: int) -> None:
+        """Give what `ins` writes a register, unless it changes the one it reads."""
+        if ins.write != self.held.get(web):
+            self.held.pop(web, None)
+            self.make_room(at, (web,))
+            self.held[web] = new = self.spiller.fresh()
+            ins.dst = ins.write = new
+        self.dirty.add(web)
+
+    def release(self, ins: Ins, at: int) -> None:
+        """Forget what is not wanted after this instruction."""
+        for web in [w for w, register in self.held.items() if register in ins.reads]:
+            if self.next_use(web, at) is None:
+                del self.held[web]
+                self.dirty.discard(web)
+
+    def next_use(self, web: int, at: int) -> int | None:
+        """Where the web is read next after `at`; beyond the part if only there."""
+        uses = self.uses.get(web, [])
+        while uses and uses[-1] <= at:
+            uses.pop()
+        if uses:
+            return uses[-1]
+        is_live = web >= 0 and self.spiller.live[web] >> at & 1
+        return 1 << 30 if is_live else None
+
+    def make_room(self, at: int, needed: Iterable[int | None]) -> None:
+        """Let go of what is wanted last, until there is room for one more."""
+        keep = set(needed)
+        while len(self.held) >= max(1, self.room[at]):
+            others = [web for web in self.held if web not in keep]
+            if not others:
+                return
+            last = max(others, key=lambda web: self.next_use(web, at - 1) or 1 << 31)
+            self.let_go(last, at - 1, None)
+
+    def let_go(self, web: int, at: int, span: Span | None) -> None:
+        """Store the web if it was changed, and is wanted after `at`."""
+        register = self.held.pop(web)
+        if web in self.dirty:
+            self.dirty.remove(web)
+            if self.spiller.live[web] >> at & 1:
+                home = self.spiller.home(web)
+                reads = (FRAME, register)
+                store = Ins(STX[8], FRAME, register, home, 0, reads, NONE, span)
+                self.out.append(store)
+
+    def leave(self, at: int, span: Span | None) -> None:
+        """Let go of everything."""
+        for web in list(self.held):
+            self.let_go(web, at, span)
 
 
 def _replace(ins: Ins, old: int, new: int) -> None:
