@@ -4,6 +4,10 @@
     %3 = binary and64 %2, 240       =>    store u8 stack [&a], %3
     store u8 stack [&a], %3
 
+    %2 = binary add64 %0, %1              %2 = binary add32 %0, %1
+    store u32 stack [&a], %2        =>    store u32 stack [&a], %2
+    %3 = extend u32 %2                    (%3 is %2)
+
 Backwards: a store of one byte wants eight bits, a sum below it eight of each operand.
 What a test or an address looks at is wanted whole, so nothing that the verifier saw
 bounded loses its bounds.
@@ -27,6 +31,8 @@ from beewire.bpf.ir import (
     Store,
 )
 
+# The low bits of the result depend on the same low bits of the operands only.
+_LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 _EXTENSIONS = (Extend, Binary, Load)
 
 
@@ -35,12 +41,21 @@ def demand(work: Work) -> None:
     blocks = work.function.blocks
     wanted = _round_loops(blocks)
     renamed: dict[Op, Op] = {}
+    narrows = work.target.at_least(3)
+    short: list[Op] = []  # what 32-bit arithmetic computes, and extends for nothing
+    extended: dict[Op, list[Op]] = {}
     for block in reversed(blocks):
         for op in reversed(block.ops):
             bits = wanted.get(op, 0)
+            if isinstance(op, Extend) and op.bits == 32 and not op.signed:
+                extended.setdefault(op.args[0], []).append(op)
             if isinstance(op, _EXTENSIONS) and bits != M64:
                 _relax(op, bits, renamed)
+                if narrows and bits <= M32 and op not in renamed and _halves(op):
+                    short.append(op)
             _pass_on(op, bits, wanted)
+    for op in short:
+        renamed.update((user, op) for user in extended.get(op, ()))
     if renamed:
         for op in work.function.ops():
             op.args = [_final(arg, renamed) for arg in op.args]
@@ -78,6 +93,20 @@ def _relax(op: Extend | Binary | Load, bits: int, renamed: dict[Op, Op]) -> None
         mask = op.args[1]
         if isinstance(mask, Const) and not bits & ~mask.value:
             renamed[op] = op.args[0]
+
+
+def _halves(op: Op) -> bool:
+    """Make a 64-bit operation one of 32 bits, if that gives its low half."""
+    if not isinstance(op, Binary) or op.bits != 64 or op.kind is not Kind.INT:
+        return False
+    count = op.args[1]
+    if op.op is BinOp.SHL:
+        if not isinstance(count, Const) or not 0 <= count.value < 32:
+            return False
+    elif op.op not in _LOW:
+        return False
+    op.bits = 32
+    return True
 
 
 def _pass_on(op: Op, bits: int, wanted: dict[Op, int]) -> None:

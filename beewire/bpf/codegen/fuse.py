@@ -9,9 +9,6 @@
     %2 = byteswap 16 %1
     branch eq64 %2, 80 -> a, b        =>     branch eq64 %1, 20480 -> a, b
 
-    %2 = binary add64 %0, %1
-    %3 = extend u32 %2                =>     %3 = binary add32 %0, %1
-
 A value that is used again keeps its own test: what the verifier learns from a test it
 learns about the register tested.
 """
@@ -24,43 +21,36 @@ from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
     Binary,
     BinOp,
-    Block,
     Branch,
     ByteSwap,
     CmpOp,
     Const,
     Extend,
-    Kind,
     Load,
     Op,
 )
 from beewire.bpf.object.target import Target
 
-# The low bits of the result depend on the same low bits of the operands only.
-_LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
+_BITWISE = frozenset((CmpOp.SET, CmpOp.CLEAR))
 
 
 def fuse(work: Work) -> None:
-    """Rewrite branches and extensions; drops what they no longer need."""
+    """Rewrite branches; drops what they no longer need."""
     uses: dict[Op, int] = {}
     for op in work.function.ops():
         for arg in op.args:
             uses[arg] = uses.get(arg, 0) + 1
     bits = Bits()
     changed = _unwrap_all(work, uses, bits)
-    renamed: dict[Op, Op] = {}
+    if work.target.at_least(3):
+        changed |= _halve_all(work, uses)
     for block in work.function.blocks:
-        if work.target.at_least(3):
-            _shrink(block, uses, renamed)
         last = block.ops[-1]
         if isinstance(last, Branch):
             changed |= _mask(last, uses, work.target)
             if work.target.at_least(3) and last.bits == 64:
                 changed |= _narrow(last, uses, bits)
-    if renamed:
-        for op in work.function.ops():
-            op.args = [renamed.get(arg, arg) for arg in op.args]
-    if changed or renamed:
+    if changed:
         dead(work)
 
 
@@ -82,6 +72,51 @@ def _unwrap_all(work: Work, uses: dict[Op, int], bits: Bits) -> bool:
     return changed
 
 
+def _halve_all(work: Work, uses: dict[Op, int]) -> bool:
+    """Compare halves where several tests share an extension that serves them only."""
+    tests: dict[Op, list[Branch]] = {}
+    for block in work.function.blocks:
+        last = block.ops[-1]
+        if isinstance(last, Branch) and _compares_extended(last):
+            tests.setdefault(last.args[0], []).append(last)
+    changed = False
+    for value, branches in tests.items():
+        if uses[value] == len(branches) > 1:
+            half = value.args[0] if isinstance(value, Extend) else value
+            if isinstance(value, Load):
+                value.signed = False  # its high half is no longer looked at
+            for branch in branches:
+                constant = branch.args[1]
+                assert isinstance(constant, Const)
+                branch.args = [half, Const(arith.signed(constant.value, 32))]
+                branch.bits = 32
+            changed = True
+    return changed
+
+
+def _compares_extended(branch: Branch) -> bool:
+    """Whether the low halves of both sides tell, the left one being extended."""
+    match branch:
+        case Branch(
+            bits=64,
+            args=[
+                Extend(bits=32, signed=is_signed)
+                | Load(size=4, signed=True as is_signed),
+                Const(value=wanted),
+            ],
+        ):
+            fits = arith.fits_imm(wanted) if is_signed else wanted & M64 <= M32
+            return fits and (
+                branch.op in {CmpOp.EQ, CmpOp.NE}
+                or (
+                    branch.op not in _BITWISE
+                    and arith.is_signed(branch.op) is is_signed
+                )
+            )
+        case _:
+            return False
+
+
 def _unwrapped(branch: Branch, bits: Bits) -> list[Op]:
     """What to compare for equality instead; nothing where there is no such thing."""
     if branch.op not in {CmpOp.EQ, CmpOp.NE} or branch.bits != 64:
@@ -98,32 +133,6 @@ def _unwrapped(branch: Branch, bits: Bits) -> list[Op]:
         case _:
             pass
     return []
-
-
-def _shrink(block: Block, uses: dict[Op, int], renamed: dict[Op, Op]) -> None:
-    """Compute in 32 bits what is cut to 32 bits, if nobody wants the rest."""
-    here: set[Op] = set()
-    for i, op in enumerate(block.ops):
-        here.add(op)
-        if isinstance(op, Extend) and op.bits == 32 and not op.signed:
-            value = op.args[0]
-            if value in here and uses[value] == 1 and _has_low_half(value):
-                assert isinstance(value, Binary)
-                a, b = (renamed.get(arg, arg) for arg in value.args)
-                block.ops[i] = half = Binary(value.op, a, b, 32, span=value.span)
-                renamed[op] = half
-                uses[half] = uses.get(op, 0)
-                here.add(half)
-
-
-def _has_low_half(op: Op) -> bool:
-    """Whether 32-bit arithmetic gives the low half of this operation."""
-    if not isinstance(op, Binary) or op.bits != 64 or op.kind is not Kind.INT:
-        return False
-    count = op.args[1]
-    if op.op is BinOp.SHL:
-        return isinstance(count, Const) and 0 <= count.value < 32
-    return op.op in _LOW
 
 
 def _mask(branch: Branch, uses: dict[Op, int], target: Target) -> bool:

@@ -107,54 +107,46 @@ def _meet(
     return a
 
 
-def loop_depths(order: list[Block], dominators: Dominators | None = None) -> list[int]:
-    """How many natural loops each block of `order` is in."""
+def loops(
+    order: list[Block], dominators: Dominators | None = None
+) -> dict[Block, set[Block]]:
+    """The natural loops by their heads; of two that share one, the union."""
     number = {block: i for i, block in enumerate(order)}
     backs = [
-        (i, number[successor])
-        for i, block in enumerate(order)
+        (block, successor)
+        for block in order
         for successor in block.successors()
-        if number[successor] <= i
+        if number[successor] <= number[block]
     ]
-    depths = [0] * len(order)
+    found: dict[Block, set[Block]] = {}
     if not backs:
-        return depths
+        return found
     tree = dominators or Dominators(order)
-    bodies: dict[int, set[int]] = {}
     for tail, head in backs:
-        if tree.dominates(order[head], order[tail]):
-            body = bodies.setdefault(head, {head})
-            _collect(body, tail, order, number)
-    for body in bodies.values():
-        for i in body:
-            depths[i] += 1
-    return depths
+        if tree.dominates(head, tail):
+            _collect(found.setdefault(head, {head}), tail, number)
+    return found
 
 
-def _collect(
-    body: set[int], tail: int, order: list[Block], number: dict[Block, int]
-) -> None:
+def loop_depths(order: list[Block], dominators: Dominators | None = None) -> list[int]:
+    """How many natural loops each block of `order` is in."""
+    bodies = loops(order, dominators).values()
+    return [sum([block in body for body in bodies]) for block in order]
+
+
+def _collect(body: set[Block], tail: Block, number: dict[Block, int]) -> None:
     work = [tail]
     while work:
-        i = work.pop()
-        if i not in body:
-            body.add(i)
-            work.extend(number[pred] for pred in order[i].preds if pred in number)
+        block = work.pop()
+        if block not in body:
+            body.add(block)
+            work.extend(pred for pred in block.preds if pred in number)
 
 
 def innermost_loop(order: list[Block], block: Block) -> set[Block] | None:
     """The smallest natural loop that `block` is in, if any."""
-    number = {b: i for i, b in enumerate(order)}
-    tree = Dominators(order)
-    bodies: dict[int, set[int]] = {}
-    for tail, other in enumerate(order):
-        for head in (number[way] for way in other.successors()):
-            if head <= tail and tree.dominates(order[head], other):
-                _collect(bodies.setdefault(head, {head}), tail, order, number)
-    around = [body for body in bodies.values() if number[block] in body]
-    if not around:
-        return None
-    return {order[i] for i in min(around, key=len)}
+    around = [body for body in loops(order).values() if block in body]
+    return min(around, key=len) if around else None
 
 
 def retarget(block: Block, old: Block, new: Block) -> None:

@@ -8,6 +8,7 @@ from beewire.bpf.codegen.divide import divide
 from beewire.bpf.codegen.emit import Emitted, emit
 from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.fuse import fuse
+from beewire.bpf.codegen.invariant import invariant
 from beewire.bpf.codegen.layout import layout
 from beewire.bpf.codegen.lower import lower
 from beewire.bpf.codegen.machine import Machine, Part
@@ -43,6 +44,7 @@ PASSES = (
     demand,
     scale,
     dead,
+    invariant,
     fuse,
 )
 STACK_LIMIT = 512  # MAX_BPF_STACK

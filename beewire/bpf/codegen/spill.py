@@ -246,11 +246,12 @@ class _Rewriting:
     def read(self, ins: Ins, at: int) -> None:
         """Bring what `ins` reads into registers."""
         needed = {register: self.key(register) for register in set(ins.reads)}
+        self.make_room(at, needed.values(), 0)
         for register, web in needed.items():
             if web is None:
                 continue
             if web not in self.held:
-                self.make_room(at, needed.values())
+                self.make_room(at, needed.values(), 1)
                 self.held[web] = self.bring(register, web, ins.span)
             _replace(ins, register, self.held[web])
 
@@ -270,7 +271,7 @@ class _Rewriting:
         """Give what `ins` writes a register, unless it changes the one it reads."""
         if ins.write != self.held.get(web):
             self.held.pop(web, None)
-            self.make_room(at, (web,))
+            self.make_room(at, (web,), 1)
             self.held[web] = new = self.spiller.fresh()
             ins.dst = ins.write = new
         self.dirty.add(web)
@@ -292,10 +293,10 @@ class _Rewriting:
         is_live = web >= 0 and self.spiller.live[web] >> at & 1
         return 1 << 30 if is_live else None
 
-    def make_room(self, at: int, needed: Iterable[int | None]) -> None:
-        """Let go of what is wanted last, until there is room for one more."""
+    def make_room(self, at: int, needed: Iterable[int | None], more: int) -> None:
+        """Let go of what is wanted last, until there is room for so many more."""
         keep = set(needed)
-        while len(self.held) >= max(1, self.room[at]):
+        while len(self.held) + more > max(1, self.room[at]):
             others = [web for web in self.held if web not in keep]
             if not others:
                 return

@@ -7,7 +7,7 @@
 At last each slot gets its place; those that are never in use together share one.
 """
 
-from beewire.bpf.codegen import algebra
+from beewire.bpf.codegen import algebra, graph
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.frame import Frame, read_later
 from beewire.bpf.codegen.merge import merge
@@ -35,7 +35,7 @@ def stack(work: Work) -> None:
 
 def _forward(work: Work, frame: Frame) -> None:
     """A load of what was just stored is the value stored; storing it again is nothing."""
-    forward = _Forward(frame)
+    forward = _Forward(frame, graph.loops(work.function.blocks, work.dominators()))
     for block in work.function.blocks:
         forward.block(block)
     renamed = forward.renamed
@@ -51,10 +51,11 @@ _Known = dict[int, Op]  # bytes of the frame -> the value last stored to them
 class _Forward:
     """What the slots hold, as far as it is known, at the end of each block."""
 
-    __slots__ = ("bits", "ends", "frame", "renamed")
+    __slots__ = ("bits", "ends", "frame", "loops", "renamed")
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, loops: dict[Block, set[Block]]) -> None:
         self.frame = frame
+        self.loops = loops
         self.bits = Bits()
         self.ends: dict[Block, _Known] = {}
         self.renamed: dict[Op, Op] = {}
@@ -87,11 +88,16 @@ class _Forward:
         self.ends[block] = known
 
     def at_start(self, block: Block) -> _Known:
-        """What all predecessors know; nothing, at the head of a loop."""
+        """What all predecessors know; at the head of a loop, what it leaves alone."""
         preds = block.preds
+        body = self.loops.get(block)
+        lost = 0
+        if body is not None:
+            preds = [pred for pred in preds if pred not in body]
+            lost = self.written(body)
         if not preds or any(pred not in self.ends for pred in preds):
             return {}
-        known = dict(self.ends[preds[0]])
+        known = {m: v for m, v in self.ends[preds[0]].items() if not m & lost}
         for pred in preds[1:]:
             other = self.ends[pred]
             known = {
@@ -100,6 +106,16 @@ class _Forward:
                 if mask in other and _same(value, other[mask])
             }
         return known
+
+    def written(self, body: set[Block]) -> int:
+        """The bytes that a loop may write."""
+        touch = self.frame.touch
+        lost = 0
+        for block in body:
+            for op in block.ops:
+                if op in touch:
+                    lost |= touch[op].writes
+        return lost
 
     def is_known(self, op: Op, value: Op, extra: dict[Op, list[Op]]) -> bool:
         """Whether `op` reads, or writes again, the `value` that is there."""

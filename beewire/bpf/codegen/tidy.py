@@ -140,10 +140,10 @@ def _outgoing(block: Block, inherited: _Known) -> _Known:
 
 
 def _is_test(block: Block) -> bool:
-    """Whether the block only computes a condition and branches on it."""
+    """Whether the block only computes a condition, and branches on it or goes on."""
     ops = block.ops
     return (
-        isinstance(ops[-1], Branch)
+        isinstance(ops[-1], Branch | Jump)
         and len(ops) <= _TEST_OPS
         and all(isinstance(op, _PURE) for op in ops[:-1])
     )
@@ -168,19 +168,24 @@ def _redirect(block: Block, target: Block, env: _Known, shared: set[Op]) -> bool
     """Lead the edge from `block` to `target` on for as long as tests are decided."""
     last = block.ops[-1]
     alone = isinstance(last, Jump)
-    end = target
+    end, reached = target, target
+    passed: list[Op] = []
     sets: list[Op] = []
     for _ in range(_HOPS):
         found = _foresee(end, env, shared) if _is_test(end) else None
         if found is None or (found[1] and not alone):
             break
+        decided = isinstance(end.ops[-1], Branch)
         end, assigned = found
         env = env | {s.local: c.value for s, c in assigned}
-        sets += [SetLocal(s.local, c, span=s.span) for s, c in assigned]
-    if end is target:
+        passed += [SetLocal(s.local, c, span=s.span) for s, c in assigned]
+        if decided:
+            # Only a test gone past is worth making what was on the way here.
+            reached, sets = end, list(passed)
+    if reached is target:
         return False
     block.ops[-1:] = [*sets, last]
-    graph.retarget(block, target, end)
+    graph.retarget(block, target, reached)
     return True
 
 
@@ -203,6 +208,8 @@ def _foresee(
             local[op.local] = value
             assigned.append((op, Const(value)))
     branch = block.ops[-1]
+    if isinstance(branch, Jump):
+        return branch.target, assigned
     assert isinstance(branch, Branch)
     a, b = (_value(arg, values) for arg in branch.args)
     if a is None or b is None:

@@ -159,7 +159,8 @@ def test_a_sum_that_is_cut_to_half_is_computed_in_half(rewrite: Rewrite) -> None
         """,
         ssa,
         simplify,
-        fuse,
+        demand,
+        dead,
     )
 
     assert "binary add32 %1, 1" in made
@@ -178,7 +179,69 @@ def test_a_sum_that_is_also_wanted_whole_is_computed_once(
           return %4
         """
 
-    assert same(rewrite(text, ssa, simplify, fuse), text)
+    assert same(rewrite(text, ssa, simplify, demand, dead, fuse), text)
+
+
+def test_a_mask_that_nobody_notices_leaves_the_extension_behind(
+    rewrite: Rewrite, same: Same
+) -> None:
+    text = """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = binary and64 %1, 4294967295
+          %3 = extend u32 %2
+          return %3
+        """
+
+    assert same(
+        rewrite(text, ssa, demand, dead),
+        """
+        block a:
+          %1 = load u64 ctx [ctx]
+          %2 = extend u32 %1
+          return %2
+        """,
+    )
+
+
+def test_tests_that_share_an_extension_compare_halves(rewrite: Rewrite) -> None:
+    text = """
+        block a:
+          %1 = load i32 ctx [ctx]
+          branch eq64 %1, 7 -> yes, b
+        block b:
+          branch eq64 %1, -3 -> yes, no
+        block yes:
+          return 1
+        block no:
+          return 0
+        """
+    made = rewrite(text, ssa, fuse)
+
+    assert "load u32" in made
+    assert "branch eq32 %1, 7" in made
+    assert "branch eq32 %1, -3" in made
+    assert "load i32" in rewrite(text, ssa, fuse, level=2)
+
+
+def test_an_unsigned_test_needs_the_sign_extension(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1 = load i32 ctx [ctx]
+          branch eq64 %1, 7 -> yes, b
+        block b:
+          branch ult64 %1, 9 -> yes, no
+        block yes:
+          return 1
+        block no:
+          return 0
+        """,
+        ssa,
+        fuse,
+    )
+
+    assert "load i32" in made
 
 
 def test_bits_that_nobody_looks_at_are_not_cleared(
@@ -204,8 +267,8 @@ def test_bits_that_nobody_looks_at_are_not_cleared(
         """
         block a:
           %1 = load u16 ctx [ctx]
-          %2 = binary add64 %1, 7
-          %3 = binary and64 %2, 240
+          %2 = binary add32 %1, 7
+          %3 = binary and32 %2, 240
           store u8 ctx [ctx+8], %3
           return 0
         """,
