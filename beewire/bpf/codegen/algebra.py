@@ -16,6 +16,7 @@ from beewire.bpf.object.target import Target
 from beewire.hints import Callable
 
 Emit = Callable[[Op], Op]
+_FAR = 1 << 14  # a distance that the offsets of loads and stores hold with ease
 _COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 
 
@@ -117,6 +118,31 @@ def _add(op: Binary, a: Op, value: int, emit: Emit) -> Op | None:
             return emit(_new(op, BinOp.ADD, x, c.value + value))
         case _:
             return None
+
+
+def move_distance(op: Binary, emit: Emit) -> Op:
+    """P + (i + 4) is (p + i) + 4: a load or store takes the 4 into its offset.
+
+    So is p + (i + 4 << 2), with 16.
+    """
+    index = op.args[1]
+    shift = 0
+    if isinstance(index, Binary) and index.op is BinOp.SHL and index.bits == 64:
+        index, count = index.args
+        if not isinstance(count, Const):
+            return op
+        shift = count.value % 64
+    if not isinstance(index, Binary) or index.op is not BinOp.ADD or index.bits != 64:
+        return op
+    i, distance = index.args
+    if not isinstance(distance, Const) or not 0 < distance.value << shift < _FAR:
+        return op
+    if op.op is not BinOp.ADD:
+        return op
+    if shift:
+        i = emit(Binary(BinOp.SHL, i, constant(shift), span=op.span))
+    base = emit(Binary(BinOp.ADD, op.args[0], i, span=op.span))
+    return emit(_new(op, BinOp.ADD, base, distance.value << shift))
 
 
 def _chain(op: Binary, a: Op, value: int, emit: Emit) -> Op | None:

@@ -8,7 +8,7 @@ is the other's own value (Chaitin 1981).
 """
 
 from beewire.bpf.codegen.liveness import Ranges
-from beewire.bpf.codegen.machine import FIRST_VIRTUAL
+from beewire.bpf.codegen.machine import FIRST_VIRTUAL, MOV, Ins
 
 
 class Webs:
@@ -30,6 +30,25 @@ class Webs:
         return root
 
 
+_MOST = 8  # copies between one pair of webs that are worth a look
+
+
+def _copies(bits: int, a: int, b: int, code: list[Ins], webs: Webs) -> int:
+    """Those of `bits` where the code copies between `a` and `b`: a Phi's other edges."""
+    found = 0
+    if bits.bit_count() > _MOST:
+        return found
+    while bits:
+        low = bits & -bits
+        bits ^= low
+        ins = code[low.bit_length() - 1]
+        if ins.code == MOV and not ins.off:
+            pair = webs.find(ins.dst), webs.find(ins.src)
+            if pair in {(a, b), (b, a)}:
+                found |= low
+    return found
+
+
 def coalesce(ranges: Ranges) -> Webs:
     """Join what copies join, the hottest first; `ranges` then holds for whole webs."""
     webs = Webs(len(ranges.live))
@@ -40,12 +59,15 @@ def coalesce(ranges: Ranges) -> Webs:
         dst, src = find(ins.dst), find(ins.src)
         if dst == src or dst < FIRST_VIRTUAL or src < FIRST_VIRTUAL:
             continue
-        bit = 1 << i
-        apart = ((live[dst] & defs[src]) | (live[src] & defs[dst])) & ~bit
+        copies = 1 << i
+        apart = ((live[dst] & defs[src]) | (live[src] & defs[dst])) & ~copies
         if apart:
-            continue
+            more = _copies(apart, dst, src, ranges.code, webs)
+            if more != apart:
+                continue
+            copies |= more
         webs.parent[src] = dst
         live[dst] |= live[src]
-        defs[dst] = (defs[dst] | defs[src]) & ~bit
+        defs[dst] = (defs[dst] | defs[src]) & ~copies
         weight[dst] += weight[src] - 2 * factor
     return webs

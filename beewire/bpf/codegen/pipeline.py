@@ -15,6 +15,7 @@ from beewire.bpf.codegen.machine import Machine, Part
 from beewire.bpf.codegen.promote import promote
 from beewire.bpf.codegen.scale import scale
 from beewire.bpf.codegen.select import select
+from beewire.bpf.codegen.sets import sets
 from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
 from beewire.bpf.codegen.stack import stack
@@ -44,6 +45,7 @@ PASSES = (
     demand,
     scale,
     dead,
+    sets,
     invariant,
     fuse,
 )

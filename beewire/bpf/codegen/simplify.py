@@ -295,6 +295,10 @@ def _binary(sweep: _Sweep, op: Op) -> Op:
     new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.target)
     if new is not op and not sweep.goes_past_a_test(op, new):
         return new
+    if op.kind is Kind.PTR and not sweep.facts.is_tested(op.args[1], sweep.block):
+        new = algebra.move_distance(op, sweep.emit)
+        if new is not op:
+            return new
     return sweep.number(op, (op.op, op.bits, *map(_key, op.args)))
 
 
