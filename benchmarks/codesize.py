@@ -19,6 +19,7 @@ from _twins import Twins, find_clang, twins, version
 
 from beewire.bpf import kernel
 from beewire.bpf.isa import format_program
+from beewire.bpf.kernel.assemble import assemble
 from beewire.bpf.object import ObjectSpec, ProgramSpec
 from beewire.errors import BeewireError, UsageError
 
@@ -78,7 +79,8 @@ def dump(name: str) -> int:
         if name in theirs.programs:
             for title, spec in (("ours", each.ours()), (version(clang), theirs)):
                 program = spec.programs[name]
-                print(f"{title}: {slots(program)}\n{format_program(program.insns)}\n")
+                count = slots(program, spec)
+                print(f"{title}: {count}\n{format_program(program.insns)}\n")
             return 0
     raise UsageError(f"no program of the corpus is called {name!r}")
 
@@ -95,14 +97,14 @@ def measure(spec: ObjectSpec) -> dict[str, Program]:
     """Count the programs of `spec`, and load them to see how the verifier fares."""
     processed, reason = verify(spec)
     return {
-        name: Program(slots(program), processed.get(name), reason)
+        name: Program(slots(program, spec), processed.get(name), reason)
         for name, program in spec.programs.items()
     }
 
 
-def slots(program: ProgramSpec) -> int:
-    """The kernel's count of instructions: LD_IMM64 is two."""
-    return sum(insn.slots for insn in program.insns)
+def slots(program: ProgramSpec, spec: ObjectSpec) -> int:
+    """The kernel's count of instructions: with subprograms, and LD_IMM64 is two."""
+    return len(assemble(program, spec).insns)
 
 
 def verify(spec: ObjectSpec) -> tuple[dict[str, int], str]:

@@ -43,9 +43,10 @@ from beewire.bpf.lang.values import (
 from beewire.hints import Any
 from beewire.reasons import Reason
 
-# A function of as many operations is big: a call costs a few instructions, and a move
-# for every argument.
-BIG = 64
+# A function of as many operations is big. A call costs more than a few moves: constant
+# arguments become variables, and what is the same in every round of a loop is computed in
+# each; so hashes and the like are still compiled in.
+BIG = 512
 _CHOSEN = Mark(is_subprogram=True)
 _WORD = 8
 

@@ -78,6 +78,8 @@ def subprograms(names: dict[str, Any]) -> list[str]:
     return [p.name for p in spec.programs.values() if p.section == ".text"]
 
 
+MORE = 100  # lines that make it big
+
 BIG = """
 def big(value: u64, by: u32) -> u64:
     for i in range(8):
@@ -95,8 +97,8 @@ def big(value: u64, by: u32) -> u64:
         value = (value ^ by) * 37 + i
         value = (value ^ (value >> 5)) * 23
         value = (value ^ by) * 41 + i
-    return value
-"""
+{more}    return value
+""".format(more="        value = (value ^ by) * 29 + i\n" * MORE)
 
 
 def python_big(value: int, by: int) -> int:
@@ -117,6 +119,8 @@ def python_big(value: int, by: int) -> int:
         value = ((value ^ by) * 37 + i) & mask
         value = (value ^ (value >> 5)) * 23 & mask
         value = ((value ^ by) * 41 + i) & mask
+        for _ in range(MORE):
+            value = ((value ^ by) * 29 + i) & mask
     return value
 
 

@@ -1,0 +1,69 @@
+"""Tests whether a value is one of several: before and after."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from beewire.bpf import codegen, ir
+from beewire.bpf.codegen.sets import sets
+from beewire.bpf.codegen.ssa import ssa
+from tests.bpf.codegen.memory import CTX, Memory
+from tests.bpf.codegen.processor import Processor
+
+Rewrite = Callable[..., str]
+
+
+def chain(members: Sequence[int], use: str = "") -> str:
+    """A function that returns 1 for the members, one test after the other."""
+    lines = ["block a:", "%1 = load u64 ctx [ctx]", use, "jump t0"]
+    for i, member in enumerate(members):
+        after = f"t{i + 1}" if i + 1 < len(members) else "no"
+        lines += [f"block t{i}:", f"branch eq64 %1, {member} -> yes, {after}"]
+    lines += ["block yes:", "return 1", "block no:", "return 0"]
+    return "\n".join(line for line in lines if line)
+
+
+def test_neighbours_are_a_range(rewrite: Rewrite) -> None:
+    made = rewrite(chain([4, 6, 5]), ssa, sets)
+
+    assert "branch ult64 %1, 4 -> no" in made
+    assert "branch ule64 %1, 6 -> yes, no" in made
+    assert made.count("branch") == 2
+
+
+def test_members_below_32_are_a_mask(rewrite: Rewrite) -> None:
+    made = rewrite(chain([0, 6, 17]), ssa, sets)
+
+    assert "branch ugt64 %1, 17 -> no" in made
+    assert f"lshr64 {1 | 1 << 6 | 1 << 17}, %1" in made
+    assert "branch set64" in made
+
+
+def test_two_that_differ_in_a_bit_are_one_test(rewrite: Rewrite) -> None:
+    made = rewrite(chain([2, 10]), ssa, sets)
+
+    assert "or64 %1, 8" in made
+    assert made.count("branch") == 1
+
+
+def test_what_may_be_an_index_keeps_its_own_tests(rewrite: Rewrite) -> None:
+    text = chain([2, 10], use="%2 = binary add64 %1, 1\nstore u64 ctx [ctx+8], %2")
+
+    assert rewrite(text, ssa, sets).count("branch") == 2
+
+
+def test_two_far_apart_stay(rewrite: Rewrite) -> None:
+    assert rewrite(chain([6, 17]), ssa, sets).count("branch") == 2
+
+
+@pytest.mark.parametrize(
+    "members",
+    [[0, 1], [4, 5, 6], [0, 6, 17], [2, 10], [3, 31, 30, 1], [0, 43, 44, 51, 60, 63]],
+)
+def test_sets_hold_what_they_held(members: list[int]) -> None:
+    text = f"function f(ctx: ptr)\n{chain(members)}"
+    code = codegen.generate(ir.parse_function(text))
+
+    for value in [*range(80), (1 << 32) + members[0], 1 << 63, (1 << 64) - 1]:
+        memory = Memory(value.to_bytes(8, "little").ljust(64, b"\0"))
+        assert Processor(code, memory, (CTX,)).run() == (value in members)
