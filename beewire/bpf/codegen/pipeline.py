@@ -1,6 +1,7 @@
 """The passes in their order, from a function of the front end to instructions."""
 
 from beewire.bpf.codegen.allocate import allocate
+from beewire.bpf.codegen.blend import blend
 from beewire.bpf.codegen.bound import bound
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.demand import demand
@@ -45,6 +46,7 @@ PASSES = (
     demand,
     scale,
     dead,
+    blend,
     sets,
     invariant,
     fuse,

@@ -7,8 +7,9 @@
       %1 = get ok                           return 0
       branch ne64 %1, 0 -> yes, no
 
-Jumps go past tests whose outcome is known (which also turns a counting loop upside down:
-its first test is known), past empty blocks; straight lines become one block, equal
+Jumps go past tests whose outcome is known, by a constant or since a pointer was tested
+before (which also turns a counting loop upside down: its first test is known), past empty
+blocks; straight lines become one block, equal
 `return constant`s one block; what nobody reaches is dropped.
 """
 
@@ -18,6 +19,7 @@ from beewire.bpf.ir import (
     Binary,
     Block,
     Branch,
+    CmpOp,
     Const,
     Extend,
     Function,
@@ -32,7 +34,18 @@ from beewire.bpf.ir import (
 _HOPS = 8  # how many tests one jump may go past: a loop of known tests has no end
 _TEST_OPS = 8  # longer blocks are no tests
 
-_Known = dict[Local, int]
+
+class _Alive:
+    """Not zero: a pointer that was tested. `local` has it."""
+
+    __slots__ = ("local",)
+
+    def __init__(self, local: Local) -> None:
+        self.local = local
+
+
+_Value = int | _Alive
+_Known = dict[Local, _Value]
 
 
 def tidy(work: Work) -> None:
@@ -112,7 +125,9 @@ def _thread(order: list[Block]) -> bool:
     changed = False
     for block in order:
         preds = block.preds
-        inherited = known.get(preds[0], {}) if len(preds) == 1 else {}
+        inherited: _Known = {}
+        if len(preds) == 1 and preds[0] in known:
+            inherited = _learn(preds[0], block, known[preds[0]])
         known[block] = env = _outgoing(block, inherited)
         if not env:
             continue
@@ -125,18 +140,50 @@ def _thread(order: list[Block]) -> bool:
     return changed
 
 
+def _learn(pred: Block, block: Block, env: _Known) -> _Known:
+    """What holds where `block` is entered from `pred`: a test may have met no zero."""
+    match pred.ops[-1]:
+        case Branch(op=CmpOp.EQ | CmpOp.NE, bits=64, args=[value, Const(value=0)]) as b:
+            if b.then is b.orelse or block is not (
+                b.then if b.op is CmpOp.NE else b.orelse
+            ):
+                return env
+        case _:
+            return env
+    alive: dict[Local, Op] = {}
+    for op in pred.ops:
+        if isinstance(op, GetLocal):
+            alive.setdefault(op.local, op)
+            if op is value:
+                alive[op.local] = op
+        elif isinstance(op, SetLocal):
+            alive[op.local] = op.args[0]
+    found: _Known = {local: _Alive(local) for local, op in alive.items() if op is value}
+    return env | found if found else env
+
+
 def _outgoing(block: Block, inherited: _Known) -> _Known:
     env = inherited
+    values: dict[Op, _Value | None] = {}
     for op in block.ops:
-        if isinstance(op, SetLocal):
+        if isinstance(op, GetLocal):
+            values[op] = _current(op.local, env)
+        elif isinstance(op, SetLocal):
             if env is inherited:
                 env = dict(inherited)
-            value = op.args[0]
-            if isinstance(value, Const):
-                env[op.local] = value.value
-            else:
+            arg = op.args[0]
+            value = arg.value if isinstance(arg, Const) else values.get(arg)
+            if value is None:
                 env.pop(op.local, None)
+            else:
+                env[op.local] = value
     return env
+
+
+def _current(local: Local, env: _Known) -> _Value | None:
+    """What is known of a local, as a value that was read from it now."""
+    value = env.get(local)
+    return _Alive(local) if isinstance(value, _Alive) else value
 
 
 def _is_test(block: Block) -> bool:
@@ -177,8 +224,9 @@ def _redirect(block: Block, target: Block, env: _Known, shared: set[Op]) -> bool
             break
         decided = isinstance(end.ops[-1], Branch)
         end, assigned = found
-        env = env | {s.local: c.value for s, c in assigned}
-        passed += [SetLocal(s.local, c, span=s.span) for s, c in assigned]
+        env = env | {s.local: value for s, value in assigned}
+        for each, value in assigned:
+            _assign(each, value, passed)
         if decided:
             # Only a test gone past is worth making what was on the way here.
             reached, sets = end, list(passed)
@@ -189,14 +237,22 @@ def _redirect(block: Block, target: Block, env: _Known, shared: set[Op]) -> bool
     return True
 
 
-_Assigned = list[tuple[SetLocal, Const]]
+_Assigned = list[tuple[SetLocal, _Value]]
+
+
+def _assign(like: SetLocal, value: _Value, out: list[Op]) -> None:
+    """Make an assignment that a test gone past would have made."""
+    new: Op = Const(value) if isinstance(value, int) else GetLocal(value.local)
+    if isinstance(new, GetLocal):
+        out.append(new)
+    out.append(SetLocal(like.local, new, span=like.span))
 
 
 def _foresee(
     block: Block, env: _Known, shared: set[Op]
 ) -> tuple[Block, _Assigned] | None:
     """Where the test `block` leads, and what it assigns, when entered with `env`."""
-    values: dict[Op, int] = {}
+    values: dict[Op, _Value] = {}
     local = dict(env)
     assigned: _Assigned = []
     for op in block.ops[:-1]:
@@ -206,32 +262,45 @@ def _foresee(
         values[op] = value
         if isinstance(op, SetLocal):
             local[op.local] = value
-            assigned.append((op, Const(value)))
+            assigned.append((op, value))
+            # What was read from the local before is in it no more.
+            values = {
+                old: known
+                for old, known in values.items()
+                if not (isinstance(known, _Alive) and known.local is op.local)
+            }
     branch = block.ops[-1]
     if isinstance(branch, Jump):
         return branch.target, assigned
     assert isinstance(branch, Branch)
-    a, b = (_value(arg, values) for arg in branch.args)
-    if a is None or b is None:
+    holds = _outcome(branch, *(_value(arg, values) for arg in branch.args))
+    if holds is None:
         return None
-    holds = arith.compare(branch.op, a, b, branch.bits)
     return (branch.then if holds else branch.orelse), assigned
 
 
-def _value(op: Op, values: dict[Op, int]) -> int | None:
+def _outcome(branch: Branch, a: _Value | None, b: _Value | None) -> bool | None:
+    if isinstance(a, int) and isinstance(b, int):
+        return arith.compare(branch.op, a, b, branch.bits)
+    if isinstance(a, _Alive) and b == 0 and branch.bits == 64:
+        return {CmpOp.EQ: False, CmpOp.NE: True}.get(branch.op)
+    return None
+
+
+def _value(op: Op, values: dict[Op, _Value]) -> _Value | None:
     return op.value if isinstance(op, Const) else values.get(op)
 
 
-def _evaluate(op: Op, values: dict[Op, int], local: _Known) -> int | None:
+def _evaluate(op: Op, values: dict[Op, _Value], local: _Known) -> _Value | None:
     if isinstance(op, GetLocal):
-        return local.get(op.local)
+        return _current(op.local, local)
     args = [_value(arg, values) for arg in op.args]
     if None in args:
         return None
     match op, args:
         case Const(value=value), _:
             return value
-        case SetLocal(), [int(a)]:
+        case SetLocal(), [int() | _Alive() as a]:
             return a
         case Extend(), [int(a)]:
             return arith.extend(a, op.bits, is_signed=op.signed)

@@ -174,3 +174,48 @@ def test_jumps_go_past_what_leads_to_a_known_test(rewrite: Rewrite) -> None:
     )
 
     assert made.count("branch") == 1
+
+
+RETESTED = """
+    block a:
+      %1: ptr = call helper 1 (map m, 0)
+      set found, %1
+      %2: ptr = get found
+      branch eq64 %2, 0 -> make, have
+    block make:
+      %3: ptr = call helper 1 (map m, 1)
+      set result, %3
+      jump join
+    block have:
+      %4: ptr = get found
+      set result, %4
+      jump join
+    block join:
+      %5: ptr = get result
+{between}
+      branch eq64 %5, 0 -> none, some
+    block none:
+      return 1
+    block some:
+      %6: ptr = get result
+      %7 = load u64 map [%6]
+      return %7
+    """
+
+
+def test_a_pointer_that_was_tested_is_not_tested_again(rewrite: Rewrite) -> None:
+    made = rewrite(RETESTED.format(between=""), tidy)
+
+    have = made.partition("block have")[2].partition("block")[0]
+    assert "jump some" in have
+    assert made.count("branch") == 2
+
+
+def test_a_value_that_its_local_lost_is_not_fetched_from_it(rewrite: Rewrite) -> None:
+    made = rewrite(
+        RETESTED.format(between="set result, 0\nset kept, %5"),
+        tidy,
+    )
+
+    have = made.partition("block have")[2].partition("block")[0]
+    assert "jump some" not in have

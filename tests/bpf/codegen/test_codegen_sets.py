@@ -1,12 +1,14 @@
-"""Tests whether a value is one of several: before and after."""
+"""Branches that became fewer, on sets and on single bits: before and after."""
 
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from beewire.bpf import codegen, ir
+from beewire.bpf.codegen.blend import blend
 from beewire.bpf.codegen.sets import sets
 from beewire.bpf.codegen.ssa import ssa
+from tests.bpf.codegen import reference
 from tests.bpf.codegen.memory import CTX, Memory
 from tests.bpf.codegen.processor import Processor
 
@@ -67,3 +69,64 @@ def test_sets_hold_what_they_held(members: list[int]) -> None:
     for value in [*range(80), (1 << 32) + members[0], 1 << 63, (1 << 64) - 1]:
         memory = Memory(value.to_bytes(8, "little").ljust(64, b"\0"))
         assert Processor(code, memory, (CTX,)).run() == (value in members)
+
+
+CRC = """
+    block a:
+      %1 = load u32 ctx [ctx]
+      set crc, %1
+      set i, 0
+      jump body
+    block body:
+      %2 = get crc
+      %3 = binary and64 %2, {mask}
+      branch {test}64 %3, 0 -> b, c
+    block b:
+      %4 = binary lshr64 %2, 1
+      %5 = binary {op}64 %4, 3988292384
+      set crc, %5
+      jump d
+    block c:
+      %6 = binary lshr64 %2, 1
+      set crc, %6
+      jump d
+    block d:
+      %7 = get i
+      %8 = binary add64 %7, 1
+      set i, %8
+      branch ult64 %8, 8 -> body, done
+    block done:
+      %9 = get crc
+      return %9
+    """
+
+
+def test_a_bit_that_decides_what_is_added_becomes_a_mask(rewrite: Rewrite) -> None:
+    made = rewrite(CRC.format(mask=1, test="ne", op="xor"), ssa, blend)
+
+    assert made.count("branch") == 1
+    assert "ashr64" in made
+
+
+@pytest.mark.parametrize(
+    ("mask", "test", "op"),
+    [(3, "ne", "xor"), (1, "eq", "xor"), (1, "ne", "mul"), (1, "ult", "xor")],
+)
+def test_other_tests_stay_branches(
+    rewrite: Rewrite, mask: int, test: str, op: str
+) -> None:
+    made = rewrite(CRC.format(mask=mask, test=test, op=op), ssa, blend)
+
+    assert made.count("branch") == 2
+
+
+@pytest.mark.parametrize("mask", [1, 1 << 7, 1 << 31, 1 << 63])
+@pytest.mark.parametrize("op", ["xor", "add", "or", "sub"])
+def test_a_mask_adds_what_the_branch_added(mask: int, op: str) -> None:
+    text = f"function f(ctx: ptr)\n{CRC.format(mask=mask, test='ne', op=op)}"
+    code = codegen.generate(ir.parse_function(text))
+
+    for value in (0, 1, 0x80, 0x80000000, 0xFFFFFFFF, 0xDEADBEEF):
+        ctx = value.to_bytes(8, "little").ljust(64, b"\0")
+        wanted = reference.run(ir.parse_function(text), Memory(ctx), (CTX,))
+        assert Processor(code, Memory(ctx), (CTX,)).run() == wanted
