@@ -13,6 +13,7 @@ keeps its place: nothing moves above a test that the verifier wants to see first
 from beewire.bpf.codegen import algebra, arith
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.facts import Facts
+from beewire.bpf.codegen.packets import PacketReads
 from beewire.bpf.codegen.reads import ContextReads
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
@@ -71,6 +72,7 @@ class _Sweep:
         "known",
         "late",
         "out",
+        "packets",
         "reads",
         "renamed",
         "swept",
@@ -84,6 +86,7 @@ class _Sweep:
         self.bits = Bits()
         self.facts = Facts(work.dominators())
         self.reads = ContextReads(work.function)
+        self.packets = PacketReads(self.bits)
         self.known: dict[tuple[object, ...], tuple[Op, Block, int]] = {}
         self.clock = 0
         self.renamed: dict[Op, Op] = {}
@@ -126,6 +129,7 @@ class _Sweep:
         self.block = block
         self.out = out = []
         self.reads.enter(block)
+        self.packets.enter(block)
         renamed = self.renamed
         constants = self.facts.constants
         for op in block.ops:
@@ -147,6 +151,7 @@ class _Sweep:
         if isinstance(last, Branch):
             self.branch(block, last)
         self.reads.leave(block)
+        self.packets.leave(block)
         self.swept.add(block)
 
     def emit(self, op: Op) -> Op:
@@ -332,6 +337,8 @@ def _load(sweep: _Sweep, op: Op) -> Op:
     _gather(op)
     if op.space is Space.CTX:
         return sweep.reads.load(op, sweep.number, sweep.out)
+    if op.space is Space.PACKET and (known := sweep.packets.load(op)) is not None:
+        return known
     sweep.out.append(op)
     return op
 
@@ -342,6 +349,7 @@ def _store(sweep: _Sweep, op: Op) -> Op:
     if op.size < 8:
         op.args[1] = _stored(op.args[1], op.size * 8)
     sweep.reads.store(op)
+    sweep.packets.store(op)
     sweep.out.append(op)
     return op
 
@@ -349,6 +357,7 @@ def _store(sweep: _Sweep, op: Op) -> Op:
 def _atomic(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Atomic)
     _gather(op)
+    sweep.packets.forget()
     sweep.out.append(op)
     return op
 
@@ -388,6 +397,7 @@ def _gather(op: Load | Store | Atomic) -> None:
 def _call(sweep: _Sweep, op: Op) -> Op:
     assert isinstance(op, Call)
     sweep.reads.call(op)
+    sweep.packets.forget()
     sweep.out.append(op)
     return op
 

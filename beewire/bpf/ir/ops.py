@@ -43,8 +43,8 @@ class Kind(WireEnum):
 class Space(WireEnum):
     """What memory a load or store touches; codegen may forward and merge by it.
 
-    CTX and STACK are private to the program; MAP, KERNEL, PACKET and MEM (unknown) may
-    change under its feet at any time.
+    CTX and STACK are private to the program, and so is a PACKET between two calls; MAP,
+    KERNEL and MEM (unknown) may change under its feet at any time.
     """
 
     MEM = 0

@@ -350,3 +350,57 @@ def test_a_loop_that_is_never_entered_goes(
     )
 
     assert same(made, "block a:\n  jump out\nblock out:\n  return 0")
+
+
+PACKET = """
+    block a:
+      %1: ptr = load u32 ctx [ctx]
+      %2 = load u8 packet [%1+13]
+      branch set64 %2, 2 -> b, c
+    block b:
+{between}
+      %3 = load u8 packet [%1+13]
+      return %3
+    block c:
+      return 0
+    """
+
+
+@pytest.mark.parametrize(
+    ("between", "loads"),
+    [
+        ("", 1),
+        ("store u16 packet [%1+14], 7", 1),
+        ("store u16 packet [%1+12], 7", 2),
+        ("store u8 map [.bss+0], 7", 1),
+        ("%9 = call helper 5 ()", 2),
+        ("%8: ptr = load u32 ctx [ctx+4]\nstore u8 packet [%8], 7", 2),
+    ],
+)
+def test_a_packet_is_read_once_until_it_may_have_changed(
+    rewrite: Rewrite, between: str, loads: int
+) -> None:
+    made = rewrite(PACKET.format(between=between), ssa, simplify)
+
+    assert made.count("load u8 packet") == loads
+
+
+def test_what_was_written_to_a_packet_is_not_read_again(rewrite: Rewrite) -> None:
+    made = rewrite(
+        """
+        block a:
+          %1: ptr = load u32 ctx [ctx]
+          %2 = load u16 packet [%1]
+          store u16 packet [%1+2], %2
+          %3 = load u16 packet [%1+2]
+          store u8 packet [%1+4], %2
+          %4 = load u8 packet [%1+4]
+          %5 = binary add64 %3, %4
+          return %5
+        """,
+        ssa,
+        simplify,
+    )
+
+    assert "load u16 packet [%1+2]" not in made
+    assert "load u8 packet [%1+4]" in made
