@@ -4,11 +4,14 @@ A load of two bytes is below 2**16, so a mask with 0xffff after it does nothing.
 verifier knows the same facts (its tnums), so what falls away here it does not miss.
 """
 
-from beewire.bpf.codegen.arith import M64, MASK, fits_imm
+from beewire.bpf.codegen.arith import M32, M64, MASK, fits_imm
 from beewire.bpf.ir import (
     Binary,
     BinOp,
+    Block,
+    Branch,
     ByteSwap,
+    CmpOp,
     Const,
     Extend,
     Kind,
@@ -81,6 +84,38 @@ class Bits:
             case Binary(op=BinOp.AND | BinOp.OR | BinOp.XOR, bits=64) if depth:
                 return all(self.is_extended(arg, bits, depth - 1) for arg in op.args)
         return self.maybe(op) < 1 << (bits - 1)
+
+
+def counters(blocks: list[Block]) -> dict[Op, int]:
+    """The possible ones of counters that a test keeps below a constant, loop by loop.
+
+    branch ult64 %2, 32 -> body, done, where %2 is %1 + 1 and %1 is phi (0, %2)
+    """
+    found: dict[Op, int] = {}
+    for block in blocks:
+        for op in block.ops:
+            if not isinstance(op, Phi):
+                break
+            if len(op.args) == 2:
+                for first, again in ((0, 1), (1, 0)):
+                    most = _most(op, op.args[again], block, block.preds[again])
+                    start = op.args[first]
+                    if most and isinstance(start, Const) and 0 <= start.value <= M32:
+                        found[op] = _up_to(max(most, start.value))
+    return found
+
+
+def _most(phi: Phi, again: Op, head: Block, tail: Block) -> int:
+    """The largest value that `phi` has again, or 0 if that is not plain."""
+    match again, tail.ops[-1]:
+        case (
+            Binary(op=BinOp.ADD, bits=64, args=[base, Const()]),
+            Branch(op=CmpOp.ULT, bits=64, args=[tested, Const(value=bound)]) as test,
+        ) if base is phi and tested is again and 1 < bound <= M32:
+            goes_back = test.then is head and test.orelse is not head
+            return bound - 1 if goes_back else 0
+        case _:
+            return 0
 
 
 def _binary(op: Binary, a: int, b: int) -> int:

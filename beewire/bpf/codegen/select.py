@@ -10,6 +10,7 @@ are made where they are used.
 """
 
 from beewire.bpf.codegen import arith, graph
+from beewire.bpf.codegen.carried import carried, ordered
 from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.machine import (
     ADD_IMM,
@@ -68,7 +69,6 @@ from beewire.bpf.ir import (
     Load,
     MapRef,
     Op,
-    Param,
     Phi,
     Return,
     Slot,
@@ -90,7 +90,6 @@ from beewire.bpf.object.target import CONTEXT_STORES, FETCH
 from beewire.hints import Callable
 from beewire.reasons import Reason
 
-_COMMUTES = frozenset((BinOp.ADD, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
 _ATOMIC = {
     AtomicOp.ADD: Code.ADD,
     AtomicOp.AND: Code.AND,
@@ -137,7 +136,7 @@ class _Selector:
         self.cache: dict[object, int] = {}
         self.uses: dict[Op, int] = {}
         self.whole: set[Op] = set()  # addresses needed as values
-        self.carried: dict[Op, Op] = {}  # by operation, the operand that a Phi gave
+        self.carried = carried(work.function.blocks)
 
     def run(self, blocks: list[Block]) -> None:
         """Select block by block, then join the parts and their Phis."""
@@ -170,9 +169,6 @@ class _Selector:
         uses = self.uses
         for block in blocks:
             for op in block.ops:
-                if isinstance(op, Phi):
-                    for arg in op.args:
-                        _follow(arg, op, self.carried)
                 for i, arg in enumerate(op.args):
                     uses[arg] = uses.get(arg, 0) + 1
                     if isinstance(arg, _ADDRESSES) and (
@@ -382,14 +378,8 @@ _SINCE_V2 = frozenset((CmpOp.ULT, CmpOp.ULE, CmpOp.SLT, CmpOp.SLE))
 
 def _binary(s: _Selector, op: Op) -> None:
     assert isinstance(op, Binary)
-    a, b = op.args
+    a, b = ordered(op, s.uses, s.carried.get(op))
     wide = op.bits == 64
-    # The operand that ends here gives its register to the result; before all, what a
-    # loop carries from round to round.
-    if op.op in _COMMUTES and not isinstance(b, Const) and s.carried.get(op) is not a:
-        ends = s.uses[b] == 1 and (s.uses[a] > 1 or isinstance(a, Param))
-        if ends or s.carried.get(op) is b:
-            a, b = b, a
     if s.is_indexed(op):
         right = s.reg(op.args[1], op.span)
         dst = s.result(op)
@@ -412,19 +402,6 @@ def _binary(s: _Selector, op: Op) -> None:
     dst = s.copied(op, a)
     group = ALU64_X if wide else ALU32_X
     s.put(group | code, dst, right, off, 0, (dst, right), dst, op.span)
-
-
-def _follow(value: Op, phi: Op, carried: dict[Op, Op], depth: int = 6) -> bool:
-    """Whether `value` is made of `phi` by arithmetic; notes by which operands."""
-    if value is phi:
-        return True
-    if depth and isinstance(value, Binary):
-        commutes = value.op in _COMMUTES
-        for arg in value.args if commutes else value.args[:1]:
-            if _follow(arg, phi, carried, depth - 1):
-                carried[value] = arg
-                return True
-    return False
 
 
 def _immediate(op: Binary, b: Op) -> int | None:

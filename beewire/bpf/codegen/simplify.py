@@ -11,7 +11,7 @@ keeps its place: nothing moves above a test that the verifier wants to see first
 """
 
 from beewire.bpf.codegen import algebra, arith
-from beewire.bpf.codegen.bits import Bits
+from beewire.bpf.codegen.bits import Bits, counters
 from beewire.bpf.codegen.facts import Facts
 from beewire.bpf.codegen.packets import PacketReads
 from beewire.bpf.codegen.reads import ContextReads
@@ -84,6 +84,8 @@ class _Sweep:
         self.work = work
         self.target = work.target
         self.bits = Bits()
+        if not work.bounded:  # else the verifier does not follow each round
+            self.bits.ones.update(counters(work.function.blocks))
         self.facts = Facts(work.dominators())
         self.reads = ContextReads(work.function)
         self.packets = PacketReads(self.bits)

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from beewire.bpf.codegen.invariant import invariant
+from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
 from beewire.bpf.codegen.stack import stack
 from beewire.bpf.codegen.tidy import tidy
@@ -219,3 +222,31 @@ def test_a_value_that_its_local_lost_is_not_fetched_from_it(rewrite: Rewrite) ->
 
     have = made.partition("block have")[2].partition("block")[0]
     assert "jump some" not in have
+
+
+@pytest.mark.parametrize(
+    ("start", "bound", "masked"), [(0, 16, False), (0, 17, True), (99, 16, True)]
+)
+def test_a_counter_below_its_bound_needs_no_mask(
+    rewrite: Rewrite, start: int, bound: int, *, masked: bool
+) -> None:
+    made = rewrite(
+        f"""
+        block a:
+          set i, {start}
+          jump body
+        block body:
+          %1 = get i
+          %2 = binary and64 %1, 15
+          store u8 ctx [ctx], %2
+          %3 = binary add64 %1, 1
+          set i, %3
+          branch ult64 %3, {bound} -> body, done
+        block done:
+          return 0
+        """,
+        ssa,
+        simplify,
+    )
+
+    assert ("and64" in made) is masked
