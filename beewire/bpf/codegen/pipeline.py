@@ -1,7 +1,6 @@
 """The passes in their order, from a function of the front end to instructions."""
 
 from beewire.bpf.codegen.allocate import allocate
-from beewire.bpf.codegen.blend import blend
 from beewire.bpf.codegen.bound import bound
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.demand import demand
@@ -9,11 +8,11 @@ from beewire.bpf.codegen.divide import divide
 from beewire.bpf.codegen.emit import Emitted, emit
 from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.fuse import fuse
-from beewire.bpf.codegen.invariant import invariant
 from beewire.bpf.codegen.layout import layout
 from beewire.bpf.codegen.lower import lower
 from beewire.bpf.codegen.machine import Machine, Part
 from beewire.bpf.codegen.promote import promote
+from beewire.bpf.codegen.rounds import rounds
 from beewire.bpf.codegen.scale import scale
 from beewire.bpf.codegen.select import select
 from beewire.bpf.codegen.sets import sets
@@ -46,9 +45,8 @@ PASSES = (
     demand,
     scale,
     dead,
-    blend,
     sets,
-    invariant,
+    rounds,
     fuse,
 )
 STACK_LIMIT = 512  # MAX_BPF_STACK
