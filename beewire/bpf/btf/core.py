@@ -105,8 +105,8 @@ class Resolver:
         """Answer one record.
 
         Raises:
-            SpecError: there is no such question or path, or kernels types of one name
-                give different answers.
+            SpecError: there is no such question or path, or the kernel has types of one
+                name that give different answers.
         """
         try:
             question = CoreKind(kind)
