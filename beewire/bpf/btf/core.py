@@ -30,7 +30,7 @@ from beewire.bpf.btf.types import (
 )
 from beewire.enums import WireEnum
 from beewire.errors import SpecError
-from beewire.hints import Callable, Iterator
+from beewire.hints import Callable, Iterable, Iterator
 from beewire.rows import Row
 
 
@@ -79,6 +79,14 @@ _ENUM_NUMBERS = (Kind.ENUM, Kind.ENUM64)
 _MAX_DEPTH = 64  # BPF_CORE_SPEC_MAX_LEN
 
 
+# The types of modules that may have a type of this name.
+Modules = Callable[[str], Iterable[Index]]
+
+
+def _no_modules(_name: str) -> Iterable[Index]:
+    return ()
+
+
 class _Field(Row):
     """Where a path has led: `member` of `inside`, or an element of `type` in an array."""
 
@@ -91,14 +99,18 @@ class _Field(Row):
 class Resolver:
     """Answers records against one Index; what it found once it knows.
 
-    `id_of` gives the ids of the object's own types, for TYPE_ID_LOCAL.
+    `id_of` gives the ids of the object's own types, for TYPE_ID_LOCAL. Types of a name
+    that `index` has not are looked for in `modules(name)`.
     """
 
-    __slots__ = ("_candidates", "_id_of", "_index")
+    __slots__ = ("_candidates", "_id_of", "_index", "_modules")
 
-    def __init__(self, index: Index, id_of: Callable[[Type], int]) -> None:
+    def __init__(
+        self, index: Index, id_of: Callable[[Type], int], modules: Modules = _no_modules
+    ) -> None:
         self._index = index
         self._id_of = id_of
+        self._modules = modules
         self._candidates: dict[Type, list[tuple[int, Type]]] = {}
 
     def answer(self, root: Type, access: str, kind: int) -> Answer:
@@ -117,7 +129,7 @@ class Resolver:
             return Answer(self._id_of(root))
         found = self._candidates.get(root)
         if found is None:
-            found = self._candidates[root] = list(self._search(root))
+            found = self._candidates[root] = self._search(root)
         if question in _TYPE_KINDS:
             return _agreed(root, _about_types(root, found, question), Answer(0))
         if question in _ENUM_KINDS:
@@ -127,15 +139,25 @@ class Resolver:
         missing = Answer(0) if question is CoreKind.FIELD_EXISTS else _MISSING
         return _agreed(root, _about_fields(root, path, found, question), missing)
 
-    def _search(self, root: Type) -> Iterator[tuple[int, Type]]:
+    def _search(self, root: Type) -> list[tuple[int, Type]]:
         name = essential_name(root.name)
         if not name or not isinstance(root, _CLASSES):
             raise SpecError(f"CO-RE finds types by name, and {root!r} cannot be found")
         kinds = _ENUM_NUMBERS if isinstance(root, Enum) else (root.kind,)
-        for type_id in self._index.flavours(name, kinds):
-            node = self._index.type(type_id)
-            if node is not None and essential_name(node.name) == name:
-                yield type_id, node
+        found = list(_named(self._index, name, kinds))
+        if not found:
+            for index in self._modules(name):
+                found += _named(index, name, kinds)
+        return found
+
+
+def _named(
+    index: Index, name: str, kinds: tuple[Kind, ...]
+) -> Iterator[tuple[int, Type]]:
+    for type_id in index.flavours(name, kinds):
+        node = index.type(type_id)
+        if node is not None and essential_name(node.name) == name:
+            yield type_id, node
 
 
 def _path(access: str) -> list[int]:

@@ -32,23 +32,26 @@ def find_in_modules(base: Index, name: str, kind: Kind) -> tuple[Module, int] | 
 
     The caller closes the module.
     """
-    text = b"\0%b\0" % name.encode()
-    for module in _names():
-        try:
-            with open(f"{DIRECTORY}/{module}", "rb") as file:  # noqa: PTH123 - no pathlib here
-                data = file.read()
-            # Reading a hundred modules takes less time than scanning one.
-            if text not in data:
-                continue
-            index = Index.build(data, base)
-            found = index.find(name, kind)
-        except (OSError, ObjectError):
-            continue
+    for module, index in indexes_with(base, b"\0%b\0" % name.encode()):
+        found = index.find(name, kind)
         if found is not None and found >= len(base):
             fd = _descriptor(module)
             if fd is not None:
                 return Module(fd, module, index), found
     return None
+
+
+def indexes_with(base: Index, text: bytes) -> Iterator[tuple[str, Index]]:
+    """The names and types of those modules among whose types these bytes occur."""
+    for module in _names():
+        try:
+            with open(f"{DIRECTORY}/{module}", "rb") as file:  # noqa: PTH123 - no pathlib here
+                data = file.read()
+            # Reading a hundred modules takes less time than scanning one.
+            if text in data:
+                yield module, Index.build(data, base)
+        except (OSError, ObjectError):
+            continue
 
 
 def _names() -> list[str]:

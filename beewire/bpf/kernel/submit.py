@@ -77,10 +77,16 @@ def submit(
 
 
 def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> None:
-    from beewire.bpf.object import apply_core  # noqa: PLC0415 - older kernels only
+    # On older kernels, or for other types, only.
+    from beewire.bpf.btf import Resolver  # noqa: PLC0415
+    from beewire.bpf.object.core import patch  # noqa: PLC0415
 
-    index = target.core_types or target.index(purpose)
-    apply_core(image.insns, image.core_relos, index, types.builder.id)
+    if target.core_types is not None:
+        resolver = Resolver(target.core_types, types.builder.id)
+    else:
+        index = target.index(purpose)
+        resolver = Resolver(index, types.builder.id, target.modules_with)
+    patch(image.insns, image.core_relos, resolver)
     image.core_relos.clear()
 
 

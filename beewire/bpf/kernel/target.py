@@ -6,7 +6,7 @@ from beewire.bpf.btf import Kind
 from beewire.bpf.kernel.names import VMLINUX
 from beewire.bpf.object import AttachKind, ProgramKind, ProgramSpec
 from beewire.errors import AttachError, NotSupported
-from beewire.hints import TYPE_CHECKING
+from beewire.hints import TYPE_CHECKING, Iterable
 from beewire.rows import Row
 
 if TYPE_CHECKING:
@@ -146,3 +146,10 @@ class Target:
             base = self.index(f"kernel symbol {name!r}")
             self._modules[name, kind] = find_in_modules(base, name, kind)
         return self._modules[name, kind]
+
+    def modules_with(self, name: str) -> "Iterable[Index]":
+        """The types of those modules that may have a type of this name."""
+        from beewire.bpf.kernel.modules import indexes_with  # noqa: PLC0415 - rare
+
+        found = indexes_with(self.index(f"type {name!r}"), f"\0{name}".encode())
+        return [index for _, index in found]

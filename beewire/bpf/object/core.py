@@ -63,7 +63,7 @@ def apply_core(
 def patch(
     slots: list[Insn | None], relos: Sequence[CoreRelo], resolver: Resolver
 ) -> None:
-    """As `apply_core`, with a Resolver that serves several programs."""
+    """As `apply_core`, by a Resolver that serves several programs or knows of modules."""
     for relo in relos:
         insn = slots[relo.slot] if relo.slot < len(slots) else None
         if insn is None:

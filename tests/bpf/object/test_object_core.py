@@ -238,6 +238,24 @@ def test_candidates_that_agree_are_one() -> None:
     assert ask(local, "0:0", CoreKind.FIELD_BYTE_OFFSET, *two) == 4
 
 
+def test_what_the_kernel_lacks_is_looked_for_in_modules() -> None:
+    local = struct("s", ("x", INT, 0))
+    kernel, module = Builder(), Builder()
+    kernel.add(struct("other", ("x", INT, 4)))
+    module.add(struct("s___new", ("x", INT, 12)))
+    asked: list[str] = []
+
+    def modules(name: str) -> list[Index]:
+        asked.append(name)
+        return [Index.build(module.encode())]
+
+    resolver = Resolver(Index.build(kernel.encode()), kernel.add, modules)
+
+    assert resolver.answer(local, "0:0", CoreKind.FIELD_BYTE_OFFSET).value == 12
+    assert resolver.answer(local, "0:0", CoreKind.FIELD_EXISTS).value == 1
+    assert asked == ["s"]
+
+
 def test_an_index_beyond_an_array_of_the_kernel_is_missing() -> None:
     local = struct("s", ("x", Array(INT, 8), 0))
     shorter = struct("s", ("x", Array(INT, 4), 4))
