@@ -11,7 +11,8 @@ from tempfile import NamedTemporaryFile
 
 from beewire.bpf.author.collection import collect
 from beewire.bpf.object import ObjectSpec, write
-from beewire.cli.userfile import STDIN, add_optimize, import_file
+from beewire.cli.compiling import add_compiler_arguments, compiler_options
+from beewire.cli.userfile import STDIN, import_file
 from beewire.errors import UsageError
 
 EPILOG = """\
@@ -32,18 +33,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the object (default: FILE.bpf.o in this directory)",
     )
-    add_optimize(parser)
+    add_compiler_arguments(parser)
+    parser.add_argument(
+        "--skeleton",
+        metavar="FILE.py",
+        type=Path,
+        help="write a module besides that has the object in it, and no need to compile",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Compile and write."""
     path = Path("stdin") if args.file == STDIN else args.file.resolve()
     module = import_file(args.file if args.file == STDIN else path)
-    spec = collect(module, name=path.stem, optimize=args.optimize)
+    spec = collect(module, name=path.stem, **compiler_options(args))
     shorten_paths(spec, path.parent)
     output = args.output or Path(f"{path.stem}.bpf.o")
     content = write(spec)
+    text = ""
+    if args.skeleton is not None:
+        from beewire.bpf.author.skeleton import skeleton_text  # noqa: PLC0415 - if asked
+
+        text = skeleton_text(module, spec, content)
     write_whole(output, content)
+    if args.skeleton is not None:
+        write_whole(args.skeleton, text.encode())
+        print(f"{args.skeleton}: loads it")
     count = len(spec.programs)
     noun = "program" if count == 1 else "programs"
     print(f"{output}: {count} {noun}, {len(content)} bytes")

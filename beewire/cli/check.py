@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from beewire.bpf.author import Program
 from beewire.bpf.author.collection import collect
 from beewire.bpf.object import ProgramSpec
+from beewire.cli.compiling import add_compiler_arguments, compiler_options
 from beewire.cli.report import compile_faults
-from beewire.cli.userfile import add_optimize, import_file, programs_of
+from beewire.cli.userfile import import_file, programs_of
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 
 EPILOG = """\
@@ -42,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print what was found as JSON"
     )
-    add_optimize(parser)
+    add_compiler_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compile everything; 1 when something cannot be compiled."""
-    checked = check(args.file, args.optimize)
+    checked = check(args.file, compiler_options(args))
     if args.json:
         print(json.dumps(as_json(args.file, checked), indent=1))
     else:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if checked.faults or checked.others else 0
 
 
-def check(path: Path, optimize: str = "") -> Checked:
+def check(path: Path, options: dict[str, Any]) -> Checked:
     """Compile the programs of `path`, each by itself, so that all faults are found.
 
     Raises:
@@ -74,20 +75,19 @@ def check(path: Path, optimize: str = "") -> Checked:
             f"{path} has no programs: mark a function with the hook that runs it, as in"
             " @tracepoint('sched:sched_process_exec')"
         )
-    return compile_all(module, programs, optimize)
+    return compile_all(module, programs, options)
 
 
 def compile_all(
-    module: ModuleType, programs: list[Program[Any]], optimize: str = ""
+    module: ModuleType, programs: list[Program[Any]], options: dict[str, Any]
 ) -> Checked:
     """Compile program by program; then the whole, where the parts are right."""
     checked = Checked([], [], [])
     seen: set[tuple[str, int, int, str]] = set()
     for program in programs:
         try:
-            checked.programs.append(
-                collect(program, optimize=optimize).programs[program.name]
-            )
+            spec = collect(program, **options)
+            checked.programs.append(spec.programs[program.name])
         except CompileError as error:
             for fault in error.diagnostics:
                 place = (fault.filename, fault.line, fault.column, fault.message)
@@ -98,7 +98,7 @@ def compile_all(
             checked.others.append(error)
     if not checked.faults and not checked.others:
         try:
-            collect(module)
+            collect(module, **options)
         except BeewireError as error:
             checked.others.append(error)
     return checked

@@ -1,6 +1,5 @@
 """Import a user's Python file, and tell its faults as sentences that point into it."""
 
-import argparse
 import importlib.util
 import linecache
 import sys
@@ -55,6 +54,7 @@ def import_file(path: Path, arguments: Sequence[str] = _NO_ARGUMENTS) -> ModuleT
     if path == STDIN:
         sys.argv = [str(path), *arguments]
         return import_text(sys.stdin.read())
+    path = path.resolve()
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name one Python file")
     if not path.exists():
@@ -120,13 +120,3 @@ def told(
     fault = kind(f"{path}:{lines[-1]}: {what}")
     fault.add_note(linecache.getline(str(path), lines[-1]).strip())
     return fault
-
-
-def add_optimize(parser: argparse.ArgumentParser) -> None:
-    """Declare the choice of the back end."""
-    parser.add_argument(
-        "--optimize",
-        choices=["llvm"],
-        default="",
-        help="have LLVM generate the code, for large programs (pip install 'beewire[llvm]')",
-    )

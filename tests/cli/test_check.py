@@ -141,3 +141,27 @@ def test_a_file_without_programs_is_a_wrong_command_line(
     assert main(["check", str(tmp_path / name)]) == 2
 
     assert told in capsys.readouterr().err
+
+
+def test_a_target_decides_what_can_be_compiled(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text(
+        GOOD.replace("seen[1] += 1", "n = 3\n    while n != 1:\n        n = n * 3 + 1")
+    )
+
+    assert main(["check", str(source), "--target", "v3,may_goto"]) == 0
+    assert main(["check", str(source), "--target", "v3,fetch"]) == 1
+
+    assert "[BW183]" in capsys.readouterr().err
+
+
+def test_an_unknown_target_is_told(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text(GOOD)
+
+    with pytest.raises(SystemExit):
+        main(["check", str(source), "--target", "v9"])
+
+    assert "no instruction set v9" in capsys.readouterr().err

@@ -15,6 +15,7 @@
     variable    Global
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
+    prepared    programs that were compiled elsewhere (skeleton: how such modules are made)
     home        which declaration became what in the kernel
     bound       the way from a declared object to its Home
     garbage     no garbage collection while programs are compiled
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         PerCpuHash,
     )
     from beewire.bpf.author.nested import ArrayOfMaps, HashOfMaps, ProgArray
+    from beewire.bpf.author.prepared import prebuilt
     from beewire.bpf.author.program import Program
     from beewire.bpf.author.queues import BloomFilter, Queue, Stack
     from beewire.bpf.author.redirects import (
@@ -297,6 +299,7 @@ __all__ = [
     "ntohs",
     "numa_node_id",
     "overlay",
+    "prebuilt",
     "printk",
     "random_u32",
     "raw_tracepoint",
@@ -333,6 +336,7 @@ __all__ = [
 
 _HOMES = {
     "beewire.bpf.author.collection": "collect",
+    "beewire.bpf.author.prepared": "prebuilt",
     "beewire.bpf.author.hooks": (
         "bind4 bind6 cgroup_skb_egress cgroup_skb_ingress cgroup_sock_create "
         "cgroup_sock_release connect4 connect6 getpeername4 getpeername6 getsockname4 "

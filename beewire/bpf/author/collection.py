@@ -61,14 +61,20 @@ class Reached:
         self._seen: set[FunctionType] = set()
         for program in programs:
             _enter(self.programs, program.name, program, "programs")
-            self._follow(program.function)
+            if program.prebuilt is None:
+                self._follow(program.function)
+            else:
+                self._note(program.prebuilt.uses())
 
     def _follow(self, function: object) -> None:
         """Note every map and global that `function`, or one that it calls, names."""
         if not isinstance(function, FunctionType) or function in self._seen:
             return
         self._seen.add(function)
-        for name, value in _named(function):
+        self._note(_named(function))
+
+    def _note(self, named: Iterable[tuple[str, object]]) -> None:
+        for name, value in named:
             if isinstance(value, MapDecl):
                 value.name = value.name or name
                 _enter(self.maps, value.name, value, "maps")
@@ -141,18 +147,33 @@ def compile_into(
     spec.sections = sections
     for map_name, declared in reached.maps.items():
         spec.maps[map_name] = map_spec(declared)
+    with Paused():
+        to_compile = []
+        for program in reached.programs.values():
+            if program.prebuilt is None:
+                to_compile.append(program)
+            else:
+                program.prebuilt.add_to(spec)
+        if to_compile:
+            _compile(spec, to_compile, target, optimize)
+    return spec
+
+
+def _compile(
+    spec: Collection, programs: list[ProgramDecl], target: Target, optimize: str
+) -> None:
+    """Compile `programs` into `spec`, with the functions that they call."""
     from beewire.bpf.lang.linking import subprograms  # noqa: PLC0415 - the compiler
     from beewire.bpf.lang.unit import Unit  # noqa: PLC0415 - the compiler
 
-    with Paused():
-        unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
-        for program_name, program in reached.programs.items():
-            spec.programs[program_name] = compile_spec(program, target, unit)
-        for made in subprograms(unit, spec.programs.values()):
-            spec.programs[made.name] = made
-        for made in spec.programs.values():
-            _note_externs(spec, made)
-    return spec
+    reached = spec.reached
+    unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
+    for program in programs:
+        spec.programs[program.name] = compile_spec(program, target, unit)
+    for made in subprograms(unit, spec.programs.values()):
+        spec.programs[made.name] = made
+    for made in spec.programs.values():
+        _note_externs(spec, made)
 
 
 def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:

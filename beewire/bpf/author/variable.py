@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Struct)
 
 # What a declaration says about itself; a field of the same name could not be told apart.
-_OWN = frozenset({"type", "initial", "name", "section", "offset", "is_struct"})
+_OWN = frozenset({"type", "initial", "name", "section", "offset", "fixed", "is_struct"})
 
 
 class Variable(GlobalDecl):

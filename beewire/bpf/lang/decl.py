@@ -21,7 +21,21 @@ from beewire.hints import (
 )
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from beewire.bpf.lang.constants import SkAction
+    from beewire.bpf.object import DataSection, ObjectSpec
+    from beewire.hints import Iterator
+
+    class Prebuilt(Protocol):
+        """Instructions that were compiled elsewhere (author.prepared)."""
+
+        def uses(self) -> Iterator[tuple[str, object]]:
+            """(name, declaration) of every map and global that they refer to."""
+
+        def add_to(self, spec: ObjectSpec) -> None:
+            """Put them into `spec`."""
+
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -264,6 +278,8 @@ class GlobalDecl:
         self.name = name
         self.section = ""
         self.offset = -1
+        # Where compiled programs expect it, if such do.
+        self.fixed: DataSection | None = None
 
     @property
     def is_struct(self) -> bool:
@@ -320,3 +336,4 @@ class ProgramDecl:
         self.neutral = neutral
         self.license = license
         self.flags = flags
+        self.prebuilt: Prebuilt | None = None
