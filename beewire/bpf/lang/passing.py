@@ -141,16 +141,21 @@ def pointer(b: Builder, value: Pointer) -> tuple[Pointer, ir.Op]:
     if not isinstance(value, Memory):
         return value.at(UNKNOWN), value.op
     if not _is_aligned(value):
-        raise Rule(
-            Reason.ALIGNMENT,
-            f"{value.type.name} has fields that are not aligned on the stack",
-            "packed structs belong in packets and records; or mark it @inline",
-        )
+        raise unaligned(value.type)
     template = value.at(UNKNOWN)
     if value.on_stack:
         # To the callee it is no frame of its own.
         template = Memory(UNKNOWN, 0, value.type, ir.Space.MEM, nullable=value.nullable)
     return template, b.address(value)
+
+
+def unaligned(type_: ValueType) -> Rule:
+    """The refusal of a struct that callee and caller would have to share piece by piece."""
+    return Rule(
+        Reason.ALIGNMENT,
+        f"{type_.name} has fields that are not aligned on the stack",
+        "packed structs belong in packets and records; or mark it @inline",
+    )
 
 
 def facts(template: Pointer) -> tuple[Any, ...]:
@@ -165,14 +170,15 @@ def facts(template: Pointer) -> tuple[Any, ...]:
 
 
 def _is_aligned(value: Memory) -> bool:
-    return not value.on_stack or _is_natural(value.type)
+    return not value.on_stack or is_natural(value.type)
 
 
-def _is_natural(type_: ValueType) -> bool:
+def is_natural(type_: ValueType) -> bool:
+    """Whether all fields lie where their alignment wants them."""
     if not isinstance(type_, StructType):
         return True
     return all(
-        field.offset % field.type.align == 0 and _is_natural(field.type)
+        field.offset % field.type.align == 0 and is_natural(field.type)
         for field in type_.fields.values()
     )
 

@@ -22,10 +22,12 @@ from beewire.bpf.lang.passing import (
     MAX_ARGUMENTS,
     UNKNOWN,
     Passed,
+    is_natural,
     pass_value,
     passes,
     pointer,
     renewed,
+    unaligned,
 )
 from beewire.bpf.lang.signatures import function_type
 from beewire.bpf.lang.types import IntType
@@ -322,6 +324,8 @@ def _put(b: Builder, param: ir.Op, value: Value, offset: int) -> tuple[Value, in
     if isinstance(value, Fields | Memory) and (
         isinstance(value, Fields) or value.on_stack
     ):
+        if not is_natural(value.type):
+            raise unaligned(value.type)
         place = Memory(param, offset, value.type, ir.Space.MEM)
         if isinstance(value, Fields):
             init_struct(b, place, value)

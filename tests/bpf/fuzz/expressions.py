@@ -37,6 +37,9 @@ class Expressions(Maker):
     def leaf(self, sign: str) -> Value:
         """A literal, a variable, a field, a global, what a helper says."""
         chance = self.rng.random()
+        if chance < 0.03 and sign == "u":
+            self.use("constant of the module")
+            return Value(self.rng.choice(("SIZE", "PORTS[1]")), sign, 64, literal=True)
         if chance < 0.2:
             return self.literal(sign)
         if chance < 0.5 and (found := self.place(sign)):
@@ -197,6 +200,7 @@ class Expressions(Maker):
         ]
         forms += [("{0} & {2}", "bit test"), ("{0} in range(2, 9)", "in range")]
         forms += [("not {0}", "not"), ("{0}", "number as a condition")]
+        forms.append(("{0} & 511 in PORTS", "in a constant tuple"))
         if sign == "u":
             forms.append(("{0} & 7 in table", "in a map"))
         return forms

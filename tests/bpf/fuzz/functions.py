@@ -37,14 +37,13 @@ class Functions(Maps):
         mark = self.rng.choice(MARKS)
         kinds = [self.rng.choice(KINDS[:4]), self.rng.choice(KINDS[4:])]
         takes = gives = ""
-        if self.chance(0.5):
-            # A packed struct is not aligned where a subprogram is given it.
+        # A packed struct is not aligned where a subprogram is given it, or makes it.
+        is_packed = "packed" in self.shapes["Inner"].options
+        structs = not (is_packed and mark.startswith("@subprogram"))
+        if structs and self.chance(0.5):
             takes = self.rng.choice(list(self.shapes))
-            is_called = mark.startswith("@subprogram")
-            if is_called and "packed" in self.shapes["Inner"].options:
-                takes = ""
         result = self.rng.choice(KINDS)
-        if mark != GLOBAL and self.chance(0.25):
+        if structs and mark != GLOBAL and self.chance(0.25):
             gives = self.rng.choice(list(self.shapes))
         elif mark != GLOBAL and self.chance(0.25):
             gives = f"tuple[{self.rng.choice(KINDS[:4])}, {self.rng.choice(KINDS[4:])}]"

@@ -2,7 +2,7 @@
 
 from tests.bpf.fuzz.expressions import GLOBALS
 from tests.bpf.fuzz.maker import Struct
-from tests.bpf.fuzz.shapes import Shape, bits
+from tests.bpf.fuzz.shapes import KINDS, Shape, bits
 from tests.bpf.fuzz.statements import Make, Statements
 
 ATOMIC = ("+", "-", "&", "|", "^")
@@ -26,7 +26,9 @@ class Memory(Statements):
     def compound(self) -> list[Make]:
         """What makes statements with blocks."""
         makers = [*super().compound(), self.elements]
-        return [*makers, self.packet] if self.hook == "xdp" else makers
+        if self.hook != "xdp":
+            return makers
+        return [*makers, self.packet, self.bytes_, self.taken]
 
     def field(self, indent: int, _depth: int) -> None:
         """`s.a = x`."""
@@ -153,14 +155,62 @@ class Memory(Statements):
         self.line(indent, f"for {name} in range({field.length}):")
         self.line(indent + 1, f"{text}[{name}] = {value}")
 
+    def _offset(self) -> str:
+        if self.chance(0.5):
+            return str(self.rng.randrange(90))
+        self.use("variable packet offset")
+        return f"({self.name('u').text} & 63)"
+
+    def bytes_(self, indent: int, depth: int) -> None:
+        """`ctx.data[a:b]`, and integers in the packet."""
+        name, offset = self.fresh("p"), self._offset()
+        if self.chance(0.5):
+            kind = self.rng.choice(KINDS)
+            self.use("integer in the packet")
+            self.line(indent, f"{name} = ctx.at({offset}, {kind})")
+            self.line(indent, f"if {name} is not None:")
+            self.line(indent + 1, f"{name}.value = {self.typed(kind[0], 1).text}")
+            kept = {"u": "mark", "i": "level"}[kind[0]]
+            self.line(indent + 1, f"{kept}.value ^= {name}.value")
+            return
+        self.use("slice of the packet")
+        self.line(indent, f"{name} = ctx.data[{offset} : {offset} + 4]")
+        self.line(indent, f"if {name} is not None and {name} != b'GET ':")
+        self.line(indent + 1, f"mark.value += {name}[{self.rng.randrange(4)}]")
+        self.scoped(lambda: self.block(indent + 1, depth, 1))
+
+    def taken(self, indent: int, depth: int) -> None:
+        """`ctx.read`, `ctx.write`."""
+        shape = self.rng.choice(list(self.shapes.values()))
+        own = [s for s in self.structs if s.own and s.shape is shape]
+        if own and self.chance(0.5):
+            self.use("packet: write")
+            name = self.fresh("b")
+            call = f"ctx.write({self._offset()}, {self.rng.choice(own).text})"
+            self.line(indent, f"{name}: bool = {call}")
+            self.flags.append(name)
+            return
+        size = 8 * len(shape.fields)
+        if self.room < size or self.inside:
+            return
+        self.room -= size
+        self.use("packet: read")
+        name = self.fresh("p")
+        self.line(indent, f"{name} = ctx.read({self._offset()}, {shape.name})")
+        self.line(indent, f"if {name} is not None:")
+
+        def body() -> None:
+            self.structs.append(Struct(name, shape))
+            self.block(indent + 1, depth, self.rng.randrange(1, 3))
+            self.line(indent + 1, "pass")
+
+        self.scoped(body)
+
     def packet(self, indent: int, depth: int) -> None:
         """A struct in the packet, where it is long enough."""
         shape = self.rng.choice(list(self.shapes.values()))
         name = self.fresh("p")
-        offset = str(self.rng.randrange(90))
-        if self.chance(0.5):
-            self.use("variable packet offset")
-            offset = f"{self.name('u').text} & 63"
+        offset = self._offset()
         self.use("packet")
         self.line(indent, f"{name} = ctx.at({offset}, {shape.name})")
         self.line(indent, f"if {name} is not None:")

@@ -34,6 +34,8 @@ class task_struct(Kernel):
     group_leader: "task_struct"
     tgid: i32
 results = Array[u64](2)
+SIZE = 300
+PORTS = (3, 80, 443)
 counter = Global(u32)
 mark = Global(u64)
 level = Global(i32)

@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from beewire.bpf import collect
+from beewire.errors import CompileError
 from tests.bpf.fuzz.program import Source
-from tests.bpf.fuzz.trial import Outcome, on_one_cpu, try_
+from tests.bpf.fuzz.trial import Outcome, cell, on_one_cpu, try_
 
 pytestmark = pytest.mark.kernel
 
@@ -63,3 +65,24 @@ def test_all_three_agree(name: str) -> None:
         Outcome(llvm="agrees"),
         Outcome(llvm="refused"),
     }
+
+
+PACKED = """
+class Inner(Struct, packed=True):
+    first: i16
+    second: u32
+@subprogram
+def made(a: u32) -> Inner:
+    return Inner(second=a)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    return made(ctx.length).second
+"""
+
+
+def test_a_subprogram_that_returns_a_packed_struct_is_refused() -> None:
+    with (
+        cell(HEAD + PACKED) as names,
+        pytest.raises(CompileError, match="not aligned on the stack"),
+    ):
+        collect([names["program"]])
