@@ -27,7 +27,7 @@ class Data(Memory):
             self.array,
             self.slice,
             self.flags_,
-            self.part,
+            self.named,
             self.part,
         ]
 
@@ -95,6 +95,24 @@ class Data(Memory):
         self.line(indent, f"{place} {self.rng.choice(forms)}")
         name = self.fresh("b")
         self.line(indent, f"{name}: bool = Flag.SYN in {place}")
+        self.flags.append(name)
+
+    def named(self, indent: int, _depth: int) -> None:
+        """An enum's members in a field."""
+        places = [
+            f"{struct.text}.{field.name}"
+            for struct in self.structs
+            for field in struct.shape.fields
+            if field.special == " = enum"
+        ]
+        if not places:
+            return
+        self.use("enum field")
+        place, name = self.rng.choice(places), self.fresh("b")
+        if self.chance(0.5):
+            member = self.rng.choice(("RED", "BLUE"))
+            self.line(indent, f"{place} = Color.{member}")
+        self.line(indent, f"{name}: bool = {place} == Color.BLUE")
         self.flags.append(name)
 
     def part(self, indent: int, _depth: int) -> None:

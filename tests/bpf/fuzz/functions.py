@@ -67,10 +67,16 @@ class Functions(Maps):
         takes: str,
         result: str,
     ) -> None:
+        is_global = self.lines[-1:] == [GLOBAL]
+
         def body() -> None:
             self.names, self.flags = params | {"extra": "u16"}, []
             self.locals = {}
-            self.structs = [Struct("st", self.shapes[takes])] if takes else []
+            # A global function does not know who else writes what it is given.
+            given = (
+                Struct("st", self.shapes[takes], shared=is_global) if takes else None
+            )
+            self.structs = [] if given is None else [given]
             self.returns = result
             self.line(
                 0, f"def {name}({', '.join(head)}, *, extra: u16 = 9) -> {result}:"

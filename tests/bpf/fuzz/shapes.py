@@ -34,6 +34,8 @@ class Field(NamedTuple):
     def text(self) -> str:
         """Its line in the class."""
         kind = self.kind if isinstance(self.kind, str) else self.kind.name
+        if self.special == " = enum":
+            return f"    {self.name}: Color"
         if self.special == " = flags":
             return f"    {self.name}: {kind}"
         if self.special:
@@ -121,7 +123,9 @@ def _field(rng: random.Random, number: int) -> Field:
         return Field(f"b{number}", kind, special=f" = bits({width})")
     if chance < 0.28:
         return Field(f"fl{number}", "Annotated[Flag, u8]", special=" = flags")
-    if chance < 0.34:
+    if chance < 0.33:
+        return Field(f"c{number}", "u32", special=" = enum")
+    if chance < 0.38:
         return Field(f"t{number}", "str", special=" = chars(8)")
     length = rng.choice((0, 0, 2, 4))
     return Field(f"{'w' if length else 'f'}{number}", kind, length)
