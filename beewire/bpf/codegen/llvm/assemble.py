@@ -4,6 +4,7 @@ import struct
 
 from beewire.bpf.btf.ext import LINE_INFO
 from beewire.bpf.codegen.llvm.names import MAGIC, MAGIC_STEP, Module
+from beewire.bpf.codegen.machine import ADD_IMM, MOV
 from beewire.bpf.codegen.pipeline import Code
 from beewire.bpf.ir import CoreField, Span
 from beewire.bpf.isa import (
@@ -151,6 +152,12 @@ def _stack(insns: tuple[Insn, ...]) -> int:
             kind in {InsnClass.ST, InsnClass.STX} and insn.dst == _FRAME
         ):
             lowest = min(lowest, insn.off)
-        elif before is not None and before.src == _FRAME and insn.dst == before.dst:
+        elif before is not None and _is_address(before, insn):
             lowest = min(lowest, insn.imm)
     return -lowest
+
+
+def _is_address(before: Insn, insn: Insn) -> bool:
+    """Whether the two are r2 = r10; r2 += -16."""
+    moved = (before.opcode, before.src, before.dst) == (MOV, _FRAME, insn.dst)
+    return moved and insn.opcode == ADD_IMM
