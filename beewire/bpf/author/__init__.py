@@ -12,7 +12,7 @@
     events      PerfEventArray, StackTrace, CgroupArray
     nested      ArrayOfMaps, HashOfMaps, ProgArray
     user_ring   UserRingBuf
-    variable    Global
+    variable    Global, Const, PerCpuGlobal
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
     prepared    programs that were compiled elsewhere (skeleton: how such modules are made)
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
         TaskStorage,
     )
     from beewire.bpf.author.user_ring import UserRingBuf
-    from beewire.bpf.author.variable import Global
+    from beewire.bpf.author.variable import Const, Global, PerCpuGlobal
     from beewire.bpf.lang import (
         Kernel,
         Ref,
@@ -131,6 +131,7 @@ if TYPE_CHECKING:
         current_tgid,
         current_uid,
         get_retval,
+        goto,
         htonl,
         htons,
         ip4,
@@ -191,6 +192,7 @@ __all__ = [
     "BpfSock",
     "CgroupArray",
     "CgroupStorage",
+    "Const",
     "CpuMap",
     "DevMap",
     "DevMapHash",
@@ -205,6 +207,7 @@ __all__ = [
     "LruPerCpuHash",
     "PerCpu",
     "PerCpuArray",
+    "PerCpuGlobal",
     "PerCpuHash",
     "PerfCounter",
     "PerfEventArray",
@@ -278,6 +281,7 @@ __all__ = [
     "getsockname4",
     "getsockname6",
     "getsockopt",
+    "goto",
     "helpers",
     "htonl",
     "htons",
@@ -356,7 +360,7 @@ _HOMES = {
     "beewire.bpf.author.redirects": "CpuMap DevMap DevMapHash Port Worker XskMap",
     "beewire.bpf.author.storage": "CgroupStorage InodeStorage SkStorage TaskStorage",
     "beewire.bpf.author.user_ring": "UserRingBuf",
-    "beewire.bpf.author.variable": "Global",
+    "beewire.bpf.author.variable": "Const Global PerCpuGlobal",
     "beewire.bpf.object": "Target",
     "beewire.bpf.lang": (
         "helpers Kernel Ref Struct Union World array be16 be32 be64 bits chars embedded "
@@ -364,7 +368,7 @@ _HOMES = {
     ),
     "beewire.bpf.lang.decl": "PerfCounter",
     "beewire.bpf.lang.calls": (
-        "ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
+        "goto ancestor_cgroup_id bind bswap64 cpu_id current current_cgroup_id "
         "current_comm current_gid current_pid current_pid_tgid current_tgid "
         "current_uid get_retval htonl htons ip4 jiffies kernel_ptr ktime_boot_ns "
         "ktime_coarse_ns ktime_ns loop netns_cookie ntohl ntohs numa_node_id printk "

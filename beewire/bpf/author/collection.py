@@ -17,6 +17,7 @@ from beewire.bpf.lang import (
     lay_out_globals,
 )
 from beewire.bpf.lang.btf_types import to_btf
+from beewire.bpf.lang.calls import goto
 from beewire.bpf.object import (
     PLAIN,
     DataSection,
@@ -26,8 +27,10 @@ from beewire.bpf.object import (
     RelocationKind,
     Target,
 )
+from beewire.bpf.object.kinds import MapKind
 from beewire.errors import SpecError
-from beewire.hints import Any, Iterable, Iterator
+from beewire.hints import Iterable, Iterator
+from beewire.rows import Row
 
 Source = ModuleType | ProgramDecl | Iterable[ProgramDecl]
 """What can be collected: a module of programs, one program, or several."""
@@ -48,10 +51,21 @@ class Collection(ObjectSpec):
         self.places = {name: each.section for name, each in reached.globals.items()}
 
 
+class Place(Row):
+    """Where something was found: a name in a module."""
+
+    name: str
+    module: str
+
+
+Declared = MapDecl | GlobalDecl | ProgramDecl
+_WORDS = {MapDecl: "maps", GlobalDecl: "globals", ProgramDecl: "programs"}
+
+
 class Reached:
     """The programs of one object, and the maps and globals that they name."""
 
-    __slots__ = ("_seen", "globals", "maps", "name", "programs")
+    __slots__ = ("_found", "_seen", "globals", "maps", "name", "programs")
 
     def __init__(self, name: str, programs: Iterable[ProgramDecl]) -> None:
         self.name = name
@@ -59,30 +73,81 @@ class Reached:
         self.maps: dict[str, MapDecl] = {}
         self.globals: dict[str, GlobalDecl] = {}
         self._seen: set[FunctionType] = set()
+        self._found: dict[Declared, Place] = {}
         for program in programs:
-            _enter(self.programs, program.name, program, "programs")
-            if program.prebuilt is None:
-                self._follow(program.function)
-            else:
-                self._note(program.prebuilt.uses())
+            self._reach(program)
+        self._name_all()
+
+    def _reach(self, program: ProgramDecl) -> None:
+        """Note a program, and what it names."""
+        if program in self._found:
+            return
+        function, built = program.function, program.prebuilt
+        place = Place(function.__name__, function.__module__ or "")
+        self._found[program] = place
+        if built is None:
+            self._follow(function)
+            return
+        for name, value in built.uses():
+            self._found.setdefault(value, Place(name, place.module))
+        for target in built.targets():
+            self._reach(target)
 
     def _follow(self, function: object) -> None:
         """Note every map and global that `function`, or one that it calls, names."""
         if not isinstance(function, FunctionType) or function in self._seen:
             return
         self._seen.add(function)
-        self._note(_named(function))
-
-    def _note(self, named: Iterable[tuple[str, object]]) -> None:
-        for name, value in named:
-            if isinstance(value, MapDecl):
-                value.name = value.name or name
-                _enter(self.maps, value.name, value, "maps")
-            elif isinstance(value, GlobalDecl):
-                value.name = value.name or name
-                _enter(self.globals, value.name, value, "globals")
-            else:
+        named = list(_named(function))
+        goes = any(value is goto for _, value in named)
+        for place, value in named:
+            if isinstance(value, MapDecl | GlobalDecl):
+                self._found.setdefault(value, place)
+            elif not isinstance(value, ProgramDecl):
                 self._follow(value)
+            elif goes:
+                self._reach(value)
+
+    def _name_all(self) -> None:
+        """Name what was found, that of the first program's module first."""
+        own = next((place.module for place in self._found.values()), "")
+        taken: dict[str, Declared] = {}
+        for is_own in (True, False):
+            for value, place in self._found.items():
+                if (place.module == own) is is_own:
+                    value.name = _name(value, place, taken)
+        for value in self._found:
+            if isinstance(value, ProgramDecl):
+                self.programs[value.name] = value
+            elif isinstance(value, MapDecl):
+                self.maps[value.name] = value
+            else:
+                self.globals[value.name] = value
+
+
+def _name(value: Declared, place: Place, taken: dict[str, Declared]) -> str:
+    """What `value` is called in an object: as its variable, else with its module too.
+
+    Raises:
+        SpecError: It was given a name that something else has.
+    """
+    name = value.name or place.name
+    if isinstance(value, ProgramDecl) and not value.is_named:
+        name = place.name
+    if taken.setdefault(name, value) is value:
+        return name
+    if value.is_named:
+        words = (word for kind, word in _WORDS.items() if isinstance(value, kind))
+        raise SpecError(
+            f"two {next(words)} are called {name!r}: give one of them a name of its own"
+        )
+    # Modules do not know of each other's names.
+    module = place.module.rpartition(".")[2] or "other"
+    name, count = f"{module}_{place.name}", 1
+    while taken.setdefault(name, value) is not value:
+        count += 1
+        name = f"{module}_{place.name}_{count}"
+    return name
 
 
 def collect(
@@ -174,6 +239,9 @@ def _compile(
         spec.programs[made.name] = made
     for made in spec.programs.values():
         _note_externs(spec, made)
+    spec.tags += unit.tags(spec.programs)
+    for array, targets in unit.targets.items():
+        spec.maps[array] = _program_array(array, targets)
 
 
 def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:
@@ -182,6 +250,18 @@ def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:
         from beewire.bpf.lang.iterators import externs  # noqa: PLC0415 - few need it
 
         spec.externs.update(externs(made.relocations))
+
+
+def _program_array(name: str, programs: list[ProgramDecl]) -> MapSpec:
+    """The array that goto() goes through, with its programs in it from the start."""
+    return MapSpec(
+        name,
+        kind=MapKind.PROG_ARRAY,
+        key_size=4,
+        value_size=4,
+        max_entries=len(programs),
+        initial={index: program.name for index, program in enumerate(programs)},
+    )
 
 
 def map_spec(declared: MapDecl) -> MapSpec:
@@ -217,34 +297,40 @@ def _programs(module: ModuleType) -> Iterator[ProgramDecl]:
             yield value
 
 
-def _named(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """(name, value) of every outer variable that the function's code names."""
+def _named(function: FunctionType) -> Iterator[tuple[Place, object]]:
+    """(place, value) of every outer variable that the function's code names."""
     names = function.__code__.co_names
     waiting = list(_outer(function))
     seen: set[int] = set()
     while waiting:
-        name, value = waiting.pop(0)
+        place, value = waiting.pop(0)
         if not isinstance(value, ModuleType | type):
-            yield name, value
+            yield place, value
         elif id(value) not in seen:
             # In `state.table` both words are names of the code.
             seen.add(id(value))
-            waiting[:0] = [(inner, _member(value, inner)) for inner in names]
+            module = value.__name__ if isinstance(value, ModuleType) else place.module
+            waiting[:0] = [
+                (Place(inner, module), _member(value, inner)) for inner in names
+            ]
 
 
-def _outer(function: FunctionType) -> Iterator[tuple[str, object]]:
+def _outer(function: FunctionType) -> Iterator[tuple[Place, object]]:
     code = function.__code__
+    module = function.__globals__.get("__name__", "")
     for name in code.co_names:
-        yield name, function.__globals__.get(name)
+        yield Place(name, module), function.__globals__.get(name)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
-            yield name, cell.cell_contents
+            yield Place(name, module), cell.cell_contents
         except ValueError:  # not assigned yet; the compiler will say so
             continue
-    defaults = function.__defaults__ or ()
+    defaults = dict(function.__kwdefaults__ or {})
+    given = function.__defaults__ or ()
     positional = code.co_varnames[: code.co_argcount]
-    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
-    yield from (function.__kwdefaults__ or {}).items()
+    defaults |= zip(positional[len(positional) - len(given) :], given, strict=True)
+    for name, value in defaults.items():
+        yield Place(name, module), value
 
 
 def _member(owner: ModuleType | type, name: str) -> object:
@@ -252,10 +338,3 @@ def _member(owner: ModuleType | type, name: str) -> object:
     if isinstance(owner, ModuleType):
         return vars(owner).get(name)
     return getattr(owner, name, None)
-
-
-def _enter(known: dict[str, Any], name: str, value: object, what: str) -> None:
-    if known.setdefault(name, value) is not value:
-        raise SpecError(
-            f"two {what} are called {name!r}: give one of them a name of its own"
-        )

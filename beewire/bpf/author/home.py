@@ -100,6 +100,10 @@ class Home:
             )
         return found
 
+    def has(self, declared: GlobalDecl) -> bool:
+        """Whether `declared` is in the kernel."""
+        return declared in self._sections
+
     def section(self, declared: GlobalDecl) -> kernel.Section:
         """The section that holds `declared`.
 

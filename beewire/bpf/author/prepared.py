@@ -84,6 +84,19 @@ class Prebuilt:
                     for variable in self._spec.sections[relocation.symbol].variables:
                         yield variable.name, self._declared.globals[variable.name]
 
+    def targets(self) -> Iterator[ProgramDecl]:
+        """The programs that it goes to."""
+        arrays = [
+            self._spec.maps[relocation.symbol].initial.values()
+            for program in self._parts()
+            for relocation in program.relocations
+            if relocation.symbol in self._spec.maps
+        ]
+        names = {name for array in arrays for name in array}
+        for declared in self._declared.programs:
+            if declared.name in names:
+                yield declared
+
     def add_to(self, spec: ObjectSpec) -> None:
         """Put the program into `spec`, with the functions that it calls.
 

@@ -2,25 +2,43 @@
 
 settings = Global(Settings)     # settings.port
 limit = Global(u32, 7)          # limit.value
+table = Global(array(u32, 8))   # table[i]
+verbose = Const(bool)           # verbose.value: set before it is loaded
+seen = PerCpuGlobal(u64)        # seen.value in programs, seen.values in user space
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from beewire.bpf.author.bound import home_of
+from beewire.bpf.author.bound import OnMap, home_of
 from beewire.bpf.author.codec import decoder, encoder
-from beewire.bpf.lang import GlobalDecl, Ref, Struct
+from beewire.bpf.lang import GlobalDecl, PerCpuDecl, Ref, Struct
 from beewire.bpf.lang.structs import StructType
-from beewire.errors import SpecError
+from beewire.bpf.lang.types import ArrayType, ValueType
+from beewire.errors import MapError, SpecError
 
 if TYPE_CHECKING:
     from beewire.bpf.author.home import Home
 
 S = TypeVar("S", bound=Struct)
+V = TypeVar("V")
 
 # What a declaration says about itself; a field of the same name could not be told apart.
-_OWN = frozenset({"type", "initial", "name", "section", "offset", "fixed", "is_struct"})
+_OWN = frozenset(
+    (
+        "type",
+        "initial",
+        "name",
+        "section",
+        "offset",
+        "fixed",
+        "is_struct",
+        "is_named",
+        "is_place",
+        "read_only",
+    )
+)
 
 
 class Variable(GlobalDecl):
@@ -34,15 +52,26 @@ class Variable(GlobalDecl):
             # A copy in the making has no name yet, and asks here for it.
             name = self.__dict__.get("name", "")
             raise AttributeError(f"global {name} has no field {field!r}")
+        if self.read_only and not home_of(None).has(self):
+            return initial(self, field)
         return read(home_of(None), self, field)
 
     def __setattr__(self, field: str, value: object) -> None:
         if field in _OWN:
             super().__setattr__(field, value)
-        elif _has(self, field):
-            write(home_of(None), self, field, value)
-        else:
+        elif not _has(self, field):
             raise AttributeError(f"global {self.name} has no field {field!r}")
+        elif self.read_only and not home_of(None).has(self):
+            set_initial(self, field, value)
+        else:
+            write(home_of(None), self, field, value)
+
+    def __getitem__(self, index: int) -> Any:
+        """An element of an array, in user space."""
+        return read_element(home_of(None), self, index)
+
+    def __setitem__(self, index: int, value: object) -> None:
+        write_element(home_of(None), self, index, value)
 
 
 class View:
@@ -67,6 +96,12 @@ class View:
             raise AttributeError(f"{self._declared.name} has no field {field!r}")
         write(self._home, self._declared, field, value)
 
+    def __getitem__(self, index: int) -> Any:
+        return read_element(self._home, self._declared, index)
+
+    def __setitem__(self, index: int, value: object) -> None:
+        write_element(self._home, self._declared, index, value)
+
 
 @overload  # a Struct class is an object too, and the first that fits is taken
 def Global(  # type: ignore[overload-overlap]
@@ -84,7 +119,30 @@ def Global(type: Any, initial: Any = None, *, name: str = "") -> Any:  # noqa: A
         SpecError: `type` is no type of a fixed size, or has a field that cannot be told
             from the declaration itself.
     """
-    declared = Variable(type, initial, name=name)
+    return _checked(Variable(type, initial, name=name))
+
+
+@overload
+def Const(  # type: ignore[overload-overlap]  # as Global's
+    type: type[S], initial: S | None = None, *, name: str = ""
+) -> S: ...
+@overload
+def Const(type: object, initial: int = 0, *, name: str = "") -> Ref[int]: ...
+def Const(type: Any, initial: Any = None, *, name: str = "") -> Any:  # noqa: A002, N802 - reads as a type
+    """Declare a constant of programs that user space sets before it loads them.
+
+    The verifier knows its value, and drops what cannot run with it: `verbose =
+    Const(bool)`, `if verbose.value:` costs nothing where it is off. It is set by
+    `load(..., globals={"verbose": True})`, or by `verbose.value = True` before the first
+    program that uses it is attached (Linux 5.2).
+
+    Raises:
+        SpecError: As for Global.
+    """
+    return _checked(Variable(type, initial, name=name, read_only=True))
+
+
+def _checked(declared: Variable) -> Variable:
     if isinstance(declared.type, StructType) and (
         hit := _OWN & set(declared.type.fields)
     ):
@@ -93,6 +151,83 @@ def Global(type: Any, initial: Any = None, *, name: str = "") -> Any:  # noqa: A
             "declaration uses that name itself; call the field otherwise"
         )
     return declared
+
+
+class PerCpuRef(Generic[V]):
+    """A per-CPU global: `value` in programs, `values` in user space."""
+
+    value: V
+    values: list[V]
+
+
+class PerCpuVariable(OnMap, PerCpuDecl):
+    """What `PerCpuGlobal` declares."""
+
+    @property
+    def values(self) -> list[Any]:
+        """The value of every possible CPU: `sum(seen.values)`."""
+        return list(self.live[0])
+
+    @values.setter
+    def values(self, given: list[Any]) -> None:
+        self.live[0] = given
+
+    @property
+    def value(self) -> Any:
+        """The running CPU's, in programs."""
+        name = self.name or "it"
+        raise MapError(f"{name}.value is a CPU's own; in user space read {name}.values")
+
+
+@overload
+def PerCpuGlobal(  # type: ignore[overload-overlap]  # as Global's
+    type: type[S], *, name: str = ""
+) -> PerCpuRef[S]: ...
+@overload
+def PerCpuGlobal(type: object, *, name: str = "") -> PerCpuRef[int]: ...
+def PerCpuGlobal(type: Any, *, name: str = "") -> Any:  # noqa: A002, N802 - reads as a type
+    """Declare a variable of which every CPU has its own, zero at first.
+
+    In programs `.value` is that of the CPU which runs: `seen.value += 1` needs no atomic
+    operation. In user space `.values` lists those of all CPUs.
+
+    Raises:
+        SpecError: `type` is no type of a fixed size.
+    """
+    return PerCpuVariable(type, name=name)
+
+
+def initial(declared: GlobalDecl, field: str) -> Any:
+    """What a field, or the whole (`value`), is going to be when it is loaded."""
+    found = declared.initial
+    if found is None:
+        found = declared.type.zero()
+    return found if field == "value" else getattr(found, field)
+
+
+def set_initial(declared: GlobalDecl, field: str, value: object) -> None:
+    """Set what a constant is going to be."""
+    whole = initial(declared, "value")
+    if field == "value":
+        whole = value
+    else:
+        setattr(whole, field, value)
+    encoder(declared.type)(whole)  # refuses what does not fit
+    declared.initial = whole
+
+
+def read_element(home: Home, declared: GlobalDecl, index: int) -> Any:
+    """An element of an array."""
+    return read(home, declared)[index]
+
+
+def write_element(home: Home, declared: GlobalDecl, index: int, value: object) -> None:
+    """Set an element of an array; the bytes of the others stay as they are."""
+    kind = declared.type
+    if not isinstance(kind, ArrayType):
+        raise TypeError(f"global {declared.name} is no array")
+    item, at = kind.element, range(kind.count)[index]
+    _write_part(home, declared, f"[{at}]", at * item.size, item, value)
 
 
 def read(home: Home, declared: GlobalDecl, field: str = "value") -> Any:
@@ -114,13 +249,25 @@ def write(home: Home, declared: GlobalDecl, field: str, value: object) -> None:
         return
     assert isinstance(declared.type, StructType)
     found = declared.type.fields[field]
+    _write_part(home, declared, f".{field}", found.offset, found.type, value)
+
+
+def _write_part(
+    home: Home,
+    declared: GlobalDecl,
+    name: str,
+    offset: int,
+    type_: ValueType,
+    value: object,
+) -> None:
+    section = home.section(declared)
     whole = section.variables[declared.name]
-    part = f"{declared.name}.{field}"
+    part = f"{declared.name}{name}"
     # A section writes whole variables, so the field becomes one.
     section.variables[part] = whole._replace(
-        name=part, offset=whole.offset + found.offset, size=found.type.size
+        name=part, offset=whole.offset + offset, size=type_.size
     )
-    section.write(part, encoder(found.type)(value))
+    section.write(part, encoder(type_)(value))
 
 
 def _has(declared: GlobalDecl, field: str) -> bool:

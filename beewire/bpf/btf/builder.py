@@ -4,7 +4,7 @@ import struct
 
 from beewire.bpf.btf.encoding import record
 from beewire.bpf.btf.structure import matches
-from beewire.bpf.btf.types import Composite, DeclTag, Func, Type
+from beewire.bpf.btf.types import Composite, Type
 from beewire.errors import EncodingError
 
 MAGIC = 0xEB9F
@@ -142,9 +142,6 @@ class Builder:
         else:
             equals.append(node)
             self._append(node)
-            if isinstance(node, Func):
-                for component, tag in node.tags:
-                    self._place(DeclTag(tag, node, component))
 
     def _place_composite(self, composite: Composite) -> None:
         equals = self._by_key.setdefault((composite.kind, composite.facts()), [])

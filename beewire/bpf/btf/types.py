@@ -388,30 +388,21 @@ class FuncProto(Type):
 
 
 class Func(Type):
-    """A function of a program, or an `EXTERN` one of the kernel (a kfunc).
+    """A function of a program, or an `EXTERN` one of the kernel (a kfunc)."""
 
-    `tags` are declaration tags of its parameters, such as (0, "arg:nonnull"); in BTF each
-    is a DeclTag of its own.
-    """
-
-    __slots__ = ("linkage", "name", "proto", "tags")
+    __slots__ = ("linkage", "name", "proto")
     kind = Kind.FUNC
 
     def __init__(
-        self,
-        name: str,
-        proto: FuncProto,
-        linkage: Linkage = Linkage.GLOBAL,
-        tags: tuple[tuple[int, str], ...] = (),
+        self, name: str, proto: FuncProto, linkage: Linkage = Linkage.GLOBAL
     ) -> None:
         self.name = name
         self.proto = proto
         self.linkage = linkage
-        self.tags = tags
 
     def facts(self) -> tuple[object, ...]:
-        """Return name, linkage and tags."""
-        return self.name, self.linkage, self.tags
+        """Return name and linkage."""
+        return self.name, self.linkage
 
     def references(self) -> tuple[Type | None, ...]:
         """Return the prototype."""

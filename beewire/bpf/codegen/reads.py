@@ -21,6 +21,7 @@ from beewire.hints import Callable
 # Helpers that take the context and leave it as it is (`enum bpf_func_id`).
 _HARMLESS = frozenset(
     (
+        12,  # tail_call, which comes back only where it did nothing
         25,  # perf_event_output
         27,  # get_stackid
         46,  # get_socket_cookie

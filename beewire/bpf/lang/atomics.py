@@ -3,6 +3,7 @@
 from beewire.bpf import ir
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.memory import check_writable
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import Int, Literal, Memory
 from beewire.reasons import Reason
@@ -26,6 +27,7 @@ def atomic(b: Builder, op: ir.AtomicOp, place: Memory, value: ir.Op) -> None:
     Raises:
         Rule: The machine has none of this width.
     """
+    check_writable(place)
     kind = place.type
     assert isinstance(kind, IntType)
     if kind.size not in {4, 8}:

@@ -14,7 +14,8 @@ from beewire.bpf.lang.contexts import (
     Tracepoint,
     XdpContext,
 )
-from beewire.bpf.lang.decl import GlobalDecl, MapDecl
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
+from beewire.bpf.lang.exits import running_cpu
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.kernel_types import core_field, kernel_field, record_field
@@ -179,7 +180,7 @@ def field(b: Builder, base: Memory, name: str) -> Memory:
             hint = near(name, list(kind.fields)) or f"it has {', '.join(kind.fields)}"
             raise Rule(Reason.NO_FIELD, f"{kind.name} has no field {name!r}", hint)
         return base.part(found.offset, found.type)
-    if name == "value" and isinstance(kind, IntType):
+    if name == "value":
         return base
     hint = "write .value" if isinstance(kind, IntType) else ""
     raise Rule(Reason.NO_FIELD, f"{base.describe()} has no field {name!r}", hint)
@@ -218,6 +219,8 @@ def kernel_member(b: Builder, base: KernelMemory, name: str) -> Value:
 def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
     if isinstance(obj, GlobalDecl):
         return load(b, field(b, global_memory(obj), node.attr))
+    if isinstance(obj, PerCpuDecl) and node.attr == "value":
+        return load(b, running_cpu(b, obj))
     if isinstance(obj, MapDecl):
         raise Rule(
             Reason.MAP_VALUE,

@@ -117,6 +117,10 @@ class Builder:
         # How often the kernel follows what is compiled now: loops around it multiply.
         self.rounds = 1
         self.unit = unit or Unit()
+        # The program's context, where the function has it.
+        self.context: ir.Op | None = None
+        # Whether it is a subprogram by the compiler's own choice.
+        self.chosen = False
         # How many operations there are so far, and which functions are among them.
         self.count = 0
         self.inlined: set[FunctionType] = set()
@@ -144,6 +148,10 @@ class Builder:
         self.walked: set[ir.Local] = set()
         # By number: the results of `call_once`, available where the flow says so.
         self._once: dict[int, Variable] = {}
+        # Per-CPU globals, found where the flow says so.
+        self.places: dict[Any, Variable] = {}
+        # The frame of the function itself; others are compiled in.
+        self.top: Frame | None = None
 
     def inner(self, frame: Frame) -> "Builder":
         """A builder for a subprogram of the same object, called from here."""
@@ -177,6 +185,7 @@ class Builder:
     def enter(self, frame: Frame) -> None:
         """Continue in another function."""
         self.frame = frame
+        self.top = self.top or frame
         self.variables[frame.definition] = frame.variables
 
     def span(self) -> ir.Span | None:

@@ -310,6 +310,17 @@ def loop(count: int, body: Any, ctx: object = None) -> int:  # noqa: ARG001
 
 
 @builtin
+def goto(program: object) -> None:  # noqa: ARG001
+    """Continue in another program of the same hook (`bpf_tail_call`, Linux 4.2).
+
+    The program that it goes to has this one's context, and a stack of its own; what it
+    returns is returned. It does not come back, but after 33 in a row: then what follows
+    is run.
+    """
+    outside("goto")
+
+
+@builtin
 def htons(value: int) -> int:
     """16 bits from host to network order; `be16(value)` is the same for a be16."""
     return Network16(_swap(value, "H"))

@@ -6,7 +6,7 @@ do in user space.
 
 from beewire.bpf.lang.contexts import BpfSock, Context, Ref, outside
 from beewire.bpf.lang.structs import Struct, StructType
-from beewire.bpf.lang.types import ValueType, u64, value_type
+from beewire.bpf.lang.types import U32, IntType, ValueType, u64, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
 from beewire.errors import SpecError
 from beewire.hints import (
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     class Prebuilt(Protocol):
         """Instructions that were compiled elsewhere (author.prepared)."""
 
-        def uses(self) -> Iterator[tuple[str, object]]:
+        def uses(self) -> "Iterator[tuple[str, MapDecl | GlobalDecl]]":
             """(name, declaration) of every map and global that they refer to."""
+
+        def targets(self) -> "Iterator[ProgramDecl]":
+            """The programs that they go to."""
 
         def add_to(self, spec: ObjectSpec) -> None:
             """Put them into `spec`."""
@@ -46,7 +49,8 @@ S = TypeVar("S", bound=Struct)
 class MapDecl:
     """A map. Subclasses give `kind` and list the `operations` that programs may use.
 
-    `name` is the variable's, given when the module is collected. `key` and `value` come
+    `name` is the variable's, given when the module is collected, unless the author gave
+    one (`is_named`). `key` and `value` come
     from the subscript (`HashMap[Key, u64](...)`); `max_entries` counts entries (bytes for
     ring buffers); `flags` are BPF_F_* of map creation.
     """
@@ -66,6 +70,7 @@ class MapDecl:
 
     def __init__(self, max_entries: int = 0, *, flags: int = 0, name: str = "") -> None:
         self.name = name
+        self.is_named = bool(name)
         self.max_entries = max_entries
         self.flags = flags
 
@@ -268,14 +273,24 @@ class PerfCounter(Struct):
 class GlobalDecl:
     """A variable that programs and user space share, in `.data` or `.bss`.
 
+    One that is `read_only` stands in `.rodata`: the verifier knows what it holds.
     `section` and `offset` are set by `lay_out_globals`; `initial` is what it holds at
     load.
     """
 
-    def __init__(self, type: object, initial: Any = None, *, name: str = "") -> None:  # noqa: A002
+    def __init__(
+        self,
+        type: object,  # noqa: A002 - as it is declared
+        initial: Any = None,
+        *,
+        name: str = "",
+        read_only: bool = False,
+    ) -> None:
         self.type = value_type(type)
+        self.read_only = read_only
         self.initial = initial
         self.name = name
+        self.is_named = bool(name)
         self.section = ""
         self.offset = -1
         # Where compiled programs expect it, if such do.
@@ -285,6 +300,11 @@ class GlobalDecl:
     def is_struct(self) -> bool:
         """Whether programs see its fields directly, rather than `.value`."""
         return isinstance(self.type, StructType)
+
+    @property
+    def is_place(self) -> bool:
+        """Whether its name alone is what it holds: it is no integer."""
+        return not isinstance(self.type, IntType)
 
 
 @overload
@@ -303,6 +323,21 @@ def Global(type: Any, initial: Any = None) -> Any:  # noqa: A002, N802 - reads a
         SpecError: `type` is no type of a fixed size.
     """
     return GlobalDecl(type, initial)
+
+
+class PerCpuDecl(MapDecl):
+    """A variable of which each CPU has its own: the one entry of a per-CPU array."""
+
+    kind = MapKind.PERCPU_ARRAY
+
+    def __init__(self, type: object, *, name: str = "") -> None:  # noqa: A002
+        super().__init__(1, name=name)
+        self.item = value_type(type)
+
+    @property
+    def stored(self) -> tuple[ValueType, ValueType]:
+        """The index 0, and the variable."""
+        return U32, self.item
 
 
 class ProgramDecl:
@@ -328,6 +363,7 @@ class ProgramDecl:
     ) -> None:
         self.function = function
         self.name = name or function.__name__
+        self.is_named = bool(name)
         self.kind = kind
         self.section = section
         self.context = context

@@ -3,6 +3,7 @@
 from beewire.bpf import ir
 from beewire.bpf.lang.builder import FINISH, Builder
 from beewire.bpf.lang.byte_order import check_order
+from beewire.bpf.lang.exits import bound
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.layout import BitsType, Field
@@ -49,8 +50,9 @@ def store(b: Builder, place: Memory, value: Value) -> None:
     """Put `value` at `place`.
 
     Raises:
-        Rule: It is of another type, or does not fit.
+        Rule: It is of another type, or does not fit; or the place is read-only.
     """
+    check_writable(place)
     match place.type:
         case IntType():
             _store_integer(b, place, value)
@@ -60,6 +62,20 @@ def store(b: Builder, place: Memory, value: Value) -> None:
             _store_sequence(b, place, value)
         case _:
             raise Rule(Reason.WRONG_KIND, f"{place.type.name} cannot be assigned")
+
+
+def check_writable(place: Memory) -> None:
+    """Refuse to write to a constant.
+
+    Raises:
+        Rule: It is one.
+    """
+    if place.read_only:
+        raise Rule(
+            Reason.READ_ONLY,
+            "programs cannot change a constant",
+            "declare it as Global, or set it when it is loaded: load(..., globals=...)",
+        )
 
 
 def temporary(b: Builder, type_: ValueType, name: str = "tmp") -> Memory:
@@ -97,6 +113,9 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     if known is not None:
         return place.part(constant_index(known, kind.count) * item.size, item)
     assert isinstance(index, Int)
+    if _is_global(place.op):
+        # What lies behind it is another global: the kernel would not mind.
+        bound(b, index, kind.count)
     step = item.size
     offset = index.op
     if step & (step - 1) == 0:
@@ -109,6 +128,12 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     if place.space is ir.Space.PACKET:
         base = checked(b, place, base, index.op, item.size)
     return place.element(base, item).part(place.offset, item)
+
+
+def _is_global(op: ir.Op) -> bool:
+    while isinstance(op, ir.Binary):
+        op = op.args[0]
+    return isinstance(op, ir.GlobalRef)
 
 
 def known_number(value: Int | Literal) -> int | None:

@@ -414,7 +414,14 @@ def _loop(b: Builder, node: ast.Call) -> Value:
     return callbacks.loop(b, node)
 
 
+def _goto(b: Builder, node: ast.Call) -> Value:
+    from beewire.bpf.lang import tail_calls  # noqa: PLC0415 - where there are any
+
+    return tail_calls.goto(b, node)
+
+
 BY_NAME |= {
+    "goto": _goto,
     "loop": _loop,
     "current_pid": _half(GET_CURRENT_PID_TGID, high=False),
     "current_tgid": _half(GET_CURRENT_PID_TGID, high=True),

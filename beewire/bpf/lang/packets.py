@@ -23,7 +23,7 @@ def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) ->
     """
     if is_constant(b, index):
         return moved
-    context = _context(b.frame)
+    context = _context(b)
     if context is None:
         raise Rule(
             Reason.VARIABLE_INDEX,
@@ -58,10 +58,12 @@ def is_constant(b: Builder, op: ir.Op) -> bool:
             return False
 
 
-def _context(frame: Frame | None) -> ContextValue | None:
+def _context(b: Builder) -> ContextValue | None:
+    frame: Frame | None = b.frame
     while frame is not None:
         for value in frame.bound.values():
             if isinstance(value, ContextValue) and issubclass(value.cls, PacketContext):
                 return value
-        frame = frame.parent
+        # What the caller of a subprogram has is in none of its registers.
+        frame = None if frame is b.top else frame.parent
     return None

@@ -152,6 +152,7 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
             f"{name!r} is the context: it cannot be assigned",
         )
     b.frame.bound[name] = ContextValue(context, cls)
+    b.context = context
     returned = wanted(b.frame, "return")
     if returned is None:
         returned = Wanted(int if _returns_values(b.frame.definition) else None)

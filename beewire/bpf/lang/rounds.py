@@ -9,7 +9,6 @@ budget is used up gives back what it holds and returns what its hook takes as ne
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.ownership import abandon_held
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import static_object
 from beewire.reasons import Reason
@@ -70,15 +69,9 @@ def spend(b: Builder, rounds: int | None) -> None:
     more, spent = b.target("more"), b.target("spent")
     b.branch(ir.CmpOp.NE, b.emit(ir.Budget(rounds)), ir.Const(0), more, spent)
     b.start(spent)
-    frame = b.frame
-    while frame is not None:
-        for cleanup in reversed(frame.cleanups):
-            cleanup()
-        if frame.parent is None:
-            break
-        frame = frame.parent
-    abandon_held(b)
-    b.leave(ir.Return(ir.Const(b.neutral)))
+    from beewire.bpf.lang.exits import bail  # noqa: PLC0415 - few loops are counted
+
+    bail(b)
     b.start(more)
 
 

@@ -1,4 +1,7 @@
-"""Where global variables lie: `.data` when they start with a value, `.bss` when with 0."""
+"""Where global variables lie: `.data` when they start with a value, `.bss` when with 0.
+
+Constants lie in `.rodata`.
+"""
 
 from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.lang.decl import GlobalDecl
@@ -18,6 +21,8 @@ def lay_out_globals(declared: dict[str, GlobalDecl]) -> dict[str, DataSection]:
         initial = decl.type.zero() if decl.initial is None else decl.initial
         content = pack(initial, decl.type)
         section_name = ".data" if any(content) else ".bss"
+        if decl.read_only:
+            section_name = ".rodata"
         section = sections.get(section_name)
         if section is None:
             section = sections[section_name] = DataSection(

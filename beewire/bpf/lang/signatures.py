@@ -13,8 +13,8 @@ CONTEXT = (
 )
 
 
-def function_type(name: str, passed: list[Passed], made: Subprogram) -> btf.Func:
-    """The type of a subprogram that takes `passed`."""
+def describe(made: Subprogram, passed: list[Passed]) -> None:
+    """Give a subprogram that takes `passed` its type, and the tags of its parameters."""
     params: list[btf.Param] = []
     tags: list[tuple[int, str]] = []
     for each in passed:
@@ -30,7 +30,8 @@ def function_type(name: str, passed: list[Passed], made: Subprogram) -> btf.Func
     returns = to_btf(result.type) if isinstance(result, Int) else _LONG
     linkage = Linkage.GLOBAL if made.is_global else Linkage.STATIC
     proto = btf.FuncProto(returns, tuple(params))
-    return btf.Func(name, proto, linkage, tuple(tags))
+    made.signature = btf.Func(made.name, proto, linkage)
+    made.tags = tuple([btf.DeclTag(tag, made.signature, at) for at, tag in tags])
 
 
 _LONG = btf.Int("long long", 8, signed=True)

@@ -29,10 +29,11 @@ from beewire.bpf.lang.passing import (
     renewed,
     unaligned,
 )
-from beewire.bpf.lang.signatures import function_type
+from beewire.bpf.lang.signatures import describe
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.unit import Subprogram
 from beewire.bpf.lang.values import (
+    ContextValue,
     Fields,
     Int,
     Literal,
@@ -175,6 +176,7 @@ def subprogram(
     if found is not None and not found.helpers & ~b.helpers:
         return found
     inner = b.inner(frame)
+    inner.chosen = mark is _CHOSEN
     made: Subprogram | None = None
     try:
         made = _compile(inner, node, b.frame, passed, mark)
@@ -189,7 +191,7 @@ def subprogram(
         b.diagnostics += inner.diagnostics
         raise Follows
     made.function.name = b.unit.name(frame.function.__name__)
-    made.signature = function_type(made.name, passed, made)
+    describe(made, passed)
     b.unit.found[key] = made
     b.unit.made.append(made)
     return made
@@ -207,6 +209,8 @@ def _compile(
             param = ir.Param(len(function.params), each.name, each.kind)
             function.params += (param,)
             value = each.arrived(param)
+            if isinstance(value, ContextValue):
+                b.context = param
             if mark.is_global:
                 value = _bounded(b, value, param)
         if each.asked is None:

@@ -2,6 +2,7 @@
 
 from beewire.bpf import ir
 from beewire.bpf.btf import types as btf
+from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.values import Value
 from beewire.hints import TYPE_CHECKING, Any, Iterable
 
@@ -27,6 +28,7 @@ class Subprogram:
         "python",
         "result",
         "signature",
+        "tags",
     )
 
     def __init__(
@@ -48,6 +50,7 @@ class Subprogram:
         self.code: Code | None = None
         self.result: Value
         self.signature: btf.Func
+        self.tags: tuple[btf.DeclTag, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,7 +65,16 @@ class Unit:
     that generates the code: "llvm", or "" for our own.
     """
 
-    __slots__ = ("found", "inlined", "made", "names", "optimize", "outlined", "sizes")
+    __slots__ = (
+        "found",
+        "inlined",
+        "made",
+        "names",
+        "optimize",
+        "outlined",
+        "sizes",
+        "targets",
+    )
 
     def __init__(self, taken: Iterable[str] = (), optimize: str = "") -> None:
         self.optimize = optimize
@@ -75,10 +87,28 @@ class Unit:
         # Unmarked functions that become subprograms, and those that cannot.
         self.outlined: set[Any] = set()
         self.inlined: set[Any] = set()
+        # The programs that others go to: arrays by name, one for each kind of programs.
+        self.targets: dict[str, list[ProgramDecl]] = {}
+
+    def target(self, program: ProgramDecl, kind: object) -> tuple[str, int]:
+        """The array that has `program`, and its index there."""
+        for name, programs in self.targets.items():
+            if (programs[0].kind, programs[0].attach_kind) == kind:
+                if program not in programs:
+                    programs.append(program)
+                return name, programs.index(program)
+        name = self.name("programs")
+        self.targets[name] = [program]
+        return name, 0
 
     def by_name(self) -> dict[str, Subprogram]:
         """The subprograms, in the order in which they were compiled."""
         return {made.name: made for made in self.made}
+
+    def tags(self, names: Iterable[str]) -> tuple[btf.DeclTag, ...]:
+        """The tags of the subprograms of these names."""
+        known = self.by_name()
+        return tuple([tag for n in names if n in known for tag in known[n].tags])
 
     def name(self, wanted: str) -> str:
         """A name for a function that nothing else in the object has."""

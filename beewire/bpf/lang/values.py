@@ -163,12 +163,22 @@ class Memory(Pointer):
     """`type` at `op` + `offset`.
 
     `shared`: others may write it at the same time, `+=` is atomic. `unnamed`: a struct
-    on the stack that no variable refers to yet. `flag`, where there is one, is 0 when
-    the reference is None: a constant on each way here, so that tests of it fold.
+    on the stack that no variable refers to yet. `read_only`: a constant. `flag`, where
+    there is one, is 0 when the reference is None: a constant on each way here, so that
+    tests of it fold.
     `aligned`: what `op` is a multiple of, at most 8; on the stack that counts.
     """
 
-    __slots__ = ("aligned", "flag", "offset", "shared", "space", "type", "unnamed")
+    __slots__ = (
+        "aligned",
+        "flag",
+        "offset",
+        "read_only",
+        "shared",
+        "space",
+        "type",
+        "unnamed",
+    )
 
     def __init__(  # noqa: PLR0913 - the facts of a place
         self,
@@ -180,6 +190,7 @@ class Memory(Pointer):
         nullable: bool = False,
         shared: bool = False,
         unnamed: bool = False,
+        read_only: bool = False,
         flag: ir.Op | None = None,
     ) -> None:
         super().__init__(op, nullable=nullable)
@@ -190,6 +201,7 @@ class Memory(Pointer):
         self.shared = shared
         self.unnamed = unnamed
         self.aligned = 8
+        self.read_only = read_only
 
     @property
     def test(self) -> ir.Op:
@@ -222,6 +234,7 @@ class Memory(Pointer):
             self.space,
             nullable=nullable,
             shared=self.shared,
+            read_only=self.read_only,
         )
         made.references = self.references
         made.aligned = self.aligned
@@ -239,6 +252,7 @@ class Memory(Pointer):
             and other.type is self.type
             and other.space is self.space
             and other.shared is self.shared
+            and other.read_only is self.read_only
         )
 
     def describe(self) -> str:

@@ -180,7 +180,7 @@ def wrap(found: Any) -> Value:
             f"{found!r} is a float",
             "programs have integers only: scale it",
         )
-    if isinstance(found, GlobalDecl) and found.is_struct:
+    if isinstance(found, GlobalDecl) and found.is_place:
         return global_memory(found)
     return Static(found)
 
@@ -198,7 +198,14 @@ def global_memory(decl: GlobalDecl) -> Memory:
             "globals belong to the module that declares them, at its top level",
         )
     base = ir.GlobalRef(decl.section, decl.offset)
-    return Memory(base, 0, decl.type, ir.Space.MAP, shared=True)
+    return Memory(
+        base,
+        0,
+        decl.type,
+        ir.Space.MAP,
+        shared=not decl.read_only,
+        read_only=decl.read_only,
+    )
 
 
 def assign(b: Builder, name: str, value: Value) -> None:

@@ -145,11 +145,15 @@ def test_a_global_is_written_from_user_space(module: Import, cgroup: Path) -> No
     assert one.third.value == 42
 
 
-def test_two_modules_with_equal_names_cannot_be_one_object(module: Import) -> None:
+def test_modules_do_not_know_of_each_others_names(module: Import) -> None:
     one, other = module(ONE), module(OTHER)
 
-    with pytest.raises(SpecError, match="two programs are called 'counts'"):
-        collect([one.counts, other.counts])
+    spec = collect([one.counts, other.counts])
+
+    assert list(spec.programs) == ["counts", f"{other.__name__}_counts"]
+    assert len(spec.maps) == 2
+    assert len(spec.reached.globals) == 2
+    assert list(collect(other.counts).programs) == ["counts"]
 
 
 def test_a_module_without_programs_says_what_a_program_is(module: Import) -> None:

@@ -1,14 +1,20 @@
 """Functions in the running kernel: subprograms, several results, callbacks."""
 
+import importlib
 import itertools
 import linecache
 import struct
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beewire.bpf import collect, load
-from beewire.errors import CompileError
+from beewire.bpf import collect, evaluate, kernel, load
+from beewire.bpf.lang.reference import World
+from beewire.bpf.object import read, write
+from beewire.errors import CompileError, MapError
+from tests.bpf.lang.refused_functions import FUNCTIONS
 
 pytestmark = pytest.mark.kernel
 
@@ -72,6 +78,14 @@ def results(
         return [loaded[names["results"]][i] for i in range(8)]
 
 
+def evaluated(names: dict[str, Any]) -> list[int]:
+    """What `evaluate` leaves in `results`."""
+    world = World()
+    packet = struct.pack("=QQIH", 5, 6, 0x20003, 7).ljust(64, b"\0")
+    assert evaluate(names["program"], packet, world=world) == 2
+    return list(world.entries(names["results"]).values())
+
+
 def subprograms(names: dict[str, Any]) -> list[str]:
     """The subprograms of the object."""
     spec = collect([names["program"]])
@@ -129,6 +143,7 @@ def test_a_big_function_that_is_called_twice_becomes_a_subprogram() -> None:
 
     assert subprograms(names) == ["big"]
     assert results(names)[:2] == [python_big(5, 3), python_big(6, 0x20003)]
+    assert evaluated(names)[:2] == [python_big(5, 3), python_big(6, 0x20003)]
 
 
 def test_a_big_function_that_is_called_once_is_compiled_in() -> None:
@@ -182,6 +197,7 @@ results[6] = at.a
 
     assert subprograms(names) == ["bump", "bump_2", "bump_3", "bump_4"]
     assert results(names)[:7] == [4, 2, 5, 1000, 1000, 12, 6]
+    assert evaluated(names)[:7] == [4, 2, 5, 1000, 1000, 12, 6]
 
 
 def test_a_subprogram_returns_references_structs_and_several_values() -> None:
@@ -224,6 +240,7 @@ results[6] = make(9).y
     )
 
     assert results(names)[:7] == [11, 0x20003, 0x20003, 50, 1, 12, 1]
+    assert evaluated(names)[:7] == [11, 0x20003, 0x20003, 50, 1, 12, 1]
 
 
 def test_an_inlined_function_returns_several_values() -> None:
@@ -250,6 +267,7 @@ results[4] = split(at.c)[0]
     )
 
     assert results(names)[:5] == [2, 1, 1, 0, 2]
+    assert evaluated(names)[:5] == [2, 1, 1, 0, 2]
 
 
 def test_a_global_function_is_verified_by_itself() -> None:
@@ -298,6 +316,7 @@ loop(at.b, count)
     )
 
     assert results(names)[:3] == [46, 1035, 6]
+    assert evaluated(names)[:3] == [46, 1035, 6]
 
 
 def test_for_each_visits_every_entry() -> None:
@@ -325,6 +344,7 @@ results[3] = table.for_each(first)
     )
 
     assert results(names)[:4] == [2, 50, 5, 1]
+    assert evaluated(names)[:4] == [2, 50, 5, 1]
 
 
 def test_subprograms_call_subprograms_and_are_called_by_several_programs() -> None:
@@ -404,3 +424,245 @@ results[0] = own.bytes[7]
     assert results(names)[0] == sum(
         4 * (python_big(n, 0x20003) + 0x20003) for n in (3, 4)
     ) % (1 << 64)
+
+
+def test_goto_continues_in_another_program_and_returns_what_it_returns() -> None:
+    names = program(
+        """
+@xdp
+def last(ctx: XdpContext) -> XdpAction:
+    results[1] = 7
+    return XdpAction.PASS
+def leave(ctx: XdpContext, go: bool) -> None:
+    if go:
+        goto(last)
+""",
+        "results[0] = 1\nleave(ctx, at.a == 5)\nresults[2] = 1",
+    )
+
+    assert results(names)[:3] == [1, 7, 0]
+    assert results(names, a=4)[:3] == [1, 0, 1]
+    assert evaluated(names)[:3] == [1, 7, 0]
+
+
+def test_goto_ends_after_33_in_a_row() -> None:
+    names = program(
+        """
+@xdp
+def again(ctx: XdpContext) -> XdpAction:
+    results[0] += 1
+    goto(again)
+    results[1] = 5
+    return XdpAction.PASS
+""",
+        "goto(again)",
+    )
+
+    assert results(names)[:2] == [33, 5]
+    assert evaluated(names)[:2] == [33, 5]
+
+
+def test_a_tail_call_in_a_subprogram_returns_to_its_caller() -> None:
+    names = program(
+        """
+@xdp
+def last(ctx: XdpContext) -> XdpAction:
+    return XdpAction.TX
+@subprogram
+def step(ctx: XdpContext) -> u32:
+    goto(last)
+    return 9
+""",
+        "results[0] = step(ctx)",
+    )
+
+    assert results(names)[0] == 3
+
+
+def test_constants_are_set_before_they_are_loaded() -> None:
+    names = program(
+        """
+class Settings(Struct):
+    port: u16
+    on: bool
+limit = Const(u32, 7)
+settings = Const(Settings)
+def twice(settings: Settings) -> u32:
+    return settings.port * 2
+""",
+        """
+results[0] = limit.value
+if settings.on:
+    results[1] = twice(settings)
+""",
+    )
+
+    assert results(names)[:2] == [7, 0]
+    assert evaluated(names)[:2] == [7, 0]
+    values = {"limit": 40, "settings": names["Settings"](port=4, on=True)}
+    with load([names["program"]], globals=values) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        assert [loaded[names["results"]][i] for i in range(2)] == [40, 8]
+        assert loaded[names["limit"]].value == 40
+        with pytest.raises(MapError, match="constant once loaded"):
+            loaded[names["limit"]].value = 3
+
+
+def test_every_cpu_has_its_own_per_cpu_global() -> None:
+    names = program(
+        """
+seen = PerCpuGlobal(u64)
+pairs = PerCpuGlobal(Pair)
+@subprogram
+def note(n: u64) -> u64:
+    seen.value += n
+    return seen.value
+""",
+        """
+seen.value += 1
+results[0] = note(at.a)
+pairs.value.x += 2
+pairs.value.y = seen.value
+""",
+    )
+
+    with load([names["program"]]) as loaded:
+        packet = struct.pack("=QQIH", 5, 6, 0, 7).ljust(64, b"\0")
+        for _ in range(3):
+            loaded[names["program"]].live.test_run(data_in=packet)
+        assert sum(loaded[names["seen"]].values) == 18
+        assert sum(pair.x for pair in loaded[names["pairs"]].values) == 6
+    assert evaluated(names)[0] == 6
+
+
+def test_an_index_past_the_end_of_a_global_array_ends_the_program() -> None:
+    names = program(
+        """
+table = Global(array(u32, 4))
+after = Global(u32, 9)
+grid = Global(array(array(u16, 3), 2))
+""",
+        """
+results[0] = after.value
+for i in range(4):
+    table[i] = i + 1
+grid[at.c & 1][at.d & 1] = 5
+results[1] = table[at.c & 3] + grid[1][1]
+table[at.a] += 1
+results[2] = 1
+""",
+    )
+
+    assert results(names)[:3] == [9, 9, 0]
+    assert results(names, a=2)[:3] == [9, 9, 1]
+    with load([names["program"]]) as loaded:
+        loaded[names["table"]].value = [1, 2, 3, 4]
+        loaded[names["table"]][1] = 7
+        assert loaded[names["table"]].value == [1, 7, 3, 4]
+
+
+def test_modules_are_compiled_by_their_own_names(tmp_path: Path) -> None:
+    head = "from beewire.bpf import HashMap, Global, Array, Struct, XdpAction\n"
+    head += "from beewire.bpf import XdpContext, goto, subprogram, u32, u64, xdp\n"
+    (tmp_path / "bw_other.py").write_text(
+        head
+        + """
+SHIFT = 4
+table = HashMap[u32, u64](8)
+limit = Global(u32, 3)
+@subprogram
+def shift(x: u64) -> u64:
+    table[1] += x
+    return (x << SHIFT) + limit.value
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    table[2] += 1
+    return XdpAction.TX
+"""
+    )
+    (tmp_path / "bw_main.py").write_text(
+        head
+        + """
+import bw_other
+from bw_other import table as shared
+SHIFT = 1
+table = HashMap[u32, u64](8)
+limit = Global(u32, 5)
+results = Array[u64](8)
+@subprogram
+def shift(x: u64) -> u64:
+    return (x << SHIFT) + limit.value
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    table[1] = 9
+    shared[5] = 50
+    bw_other.table[6] = 60
+    results[0] = shift(4)
+    results[1] = bw_other.shift(4)
+    goto(bw_other.program)
+    return XdpAction.PASS
+"""
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        main = importlib.import_module("bw_main")
+        spec = collect(main)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+    assert list(spec.programs) == ["program", "bw_other_program", "shift", "shift_2"]
+    assert set(spec.maps) == {"table", "shared", "results", "programs"}
+    with load(spec) as loaded:
+        run = loaded[main.program].live.test_run(data_in=bytes(64))
+        assert run.retval == 3
+        assert [loaded[main.results][i] for i in range(2)] == [13, 67]
+        assert dict(loaded[main.table]) == {1: 9}
+        assert dict(loaded[main.shared]) == {1: 4, 2: 1, 5: 50, 6: 60}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_is_refused(name: str) -> None:
+    functions, body, message, code = FUNCTIONS[name]
+    names = program(functions, body)
+
+    with pytest.raises(CompileError) as caught:
+        collect([names["program"]])
+
+    fault = caught.value.diagnostics[0]
+    assert (fault.message, fault.code) == (message, code)
+
+
+def test_objects_with_subprograms_are_read_as_they_were_written() -> None:
+    names = program(
+        """
+@subprogram(is_global=True)
+def weigh(ctx: XdpContext, pair: Pair, n: u16) -> u16:
+    return pair.x + n
+@subprogram
+def add(a: u64) -> u64:
+    return a + 1
+def body(i: u32, pair: Pair) -> None:
+    pair.x += add(i)
+@xdp
+def last(ctx: XdpContext) -> XdpAction:
+    return XdpAction.DROP
+""",
+        """
+own = Pair()
+loop(4, body, own)
+results[0] = weigh(ctx, own, 3)
+goto(last)
+""",
+    )
+
+    spec = collect([names["program"]])
+    blob = write(spec)
+    again = read(blob)
+
+    assert write(again) == blob
+    assert list(again.programs) == list(spec.programs)
+    assert again.maps["programs"].initial == {0: "last"}
+    assert [(tag.name, tag.component) for tag in again.tags] == [("arg:nonnull", 1)]
+    with kernel.load(again) as loaded:
+        run = loaded.programs["program"].test_run(data_in=bytes(64))
+        assert run.retval == 1

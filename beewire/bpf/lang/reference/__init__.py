@@ -13,7 +13,7 @@ programs can be compared with it.
     places       values in memory
     world        what a program finds and leaves: maps, globals, rings, answers of helpers
     run          one call: names, and the tables that the modules below fill
-    expressions  statements  calls  maps  queues  contexts  sequences
+    expressions  statements  calls  callbacks  programs  maps  queues  contexts  sequences
 
 A construct is one function, marked `@expression(ast.X)`, `@statement(ast.X)`,
 `@method(MapDecl, "lookup")` or `@answers("htons")`.
@@ -25,6 +25,7 @@ from beewire.bpf.lang.reference import (
     contexts,
     expressions,
     maps,
+    programs,
     queues,
     sequences,
     statements,
@@ -39,6 +40,7 @@ HANDLERS = (
     contexts,
     expressions,
     maps,
+    programs,
     queues,
     sequences,
     statements,

@@ -45,7 +45,7 @@ def loop(run: Run, values: list[Any]) -> Number:
 @method(Keyed, "for_each")
 def for_each(run: Run, owner: Keyed[Any, Any], node: ast.Call) -> Number:
     """`table.for_each(visit, ctx)`: in no particular order, but for arrays."""
-    visit, context = arguments(node, "visit", "ctx")
+    visit, context = arguments(node, "callback", "ctx")
     assert visit is not None
     callback = run.expr(visit)
     given = () if context is None else (run.expr(context),)

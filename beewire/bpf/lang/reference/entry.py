@@ -13,6 +13,7 @@ from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Outline, Retry
 from beewire.bpf.lang.reference.contexts import ContextFields, Packet
 from beewire.bpf.lang.reference.numbers import Number
+from beewire.bpf.lang.reference.programs import Goto
 from beewire.bpf.lang.reference.run import Facts, perform
 from beewire.bpf.lang.reference.world import World
 from beewire.bpf.lang.types import IntType, swap
@@ -78,6 +79,26 @@ def _integer(given: Given) -> int:
 
 
 def _program(declared: ProgramDecl) -> Callable[..., int]:
+    steps = {declared: _step(declared)}
+
+    def run(world: World, *args: Given) -> int:
+        if args and isinstance(args[0], bytes):
+            args = (bytearray(args[0]),)  # the next program sees what this one wrote
+        world.tail_calls = 0
+        now = declared
+        while True:
+            try:
+                return steps[now](world, args)
+            except Goto as gone:
+                now = gone.program
+                if now not in steps:
+                    steps[now] = _step(now)
+
+    return run
+
+
+def _step(declared: ProgramDecl) -> Callable[[World, tuple[Given, ...]], int]:
+    """What runs one program, until it returns or goes to another."""
     facts = _facts(program.analyse(declared))
     function = declared.function
     assert isinstance(function, FunctionType)
@@ -87,12 +108,12 @@ def _program(declared: ProgramDecl) -> Callable[..., int]:
     asked = wanted(frame, parameter.arg)
     cls: Any = declared.context if asked is None else asked.type
 
-    def run(world: World, *args: Given) -> int:
+    def step(world: World, args: tuple[Given, ...]) -> int:
         given = {parameter.arg: _context(declared, cls, args)}
         result = perform(facts, frame, world, given)
         return declared.neutral if result is None else int(result.value)
 
-    return run
+    return step
 
 
 def _context(declared: ProgramDecl, cls: Any, args: tuple[Given, ...]) -> ContextFields:

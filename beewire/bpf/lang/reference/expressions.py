@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.decl import MapDecl, PerCpuDecl
 from beewire.bpf.lang.operators import SYMBOLS
 from beewire.bpf.lang.packet_memory import MOST
 from beewire.bpf.lang.reference.contexts import (
@@ -24,7 +24,7 @@ from beewire.bpf.lang.reference.numbers import (
     truth,
 )
 from beewire.bpf.lang.reference.places import Place, element, encoded, field, load
-from beewire.bpf.lang.reference.run import Run, expression, seen
+from beewire.bpf.lang.reference.run import Run, expression, own_variable, seen
 from beewire.bpf.lang.reference.sequences import equal, held, part_of, slice_bounds
 from beewire.errors import BeewireError
 
@@ -48,6 +48,8 @@ def attribute(run: Run, node: ast.Attribute) -> Any:
     match base:
         case Place():
             return load(field(base, node.attr))
+        case PerCpuDecl() if node.attr == "value":
+            return load(own_variable(run, base))
         case Packet() | ContextFields() | KernelObject():
             return base.read(node.attr)
         case Number() if node.attr == "value":

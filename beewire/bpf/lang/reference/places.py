@@ -107,7 +107,7 @@ def field(place: Place, name: str) -> Place:
     if isinstance(kind, StructType):
         found = kind.fields[name]
         return place.part(found.offset, found.type)
-    if name == "value" and isinstance(kind, IntType):
+    if name == "value":
         return place
     raise BeewireError(f"evaluate() knows no .{name} of {kind.name}")
 

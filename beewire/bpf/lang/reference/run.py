@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.annotations import wanted
+from beewire.bpf.lang.annotations import Several, wanted
 from beewire.bpf.lang.builder import Frame
-from beewire.bpf.lang.decl import GlobalDecl
+from beewire.bpf.lang.decl import GlobalDecl, PerCpuDecl
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.places import Place
@@ -157,6 +157,11 @@ def seen(run: Run, found: Any) -> Any:
     return found
 
 
+def own_variable(run: Run, declared: PerCpuDecl) -> Place:
+    """The running CPU's value of a per-CPU global."""
+    return Place(run.world.own_variable(declared), 0, declared.item)
+
+
 def perform(facts: Facts, frame: Frame, world: World, given: dict[str, Any]) -> Any:
     """Call a function with the values of its parameters; what it returns."""
     run = Run(facts, frame, world)
@@ -175,7 +180,13 @@ def perform(facts: Facts, frame: Frame, world: World, given: dict[str, Any]) -> 
 
 def _returned(frame: Frame, value: Any) -> Any:
     asked = wanted(frame, "return")
-    if isinstance(value, Number) and asked is not None:
-        kind = asked.type
-        return value.narrowed(kind) if isinstance(kind, IntType) else value
+    return value if asked is None else _narrowed(value, asked.type)
+
+
+def _narrowed(value: Any, kind: Any) -> Any:
+    if isinstance(value, tuple) and isinstance(kind, Several):
+        parts = zip(value, kind.items, strict=True)
+        return tuple(_narrowed(item, part.type) for item, part in parts)
+    if isinstance(value, Number) and isinstance(kind, IntType):
+        return value.narrowed(kind)
     return value

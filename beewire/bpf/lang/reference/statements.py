@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.decl import MapDecl, Ring
+from beewire.bpf.lang.decl import MapDecl, PerCpuDecl, Ring
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import SYMBOLS
 from beewire.bpf.lang.reference.contexts import ContextFields, Word, Words
@@ -21,7 +21,14 @@ from beewire.bpf.lang.reference.places import (
     new,
     store,
 )
-from beewire.bpf.lang.reference.run import Break, Continue, Leave, Run, statement
+from beewire.bpf.lang.reference.run import (
+    Break,
+    Continue,
+    Leave,
+    Run,
+    own_variable,
+    statement,
+)
 from beewire.bpf.lang.reference.sequences import held, items_of, present, slice_of
 from beewire.bpf.lang.types import I64, IntType
 from beewire.errors import BeewireError
@@ -86,6 +93,8 @@ def _entry(run: Run, target: ast.expr) -> tuple[MapDecl, bytes] | None:
 def _place(run: Run, target: ast.expr) -> Place | Word | Words:
     if isinstance(target, ast.Attribute):
         base = run.expr(target.value)
+        if isinstance(base, PerCpuDecl):
+            return own_variable(run, base)
         is_context = isinstance(base, ContextFields)
         return base.word(target.attr) if is_context else field(base, target.attr)
     if isinstance(target, ast.Subscript):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from beewire.bpf.lang.decl import GlobalDecl, MapDecl
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
 from beewire.bpf.lang.types import ValueType, pack, unpack
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import BeewireError
@@ -85,6 +85,8 @@ class World:
     ) -> None:
         self.answers = dict(answers or {})
         self.kernel = dict(kernel or {})
+        # How often programs have gone to others since the first one began.
+        self.tail_calls = 0
         self._maps: dict[int, Entries] = {}
         self._globals: dict[int, bytearray] = {}
         self._rings: dict[int, list[bytearray]] = {}
@@ -110,6 +112,14 @@ class World:
             initial = declared.initial
             raw = pack(kind.zero() if initial is None else initial, kind)
             found = self._globals[id(declared)] = bytearray(raw)
+            self._known.append(declared)
+        return found
+
+    def own_variable(self, declared: PerCpuDecl) -> bytearray:
+        """The bytes of a per-CPU global, of the one CPU that there is."""
+        found = self._globals.get(id(declared))
+        if found is None:
+            found = self._globals[id(declared)] = bytearray(declared.item.size)
             self._known.append(declared)
         return found
 
@@ -149,5 +159,7 @@ class World:
 
     def value(self, declared: object) -> Any:
         """A global as Python sees it."""
+        if isinstance(declared, PerCpuDecl):
+            return unpack(bytes(self.own_variable(declared)), declared.item)
         assert isinstance(declared, GlobalDecl)
         return unpack(bytes(self.variable(declared)), declared.type)
