@@ -14,7 +14,6 @@ from beewire.bpf.lang.builder import Builder, compiles
 from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.contexts import Member, Tracepoint
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
-from beewire.bpf.lang.exits import running_cpu
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import arithmetic, check_literal
 from beewire.bpf.lang.maps.common import table_of
@@ -253,6 +252,8 @@ def _field_place(
         case Static() if isinstance(base.obj, GlobalDecl):
             return field(b, global_memory(base.obj), node.attr)
         case Static() if isinstance(base.obj, PerCpuDecl) and node.attr == "value":
+            from beewire.bpf.lang.exits import running_cpu  # noqa: PLC0415 - few need it
+
             return running_cpu(b, base.obj)
         case Memory():
             return field(b, base, node.attr)

@@ -15,7 +15,6 @@ from beewire.bpf.lang.contexts import (
     XdpContext,
 )
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
-from beewire.bpf.lang.exits import running_cpu
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.kernel_types import core_field, kernel_field, record_field
@@ -220,6 +219,8 @@ def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
     if isinstance(obj, GlobalDecl):
         return load(b, field(b, global_memory(obj), node.attr))
     if isinstance(obj, PerCpuDecl) and node.attr == "value":
+        from beewire.bpf.lang.exits import running_cpu  # noqa: PLC0415 - few need it
+
         return load(b, running_cpu(b, obj))
     if isinstance(obj, MapDecl):
         raise Rule(

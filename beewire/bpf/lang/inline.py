@@ -2,7 +2,7 @@
 
 from types import FunctionType
 
-from beewire.bpf.lang import bodies, subprograms
+from beewire.bpf.lang import bodies
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted
 from beewire.bpf.lang.bodies import Given
@@ -11,6 +11,7 @@ from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.conditions import truth_of
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
+from beewire.bpf.lang.outlining import is_due, note_inlined
 from beewire.bpf.lang.types import BOOL
 from beewire.bpf.lang.values import Value
 from beewire.bpf.lang.variables import static_object
@@ -20,8 +21,8 @@ def call(b: Builder, node: ast.Call, function: FunctionType) -> Value:
     """Compile a call of `function`."""
     frame = bodies.frame_of(b, node, function)
     given = bodies.given(b, frame, node)
-    if subprograms.is_due(b, frame, given):
-        found = subprograms.call(b, node, frame, given)
+    if is_due(b, frame, given):
+        found = _call_subprogram(b, node, frame, given)
         if found is not None:
             return found
     caller, before = b.frame, b.count
@@ -31,8 +32,16 @@ def call(b: Builder, node: ast.Call, function: FunctionType) -> Value:
         value = bodies.compiled(b, node, caller)
     finally:
         b.frame = caller
-    subprograms.note_inlined(b, function, b.count - before)
+    note_inlined(b, function, b.count - before)
     return value
+
+
+def _call_subprogram(
+    b: Builder, node: ast.Call, frame: Frame, given: list[Given]
+) -> Value | None:
+    from beewire.bpf.lang import subprograms  # noqa: PLC0415 - few programs need it
+
+    return subprograms.call(b, node, frame, given)
 
 
 def condition(b: Builder, node: ast.Call, then: Target, orelse: Target) -> None:
@@ -43,8 +52,8 @@ def condition(b: Builder, node: ast.Call, then: Target, orelse: Target) -> None:
         truth_of(b, node, b.expr(node), then, orelse)
         return
     given = bodies.given(b, frame, node)
-    if subprograms.is_due(b, frame, given):
-        found = subprograms.call(b, node, frame, given)
+    if is_due(b, frame, given):
+        found = _call_subprogram(b, node, frame, given)
         if found is not None:
             truth_of(b, node, found, then, orelse)
             return
@@ -67,7 +76,7 @@ def _decide(
         bodies.end(b, node, caller)
     finally:
         b.frame = caller
-    subprograms.note_inlined(b, frame.function, b.count - before)
+    note_inlined(b, frame.function, b.count - before)
 
 
 def _bind(b: Builder, given: list[Given], caller: Frame) -> None:

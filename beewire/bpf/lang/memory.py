@@ -3,7 +3,6 @@
 from beewire.bpf import ir
 from beewire.bpf.lang.builder import FINISH, Builder
 from beewire.bpf.lang.byte_order import check_order
-from beewire.bpf.lang.exits import bound
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.layout import BitsType, Field
@@ -114,6 +113,8 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
         return place.part(constant_index(known, kind.count) * item.size, item)
     assert isinstance(index, Int)
     if _is_global(place.op):
+        from beewire.bpf.lang.exits import bound  # noqa: PLC0415 - few programs need it
+
         # What lies behind it is another global: the kernel would not mind.
         bound(b, index, kind.count)
     step = item.size

@@ -13,7 +13,7 @@ from beewire.bpf.lang import bodies
 from beewire.bpf.lang.annotations import Wanted
 from beewire.bpf.lang.bodies import Given
 from beewire.bpf.lang.builder import FINISH, Builder, Frame
-from beewire.bpf.lang.faults import Follows, Outline, Refused, Rule
+from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.ints import literal_type
 from beewire.bpf.lang.marks import MARKS, Mark
 from beewire.bpf.lang.memory import init_struct, load, store
@@ -24,7 +24,6 @@ from beewire.bpf.lang.passing import (
     Passed,
     is_natural,
     pass_value,
-    passes,
     pointer,
     renewed,
     unaligned,
@@ -46,47 +45,8 @@ from beewire.bpf.lang.values import (
 from beewire.hints import Any
 from beewire.reasons import Reason
 
-# A function of as many operations is big. A call costs more than a few moves: constant
-# arguments become variables, and what is the same in every round of a loop is computed in
-# each; so hashes and the like are still compiled in.
-BIG = 512
 _CHOSEN = Mark(is_subprogram=True)
 _WORD = 8
-
-
-def is_due(b: Builder, frame: Frame, given: list[Given]) -> bool:
-    """Whether a call is to be one, rather than the function's body.
-
-    Raises:
-        Outline: It should have been one before already.
-    """
-    function, unit = frame.function, b.unit
-    mark = MARKS.get(function)
-    if mark is not None:
-        return mark.is_subprogram
-    # Within `with` it may hold a lock, under which older kernels allow no calls.
-    if function in unit.inlined or _holds(b.frame) or not passes(frame.wanted, given):
-        return False
-    if function in unit.outlined:
-        return True
-    if function in b.inlined and unit.sizes[function] >= BIG:
-        raise Outline(function)
-    return False
-
-
-def note_inlined(b: Builder, function: Any, size: int) -> None:
-    """Remember that `function` was compiled in, and how big it was."""
-    b.inlined.add(function)
-    b.unit.sizes[function] = size
-
-
-def _holds(frame: Frame) -> bool:
-    outer: Frame | None = frame
-    while outer is not None:
-        if outer.cleanups:
-            return True
-        outer = outer.parent
-    return False
 
 
 def call(b: Builder, node: Any, frame: Frame, given: list[Given]) -> Value | None:
