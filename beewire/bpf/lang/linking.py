@@ -5,6 +5,7 @@ The kernel adds up the stack of every chain of calls: 512 bytes, and eight frame
 
 from beewire.bpf import codegen, ir
 from beewire.bpf.codegen import Code
+from beewire.bpf.isa import call_helper
 from beewire.bpf.lang import source
 from beewire.bpf.lang.unit import Subprogram, Unit
 from beewire.bpf.object.kinds import ProgramKind
@@ -16,9 +17,13 @@ from beewire.reasons import Reason
 
 SECTION = ".text"  # as libbpf has it
 STACK_LIMIT = 512  # MAX_BPF_STACK
+# Above a subprogram with a tail call (check_max_stack_depth_subprog).
+TAIL_CALL_LIMIT = 256
 MAX_FRAMES = 8  # MAX_CALL_FRAMES
 # check_max_stack_depth() rounds each frame up; newer kernels do so to 16 bytes only.
 _ROUND = 32
+TAIL_CALL = 12  # BPF_FUNC_tail_call
+_CALL = call_helper(0).opcode
 
 
 def generate(function: ir.Function, unit: Unit, target: Target) -> Code:
@@ -94,6 +99,8 @@ def _deepest(
     code: Code, known: dict[str, Subprogram], above: _Chain, used: int
 ) -> _Chain | None:
     """A chain of calls that does not fit, None when all of them do."""
+    if above and used >= TAIL_CALL_LIMIT and _goes(code):
+        return above
     used += _frame(code)
     if above and (used > STACK_LIMIT or 1 + len(above) > MAX_FRAMES):
         return above
@@ -107,8 +114,20 @@ def _deepest(
     return None
 
 
+def _goes(code: Code) -> bool:
+    """Whether a function has a tail call."""
+    return any(
+        insn.opcode == _CALL and not insn.src and insn.imm == TAIL_CALL
+        for insn in code.insns
+    )
+
+
 def _frame(code: Code) -> int:
     return -(-max(code.stack_bytes, 1) // _ROUND) * _ROUND
+
+
+def _total(code: Code, chain: _Chain) -> int:
+    return _frame(code) + sum(_frame(each.code) for each in chain if each.code)
 
 
 def _too_deep(program: ir.Function, code: Code, chain: _Chain) -> CompileError:
@@ -116,9 +135,13 @@ def _too_deep(program: ir.Function, code: Code, chain: _Chain) -> CompileError:
     if 1 + len(chain) > MAX_FRAMES:
         message = f"{names}: the kernel has {MAX_FRAMES} frames for calls"
         hint = "mark some of them @inline"
+    elif (total := _total(code, chain)) <= STACK_LIMIT:
+        message = (
+            f"{names}, which goes to another program: the frames above it have "
+            f"{_total(code, chain[:-1])} bytes, and may have less than 256"
+        )
+        hint = "go there from the program itself, or keep big data in a map"
     else:
-        sizes = [_frame(each.code) for each in chain if each.code is not None]
-        total = _frame(code) + sum(sizes)
         message = f"{names}: together they need {total} bytes of stack; BPF has 512"
         hint = (
             "keep big data in a map, such as PerCpuArray[...](max_entries=1), or mark "

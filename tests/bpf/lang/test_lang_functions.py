@@ -320,6 +320,35 @@ results[0] = room.bytes[at.d & 31] + deep(at.c)
     )
 
 
+def test_a_tail_call_has_less_than_256_bytes_of_frames_above_it() -> None:
+    names = program(
+        """
+class Room(Struct):
+    bytes: list[u64] = array(u64, 32)
+@xdp
+def last(ctx: XdpContext) -> XdpAction:
+    return XdpAction.TX
+@subprogram
+def step(ctx: XdpContext) -> u32:
+    goto(last)
+    return 9
+""",
+        """
+room = Room()
+room.bytes[at.c & 31] = 1
+results[0] = step(ctx) + room.bytes[at.d & 31]
+""",
+    )
+
+    with pytest.raises(CompileError) as caught:
+        collect([names["program"]])
+    [fault] = caught.value.diagnostics
+    assert fault.message == (
+        "program() calls step(), which goes to another program: the frames above it "
+        "have 256 bytes, and may have less than 256"
+    )
+
+
 def test_a_big_function_whose_frame_does_not_fit_is_compiled_in() -> None:
     names = program(
         BIG.replace("def big", "def small")
