@@ -5,6 +5,7 @@ from __future__ import annotations
 from beewire.bpf.author.bound import home_of
 from beewire.bpf.author.garbage import Paused
 from beewire.bpf.lang import MapDecl, ProgramDecl
+from beewire.bpf.object.kinds import ProgramKind
 from beewire.errors import SpecError
 from beewire.hints import TYPE_CHECKING, Any, Callable, ClassVar, Generic, TypeVar
 
@@ -67,7 +68,8 @@ class Program(ProgramDecl, Generic[F]):
         """
         from beewire.bpf.author.collection import collect  # noqa: PLC0415 - the compiler
 
-        return collect(self.origin or self).programs[self.name]
+        declared = self.origin or self
+        return collect(declared).programs[declared.name]
 
     @property
     def source(self) -> str:
@@ -77,14 +79,19 @@ class Program(ProgramDecl, Generic[F]):
         return getsource(self.function)
 
     def disassemble(self) -> str:
-        """The compiled instructions in the kernel's notation.
+        """The compiled instructions in the kernel's notation, its subprograms' too.
 
         Raises:
             CompileError: It cannot be compiled.
         """
+        from beewire.bpf.author.collection import collect  # noqa: PLC0415 - the compiler
         from beewire.bpf.isa import format_program  # noqa: PLC0415 - for those who look
 
-        return format_program(self.spec().insns)
+        declared = self.origin or self
+        functions = collect(declared).programs
+        called = [f for f in functions.values() if f.kind is ProgramKind.UNSPEC]
+        texts = [f"{each.name}:\n{format_program(each.insns)}" for each in called]
+        return "\n".join([format_program(functions[declared.name].insns), *texts])
 
 
 class TracepointProgram(Program[F]):
