@@ -27,6 +27,7 @@ else:
             namespace["__slots__"] = ()
             namespace["__match_args__"] = namespace["_fields"] = fields
             namespace["_field_defaults"] = defaults
+            namespace["_places"] = {key: place for place, key in enumerate(fields)}
             return super().__new__(cls, name, bases, namespace)
 
     class Row(tuple, metaclass=_Kind):
@@ -45,7 +46,12 @@ else:
             return cls(*values)
 
         def _replace(self, **named: Any) -> Any:
-            return type(self)(**(self._asdict() | named))
+            values = list(self)
+            for key, value in named.items():
+                if key not in self._places:
+                    raise TypeError(f"{type(self).__name__}: {key!r} is unknown")
+                values[self._places[key]] = value
+            return tuple.__new__(type(self), values)
 
         def _asdict(self) -> dict[str, Any]:
             return dict(zip(self._fields, self, strict=True))
@@ -70,8 +76,9 @@ else:
         for key in named:
             if key not in fields or key in fields[: len(values)]:
                 raise TypeError(f"{kind.__name__}: {key!r} is unknown or given twice")
-        found |= named
-        missing = [key for key in fields if key not in found]
-        if missing:
+        if named:
+            found |= named
+        if len(found) != len(fields):
+            missing = [key for key in fields if key not in found]
             raise TypeError(f"{kind.__name__} needs {', '.join(missing)}")
         return tuple([found[key] for key in fields])

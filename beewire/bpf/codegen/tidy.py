@@ -46,6 +46,7 @@ class _Alive:
 
 _Value = int | _Alive
 _Known = dict[Local, _Value]
+_NONE: frozenset[Op] = frozenset()
 
 
 def tidy(work: Work) -> None:
@@ -132,7 +133,7 @@ def _thread(order: list[Block]) -> bool:
         if not env:
             continue
         for target in block.successors():
-            if not _is_test(target):
+            if not _is_test(target) or _foresee(target, env, _NONE) is None:
                 continue
             if shared is None:
                 shared = _shared(order)
@@ -249,7 +250,7 @@ def _assign(like: SetLocal, value: _Value, out: list[Op]) -> None:
 
 
 def _foresee(
-    block: Block, env: _Known, shared: set[Op]
+    block: Block, env: _Known, shared: set[Op] | frozenset[Op]
 ) -> tuple[Block, _Assigned] | None:
     """Where the test `block` leads, and what it assigns, when entered with `env`."""
     values: dict[Op, _Value] = {}

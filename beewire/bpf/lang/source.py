@@ -95,6 +95,8 @@ _stamps: dict[str, tuple[int, int]] = {}
 
 def _collect(body: list[ast.stmt], into: dict[tuple[int, str], Definition]) -> None:
     for node in body:
+        if type(node) in _SIMPLE:
+            continue
         if isinstance(node, ast.FunctionDef):
             first = node.decorator_list[0] if node.decorator_list else node
             into[first.lineno, node.name] = node
@@ -102,6 +104,9 @@ def _collect(body: list[ast.stmt], into: dict[tuple[int, str], Definition]) -> N
             _collect(getattr(node, name, []), into)
         for part in (*getattr(node, "handlers", []), *getattr(node, "cases", [])):
             _collect(part.body, into)
+
+
+_SIMPLE = frozenset((ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return))
 
 
 def _lines(text: str) -> list[str]:
