@@ -10,7 +10,8 @@
                                               jump spent
 
 may_goto (Linux 6.9) is chosen later: it is the branch itself. Open-coded iterators (6.4)
-are made before each loop, and destroyed on every edge that leads out of it.
+are made before each loop, and destroyed on every edge that leads out of it. Where there is
+neither, `outline` was there before, if the kernel has bpf_loop (5.17).
 """
 
 from beewire.bpf.codegen import graph
@@ -30,7 +31,7 @@ from beewire.bpf.ir import (
     Slot,
     Span,
 )
-from beewire.bpf.object.target import ITERATORS, LOOP_HELPER, MAY_GOTO
+from beewire.bpf.object.target import ITERATORS, MAY_GOTO
 from beewire.errors import CompileError
 from beewire.reasons import Reason
 
@@ -47,10 +48,10 @@ def bound(work: Work) -> None:
         CompileError: the target has nothing to bound a loop with.
     """
     found = [
-        (block, op)
+        (block, budget)
         for block in work.function.blocks
-        for op in block.ops
-        if isinstance(op, Budget)
+        if isinstance(last := block.ops[-1], Branch)
+        and isinstance(budget := last.args[0], Budget)
     ]
     if not found:
         return
@@ -60,9 +61,6 @@ def bound(work: Work) -> None:
     elif work.target.has(ITERATORS):
         for block, budget in found:
             _iterate(work, block, budget)
-    elif work.target.has(LOOP_HELPER):
-        for block, budget in found:
-            _replace(block, budget, constant(1))
     else:
         raise _refusal(found[0][1], work.function.span)
 

@@ -100,7 +100,10 @@ def may_write(op: Call) -> bool:
     """Whether a call may change the context."""
     if op.call is CallKind.HELPER and op.target in _HARMLESS:
         return False
-    return any(isinstance(arg, Param) and arg.kind is Kind.PTR for arg in op.args)
+    # A callback has the context from memory.
+    return any(
+        isinstance(arg, Param | Load) and arg.kind is Kind.PTR for arg in op.args
+    )
 
 
 def _hit(ranges: list[tuple[int, int]], load: Load) -> bool:

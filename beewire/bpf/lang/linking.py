@@ -4,13 +4,14 @@ The kernel adds up the stack of every chain of calls: 512 bytes, and eight frame
 """
 
 from beewire.bpf import codegen, ir
+from beewire.bpf.btf import types as btf
 from beewire.bpf.codegen import Code
 from beewire.bpf.isa import call_helper
 from beewire.bpf.lang import source
 from beewire.bpf.lang.unit import Subprogram, Unit
 from beewire.bpf.object.kinds import ProgramKind
 from beewire.bpf.object.spec import ProgramSpec, RelocationKind
-from beewire.bpf.object.target import Target
+from beewire.bpf.object.target import ITERATORS, LOOP_HELPER, MAY_GOTO, Target
 from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Iterable
 from beewire.reasons import Reason
@@ -32,12 +33,46 @@ def generate(function: ir.Function, unit: Unit, target: Target) -> Code:
     Raises:
         CompileError: A function needs too much stack by itself, and the like.
     """
-    back_end = codegen.back_end(unit.optimize)
-    code = back_end(function, target)
-    for made in unit.made:
+    code = _generate(function, unit, target)
+    for made in unit.made:  # which grows
         if made.code is None:
-            made.code = back_end(made.function, target)
+            made.code = _generate(made.function, unit, target)
     return code
+
+
+def _generate(function: ir.Function, unit: Unit, target: Target) -> Code:
+    """Compile a function; its loops become callbacks where nothing else bounds them."""
+    if not unit.optimize and _needs_callbacks(function, target):
+        from beewire.bpf.codegen.outline import outline  # noqa: PLC0415 - older kernels
+
+        for callback in outline(function, unit.name):
+            made = Subprogram(None, callback, is_global=False)
+            made.signature = _callback_signature(callback.name)
+            unit.made.append(made)
+    return codegen.back_end(unit.optimize)(function, target)
+
+
+def _needs_callbacks(function: ir.Function, target: Target) -> bool:
+    has_budget = any(
+        isinstance(last := block.ops[-1], ir.Branch)
+        and isinstance(last.args[0], ir.Budget)
+        for block in function.blocks
+    )
+    return (
+        has_budget
+        and not (target.has(MAY_GOTO) or target.has(ITERATORS))
+        and target.has(LOOP_HELPER)
+    )
+
+
+def _callback_signature(name: str) -> btf.Func:
+    """`int name(u32 index, void *frame)`."""
+    params = (
+        btf.Param("index", btf.Int("unsigned int", 4)),
+        btf.Param("frame", btf.Ptr(None)),
+    )
+    proto = btf.FuncProto(btf.Int("int", 4, signed=True), params)
+    return btf.Func(name, proto, btf.Linkage.STATIC)
 
 
 def take_back(program: ir.Function, code: Code, unit: Unit) -> bool:

@@ -14,6 +14,7 @@ from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import assign, find, static_object
 from beewire.hints import Callable
 from beewire.reasons import Reason
+from beewire.rows import Row
 
 
 @compiles(ast.While)
@@ -49,44 +50,77 @@ def for_(b: Builder, node: ast.For) -> None:
     start, stop, step = _range_bounds(b, node.iter)
     assert isinstance(node.iter, ast.Call)
     rounds = count(b, node.iter, start, stop, step)
-    followed, around = is_followed(b, rounds), b.rounds
     kind = _counter_type(start, stop, step)
+    name = node.target.id
+
+    def bind(value: Int) -> None:
+        assign(b, name, value)
+        if isinstance(value.op, ir.GetLocal) and value.op.local in b.walked:
+            b.walked |= _walked(b, node)
+
+    count_rounds(b, node, Counting(start, stop, step, kind, rounds), bind)
+
+
+class Counting(Row):
+    """What a loop counts: the range and the type of its counter, the most rounds."""
+
+    start: Int | Literal
+    stop: Int | Literal
+    step: int
+    type: IntType
+    rounds: int
+
+
+def count_rounds(
+    b: Builder, node: ast.For, counting: Counting, bind: Callable[[Int], None]
+) -> None:
+    """Compile a `for`; `bind` assigns its target, given the counter."""
+    start, stop, step, kind, rounds = counting
+    followed, around = is_followed(b, rounds), b.rounds
+    assert isinstance(node.target, ast.Name)
     counter = ir.Local(f"{node.target.id} counter", ir.Kind.INT)
     body, again, done = b.target("body"), b.target("again"), b.target("done")
     orelse = b.target("else") if node.orelse else done
+    head = b.target("for")
     first = b.op(start)
     if not followed and isinstance(start, Literal) and _is_tested(node, stop):
         first = hidden(b, first)
-        start = Int(first, kind)
     b.emit(ir.SetLocal(counter, first))
     enter_loop(b, node.body, node.target)
+    if not followed:
+        # The kernel meets the loop at its head: there it has to learn the bounds.
+        b.jump(head)
+        b.start(head)
+        start = Int(b.emit(ir.GetLocal(counter)), kind)
     _test(b, start, stop, step, (body, orelse))
     b.start(body)
-    assign(b, node.target.id, Int(b.emit(ir.GetLocal(counter)), kind))
-    walked = _walked(b, node, start) if followed else set()
-    b.walked |= walked
+    known = set(b.walked)
+    if followed and isinstance(start, Literal):
+        b.walked.add(counter)
+    bind(Int(b.emit(ir.GetLocal(counter)), kind))
     b.rounds *= rounds if followed else 1
     loop_body(b, node.body, again, done)
     b.rounds = around
-    b.walked -= walked
+    b.walked = known
     b.jump(again)
-    # Tested at the end again, rather than by a jump back to the start.
     b.start(again)
     if not followed:
         spend(b, rounds)
-    old = b.emit(ir.GetLocal(counter))
-    new = b.binary(ir.BinOp.ADD, old, ir.Const(step))
+    new = b.binary(ir.BinOp.ADD, b.emit(ir.GetLocal(counter)), ir.Const(step))
     b.emit(ir.SetLocal(counter, new))
-    _test(b, Int(new, kind), stop, step, (body, orelse))
+    if followed:
+        # Tested at the end again, rather than by a jump back to the start.
+        _test(b, Int(new, kind), stop, step, (body, orelse))
+    else:
+        b.jump(head)
     after_loop(b, node.orelse, orelse, done)
 
 
-def _walked(b: Builder, node: ast.For, start: Int | Literal) -> set[ir.Local]:
-    """The counter, where the kernel knows its number in every round."""
+def _walked(b: Builder, node: ast.For) -> set[ir.Local]:
+    """The loop's variable, if nothing but the loop assigns it."""
     assert isinstance(node.target, ast.Name)
     variable = find(b.frame, node.target.id)
-    assigned = node.target.id in stored_names(node.body)
-    if not isinstance(start, Literal) or assigned or variable is None:
+    if node.target.id in stored_names(node.body) or variable is None:
         return set()
     return set() if variable.local is None else {variable.local}
 
