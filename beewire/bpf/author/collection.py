@@ -29,8 +29,11 @@ from beewire.bpf.object import (
 )
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import SpecError
-from beewire.hints import Iterable, Iterator
+from beewire.hints import TYPE_CHECKING, Iterable, Iterator
 from beewire.rows import Row
+
+if TYPE_CHECKING:
+    from beewire.bpf.lang.unit import Unit
 
 Source = ModuleType | ProgramDecl | Iterable[ProgramDecl]
 """What can be collected: a module of programs, one program, or several."""
@@ -235,6 +238,8 @@ def _compile(
     unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
     for program in programs:
         spec.programs[program.name] = compile_spec(program, target, unit)
+    if any(made.scratch is not None for made in spec.programs.values()):
+        _share_scratch(spec, reached, target, unit)
     for made in subprograms(unit, spec.programs.values()):
         spec.programs[made.name] = made
     for made in spec.programs.values():
@@ -242,6 +247,24 @@ def _compile(
     spec.tags += unit.tags(spec.programs)
     for array, targets in unit.targets.items():
         spec.maps[array] = _program_array(array, targets)
+
+
+def _share_scratch(
+    spec: ObjectSpec, reached: Reached, target: Target, unit: Unit
+) -> None:
+    """Give the programs whose locals do not fit one map of places, as large for all."""
+    from beewire.bpf.lang.scratch import place_size  # noqa: PLC0415 - few need it
+
+    maps = [made.scratch for made in spec.programs.values() if made.scratch]
+    largest = max(maps, key=lambda scratch: scratch.value_size)
+    for name, made in spec.programs.items():
+        if made.scratch and made.scratch.value_size < largest.value_size:
+            unit.place_size = place_size(largest)
+            spec.programs[name] = compile_spec(reached.programs[name], target, unit)
+    if spec.maps.setdefault(largest.name, largest) is not largest:
+        raise SpecError(
+            f"{largest.name!r} is the map for big locals: name yours otherwise"
+        )
 
 
 def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:

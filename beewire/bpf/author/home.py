@@ -104,6 +104,20 @@ class Home:
         """Whether `declared` is in the kernel."""
         return declared in self._sections
 
+    def missed(self, declared: ProgramDecl) -> int:
+        """How many runs of it, and of what it was loaded with, found no scratch place.
+
+        Raises:
+            AttachError: It is not in the kernel.
+        """
+        live = self.program(declared)
+        for part in self.parts:
+            scratch = part.maps.get("bw_scratch")
+            if scratch is not None and part.programs.get(declared.name) is live:
+                word = slice(0, 8)  # of each CPU's value (codegen/scratch.py)
+                return sum(int.from_bytes(each[word], "little") for each in scratch[0])
+        return 0
+
     def section(self, declared: GlobalDecl) -> kernel.Section:
         """The section that holds `declared`.
 

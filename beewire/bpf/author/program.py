@@ -60,6 +60,15 @@ class Program(ProgramDecl, Generic[F]):
         with Paused():
             return home_of(self).program(self.origin or self)
 
+    @property
+    def missed(self) -> int:
+        """Runs that returned at once: no place was free for locals beside the stack.
+
+        Counts those of all programs that were loaded with it; 0 where none has locals
+        that the stack does not hold. In the map `bw_scratch` it is the first u64.
+        """
+        return home_of(self).missed(self.origin or self)
+
     def spec(self) -> ProgramSpec:
         """The program as plain data: instructions, relocations, line table.
 

@@ -6,7 +6,7 @@
 `pipeline` lists the passes in their order; each pass is a module of its own.
 """
 
-from beewire.bpf.codegen.pipeline import Code, generate
+from beewire.bpf.codegen.pipeline import Code, StackError, generate
 from beewire.bpf.ir import Function
 from beewire.bpf.object.target import Target
 from beewire.errors import BeewireError
@@ -28,4 +28,4 @@ def back_end(optimize: str = "") -> Callable[[Function, Target], Code]:
     return llvm.generate
 
 
-__all__ = ["Code", "back_end", "generate"]
+__all__ = ["Code", "StackError", "back_end", "generate"]

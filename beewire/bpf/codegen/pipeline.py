@@ -66,6 +66,22 @@ class Code(Row):
     stack_bytes: int
 
 
+class StackError(CompileError):
+    """`function` needs more stack than there is: `frame` bytes, most of it at `place`.
+
+    `needs` says so in words.
+    """
+
+    def __init__(
+        self, error: CompileError, function: str, frame: int, place: Span, needs: str
+    ) -> None:
+        super().__init__(error.diagnostics)
+        self.function = function
+        self.frame = frame
+        self.place = place
+        self.needs = needs
+
+
 def generate(function: Function, target: Target = PLAIN) -> Code:
     """Compile `function` for kernels that have what `target` says.
 
@@ -79,6 +95,8 @@ def generate(function: Function, target: Target = PLAIN) -> Code:
     work = Work(function, target)
     for step in PASSES:
         step(work)
+        if work.hopeless:
+            raise _hopeless(function, work.hopeless)
     machine = select(work)
     allocate(machine, function)
     if machine.frame > STACK_LIMIT - work.reserved:
@@ -114,23 +132,23 @@ def _too_far(function: Function) -> CompileError:
     )
 
 
-def _too_big(function: Function, machine: Machine) -> CompileError:
-    slots = machine.slots
+def _too_big(function: Function, machine: Machine) -> StackError:
     needs = f"{function.name}() needs {machine.frame} bytes of stack"
-    if not slots:
-        return fault(
-            function.span,
-            Reason.STACK,
-            f"{needs}; BPF has 512",
-            "it keeps too many values at once",
-        )
-    largest = max(slots, key=lambda slot: slot.size)
-    return fault(
-        _first_use(function, largest),
-        Reason.STACK,
-        f"{needs}, {largest.size} of them for {largest.name!r}; BPF has 512",
-        "keep big data in a map, such as PerCpuArray[...](max_entries=1)",
-    )
+    place, hint = function.span, "it keeps too many values at once"
+    largest = max(machine.slots, key=lambda slot: slot.size, default=None)
+    if largest is not None:
+        needs += f", {largest.size} of them for {largest.name!r}"
+        place = _first_use(function, largest)
+        hint = "keep big data in a map, such as PerCpuArray[...](max_entries=1)"
+    error = fault(place, Reason.STACK, f"{needs}; BPF has 512", hint)
+    return StackError(error, function.name, machine.frame, place, needs)
+
+
+def _hopeless(function: Function, slots: list[Slot]) -> StackError:
+    machine = Machine(PLAIN)
+    for slot in slots:
+        machine.slots[slot] = machine.place(slot.size)
+    return _too_big(function, machine)
 
 
 def _first_use(function: Function, slot: Slot) -> Span:

@@ -22,12 +22,21 @@ from beewire.bpf.ir import (
 )
 
 _Field = tuple[int, int]
+# Bytes of one slot: far beyond the stack, even if some of it should turn out unused.
+_HOPELESS = 2048
 
 
 def promote(work: Work) -> None:
     """Replace the accesses to private slots by reads and writes of locals."""
     function = work.function
     accesses, escaped = _survey(function)
+    work.hopeless = [
+        slot
+        for slot in (*accesses, *escaped)
+        if isinstance(slot, Slot) and slot.size > _HOPELESS
+    ]
+    if work.hopeless:
+        return
     fields: dict[Slot, dict[_Field, Local]] = {}
     for slot, used in accesses.items():
         if slot not in escaped:

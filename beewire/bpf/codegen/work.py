@@ -17,6 +17,7 @@ class Work:
         "bounded",
         "frame",
         "function",
+        "hopeless",
         "places",
         "reserved",
         "target",
@@ -28,6 +29,7 @@ class Work:
         self.places: dict[Slot, int] = {}  # distances from r10
         self.frame = 0  # bytes of stack
         self.bounded: set[Op] = set()  # what ends the rounds of a loop
+        self.hopeless: list[Slot] = []  # slots that no stack holds
         self.reserved = 0  # bytes of stack that the kernel takes for itself
         self._dominators: graph.Dominators | None = None
 

@@ -23,7 +23,7 @@ from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.prototypes import callable_by
 from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import ContextValue
-from beewire.bpf.object.spec import ProgramSpec
+from beewire.bpf.object.spec import MapSpec, ProgramSpec
 from beewire.bpf.object.target import PLAIN, Target
 from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Any
@@ -78,6 +78,7 @@ def compile_spec(
     Raises:
         CompileError: The source cannot be compiled.
     """
+    from beewire.bpf.codegen import StackError  # noqa: PLC0415 - as below
     from beewire.bpf.lang.linking import (  # noqa: PLC0415 - not needed to check a source
         generate,
         take_back,
@@ -86,7 +87,13 @@ def compile_spec(
     unit = unit or Unit()
     while True:
         function = compile_program(decl, unit)
-        code = generate(function, unit, target)
+        scratch: MapSpec | None = None
+        try:
+            code = generate(function, unit, target)
+        except StackError as error:
+            from beewire.bpf.lang.scratch import relieved  # noqa: PLC0415 - rare
+
+            code, scratch = relieved(error, decl, target, unit)
         if not take_back(function, code, unit):
             break
     return ProgramSpec(
@@ -102,6 +109,7 @@ def compile_spec(
         signature=_signature(decl),
         license=decl.license,
         flags=decl.flags,
+        scratch=scratch,
     )
 
 

@@ -72,6 +72,7 @@ class Unit:
         "names",
         "optimize",
         "outlined",
+        "place_size",
         "sizes",
         "targets",
     )
@@ -87,6 +88,8 @@ class Unit:
         # Unmarked functions that become subprograms, and those that cannot.
         self.outlined: set[Any] = set()
         self.inlined: set[Any] = set()
+        # Bytes that each place in the scratch map has at least.
+        self.place_size = 0
         # The programs that others go to: arrays by name, one for each kind of programs.
         self.targets: dict[str, list[ProgramDecl]] = {}
 

@@ -64,7 +64,8 @@ class ProgramSpec:
     function (`btf.Func` over a `btf.FuncProto`); None leaves out func_info. A function
     that programs call is of kind UNSPEC, in the section ".text". A program of kind
     UNSPEC elsewhere stands in a section that libbpf knows nothing of: give it a kind, and
-    it loads. With `autoload` off, as in "?xdp", a program is loaded by nobody.
+    it loads. With `autoload` off, as in "?xdp", a program is loaded by nobody. `scratch`
+    is the map for locals that the stack does not hold; the object has it too.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class ProgramSpec:
         "lines",
         "name",
         "relocations",
+        "scratch",
         "section",
         "signature",
     )
@@ -99,11 +101,13 @@ class ProgramSpec:
         license: str = "Dual BSD/GPL",  # noqa: A002 - the kernel's word
         flags: int = 0,
         autoload: bool = True,
+        scratch: "MapSpec | None" = None,
     ) -> None:
         self.name = name
         self.kind = kind
         self.section = section
         self.autoload = autoload
+        self.scratch = scratch
         self.insns = insns
         self.attach_kind = attach_kind
         self.attach_to = attach_to
