@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from beewire.bpf import object as bpf_object
 from beewire.bpf.author import collect
-from beewire.bpf.object import ObjectSpec
+from beewire.bpf.kernel import running
+from beewire.bpf.object import FEATURES, ObjectSpec, Target
 from beewire.errors import UsageError
 
 HERE = Path(__file__).parent
@@ -55,7 +56,9 @@ class Twins(NamedTuple):
         """What our compiler makes of it."""
         if str(HERE) not in sys.path:
             sys.path.insert(0, str(HERE))
-        return collect(import_module(self.module))
+        # The instructions of clang's -mcpu=v3, and loops as this kernel bounds them.
+        here = [name for name in FEATURES if running().has(name)]
+        return collect(import_module(self.module), target=Target(3, here))
 
     def theirs(self, clang: str) -> ObjectSpec:
         """What clang makes of it."""

@@ -7,9 +7,10 @@ process that has compiled before: other programs of the same file. growth_expone
 linear). Times are CPU time of the process; wall_ms_60 and wall_ms_2000 beside them are not.
 """
 
-import linecache
 import math
+import runpy
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -73,20 +74,27 @@ def main(argv: list[str]) -> int:
     """Measure, print, draw and write."""
     asked = options(argv, __doc__ or "", rounds=15)
     host = machine()
-    files = [programs(stanzas, asked.rounds + 1) for stanzas in STANZAS]
-    groups: list[list[Sample]] = [[] for _ in STANZAS]
-    for known in files:
-        compiled(known[0])
-    for number in range(asked.rounds):
-        # Interleaved: what else the machine does hits all sizes alike.
-        for group, known in zip(groups, files, strict=True):
-            group.append(compiled(known[number + 1]))
+    with tempfile.TemporaryDirectory(prefix="bw-compile-") as folder:
+        groups = rounds_of(asked.rounds, Path(folder))
     figures = summary(groups)
     show(figures)
     if asked.json:
         write(asked.json, "compile", host, asked.rounds, figures)
     PLOT.write_text(drawing(groups), encoding="utf-8")
     return 0
+
+
+def rounds_of(count: int, folder: Path) -> list[list[Sample]]:
+    """So many samples of each size."""
+    files = [programs(stanzas, count + 1, folder) for stanzas in STANZAS]
+    groups: list[list[Sample]] = [[] for _ in STANZAS]
+    for known in files:
+        compiled(known[0])
+    for number in range(count):
+        # Interleaved: what else the machine does hits all sizes alike.
+        for group, known in zip(groups, files, strict=True):
+            group.append(compiled(known[number + 1]))
+    return groups
 
 
 def compiled(decl: Any) -> Sample:
@@ -97,7 +105,7 @@ def compiled(decl: Any) -> Sample:
     return Sample(len(spec.programs[decl.name].insns), cpu * 1000, wall * 1000)
 
 
-def programs(stanzas: int, count: int) -> list[Any]:
+def programs(stanzas: int, count: int, folder: Path) -> list[Any]:
     """So many programs of so many stanzas, no two alike, in one file."""
     parts = [HEAD]
     for number in range(count):
@@ -107,12 +115,9 @@ def programs(stanzas: int, count: int) -> list[Any]:
             for n in range(stanzas)
         ]
         parts.append(TAIL)
-    text = "".join(parts)
-    filename = f"<compile {stanzas}>"
-    lines = text.splitlines(keepends=True)
-    linecache.cache[filename] = (len(text), None, lines, filename)
-    names: dict[str, Any] = {"__name__": "compile"}
-    exec(compile(text, filename, "exec"), names)
+    place = folder / f"stanzas_{stanzas}.py"
+    place.write_text("".join(parts), encoding="utf-8")
+    names = runpy.run_path(str(place))
     return [names[f"program_{number}"] for number in range(count)]
 
 

@@ -18,10 +18,11 @@ Definition = ast.FunctionDef
 class Source:
     """A file of Python, parsed once."""
 
-    __slots__ = ("_definitions", "filename", "lines", "tree")
+    __slots__ = ("_definitions", "filename", "is_ascii", "lines", "tree")
 
     def __init__(self, filename: str, text: str) -> None:
         self.filename = filename
+        self.is_ascii = text.isascii()
         self.lines = _lines(text)
         self.tree = ast.parse(text, filename)
         self._definitions: dict[tuple[int, str], Definition] | None = None
@@ -39,16 +40,12 @@ class Source:
 
     def span(self, node: ast.expr | ast.stmt | ast.pattern) -> Span:
         """The place of `node`. Python counts columns in bytes, a Span in characters."""
-        first = self.line(node.lineno)
-        end_line = node.end_lineno or node.lineno
-        end = node.end_col_offset or node.col_offset
-        return Span(
-            self.filename,
-            node.lineno,
-            _characters(first, node.col_offset) + 1,
-            end_line,
-            _characters(self.line(end_line), end) + 1,
-        )
+        line, start = node.lineno, node.col_offset
+        end_line, end = node.end_lineno or line, node.end_col_offset or start
+        if not self.is_ascii:
+            start = _characters(self.line(line), start)
+            end = _characters(self.line(end_line), end)
+        return Span(self.filename, line, start + 1, end_line, end + 1)
 
 
 def find(function: FunctionType) -> tuple[Source, Definition]:
@@ -115,8 +112,6 @@ def _lines(text: str) -> list[str]:
 
 
 def _characters(line: str, offset: int) -> int:
-    if line.isascii():
-        return offset
     return len(line.encode()[:offset].decode("utf-8", "replace"))
 
 
