@@ -93,7 +93,9 @@ def compile_spec(
         except StackError as error:
             from beewire.bpf.lang.scratch import relieved  # noqa: PLC0415 - rare
 
-            code, scratch = relieved(error, decl, target, unit)
+            code, scratch = relieved(
+                error, decl, lambda: compile_program(decl, unit), target, unit
+            )
         if not take_back(function, code, unit):
             break
     return ProgramSpec(

@@ -7,12 +7,12 @@ from beewire.bpf.codegen.pipeline import StackError
 from beewire.bpf.codegen.scratch import LEVELS, move, slots_of
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.linking import generate
-from beewire.bpf.lang.program import compile_program
 from beewire.bpf.lang.types import U32
 from beewire.bpf.lang.unit import Unit
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.spec import MapSpec
 from beewire.bpf.object.target import Target
+from beewire.hints import Callable
 from beewire.reasons import Reason
 
 NAME = "bw_scratch"
@@ -85,19 +85,25 @@ def _check(error: StackError, decl: ProgramDecl, size: int) -> None:
 
 
 def relieved(
-    error: StackError, decl: ProgramDecl, target: Target, unit: Unit
+    error: StackError,
+    decl: ProgramDecl,
+    build: Callable[[], ir.Function],
+    target: Target,
+    unit: Unit,
 ) -> tuple[Code, MapSpec]:
     """The instructions of a program that did not fit, and the map that it needs.
+
+    `build` gives the program's IR, which code generation uses up.
 
     Raises:
         CompileError: It needs too much stack, and too little of that can be moved.
     """
-    function = compile_program(decl, unit)
+    function = build()
     scratch = relieve(error, function, decl, unit.place_size, again=False)
     try:
         return generate(function, unit, target), scratch
     except StackError as still:
-        function = compile_program(decl, unit)
+        function = build()
         scratch = relieve(still, function, decl, unit.place_size, again=True)
     return generate(function, unit, target), scratch
 
