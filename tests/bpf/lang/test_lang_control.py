@@ -239,3 +239,40 @@ def test_long_arrays_are_gone_over_as_well(target: Target | None, place: str) ->
         loaded[names["program"]].live.test_run(data_in=packet)
 
         assert loaded[names["results"]][0] == sum(range(100)) - 50
+
+
+HELD = """
+from beewire.bpf import *
+
+class Note(Struct):
+    n: u64
+
+notes = RingBuf[Note](size=4096)
+
+@subprogram(is_global=True)
+def count(n: u64) -> u64:
+    rounds = 0
+    while n > 1:
+        n >>= 1
+        rounds += 1
+    return rounds
+
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    with notes.reserve() as note:
+        if note is not None:
+            note.n = count(1 << 20)
+    return XdpAction.DROP
+"""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_loop_of_a_subprogram_leaves_its_callers_reservation_alone(
+    target: Target | None,
+) -> None:
+    names = cell(HELD)
+    programs = [names["program"]]
+    with load(collect(programs, target=target) if target else programs) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+
+        assert [note.n for note in loaded[names["notes"]].poll()] == [20]
