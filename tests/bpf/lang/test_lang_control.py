@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from beewire.bpf import Target, collect, evaluate, load
-from beewire.bpf.object import write
+from beewire.bpf.kernel import running
+from beewire.bpf.object import FEATURES, write
 from beewire.bpf.object.target import FETCH, ITERATORS, LOOP_HELPER, MAY_GOTO
 from beewire.errors import CompileError
 from tests.bpf.lang.control_flow import BODIES, USUAL, source
@@ -27,8 +28,19 @@ TARGETS = [
 ]
 
 
+def needed(target: Target | None) -> None:
+    """Skip where this kernel lacks what the target has."""
+    here = running()
+    if target is None:
+        return
+    lacks = [name for name in FEATURES if target.has(name) and not here.has(name)]
+    if lacks or not all(here.at_least(n) for n in range(1, 5) if target.at_least(n)):
+        pytest.skip(f"this kernel lacks what {target} has")
+
+
 def run(names: dict[str, Any], cases: list[Any], target: Target | None) -> list[int]:
     """What target() gives in the kernel for each of `cases`."""
+    needed(target)
     programs = [names["program"]]
     found = []
     with load(collect(programs, target=target) if target else programs) as loaded:
@@ -98,7 +110,9 @@ def test_an_endless_loop_ends_the_program_and_gives_back_what_it_holds(
     feature: str,
 ) -> None:
     names = cell(ENDLESS)
-    spec = collect([names["program"]], target=Target(3, [feature, FETCH]))
+    target = Target(3, [feature, FETCH])
+    needed(target)
+    spec = collect([names["program"]], target=target)
 
     with load(spec) as loaded:
         result = loaded[names["program"]].live.test_run(data_in=bytes(64))
@@ -114,7 +128,9 @@ WHILE = "n = a\nwhile n > c:\n    n -= 1\nreturn n"
 @pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is missing")
 @pytest.mark.parametrize("feature", [MAY_GOTO, ITERATORS, LOOP_HELPER])
 def test_libbpf_loads_such_loops(feature: str, tmp_path: Path) -> None:
-    spec = collect([cell(source(WHILE))["program"]], target=Target(3, [feature]))
+    target = Target(3, [feature])
+    needed(target)
+    spec = collect([cell(source(WHILE))["program"]], target=target)
     path = tmp_path / "loop.o"
     path.write_bytes(write(spec))
     pin = Path(f"/sys/fs/bpf/bw-loop-{feature}")
@@ -232,6 +248,7 @@ def program(ctx: XdpContext) -> XdpAction:
 @pytest.mark.parametrize("place", ["table", "copy"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_long_arrays_are_gone_over_as_well(target: Target | None, place: str) -> None:
+    needed(target)
     names = cell(ELEMENTS.format(place))
     programs = [names["program"]]
     with load(collect(programs, target=target) if target else programs) as loaded:
@@ -270,6 +287,7 @@ def program(ctx: XdpContext) -> XdpAction:
 def test_a_loop_of_a_subprogram_leaves_its_callers_reservation_alone(
     target: Target | None,
 ) -> None:
+    needed(target)
     names = cell(HELD)
     programs = [names["program"]]
     with load(collect(programs, target=target) if target else programs) as loaded:

@@ -12,6 +12,7 @@ import pytest
 from beewire.bpf import Target, collect, load
 from beewire.bpf.object import write
 from beewire.errors import CompileError
+from tests.bpf.lang.test_lang_control import needed
 from tests.bpf.lang.test_lang_kernel import cell
 
 HEAD = """
@@ -48,6 +49,7 @@ def program(ctx: XdpContext) -> XdpAction:
 @pytest.mark.kernel
 @pytest.mark.parametrize("target", [Target(1), Target(3), Target(4, ["may_goto"])])
 def test_big_locals_are_what_small_ones_are(target: Target) -> None:
+    needed(target)
     names = cell(HEAD + SUMS)
     expected = sum(i * 3 ^ (79 - i) for i in range(80))
 
