@@ -175,7 +175,7 @@ class Data(Memory):
             if (one.kind, one.length) == (other.kind, other.length)
         ]
         operator = self.rng.choice(("==", "!="))
-        if texts and self.chance(0.5):
+        if texts and self.chance(0.8):
             self.use("texts compared")
             self.line(indent, f"if {self.rng.choice(texts)} {operator} 'name':")
         elif pairs:
