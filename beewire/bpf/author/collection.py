@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import FunctionType, ModuleType
 
 from beewire.bpf.author.garbage import Paused
+from beewire.bpf.btf import types as btf
 from beewire.bpf.lang import (
     GlobalDecl,
     MapDecl,
@@ -18,6 +19,7 @@ from beewire.bpf.lang import (
 )
 from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.lang.calls import goto
+from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.object import (
     PLAIN,
     DataSection,
@@ -28,6 +30,7 @@ from beewire.bpf.object import (
     Target,
 )
 from beewire.bpf.object.kinds import MapKind
+from beewire.bpf.object.spec import Variable as DataVariable
 from beewire.errors import SpecError
 from beewire.hints import TYPE_CHECKING, Iterable, Iterator
 from beewire.rows import Row
@@ -35,8 +38,8 @@ from beewire.rows import Row
 if TYPE_CHECKING:
     from beewire.bpf.lang.unit import Unit
 
-Source = ModuleType | ProgramDecl | Iterable[ProgramDecl]
-"""What can be collected: a module of programs, one program, or several."""
+Source = ModuleType | ProgramDecl | Iterable[ProgramDecl] | type
+"""What can be collected: a module of programs, one, several, or a StructOps class."""
 
 
 class Collection(ObjectSpec):
@@ -68,13 +71,14 @@ _WORDS = {MapDecl: "maps", GlobalDecl: "globals", ProgramDecl: "programs"}
 class Reached:
     """The programs of one object, and the maps and globals that they name."""
 
-    __slots__ = ("_found", "_seen", "globals", "maps", "name", "programs")
+    __slots__ = ("_found", "_seen", "globals", "maps", "name", "programs", "symbols")
 
     def __init__(self, name: str, programs: Iterable[ProgramDecl]) -> None:
         self.name = name
         self.programs: dict[str, ProgramDecl] = {}
         self.maps: dict[str, MapDecl] = {}
         self.globals: dict[str, GlobalDecl] = {}
+        self.symbols: dict[str, Symbol] = {}
         self._seen: set[FunctionType] = set()
         self._found: dict[Declared, Place] = {}
         for program in programs:
@@ -88,6 +92,9 @@ class Reached:
         function, built = program.function, program.prebuilt
         place = Place(function.__name__, function.__module__ or "")
         self._found[program] = place
+        if program.table is not None:
+            table = program.table
+            self._found.setdefault(table, Place(table.name, place.module))
         if built is None:
             self._follow(function)
             return
@@ -106,6 +113,8 @@ class Reached:
         for place, value in named:
             if isinstance(value, MapDecl | GlobalDecl):
                 self._found.setdefault(value, place)
+            elif isinstance(value, Symbol):
+                self.symbols[value.name] = value
             elif not isinstance(value, ProgramDecl):
                 self._follow(value)
             elif goes:
@@ -180,6 +189,8 @@ def reach(source: Source, name: str = "") -> Reached:
                 "hook that runs it, as in @tracepoint('sched:sched_process_exec')"
             )
         return Reached(name or source.__name__.rpartition(".")[2], found)
+    if isinstance(source, type) and (found := _declared(source)):
+        return Reached(name or source.__name__, found)
     if isinstance(source, str) or not isinstance(source, ProgramDecl | Iterable):
         raise _no_program(source)
     programs = [source] if isinstance(source, ProgramDecl) else list(source)
@@ -232,7 +243,7 @@ def _compile(
 ) -> None:
     """Compile `programs` into `spec`, with the functions that they call."""
     from beewire.bpf.lang.linking import subprograms  # noqa: PLC0415 - the compiler
-    from beewire.bpf.lang.unit import Unit  # noqa: PLC0415 - the compiler
+    from beewire.bpf.lang.unit import CONSTANTS, Unit  # noqa: PLC0415 - the compiler
 
     reached = spec.reached
     unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
@@ -247,6 +258,17 @@ def _compile(
     spec.tags += unit.tags(spec.programs)
     for array, targets in unit.targets.items():
         spec.maps[array] = _program_array(array, targets)
+    if unit.constants:
+        spec.sections[CONSTANTS] = _constant_section(CONSTANTS, bytes(unit.constants))
+    if reached.symbols:
+        _add_externs(spec, reached)
+
+
+def _constant_section(name: str, content: bytes) -> DataSection:
+    """The constant texts of the compiled programs."""
+    text = btf.Array(btf.Int("char", 1, signed=True), len(content))
+    variable = DataVariable("constant_texts", 0, len(content), text)
+    return DataSection(name, bytearray(content), [variable])
 
 
 def _share_scratch(
@@ -287,12 +309,25 @@ def _program_array(name: str, programs: list[ProgramDecl]) -> MapSpec:
     )
 
 
+def _add_externs(spec: Collection, reached: Reached) -> None:
+    """Say what the programs take from the kernel; weak is what they ask for first."""
+    from beewire.bpf.lang.symbol_calls import extern_types  # noqa: PLC0415 - the compiler
+
+    for name, declared in reached.symbols.items():
+        for found in extern_types(declared):
+            spec.externs.setdefault(found.name, found)
+        if declared.weak:
+            spec.weak.add(name)
+
+
 def map_spec(declared: MapDecl) -> MapSpec:
     """What the kernel, or an object file, is told of a declared map.
 
     Raises:
         SpecError: Its types are missing, or have no fixed size.
     """
+    if declared.kind is MapKind.STRUCT_OPS:
+        return declared.map_spec()  # type: ignore[attr-defined,no-any-return]  # a StructOpsTable
     key, value = declared.stored
     inner = declared.inner
     if inner is not None:
@@ -315,9 +350,20 @@ def _programs(module: ModuleType) -> Iterator[ProgramDecl]:
     # One program under two names is one program.
     seen: set[int] = set()
     for value in vars(module).values():
-        if isinstance(value, ProgramDecl) and id(value) not in seen:
-            seen.add(id(value))
-            yield value
+        for program in _declared(value):
+            if id(program) not in seen:
+                seen.add(id(program))
+                yield program
+
+
+def _declared(value: object) -> list[ProgramDecl]:
+    """The programs that an object of a module is, or has."""
+    if isinstance(value, ProgramDecl):
+        return [value]
+    table = vars(value).get("table") if isinstance(value, type) else None
+    if isinstance(table, MapDecl) and table.kind is MapKind.STRUCT_OPS:
+        return table.programs  # type: ignore[attr-defined,no-any-return]  # a StructOpsTable
+    return []
 
 
 def _named(function: FunctionType) -> Iterator[tuple[Place, object]]:

@@ -44,7 +44,12 @@ class Home:
         pin_dir: str | None = None,
     ) -> kernel.Loaded:
         """Load `spec`, and remember which declaration became what."""
-        part = kernel.load(spec, maps=maps, globals=values, pin_dir=pin_dir)
+        target = kernel.Target()
+        if spec.reached.symbols:
+            kernel.check_externs(spec, target)
+        part = kernel.load(
+            spec, maps=maps, globals=values, pin_dir=pin_dir, target=target
+        )
         self.parts.append(part)
         for name, declared in spec.reached.maps.items():
             live = part.maps[name]
@@ -162,7 +167,9 @@ class ImplicitHome(Home):
             return self._programs[declared]
 
     def _grow(self, program: ProgramDecl) -> None:
-        reached = Reached(program.name, [program])
+        table = program.table
+        together = [program] if table is None else table.programs  # type: ignore[attr-defined]  # a StructOpsTable
+        reached = Reached(program.name, together)
         sections = self._lay_out(reached.globals)
         maps = {
             name: self._maps[declared]

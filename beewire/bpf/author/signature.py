@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from types import CodeType, FunctionType
 
-from beewire.bpf.lang.contexts import Context
+from beewire.bpf.lang.contexts import Arguments, Context
+from beewire.bpf.lang.structs import Struct
 from beewire.errors import CompileError, Diagnostic, SpecError
 from beewire.hints import Any, Callable
 from beewire.reasons import Reason
@@ -35,11 +36,30 @@ def check_signature(
         raise _refusal(function, "a program cannot be async", f"write {shape}")
     if code.co_flags & _GENERATOR:
         raise _refusal(function, "a program cannot yield", "send records by a RingBuf")
+    if issubclass(context, Arguments):
+        _check_arguments(function, hook)
+        return function
     if count != 1 or code.co_kwonlyargcount or code.co_flags & _STARRED:
         takes = f"a program of @{hook} takes one parameter, its context"
         raise _refusal(function, takes, f"write {shape}")
     _check_annotations(function, hook, context, shape)
     return function
+
+
+def _check_arguments(function: FunctionType, hook: str) -> None:
+    """Of a program whose parameters are arguments: each is annotated."""
+    code = function.__code__
+    shape = f"def {function.__name__}(task: task_struct) -> None:"
+    if code.co_kwonlyargcount or code.co_flags & _STARRED:
+        takes = f"a program of @{hook} takes arguments by their place"
+        raise _refusal(function, takes, f"write {shape}")
+    for parameter in code.co_varnames[: code.co_argcount]:
+        if parameter not in function.__annotations__:
+            message = f"parameter {parameter!r} has no annotation"
+            raise _refusal(function, message, f"write {shape}")
+    if "return" not in function.__annotations__:
+        message = f"{function.__name__} does not say what it returns"
+        raise _refusal(function, message, f"write {shape[:-1]}, or -> int")
 
 
 def _check_annotations(
@@ -56,6 +76,8 @@ def _check_annotations(
     given = found[parameter]
     # A string is resolved by the compiler, when all names are defined.
     if isinstance(given, str):
+        return
+    if context.is_struct and isinstance(given, type) and issubclass(given, Struct):
         return
     if not (isinstance(given, type) and issubclass(given, context)):
         name = getattr(given, "__name__", repr(given))

@@ -199,6 +199,17 @@ class Index:
         node = None if found is None else self.type(found)
         return node if isinstance(node, kind) else None
 
+    def names(self, kind: Kind) -> Iterator[str]:
+        """The names of all types of one kind, for advice: it takes a while."""
+        if self._base:
+            yield from self._base.names(kind)
+        words, strings = self._blob.words, self._blob.strings
+        for start in self._starts:
+            if words[start + 1] >> 24 & 0x1F == kind:
+                offset = words[start] - self._strings_base
+                end = strings.index(b"\0", offset)
+                yield strings[offset:end].decode(errors="surrogateescape")
+
     # A name is found without a table of names: its offset by one search through the
     # strings, the types that bear it by one through the offsets of names. Both run at
     # the speed of memmem(3), and the dump stays small and quick to load.

@@ -21,6 +21,7 @@ from beewire.bpf.ir import (
     Param,
     Phi,
     Slot,
+    SymbolRef,
 )
 
 _PURE = (
@@ -34,6 +35,7 @@ _PURE = (
     GlobalRef,
     Load,
     MapRef,
+    SymbolRef,
     Param,
     Phi,
     Slot,

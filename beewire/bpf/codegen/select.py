@@ -75,10 +75,12 @@ from beewire.bpf.ir import (
     Space,
     Span,
     Store,
+    SymbolRef,
 )
 from beewire.bpf.isa import (
     CALL_KFUNC,
     CALL_SUBPROGRAM,
+    PSEUDO_BTF_ID,
     PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     PSEUDO_MAP_VALUE,
@@ -271,6 +273,9 @@ class _Selector:
         if isinstance(op, FunctionRef):
             note = ("subprogram", op.name, 0)
             return Ins(LD_IMM64, dst, PSEUDO_FUNC, 0, 0, (), dst, span, note)
+        if isinstance(op, SymbolRef):
+            note = ("ksym", op.name, 0)
+            return Ins(LD_IMM64, dst, PSEUDO_BTF_ID, 0, 0, (), dst, span, note)
         assert isinstance(op, GlobalRef)
         note = ("global", op.section, op.offset)
         return Ins(LD_IMM64, dst, PSEUDO_MAP_VALUE, 0, 0, (), dst, span, note)
@@ -370,7 +375,7 @@ class _Selector:
 
 
 _ADDRESSES = (FieldAddress, Binary)
-_LEAVES = (Const, Slot, MapRef, GlobalRef, FunctionRef)
+_LEAVES = (Const, Slot, MapRef, GlobalRef, FunctionRef, SymbolRef)
 _SHIFTS = frozenset((BinOp.SHL, BinOp.LSHR, BinOp.ASHR))
 _DIVISIONS = frozenset((BinOp.UDIV, BinOp.UMOD, BinOp.SDIV, BinOp.SMOD))
 _SINCE_V2 = frozenset((CmpOp.ULT, CmpOp.ULE, CmpOp.SLT, CmpOp.SLE))

@@ -40,13 +40,14 @@ from beewire.bpf.ir import (
     Slot,
     Space,
     Store,
+    SymbolRef,
 )
 from beewire.bpf.ir import GlobalRef as Global
 
 _OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
 _ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
 _REACH = 64  # numbered operations; to keep a value longer would cost a register
-_LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef)
+_LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef, SymbolRef)
 
 
 def simplify(work: Work) -> None:
@@ -315,6 +316,8 @@ def _key(op: Op) -> object:
         return op.value
     if isinstance(op, Global):
         return op.section, op.offset
+    if isinstance(op, SymbolRef):
+        return "symbol", op.name
     return op.name if isinstance(op, MapRef | FunctionRef) else op
 
 
@@ -449,6 +452,7 @@ _RULES = {
     Global: _leaf,
     Load: _load,
     MapRef: _leaf,
+    SymbolRef: _leaf,
     Param: _leaf,
     Phi: _phi,
     Slot: _leaf,

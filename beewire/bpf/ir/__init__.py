@@ -44,6 +44,7 @@ from beewire.bpf.ir.ops import (
     Space,
     Span,
     Store,
+    SymbolRef,
     Terminator,
     Zero,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "Space",
     "Span",
     "Store",
+    "SymbolRef",
     "Terminator",
     "Zero",
     "check",

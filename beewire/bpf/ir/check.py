@@ -37,12 +37,13 @@ from beewire.bpf.ir.ops import (
     SetLocal,
     Slot,
     Store,
+    SymbolRef,
     Zero,
 )
 from beewire.bpf.ir.text import format_op
 from beewire.errors import SpecError
 
-_LEAVES = (Const, Param, Slot, MapRef, GlobalRef, FunctionRef)
+_LEAVES = (Const, Param, Slot, MapRef, GlobalRef, FunctionRef, SymbolRef)
 _TERMINATORS = (Jump, Branch, Return)
 _MAX_ARGS = 5  # r1 to r5
 

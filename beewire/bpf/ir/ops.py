@@ -401,6 +401,17 @@ class FunctionRef(Op):
         self.name = name
 
 
+class SymbolRef(Op):
+    """The address of a variable, or function, of the kernel; 0 where it lacks it."""
+
+    __slots__ = ("name",)
+    kind = Kind.PTR
+
+    def __init__(self, name: str, span: Span | None = None) -> None:
+        super().__init__(span=span)
+        self.name = name
+
+
 class GlobalRef(Op):
     """The address `offset` bytes into a data section (".data", ".bss", ".rodata")."""
 

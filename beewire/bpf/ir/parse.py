@@ -51,6 +51,7 @@ from beewire.bpf.ir.ops import (
     Space,
     Span,
     Store,
+    SymbolRef,
     Zero,
 )
 from beewire.errors import DecodingError
@@ -160,6 +161,8 @@ class _Reader:
             return FunctionRef(text[9:])
         if text.startswith("map "):
             return MapRef(text[4:])
+        if text.startswith("symbol "):
+            return SymbolRef(text[7:])
         if text.startswith("."):
             section, _, offset = text.partition("+")
             return GlobalRef(section, int(offset))

@@ -43,6 +43,7 @@ from beewire.bpf.ir.ops import (
     Slot,
     Space,
     Store,
+    SymbolRef,
     Zero,
 )
 
@@ -98,6 +99,8 @@ class _Names:
                 return f"&{self.of(op, name)}"
             case FunctionRef(name=name):
                 return f"function {name}"
+            case SymbolRef(name=name):
+                return f"symbol {name}"
             case MapRef(name=name):
                 return f"map {name}"
             case GlobalRef(section=section, offset=offset):
@@ -125,7 +128,9 @@ def format_op(op: Op, names: _Names | None = None) -> str:
 
 
 def _leaf(op: Op) -> bool:
-    return isinstance(op, Const | Param | Slot | MapRef | GlobalRef | FunctionRef)
+    return isinstance(
+        op, Const | Param | Slot | MapRef | GlobalRef | FunctionRef | SymbolRef
+    )
 
 
 def _plain(op: Op, names: _Names) -> str:

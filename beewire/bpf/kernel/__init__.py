@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.btf_cache import kernel_index
     from beewire.bpf.kernel.features import Feature
     from beewire.bpf.kernel.info import ProgramInfo
+    from beewire.bpf.kernel.ksyms import check_externs
     from beewire.bpf.kernel.links.base import Link, LinkInfo, LinkKind
     from beewire.bpf.kernel.links.cgroup import attach_cgroup, cgroup2_mount
+    from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
+    from beewire.bpf.kernel.links.netfilter import attach_netfilter
     from beewire.bpf.kernel.links.netns import attach_netns
     from beewire.bpf.kernel.links.raw_tracepoint import (
         attach_raw_tracepoint,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     )
     from beewire.bpf.kernel.links.sockmap import attach_sockmap
     from beewire.bpf.kernel.links.struct_ops import attach_struct_ops
+    from beewire.bpf.kernel.links.tcx import attach_tcx
     from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
@@ -60,19 +64,24 @@ _LAZY = {
     "UserRing": "user_ring",
     "XdpMode": "links.xdp",
     "attach_cgroup": "links.cgroup",
+    "attach_iterator": "links.iterator",
+    "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
     "attach_raw_tracepoint": "links.raw_tracepoint",
     "attach_sockmap": "links.sockmap",
     "attach_struct_ops": "links.struct_ops",
+    "attach_tcx": "links.tcx",
     "attach_tracepoint": "links.tracepoint",
     "attach_tracing": "links.raw_tracepoint",
     "attach_xdp": "links.xdp",
     "cgroup2_mount": "links.cgroup",
+    "check_externs": "ksyms",
     "ensure_bpffs": "pins",
     "is_bpffs": "pins",
     "kernel_index": "btf_cache",
     "possible_cpus": "maps.percpu",
     "running": "probed",
+    "read_iterator": "links.iterator",
     "tracepoint_id": "links.tracepoint",
 }
 
@@ -106,20 +115,25 @@ __all__ = [
     "UserRing",
     "XdpMode",
     "attach_cgroup",
+    "attach_iterator",
+    "attach_netfilter",
     "attach_netns",
     "attach_raw_tracepoint",
     "attach_sockmap",
     "attach_struct_ops",
+    "attach_tcx",
     "attach_tracepoint",
     "attach_tracing",
     "attach_xdp",
     "cgroup2_mount",
+    "check_externs",
     "default_codec",
     "ensure_bpffs",
     "is_bpffs",
     "kernel_index",
     "load",
     "possible_cpus",
+    "read_iterator",
     "running",
     "tracepoint_id",
 ]

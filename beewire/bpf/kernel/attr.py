@@ -225,6 +225,22 @@ LINK_CREATE = Record("""
     u64 bpf_cookie
 """)
 
+NETFILTER_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u32 pf
+    u32 hooknum
+    u32 priority
+    u32 netfilter_flags
+""")
+
+ITER_CREATE = Record("""
+    u32 link_fd
+    u32 flags
+""")
+
 LINK_UPDATE = Record("""
     u32 link_fd
     u32 new_prog_fd

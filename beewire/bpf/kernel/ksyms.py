@@ -69,11 +69,7 @@ def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> _Place | N
         return module_fd, found
     if name in spec.weak:
         return None
-    what = "function" if kind is Kind.FUNC else "variable"
-    wish = f"the kernel {what} {name!r}"
-    if found is not None:
-        wish += " with the parameters and results that the object declares"
-    raise NotSupported(errno.ENOENT, wish)
+    raise _missing(target, name, kind, is_other=found is not None)
 
 
 def _fits(extern: Func | Var | None, node: Type | None) -> bool:
@@ -87,6 +83,42 @@ def _fits(extern: Func | Var | None, node: Type | None) -> bool:
     if isinstance(extern, Var) and isinstance(node, Var):
         return types_compatible(strip(extern.type), strip(node.type), forward=True)
     return False
+
+
+def _missing(target: Target, name: str, kind: Kind, *, is_other: bool) -> NotSupported:
+    """The error for a symbol that the kernel lacks, or has with another type."""
+    from beewire.bpf.kernel import hooks  # noqa: PLC0415 - errors only
+
+    what = "function" if kind is Kind.FUNC else "variable"
+    wish = f"the kernel {what} {name!r}"
+    if is_other:
+        wish += " with the parameters and results that the object declares"
+        return NotSupported(errno.ENOENT, wish)
+    error = NotSupported(errno.ENOENT, wish)
+    known = list(target.index(f"kernel symbol {name!r}").names(kind))
+    if similar := hooks.near(name, known):
+        error.add_note(f"did you mean {similar}?")
+    error.add_note(f"`if exists({name}):` asks whether it is there")
+    return error
+
+
+def check_externs(spec: ObjectSpec, target: Target) -> None:
+    """Make sure that the kernel's functions are what the object takes them for.
+
+    Stricter than loading is, as libbpf: structs are compared by their names.
+
+    Raises:
+        SpecError: one is declared otherwise; the message shows what to write.
+    """
+    from beewire.bpf.kernel import hooks  # noqa: PLC0415 - for declared symbols only
+
+    for name, extern in spec.externs.items():
+        if not isinstance(extern, Func):
+            continue
+        index = target.index(f"kernel function {name!r}")
+        found = index.lookup(name.partition("___")[0], Func)
+        if found is not None:
+            hooks.check_function(extern, found)
 
 
 def _address(spec: ObjectSpec, name: str) -> int:

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class TestRun(Row):
-    """What BPF_PROG_TEST_RUN gave: r0 as 32 bits, and the data as the program left it."""
+    """What BPF_PROG_TEST_RUN gave: r0 as 32 bits, and the data as the program left it.
+
+    `ctx_out` is the context, which only programs of kind SYSCALL change.
+    """
 
     retval: int
     data_out: bytes
+    ctx_out: bytes = b""
 
 
 class Program(Descriptor):
@@ -80,7 +84,7 @@ class Program(Descriptor):
             raise
         size = attr.TEST_RUN.integer(record, "data_size_out")
         retval = attr.TEST_RUN.integer(record, "retval")
-        return TestRun(retval, bytes(output[:size]))
+        return TestRun(retval, bytes(output[:size]), bytes(context))
 
     def pin(self, path: str) -> None:
         """Keep the program alive under `path` on a BPF file system."""

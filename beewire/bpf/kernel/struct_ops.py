@@ -8,7 +8,7 @@ import errno
 
 from beewire.bpf.btf import Kind, Member, Ptr, Struct, size_of, strip
 from beewire.bpf.kernel.target import Hook, Target
-from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec
+from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramSpec
 from beewire.errors import AttachError, NotSupported, SpecError
 from beewire.hints import Mapping
 from beewire.rows import Row
@@ -43,7 +43,23 @@ def plan(spec: ObjectSpec, target: Target) -> tuple[dict[str, Table], dict[str, 
     for name, each in spec.maps.items():
         if each.kind is MapKind.STRUCT_OPS and each.autocreate:
             tables[name] = _table(each, target, hooks)
+    for name, hook in hooks.items():
+        _check_arguments(spec.programs[name], hook, target)
     return tables, hooks
+
+
+def _check_arguments(program: ProgramSpec, hook: Hook, target: Target) -> None:
+    """Make sure that the member passes what the program's parameters say."""
+    if not program.arguments:
+        return
+    from beewire.bpf.kernel import hooks  # noqa: PLC0415 - for typed programs only
+
+    table = target.index(f"program {program.name!r}").type(hook.btf_id)
+    assert isinstance(table, Struct)
+    proto = hooks.prototype(table.members[hook.member].type)
+    if proto is not None:
+        passed = [(each.name, each.type) for each in proto.params]
+        hooks.check_prototype(program, passed, proto.returns)
 
 
 def unused_programs(spec: ObjectSpec) -> set[str]:

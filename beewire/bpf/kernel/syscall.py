@@ -55,6 +55,7 @@ class Cmd(WireEnum):
     MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    ITER_CREATE = 33
     LINK_DETACH = 34
 
 

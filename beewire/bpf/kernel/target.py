@@ -113,17 +113,18 @@ class Target:
         prefix, kind = _HOOKS[program.attach_kind]
         index = self.index(f"program {program.name!r} ({program.section})")
         found = index.find(prefix + program.attach_to, kind)
-        if found is not None:
-            return Hook(found, program.attach_kind)
-        place = self.find_in_modules(prefix + program.attach_to, kind)
-        if place is None:
-            raise AttachError(
-                f"program {program.name!r} cannot hook {program.attach_to!r}: this "
-                f"kernel's types have no {prefix + program.attach_to!r} (in a module that "
-                "is not loaded, inlined, or named otherwise)"
-            )
-        module, found = place
-        return Hook(found, program.attach_kind, module_fd=module.fd)
+        from beewire.bpf.kernel import hooks  # noqa: PLC0415 - for typed hooks only
+
+        module_fd = 0
+        if found is None:
+            place = self.find_in_modules(prefix + program.attach_to, kind)
+            if place is None:
+                raise hooks.missing(program, index, prefix, kind)
+            module, found = place
+            module_fd, index = module.fd, module.index
+        if program.arguments:
+            hooks.check_arguments(program, index, found)
+        return Hook(found, program.attach_kind, module_fd=module_fd)
 
     def find(self, name: str, kind: Kind) -> int | None:
         """The BTF id of a kernel function (`Kind.FUNC`) or variable (`Kind.VAR`), or None.

@@ -35,6 +35,7 @@ from beewire.bpf.lang.types import (
     i32,
     i64,
     overlay,
+    pointer,
     u8,
     u16,
     u32,
@@ -83,6 +84,7 @@ __all__ = [
     "i64",
     "lay_out_globals",
     "overlay",
+    "pointer",
     "u8",
     "u16",
     "u32",
@@ -124,7 +126,8 @@ def evaluate(
     """Run a program, or a function of integers, in plain Python by the language's rules.
 
     A program is given its packet (a bytearray, which it may write) or its context's
-    fields as a dict, a function its integers. What it does to maps, globals and ring
+    fields as a dict, one of a typed hook its arguments (kernel structs as dicts), a
+    function its integers. What it does to maps, globals and ring
     buffers happens in `world`, which also says what helpers answer; without one it is
     forgotten. Returns what the function returns, of its annotated type.
 

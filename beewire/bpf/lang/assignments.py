@@ -16,6 +16,7 @@ from beewire.bpf.lang.contexts import Member, Tracepoint
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import arithmetic, check_literal
+from beewire.bpf.lang.kernel_reads import kernel_place
 from beewire.bpf.lang.maps.common import table_of
 from beewire.bpf.lang.maps.keyed import add_item, assign_item, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
@@ -31,6 +32,7 @@ from beewire.bpf.lang.values import (
     ContextWords,
     Fields,
     Int,
+    KernelMemory,
     Literal,
     Memory,
     Pointer,
@@ -267,6 +269,8 @@ def _field_place(
                 assert isinstance(member.type, IntType)
                 return Word(base.op, member.offset, member.type)
             raise _read_only(b, node)
+        case KernelMemory() if base.typed:
+            return kernel_place(b, base, node.attr)
         case Pointer():
             raise _read_only(b, node)
         case _:

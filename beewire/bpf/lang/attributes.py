@@ -4,20 +4,23 @@ from types import ModuleType
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.builder import Builder, lowers
+from beewire.bpf.lang.builder import Builder, later, lowers
 from beewire.bpf.lang.contexts import (
+    AnyMember,
     Context,
-    Member,
+    KernelMember,
     PacketContext,
     RawTracepoint,
+    Record,
     SocketMember,
     Tracepoint,
     XdpContext,
 )
-from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl
+from beewire.bpf.lang.decl import GlobalDecl, MapDecl, PerCpuDecl, Symbol
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.flow import Variable
-from beewire.bpf.lang.kernel_types import core_field, kernel_field, record_field
+from beewire.bpf.lang.kernel_reads import kernel_element, kernel_member
+from beewire.bpf.lang.kernel_types import opaque, record_field
 from beewire.bpf.lang.memory import (
     constant_index,
     element,
@@ -27,8 +30,7 @@ from beewire.bpf.lang.memory import (
 )
 from beewire.bpf.lang.packet_memory import MOST, bounds_of, reference
 from beewire.bpf.lang.sequences import bounds, part_of
-from beewire.bpf.lang.structs import Embedded, StructType
-from beewire.bpf.lang.structs import Pointer as KernelPointer
+from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import U8, U32, IntType, array_of
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -53,7 +55,7 @@ from beewire.bpf.lang.variables import (
     name_declaration,
     wrap,
 )
-from beewire.hints import Any
+from beewire.hints import Any, Callable
 from beewire.reasons import Reason
 
 _VARIABLE_INDEX = (
@@ -61,6 +63,10 @@ _VARIABLE_INDEX = (
     "a constant table takes constant indices only",
     "put the table into an Array map",
 )
+
+
+# Fields of what is declared, besides maps and globals, by its class.
+FIELDS: dict[type, Callable[[Builder, Any, str], Value]] = {}
 
 
 @lowers(ast.Attribute)
@@ -105,6 +111,8 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
             return load(b, element(b, base, index))
         case ContextWords():
             return load_word(b, base, words_index(base, index))
+        case KernelField():
+            return kernel_element(b, base, index)
         case Tuple() if isinstance(index, Literal):
             return base.items[constant_index(index.value, len(base.items))]
         case Tuple():
@@ -201,21 +209,11 @@ def words_index(words: ContextWords, index: Int | Literal) -> int:
     )
 
 
-def kernel_member(b: Builder, base: KernelMemory, name: str) -> Value:
-    """A field of a kernel struct: followed, stepped into, or to be read."""
-    kind, access = kernel_field(base, name)
-    if isinstance(kind, Embedded):
-        return KernelMemory(base.op, kind.of, base.root, access)
-    address = b.emit(ir.FieldAddress(base.op, core_field(base.root, access)))
-    if not isinstance(kind, KernelPointer):
-        return KernelField(address, kind)
-    slot = b.temporary("pointer", 8)
-    b.call(113, slot, ir.Const(8), address)
-    op = ir.Load(slot, 0, 8, space=ir.Space.STACK, kind=ir.Kind.PTR)
-    return KernelMemory(b.emit(op), kind.to)
-
-
 def _static(b: Builder, node: ast.Attribute, obj: Any) -> Value:
+    if isinstance(obj, Symbol):
+        later("symbol_calls")
+    if (fields := FIELDS.get(type(obj))) is not None:
+        return fields(b, obj, node.attr)
     if isinstance(obj, GlobalDecl):
         return load(b, field(b, global_memory(obj), node.attr))
     if isinstance(obj, PerCpuDecl) and node.attr == "value":
@@ -297,7 +295,7 @@ def _record_member(b: Builder, base: ContextValue, name: str) -> Value:
     return b.load(address, 0, kind, ir.Space.CTX)
 
 
-def context_member(cls: type[Context], name: str) -> Member | SocketMember:
+def context_member(cls: type[Context], name: str) -> AnyMember:
     """A field of a context.
 
     Raises:
@@ -319,11 +317,21 @@ def _member(
     if isinstance(found, SocketMember):
         load_pointer = ir.Load(op, found.offset, 8, space=space, kind=ir.Kind.PTR)
         return Socket(b.emit(load_pointer), nullable=found.nullable)
+    if isinstance(found, Record | KernelMember):
+        return _pointed(b, op, found)
     if found.count:
         return ContextWords(op, found, space)
     kind = found.type
     assert isinstance(kind, IntType)
     return b.load(op, found.offset, kind, space)
+
+
+def _pointed(b: Builder, op: ir.Op, found: "Record[Any] | KernelMember") -> Value:
+    place = ir.Load(op, found.offset, 8, space=ir.Space.CTX, kind=ir.Kind.PTR)
+    pointer = b.emit(place)
+    if isinstance(found, KernelMember):
+        return KernelMemory(pointer, opaque(found.struct), typed=True)
+    return Memory(pointer, 0, found.struct.__layout__, ir.Space.MEM)
 
 
 def variable_of(b: Builder, node: ast.expr) -> Variable | None:

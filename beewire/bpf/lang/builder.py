@@ -26,7 +26,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.errors import Diagnostic
-from beewire.hints import Any, Callable, NoReturn, TypeVar
+from beewire.hints import Any, Callable, TypeVar
 from beewire.reasons import Reason
 
 N = TypeVar("N", bound=ast.AST)
@@ -219,21 +219,10 @@ class Builder:
             Rule: Programs of this kind may not call it.
         """
         if not self.helpers >> number & 1:
-            self._refuse_helper(number)
+            from beewire.bpf.lang import prototypes  # noqa: PLC0415 - errors only
+
+            raise prototypes.refusal(number, self.program)
         return self.emit(ir.Call(ir.CallKind.HELPER, number, *args, kind=kind))
-
-    def _refuse_helper(self, number: int) -> NoReturn:
-        from beewire.bpf.lang import prototypes  # noqa: PLC0415 - errors only
-
-        found = prototypes.by_number(number)
-        where = prototypes.callers(number)
-        shown = ", ".join(where[:10]) + (", and others" if len(where) > 10 else "")
-        who = "such" if self.program is None else prototypes.caller(*self.program)
-        raise Rule(
-            Reason.HELPER,
-            f"bpf_{found.name} cannot be called in {who} programs",
-            f"allowed in {shown or 'none that is known'}; since Linux {found.since}",
-        )
 
     def call_once(self, number: int, *, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
         """As `call`, of a helper whose result stays the same while the program runs."""
@@ -543,6 +532,11 @@ class Builder:
             text=line + "\n",
             hint=hint,
         )
+
+
+def later(module: str) -> None:
+    """Import a module that lowers what few programs have: it registers that."""
+    __import__(f"beewire.bpf.lang.{module}")
 
 
 def lowers(

@@ -7,10 +7,10 @@ from beewire.bpf.lang import helper_calls, inline
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import inner_map, present
-from beewire.bpf.lang.builder import Builder, lowers
+from beewire.bpf.lang.builder import Builder, later, lowers
 from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
-from beewire.bpf.lang.decl import MapDecl, ProgramDecl
+from beewire.bpf.lang.decl import MapDecl, ProgramDecl, Symbol
 from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.maps import common as maps
 from beewire.bpf.lang.memory import in_memory, load, snapshot
@@ -49,6 +49,18 @@ from beewire.reasons import Reason
 BY_NAME: dict[str, Callable[[Builder, ast.Call], Value]] = {}
 # What contexts with a packet offer: at, read, ...
 CONTEXT_METHODS: dict[str, Callable[[Builder, ast.Call, ContextValue], Value]] = {}
+# What is called, or has operations, besides functions, maps and values, by its class.
+CALLABLES: dict[type, Callable[[Builder, ast.Call, Any], Value]] = {}
+METHODS: dict[type, Callable[[Builder, ast.Call, Any], Value]] = {}
+CALLABLES[HelperFunction] = helper_calls.generic
+# Names that are lowered by modules which few programs need.
+_LATER = {
+    **dict.fromkeys(("exists", "sizeof", "type_matches"), "core_calls"),
+    **dict.fromkeys(("enum_value", "kernel_type_id"), "core_calls"),
+    **dict.fromkeys(("kernel_str", "user_str"), "core_calls"),
+    **dict.fromkeys(("seq_printf", "seq_write", "context"), "seq_calls"),
+    "held": "symbol_calls",
+}
 # Python's own functions that programs have: min, max, ...
 PYTHON: dict[object, Callable[[Builder, ast.Call], Value]] = {}
 
@@ -74,6 +86,10 @@ def call(b: Builder, node: ast.Call) -> Value:
             )
     if isinstance(node.func, ast.Attribute):
         owner = b.expr(node.func.value)
+        if isinstance(owner, Static) and isinstance(owner.obj, Symbol):
+            later("symbol_calls")
+        if isinstance(owner, Static) and type(owner.obj) in METHODS:
+            return METHODS[type(owner.obj)](b, node, owner.obj)
         if not isinstance(owner, Static) or isinstance(owner.obj, MapDecl):
             return _operation(b, node, node.func, owner)
     callee = b.expr(node.func)
@@ -87,8 +103,10 @@ def call(b: Builder, node: ast.Call) -> Value:
 def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
     if isinstance(obj, FunctionType):
         return _call_function(b, node, obj)
-    if isinstance(obj, HelperFunction):
-        return helper_calls.generic(b, node, obj.prototype)
+    if isinstance(obj, Symbol):
+        later("symbol_calls")
+    if (lower := CALLABLES.get(type(obj))) is not None:
+        return lower(b, node, obj)
     if isinstance(obj, ProgramDecl):
         raise b.refuse(
             node,
@@ -109,11 +127,17 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
     )
 
 
+def _lowering(name: str) -> Callable[[Builder, ast.Call], Value]:
+    if name not in BY_NAME:
+        later(_LATER[name])
+    return BY_NAME[name]
+
+
 def _call_function(b: Builder, node: ast.Call, function: FunctionType) -> Value:
     if function is array or function is chars:
         return _made_sequence(b, node, function)
     if function in BUILTINS:
-        return BY_NAME[BUILTINS[function]](b, node)
+        return _lowering(BUILTINS[function])(b, node)
     if function in HELPERS:
         return helper_calls.named(b, node, function, HELPERS[function])
     return inline.call(b, node, function)

@@ -19,7 +19,14 @@ from beewire.bpf.lang.types import (
     Network64,
     value_type,
 )
-from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar, overload
+from beewire.hints import (
+    TYPE_CHECKING,
+    AbstractContextManager,
+    Any,
+    Callable,
+    TypeVar,
+    overload,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.lang.constants import XdpAction
@@ -166,8 +173,8 @@ def current(kernel_type: type[T]) -> T:  # noqa: ARG001
 
 
 @builtin
-def kernel_ptr(address: int, kernel_type: type[T]) -> T:  # noqa: ARG001
-    """A kernel address (`ctx.args[0]`, say) as a Kernel struct."""
+def kernel_ptr(address: object, kernel_type: type[T]) -> T:  # noqa: ARG001
+    """A kernel address (`ctx.args[0]`, say), or another struct, as a Kernel struct."""
     outside("kernel_ptr")
 
 
@@ -367,10 +374,90 @@ def ip4(address: str) -> int:
 def sizeof(type: object) -> int:  # noqa: A002 - C's word and argument
     """Bytes that a type takes in memory.
 
+    Of a Kernel class, or of a field of one (`sizeof(task.comm)`), in programs: what the
+    kernel says when the program is loaded.
+
     Raises:
         SpecError: It is no type of a fixed size.
     """
     return value_type(type).size
+
+
+@builtin
+def exists(what: object) -> bool:  # noqa: ARG001
+    """Whether this kernel has a struct, a field, an enum's member, a function or variable.
+
+        if exists(task.start_boottime): ...     # or task_struct.start_boottime
+        if exists(bpf_task_from_pid): ...       # a kfunc; a Ksym likewise
+
+    The kernel answers when the program is loaded, and what is ruled out is no part of it.
+    """
+    outside("exists")
+
+
+@builtin
+def type_matches(kernel_type: type) -> bool:  # noqa: ARG001
+    """Whether the kernel's struct has every declared field, each of its type (Linux 6.0)."""
+    outside("type_matches")
+
+
+@builtin
+def kernel_type_id(kernel_type: type) -> int:  # noqa: ARG001
+    """The BTF id of a struct in this kernel, as `helpers.snprintf_btf` takes it."""
+    outside("kernel_type_id")
+
+
+@builtin
+def enum_value(member: int) -> int:  # noqa: ARG001
+    """The number that this kernel gives a member of an IntEnum with the kernel's name."""
+    outside("enum_value")
+
+
+@builtin
+def kernel_str(address: object) -> str:  # noqa: ARG001
+    """The text at a kernel address, for a `chars` field: cut to fit, always ended.
+
+    Nothing is written where the address cannot be read (`bpf_probe_read_kernel_str`).
+    """
+    outside("kernel_str")
+
+
+@builtin
+def user_str(address: object) -> str:  # noqa: ARG001
+    """The text at an address of the running process (`bpf_probe_read_user_str`)."""
+    outside("user_str")
+
+
+@builtin
+def seq_printf(seq: object, text: str) -> int:  # noqa: ARG001
+    """In iterators: write an f-string with up to 12 values to `meta.seq` (Linux 5.8).
+
+    0, or -EOVERFLOW: the object is visited again with a larger buffer.
+    """
+    outside("seq_printf")
+
+
+@builtin
+def seq_write(seq: object, data: object) -> int:  # noqa: ARG001
+    """In iterators: write a Struct or bytes to `meta.seq` as they are (Linux 5.8)."""
+    outside("seq_write")
+
+
+@builtin
+def held(it: T) -> "AbstractContextManager[T]":  # noqa: ARG001
+    """`it` for a `with` block, at whose end it is given back; None is not.
+
+        with held(bpf_task_from_pid(pid)) as task: ...
+
+    The same without `held`, which is for type checkers: None is no context manager.
+    """
+    outside("held")
+
+
+@builtin
+def context() -> Context:
+    """The context of a program whose parameters are arguments, for helpers that take it."""
+    outside("context")
 
 
 def _swap(value: int, letter: str) -> int:

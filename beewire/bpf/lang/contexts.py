@@ -152,23 +152,45 @@ class Context:
     """Base of all contexts. `struct_name` is the kernel's name for it."""
 
     struct_name: ClassVar[str] = ""
+    # Whether programs on probes may take it in the place of their arguments.
+    of_probes: ClassVar[bool] = False
+    # Whether the context is a Struct of the author's.
+    is_struct: ClassVar[bool] = False
 
     @classmethod
-    def member(cls, name: str) -> "Member | SocketMember | None":
+    def member(cls, name: str) -> "AnyMember | None":
         """The field called `name`, or None."""
         for part in cls.__mro__:
             found = part.__dict__.get(name)
-            if isinstance(found, Member | SocketMember):
+            if isinstance(found, Member | SocketMember | Record | KernelMember):
                 return found
         return None
 
     @classmethod
     def member_names(cls) -> list[str]:
         """All fields, for advice."""
-        kinds = (Member, SocketMember)
+        kinds = (Member, SocketMember, Record, KernelMember)
         return [
             n for p in cls.__mro__ for n, v in vars(p).items() if isinstance(v, kinds)
         ]
+
+
+class Arguments(Context):
+    """Base of contexts that are arguments: programs take each as a parameter.
+
+    `typed`: the verifier knows what pointers among them point to.
+    """
+
+    typed: ClassVar[bool] = True
+
+    @classmethod
+    def place(cls, index: int) -> int:
+        """Where argument `index` lies in the context: in words of 64 bits.
+
+        Raises:
+            IndexError: There is no such argument.
+        """
+        return 8 * index
 
 
 class BpfSock(Context):
@@ -193,38 +215,6 @@ class BpfSock(Context):
     dst_ip6 = ReadableWords(56, 4, _IP4)
     state = Readable(72)
     rx_queue_mapping = Readable(76, I32)
-
-
-class BpfTcpSock(Context):
-    """`struct bpf_tcp_sock`: what TCP knows of a connection (`helpers.tcp_sock`)."""
-
-    struct_name = "bpf_tcp_sock"
-    snd_cwnd = Readable(0)
-    srtt_us = Readable(4)
-    rtt_min = Readable(8)
-    snd_ssthresh = Readable(12)
-    rcv_nxt = Readable(16)
-    snd_nxt = Readable(20)
-    snd_una = Readable(24)
-    mss_cache = Readable(28)
-    ecn_flags = Readable(32)
-    rate_delivered = Readable(36)
-    rate_interval_us = Readable(40)
-    packets_out = Readable(44)
-    retrans_out = Readable(48)
-    total_retrans = Readable(52)
-    segs_in = Readable(56)
-    data_segs_in = Readable(60)
-    segs_out = Readable(64)
-    data_segs_out = Readable(68)
-    lost_out = Readable(72)
-    sacked_out = Readable(76)
-    bytes_received = Readable(80, U64)
-    bytes_acked = Readable(88, U64)
-    dsack_dups = Readable(96)
-    delivered = Readable(100)
-    delivered_ce = Readable(104)
-    icsk_retransmits = Readable(108)
 
 
 class SocketMember:
@@ -263,6 +253,43 @@ class MaybeSocket(SocketMember):
 
     def __get__(self, instance: object | None, owner: type) -> BpfSock | None:
         outside(self.name)
+
+
+class Record(Generic[S]):
+    """A pointer to a Struct that the program may write."""
+
+    __slots__ = ("name", "offset", "struct")
+
+    def __init__(self, offset: int, struct: type[S]) -> None:
+        self.offset = offset
+        self.struct = struct
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object | None, owner: type) -> S:
+        outside(self.name)
+
+
+class KernelMember:
+    """A pointer to a kernel struct, of which only the name is known here."""
+
+    __slots__ = ("name", "offset", "struct")
+
+    def __init__(self, offset: int, struct: str) -> None:
+        self.offset = offset
+        self.struct = struct
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object | None, owner: type) -> int:
+        outside(self.name)
+
+
+AnyMember = Member | SocketMember | Record[Any] | KernelMember
 
 
 class PacketBytes:

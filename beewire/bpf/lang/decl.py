@@ -8,6 +8,7 @@ from beewire.bpf.lang.contexts import BpfSock, Context, Ref, outside
 from beewire.bpf.lang.structs import Struct, StructType
 from beewire.bpf.lang.types import U32, IntType, ValueType, u64, value_type
 from beewire.bpf.object.kinds import AttachKind, MapKind, ProgramKind
+from beewire.bpf.object.spec import Argument
 from beewire.errors import SpecError
 from beewire.hints import (
     TYPE_CHECKING,
@@ -340,12 +341,28 @@ class PerCpuDecl(MapDecl):
         return U32, self.item
 
 
+class Symbol:
+    """A function or variable of the kernel: see `symbols`.
+
+    `weak`: a program asks whether it exists.
+    """
+
+    name: str
+    weak = False
+
+
 class ProgramDecl:
     """A function that is a program, and the hook it is written for.
 
-    `neutral` is what it returns when it is annotated `-> None`; `context` the context's
+    `arguments` are its parameters where the hook passes more than a context, once it is
+    compiled. `returns_nothing`: the kernel takes 0 only. `neutral` is what it returns when it is annotated `-> None`; `context` the context's
     class when the parameter is not annotated.
     """
+
+    arguments: tuple[Argument, ...] = ()
+    returns_nothing = False
+    # The table of struct_ops that it is a member of.
+    table: MapDecl | None = None
 
     def __init__(  # noqa: PLR0913 - the fields of a declaration
         self,

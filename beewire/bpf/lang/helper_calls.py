@@ -10,10 +10,11 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.calls import Helper
 from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.kernel_types import opaque
 from beewire.bpf.lang.memory import in_memory, make_struct, store_bytes, temporary
 from beewire.bpf.lang.ownership import acquire_socket, give_back, lean
-from beewire.bpf.lang.prototypes import Prototype
-from beewire.bpf.lang.structs import Kernel, StructType
+from beewire.bpf.lang.prototypes import HelperFunction, Prototype
+from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import (
     I32,
     I64,
@@ -24,6 +25,7 @@ from beewire.bpf.lang.types import (
     CharsType,
     IntType,
 )
+from beewire.bpf.lang.unit import CONSTANTS
 from beewire.bpf.lang.values import (
     ContextValue,
     Fields,
@@ -36,7 +38,6 @@ from beewire.bpf.lang.values import (
     Pointer,
     Socket,
     Static,
-    TcpSocket,
     Value,
 )
 from beewire.hints import Callable, Sequence, TypeVar
@@ -74,8 +75,9 @@ def named(b: Builder, node: ast.Call, function: FunctionType, row: Helper) -> Va
     return value
 
 
-def generic(b: Builder, node: ast.Call, row: Prototype) -> Value:
+def generic(b: Builder, node: ast.Call, called: HelperFunction) -> Value:
     """A call as `helpers.<name>(...)`: the kernel's parameters."""
+    row = called.prototype
     if row.name in _INSTEAD:
         message = f"helpers.{row.name}() is no plain call"
         raise b.refuse(
@@ -145,6 +147,7 @@ _WANTED = {
     "sock?": "a socket",
     "map": "a map",
     "mem": "memory (a Struct, an array, a text)",
+    "str": "a constant text",
     "addr": "an address",
     "obj": "a kernel object",
     "func": "a function",
@@ -216,6 +219,19 @@ def _memory(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
             return None
 
 
+def _constant(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
+    """A text that the kernel wants in read-only memory."""
+    del node
+    if not isinstance(value, Static) or not isinstance(value.obj, str):
+        return None
+    raw, constants = value.obj.encode() + b"\0", b.unit.constants
+    offset = constants.find(raw)
+    if offset < 0:
+        offset = len(constants)
+        constants += raw
+    return ir.GlobalRef(CONSTANTS, offset)
+
+
 def _address(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
     match value:
         case Int() | Literal():
@@ -251,6 +267,7 @@ ARGUMENTS: dict[str, Callable[[Builder, ast.expr, Value], ir.Op | None]] = {
     "sock?": _maybe_socket,
     "map": _map,
     "mem": _memory,
+    "str": _constant,
     "addr": _address,
     "obj": _object,
     "func": _function,
@@ -297,10 +314,12 @@ def _result(
             return acquire_socket(b, op)
         return _leaning(Socket(op, nullable=True), values)
     if row.result == "bpf_tcp_sock":
+        from beewire.bpf.lang.tcp_sock import TcpSocket  # noqa: PLC0415 - rare
+
         return _leaning(TcpSocket(op, nullable=True), values)
     if row.result == "ptr":
         return _value(b, node, row, op, values)
-    found = KernelMemory(op, _opaque(row.result), nullable=True, typed=True)
+    found = KernelMemory(op, opaque(row.result), nullable=True, typed=True)
     return _leaning(found, values)
 
 
@@ -332,13 +351,3 @@ def _value(
                 )
     message = f"helpers.{row.name}() gives a pointer that programs cannot use"
     raise b.refuse(node, Reason.NOT_CALLABLE, message, "there is a form of its own")
-
-
-_classes: dict[str, type[Kernel]] = {}
-
-
-def _opaque(name: str) -> type[Kernel]:
-    """A kernel struct of which no field is declared: `cast` gives it a class."""
-    if name not in _classes:
-        _classes[name] = type(name, (Kernel,), {})
-    return _classes[name]

@@ -28,6 +28,7 @@ from beewire.bpf.lang.values import (
     Literal,
     Memory,
     Static,
+    TextAt,
     Tuple,
     Value,
 )
@@ -373,6 +374,8 @@ def _store_sequence(b: Builder, place: Memory, value: Value) -> None:
             _read_into(b, place, value)
         case Static(obj=str() | bytes() as raw):
             store_bytes(b, place, _constant(kind, raw))
+        case TextAt() if isinstance(kind, CharsType):
+            b.call(value.helper, b.address(place), ir.Const(kind.size), value.address)
         case Comm() if isinstance(kind, CharsType):
             b.call(GET_CURRENT_COMM, b.address(place), ir.Const(kind.size))
         case Tuple() if isinstance(kind, ArrayType):

@@ -9,7 +9,6 @@ from beewire.bpf.lang.byte_order import TO_HOST
 from beewire.bpf.lang.call_expressions import (
     BY_NAME,
     PYTHON,
-    static_type,
     struct_argument,
 )
 from beewire.bpf.lang.calls import ip4
@@ -223,11 +222,6 @@ def _ip4(b: Builder, node: ast.Call) -> Value:
         raise b.refuse(argument, Reason.NOT_CONSTANT, str(error)) from None
 
 
-def _sizeof(b: Builder, node: ast.Call) -> Value:
-    [argument] = required(arguments(b, node, ("type",)))
-    return Literal(static_type(b, argument).size)
-
-
 def _extreme(op: ast.cmpop) -> Callable[[Builder, ast.Call], Value]:
     """`min` and `max` of two or more integers."""
 
@@ -300,7 +294,7 @@ def _print(b: Builder, node: ast.Call) -> Value:
 
 def _printk(b: Builder, node: ast.Call) -> Value:
     [argument] = required(arguments(b, node, ("text",)))
-    template, ops = _format(b, argument)
+    template, ops = formatted(b, argument, PRINTK_ARGUMENTS, "printk()")
     for character in template:
         # bpf_trace_printk() ends at a NUL, and prints nothing for a text with others.
         if not (" " <= character <= "~" or character in "\t\n\v\f\r"):
@@ -316,12 +310,21 @@ def _printk(b: Builder, node: ast.Call) -> Value:
     return Nothing()
 
 
-def _format(b: Builder, node: ast.expr) -> tuple[str, list[ir.Op]]:
+def formatted(
+    b: Builder, node: ast.expr, limit: int, by: str
+) -> tuple[str, list[ir.Op]]:
+    """The kernel's format for an f-string, and its values: at most `limit`."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value.replace("%", "%%"), []
     if not isinstance(node, ast.JoinedStr):
+        call = by.removesuffix("()")
         raise b.refuse(
-            node, Reason.PRINTK, "printk() takes a text", 'write printk(f"pid {pid}")'
+            node,
+            Reason.PRINTK,
+            f"{by} takes a text",
+            'write printk(f"pid {pid}")'
+            if call == "printk"
+            else f'{call}(seq, f"...")',
         )
     parts = []
     ops: list[ir.Op] = []
@@ -334,11 +337,11 @@ def _format(b: Builder, node: ast.expr) -> tuple[str, list[ir.Op]]:
         parts.append(text)
         if op is not None:
             ops.append(op)
-    if len(ops) > PRINTK_ARGUMENTS:
+    if len(ops) > limit:
         raise b.refuse(
             node,
             Reason.PRINTK,
-            f"printk() prints at most 3 values, not {len(ops)}",
+            f"{by} prints at most {limit} values, not {len(ops)}",
             "print in two calls, or send a record by a RingBuf",
         )
     return "".join(parts), ops
@@ -440,7 +443,6 @@ BY_NAME |= {
     "ntohl": _to_host(32),
     "bswap64": _bswap64,
     "ip4": _ip4,
-    "sizeof": _sizeof,
 }
 PYTHON |= {
     min: _extreme(ast.Lt()),

@@ -16,13 +16,15 @@ from beewire.bpf.lang import (
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted, wanted
 from beewire.bpf.lang.builder import Builder, Frame
-from beewire.bpf.lang.contexts import Context, Tracepoint
+from beewire.bpf.lang.contexts import Arguments, Context, Tracepoint
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Outline, Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
+from beewire.bpf.lang.parameters import enter_arguments, passes_arguments
 from beewire.bpf.lang.prototypes import callable_by
+from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.unit import Unit
-from beewire.bpf.lang.values import ContextValue
+from beewire.bpf.lang.values import ContextValue, Memory
 from beewire.bpf.object.spec import MapSpec, ProgramSpec
 from beewire.bpf.object.target import PLAIN, Target
 from beewire.errors import CompileError, Diagnostic
@@ -111,6 +113,7 @@ def compile_spec(
         signature=_signature(decl),
         license=decl.license,
         flags=decl.flags,
+        arguments=decl.arguments,
         scratch=scratch,
     )
 
@@ -145,6 +148,11 @@ def _build(decl: ProgramDecl, hints: dict[Any, Any], unit: Unit) -> Builder:
 def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
     spec = b.frame.definition.args
     params = [*spec.posonlyargs, *spec.args]
+    b.frame.wanted = _returned(b, decl)
+    b.context = context
+    if passes_arguments(b, decl, params):
+        enter_arguments(b, decl, context, params)
+        return
     if len(params) != 1 or spec.vararg or spec.kwarg or spec.kwonlyargs:
         raise b.refuse(
             b.frame.definition,
@@ -154,6 +162,9 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
         )
     name = params[0].arg
     asked = wanted(b.frame, name)
+    if decl.context.is_struct and asked and isinstance(asked.type, StructType):
+        b.frame.bound[name] = Memory(context, 0, asked.type, ir.Space.MEM)
+        return
     cls = decl.context if asked is None else _context_class(b, decl, asked, params[0])
     if name in b.frame.stored:
         raise b.refuse(
@@ -162,11 +173,20 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
             f"{name!r} is the context: it cannot be assigned",
         )
     b.frame.bound[name] = ContextValue(context, cls)
-    b.context = context
+
+
+def _returned(b: Builder, decl: ProgramDecl) -> Wanted:
     returned = wanted(b.frame, "return")
     if returned is None:
         returned = Wanted(int if _returns_values(b.frame.definition) else None)
-    b.frame.wanted = returned
+    if decl.returns_nothing and not returned.is_none:
+        raise b.refuse(
+            b.frame.definition,
+            Reason.RESULT,
+            f"{decl.section.partition('/')[0]} programs return nothing",
+            f"annotate it -> None: def {decl.name}(...) -> None:",
+        )
+    return returned
 
 
 def _context_class(
@@ -175,6 +195,8 @@ def _context_class(
     cls = asked.type
     if isinstance(cls, type) and issubclass(cls, Context):
         if issubclass(cls, decl.context) or decl.context is Context:
+            return cls
+        if issubclass(decl.context, Arguments) and cls.of_probes:
             return cls
         if issubclass(decl.context, cls):
             return decl.context

@@ -2,8 +2,10 @@
 
 from beewire.bpf.isa.helper_table import ALLOWED, HELPERS
 from beewire.bpf.lang.contexts import outside
+from beewire.bpf.lang.faults import Rule
 from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.hints import NoReturn
+from beewire.reasons import Reason
 from beewire.rows import Row
 
 ANY = -1
@@ -104,6 +106,21 @@ def callers(number: int) -> list[str]:
     # Sleepable ones are only told where the others may not.
     return [word for word in found if word.removeprefix("sleepable ") == word
             or word.removeprefix("sleepable ") not in found]  # fmt: skip
+
+
+def refusal(
+    number: int, program: "tuple[ProgramKind, AttachKind | None] | None"
+) -> Rule:
+    """The fault of a program that calls a helper which it may not call."""
+    found = by_number(number)
+    where = callers(number)
+    shown = ", ".join(where[:10]) + (", and others" if len(where) > 10 else "")
+    who = "such" if program is None else caller(*program)
+    return Rule(
+        Reason.HELPER,
+        f"bpf_{found.name} cannot be called in {who} programs",
+        f"allowed in {shown or 'none that is known'}; since Linux {found.since}",
+    )
 
 
 def caller(kind: ProgramKind, attach_kind: AttachKind | None) -> str:

@@ -12,6 +12,8 @@ from beewire.bpf.lang.composites import (
 )
 from beewire.bpf.lang.types import (
     FieldSpec,
+    IntType,
+    KernelSpec,
     ValueType,
     array,
     bits,
@@ -20,13 +22,17 @@ from beewire.bpf.lang.types import (
     find_value_type,
     overlay,
 )
-from beewire.hints import Self, dataclass_transform
+from beewire.errors import SpecError
+from beewire.hints import ClassVar, Self, dataclass_transform
 
 __all__ = [
+    "Address",
     "Composite",
     "Embedded",
     "Kernel",
+    "KernelBits",
     "Pointer",
+    "Several",
     "Struct",
     "StructType",
     "resolve",
@@ -34,7 +40,7 @@ __all__ = [
 
 
 class Pointer(ValueType):
-    """A pointer to kernel memory; `to` names a Kernel class."""
+    """A pointer to kernel memory; `to` is a Kernel class."""
 
     __slots__ = ("to",)
 
@@ -51,6 +57,41 @@ class Embedded(ValueType):
     def __init__(self, of: "type[Kernel]") -> None:
         super().__init__(of.__name__, 8, 8, "")
         self.of = of
+
+
+class Address(IntType):
+    """A pointer of which only the address is known: an integer to programs."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("u64", 64, signed=False)
+
+
+ADDRESS = Address()
+
+
+class Several(ValueType):
+    """An array of pointers, or of kernel structs, inside a kernel struct."""
+
+    __slots__ = ("count", "element")
+
+    def __init__(self, element: "Pointer | Embedded | Address", count: int) -> None:
+        size = element.size * count
+        super().__init__(f"{element.name}[{count}]", size, element.align, "")
+        self.element = element
+        self.count = count
+
+
+class KernelBits(ValueType):
+    """A bit-field of a kernel struct, read as a `base`; where it lies the kernel says."""
+
+    __slots__ = ("base", "width")
+
+    def __init__(self, base: IntType, width: int) -> None:
+        super().__init__(f"{base.name}:{width}", base.size, base.align, "")
+        self.base = base
+        self.width = width
 
 
 @dataclass_transform(
@@ -124,9 +165,17 @@ class Kernel:
             real_parent: "task_struct"      # another Kernel class is a pointer to it
             tgid: i32
 
-    The class has the kernel's name (`task_struct___old` is a flavour of it). A field
-    that lies inside the struct is `= embedded()`.
+    The class has the kernel's name (`task_struct___old` is a flavour of it: what
+    follows the three underscores is for the reader). A field that lies inside the struct
+    is `= embedded()`, a pointer to anything else `= pointer()`, a bit-field `= bits(n)`.
+    `class sigval(Kernel, union=True)` is a union.
     """
+
+    is_union: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, union: bool = False) -> None:
+        """Note whether the kernel's type is a union."""
+        cls.is_union = union
 
     @classmethod
     def kernel_fields(cls) -> dict[str, ValueType]:
@@ -150,7 +199,24 @@ def _kernel_type(cls: type, name: str, annotation: object, spec: object) -> Valu
     found = spec.type if isinstance(spec, FieldSpec) else find_value_type(annotation)
     if found is not None:
         return found
-    if isinstance(annotation, type) and issubclass(annotation, Kernel):
-        inside = isinstance(spec, FieldSpec) and spec.embedded
-        return Embedded(annotation) if inside else Pointer(annotation)
-    return field_type(cls, name, annotation)
+    if isinstance(spec, FieldSpec) and spec.width:
+        base = find_value_type(annotation)
+        if isinstance(base, IntType):
+            return KernelBits(base, spec.width)
+    if not isinstance(spec, KernelSpec):
+        if isinstance(annotation, type) and issubclass(annotation, Kernel):
+            return Pointer(annotation)
+        return field_type(cls, name, annotation)
+    element = _pointed(cls, name, annotation, spec)
+    return Several(element, spec.count) if spec.count else element
+
+
+def _pointed(
+    cls: type, name: str, annotation: object, spec: KernelSpec
+) -> "Pointer | Embedded | Address":
+    of = annotation if spec.of is None else resolve(cls, spec.of)
+    if isinstance(of, type) and issubclass(of, Kernel):
+        return Embedded(of) if spec.embedded else Pointer(of)
+    if spec.embedded:
+        raise SpecError(f"{cls.__name__}.{name}: embedded() is for Kernel classes")
+    return ADDRESS

@@ -429,9 +429,34 @@ def _alignment(align: int) -> int:
     return align
 
 
-def embedded() -> Any:
-    """A field of a `Kernel` class that lies inside it, rather than being pointed to."""
-    return FieldSpec(None, embedded=True)
+class KernelSpec(FieldSpec):
+    """What `embedded()` and `pointer()` leave in the body of a Kernel class."""
+
+    __slots__ = ("count", "of")
+
+    def __init__(self, of: Any, count: int, *, embedded: bool) -> None:
+        super().__init__(None, embedded=embedded)
+        self.of = of
+        self.count = count
+
+
+def embedded(of: Any = None, count: int = 0) -> Any:
+    """A field of a `Kernel` class that lies inside it, rather than being pointed to.
+
+    With `count`, an array of such: `fields: list[file] = embedded(file, 64)`.
+    """
+    return KernelSpec(of, count, embedded=True)
+
+
+def pointer(to: Any = None, count: int = 0) -> Any:
+    """A pointer in a `Kernel` class, where the annotation does not say it.
+
+        name: int = pointer()                            # void *, char *: an address
+        nodes: list["node"] = pointer("node", 4)         # four pointers
+
+    An address is read by `kernel_str`, `kernel_ptr` or `helpers.probe_read_kernel`.
+    """
+    return KernelSpec(to, count, embedded=False)
 
 
 def value_type(annotation: object) -> ValueType:

@@ -58,14 +58,20 @@ class Subprogram:
         return self.function.name
 
 
+# The section of texts that the kernel wants in memory that nobody may write.
+CONSTANTS = ".rodata.texts"
+
+
 class Unit:
     """The functions of one object.
 
     `taken` are names that the object has for other things; `optimize` names the back end
-    that generates the code: "llvm", or "" for our own.
+    that generates the code: "llvm", or "" for our own. `constants` is the content of the
+    section CONSTANTS.
     """
 
     __slots__ = (
+        "constants",
         "found",
         "inlined",
         "made",
@@ -78,6 +84,7 @@ class Unit:
     )
 
     def __init__(self, taken: Iterable[str] = (), optimize: str = "") -> None:
+        self.constants = bytearray()
         self.optimize = optimize
         self.made: list[Subprogram] = []
         # By function and kinds of arguments: those that calls may use.

@@ -1,7 +1,7 @@
 """What an expression of a program is while it is compiled."""
 
 from beewire.bpf import ir
-from beewire.bpf.lang.contexts import BpfSock, BpfTcpSock, Context, Member
+from beewire.bpf.lang.contexts import BpfSock, Context, Member
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.types import IntType, ValueType
@@ -294,21 +294,6 @@ class Socket(Pointer):
         return "a socket"
 
 
-class TcpSocket(Socket):
-    """A `struct bpf_tcp_sock`, as `tcp_sock` gives it."""
-
-    __slots__ = ()
-    cls = BpfTcpSock
-
-    def at(self, op: ir.Op) -> "TcpSocket":
-        """The same kind of pointer with another address."""
-        return TcpSocket(op, nullable=self.nullable)
-
-    def describe(self) -> str:
-        """A noun phrase."""
-        return "a TCP socket"
-
-
 class InnerMap(Pointer):
     """A map that was found in a map of maps; `decl` says of what kind it is."""
 
@@ -380,17 +365,42 @@ class KernelMemory(Pointer):
 
 
 class KernelField(Value):
-    """A field of a kernel struct: read when, and where, it is used."""
+    """A field of a kernel struct: read when, and where, it is used.
 
-    __slots__ = ("address", "type")
+    `inside` and `path` say where it is, for one whose elements are read one by one.
+    """
 
-    def __init__(self, address: ir.Op, type: ValueType) -> None:  # noqa: A002
+    __slots__ = ("address", "inside", "path", "type")
+
+    def __init__(
+        self,
+        address: ir.Op,
+        type: ValueType,  # noqa: A002
+        inside: KernelMemory | None = None,
+        path: tuple[int, ...] = (),
+    ) -> None:
         self.address = address
         self.type = type
+        self.inside = inside
+        self.path = path
 
     def describe(self) -> str:
         """A noun phrase."""
         return f"a kernel field ({self.type.name})"
+
+
+class TextAt(Value):
+    """`kernel_str(address)`: a text that ends with a NUL, read where it is put."""
+
+    __slots__ = ("address", "helper")
+
+    def __init__(self, address: ir.Op, helper: int) -> None:
+        self.address = address
+        self.helper = helper
+
+    def describe(self) -> str:
+        """A noun phrase."""
+        return "a text at an address"
 
 
 class ContextValue(Pointer):

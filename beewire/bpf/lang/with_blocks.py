@@ -6,6 +6,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, compiles
 from beewire.bpf.lang.calls import BUILTINS
+from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.values import Pointer, Reference
 from beewire.bpf.lang.variables import assign, find, static_object
@@ -112,7 +113,7 @@ def _with_reference(
 
 def _may_acquire(b: Builder, node: ast.Call) -> bool:
     found = static_object(b, node.func)
-    return found is None or isinstance(found, FunctionType)
+    return found is None or isinstance(found, FunctionType | Symbol)
 
 
 def _release(

@@ -56,6 +56,19 @@ class CoreRelo(Row):
     kind: int
 
 
+class Argument(Row):
+    """A parameter of a program, as its author typed it.
+
+    `struct` is the kernel struct that it points to, "" for an integer of `size` bytes.
+    """
+
+    name: str
+    struct: str
+    size: int
+    signed: bool
+    nullable: bool
+
+
 class ProgramSpec:
     """One program: instructions, and all that loading it needs to know.
 
@@ -64,11 +77,14 @@ class ProgramSpec:
     function (`btf.Func` over a `btf.FuncProto`); None leaves out func_info. A function
     that programs call is of kind UNSPEC, in the section ".text". A program of kind
     UNSPEC elsewhere stands in a section that libbpf knows nothing of: give it a kind, and
-    it loads. With `autoload` off, as in "?xdp", a program is loaded by nobody. `scratch`
-    is the map for locals that the stack does not hold; the object has it too.
+    it loads. With `autoload` off, as in "?xdp", a program is loaded by nobody.
+    `arguments` are what the author expects of the hook: loading compares them with the
+    kernel's types. `scratch` is the map for locals that the stack does not hold; the
+    object has it too.
     """
 
     __slots__ = (
+        "arguments",
         "attach_kind",
         "attach_to",
         "autoload",
@@ -101,8 +117,10 @@ class ProgramSpec:
         license: str = "Dual BSD/GPL",  # noqa: A002 - the kernel's word
         flags: int = 0,
         autoload: bool = True,
+        arguments: tuple[Argument, ...] = (),
         scratch: "MapSpec | None" = None,
     ) -> None:
+        self.arguments = arguments
         self.name = name
         self.kind = kind
         self.section = section

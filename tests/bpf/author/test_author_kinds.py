@@ -258,6 +258,16 @@ def test_perf_buffers_and_rings() -> None:
         assert loaded[records].poll() == [Job(number=3)]
 
 
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Run on one CPU: each has a perf buffer of its own."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    yield
+    os.sched_setaffinity(0, cpus)
+
+
+@pytest.mark.usefixtures("one_cpu")
 def test_a_perf_buffer_counts_what_it_lost() -> None:
     with load([outputs]) as loaded:
         reader = loaded[samples].reader

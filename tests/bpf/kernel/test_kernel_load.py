@@ -45,7 +45,9 @@ def test_a_program_runs(
 ) -> None:
     loaded = load_now(make_object(make_program(*returns(2))))
 
-    assert loaded.programs["program"].test_run(PACKET) == (2, PACKET)
+    told = loaded.programs["program"].test_run(PACKET)
+
+    assert (told.retval, told.data_out) == (2, PACKET)
 
 
 def test_a_program_sees_the_map_it_names(

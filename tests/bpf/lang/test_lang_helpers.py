@@ -176,6 +176,26 @@ def program(ctx: XdpContext) -> None:
 
 
 @pytest.mark.kernel
+def test_constant_texts_lie_in_read_only_memory() -> None:
+    text = """
+class Text(Struct):
+    value: str = chars(16)
+class Numbers(Struct):
+    first: u64
+    second: u64
+@xdp
+def program(ctx: XdpContext) -> None:
+    out = Text()
+    helpers.snprintf(out, 16, "%d-%d", Numbers(first=47, second=11), 16)
+    results[0] = out.value[3]
+    results[1] = u64(helpers.strncmp(out, 5, "47-11") == 0)
+    results[2] = u64(helpers.strncmp(out, 5, "47-12") == 0)
+"""
+
+    assert answers(text)[:3] == [ord("1"), 1, 0]
+
+
+@pytest.mark.kernel
 def test_a_map_is_an_argument_and_its_values_are_found() -> None:
     text = """
 @xdp

@@ -6,7 +6,10 @@ base            Link
 tracepoint      static tracepoints, by perf event
 raw_tracepoint  raw tracepoints, and programs that name their hook by BTF
 cgroup          sockets and packets of the processes in a cgroup
+iterator        programs that are run by reading
+netfilter       hooks of netfilter
 netns           socket lookup in a network namespace
 xdp             packets of a network interface
+tcx             packets of an interface, beside other programs
 sockmap         messages on the sockets of a sockmap
 """

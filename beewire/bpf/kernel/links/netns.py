@@ -1,4 +1,4 @@
-"""Socket lookup programs on a network namespace."""
+"""Socket lookup programs, and flow dissectors, on a network namespace."""
 
 import errno
 import os
@@ -46,5 +46,6 @@ def _link(program: Program, fd: int, place: str) -> Link:
         raise AttachError(
             f"cannot attach {program.name!r} to {place}: it is no network namespace"
         )
-    link = create_link(program, fd, AttachKind.SK_LOOKUP, place)
+    hook = program.spec.attach_kind or AttachKind.SK_LOOKUP
+    link = create_link(program, fd, hook, place)
     return Link(link, LinkKind.NETNS, f"{program.name!r} on {place}")

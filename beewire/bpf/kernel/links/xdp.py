@@ -30,7 +30,7 @@ def attach_xdp(
         NotPermitted: CAP_NET_ADMIN or CAP_BPF is missing.
         NotSupported: the kernel has no XDP links (before Linux 5.9).
     """
-    index = _index(interface)
+    index = interface_index(interface)
     place = f"interface {interface}"
     try:
         link = create_link(program, index, AttachKind.XDP, place, mode)
@@ -44,7 +44,12 @@ def attach_xdp(
     return Link(link, LinkKind.XDP, f"{program.name!r} on {place}")
 
 
-def _index(interface: str | int) -> int:
+def interface_index(interface: str | int) -> int:
+    """The index of an interface, given by either.
+
+    Raises:
+        AttachError: there is none.
+    """
     if isinstance(interface, int):
         found = interface if syscall.interface_name(interface) else 0
     else:

@@ -14,6 +14,7 @@ programs can be compared with it.
     world        what a program finds and leaves: maps, globals, rings, answers of helpers
     run          one call: names, and the tables that the modules below fill
     expressions  statements  calls  callbacks  programs  maps  queues  contexts  sequences
+    kernel
 
 A construct is one function, marked `@expression(ast.X)`, `@statement(ast.X)`,
 `@method(MapDecl, "lookup")` or `@answers("htons")`.

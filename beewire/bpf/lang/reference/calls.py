@@ -6,8 +6,10 @@ from typing import Any
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang import source
 from beewire.bpf.lang.builder import Frame
-from beewire.bpf.lang.calls import BUILTINS, HELPERS
-from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.calls import BUILTINS, HELPERS, exists
+from beewire.bpf.lang.decl import MapDecl, Symbol
+from beewire.bpf.lang.prototypes import HelperFunction
+from beewire.bpf.lang.reference import kernel
 from beewire.bpf.lang.reference.contexts import ContextFields, KernelObject
 from beewire.bpf.lang.reference.numbers import Number, in_order, truth
 from beewire.bpf.lang.reference.places import Place, copy, made
@@ -48,6 +50,10 @@ def call(run: Run, node: ast.Call) -> Any:
         if isinstance(owner, MapDecl | Place | ContextFields):
             return _operation(run, owner, node.func.attr, node)
     callee = run.expr(node.func)
+    if isinstance(callee, HelperFunction | Symbol):
+        return kernel.called(run, node, callee)
+    if callee is exists:
+        return kernel.exists(run, node)
     if isinstance(callee, type) and issubclass(callee, Composite):
         return _constructor(run, callee, node)
     if callee is array or callee is chars:

@@ -8,7 +8,7 @@ from beewire.bpf.lang.contexts import Context, Member, SkBuff
 from beewire.bpf.lang.reference.numbers import Number, truth
 from beewire.bpf.lang.reference.places import Place, copy
 from beewire.bpf.lang.reference.run import Run, method
-from beewire.bpf.lang.structs import Embedded, Kernel, Pointer
+from beewire.bpf.lang.structs import Embedded, Kernel, KernelBits, Pointer
 from beewire.bpf.lang.types import (
     I64,
     U8,
@@ -119,6 +119,8 @@ class KernelObject:
             return KernelObject(kind.to, found)
         if isinstance(kind, Embedded):
             return KernelObject(kind.of, found)
+        if isinstance(kind, KernelBits):
+            return Number(found & (1 << kind.width) - 1).narrowed(kind.base)
         return Number(found).narrowed(kind) if isinstance(kind, IntType) else found
 
 

@@ -1,6 +1,6 @@
 """The way in: what is evaluated is compiled first, for its faults and its types."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -12,6 +12,7 @@ from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Outline, Retry
 from beewire.bpf.lang.reference.contexts import ContextFields, Packet
+from beewire.bpf.lang.reference.kernel import bound_arguments
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.programs import Goto
 from beewire.bpf.lang.reference.run import Facts, perform
@@ -21,7 +22,7 @@ from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import Int
 from beewire.errors import BeewireError, CompileError
 
-Given = int | bytes | bytearray | Mapping[str, int | Sequence[int]]
+Given = int | bytes | bytearray | Mapping[str, Any]
 
 
 def evaluate(
@@ -104,12 +105,25 @@ def _step(declared: ProgramDecl) -> Callable[[World, tuple[Given, ...]], int]:
     assert isinstance(function, FunctionType)
     found, definition = source.find(function)
     frame = Frame(function, found, definition)
+    if declared.arguments:
+        return _with_arguments(declared, frame, facts)
     [parameter] = definition.args.args
     asked = wanted(frame, parameter.arg)
     cls: Any = declared.context if asked is None else asked.type
 
     def step(world: World, args: tuple[Given, ...]) -> int:
         given = {parameter.arg: _context(declared, cls, args)}
+        result = perform(facts, frame, world, given)
+        return declared.neutral if result is None else int(result.value)
+
+    return step
+
+
+def _with_arguments(
+    declared: ProgramDecl, frame: Frame, facts: Facts
+) -> Callable[[World, tuple[Given, ...]], int]:
+    def step(world: World, args: tuple[Given, ...]) -> int:
+        given = bound_arguments(declared, frame, args)
         result = perform(facts, frame, world, given)
         return declared.neutral if result is None else int(result.value)
 

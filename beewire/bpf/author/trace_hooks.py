@@ -1,0 +1,230 @@
+"""Decorators of tracing hooks: arguments with the kernel's types, probes, iterators, LSM.
+
+    @tp_btf("sched_switch")
+    def on_switch(preempt: bool, prev: task_struct, next: task_struct) -> None: ...
+
+    @fexit("tcp_connect")
+    def connected(sk: sock, result: i32) -> None: ...
+
+The parameters are the kernel function's, in its order; those at the end may be left out.
+They are compared with the kernel's types when the program is loaded.
+"""
+
+from __future__ import annotations
+
+from beewire.bpf.author.program import Program
+from beewire.bpf.author.signature import check_signature
+from beewire.bpf.author.trace_programs import (
+    IteratorProgram,
+    LsmCgroupProgram,
+    TracingProgram,
+)
+from beewire.bpf.lang.contexts import Context, RawTracepoint
+from beewire.bpf.lang.trace_contexts import (
+    BtfArguments,
+    PerfEvent,
+    ProbeArguments,
+    ReturnArguments,
+    SyscallArgs,
+)
+from beewire.bpf.object.sections import parse_section
+from beewire.errors import SpecError
+from beewire.hints import Any, Callable, TypeVar
+
+F = TypeVar("F", bound=Callable[..., "int | None"])
+P = TypeVar("P", bound="Program[Any]")
+
+
+def _mark(
+    cls: type[P],
+    section: str,
+    function: object,
+    context: type[Context] = BtfArguments,
+    *,
+    nothing: bool = False,
+) -> P:
+    """The Program that a decorator makes: `section` says its kind and target."""
+    found = parse_section(section)
+    name = section.partition("/")[0].partition(".")[0]
+    program = cls(
+        check_signature(function, name, context),
+        kind=found.kind,
+        section=section,
+        context=context,
+        attach_kind=found.attach_kind,
+        attach_to=found.attach_to,
+        flags=found.flags,
+    )
+    program.returns_nothing = nothing
+    return program
+
+
+def _target(hook: str, target: object, example: str) -> str:
+    """`target`, which has to be a name."""
+    if isinstance(target, str) and target.isidentifier():
+        return target
+    shown = repr(target) if isinstance(target, str) else "the function itself"
+    raise SpecError(f'@{hook} takes a name, as in @{hook}("{example}"), not {shown}')
+
+
+def tp_btf(name: str) -> Callable[[F], TracingProgram[F]]:
+    """A tracepoint with typed arguments: `@tp_btf("sched_switch")` (Linux 5.5).
+
+    Raises:
+        SpecError: `name` is no name of a tracepoint, which has no category here.
+    """
+    section = f"tp_btf/{_target('tp_btf', name, 'sched_switch')}"
+    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+
+
+def fentry(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
+    """The entry of a kernel function: `@fentry("tcp_connect")` (Linux 5.5).
+
+    `sleepable` programs may wait for user memory; few functions take them (Linux 5.10).
+
+    Raises:
+        SpecError: `name` is no name of a function.
+    """
+    section = _sleepable("fentry", _target("fentry", name, "tcp_connect"), sleepable)
+    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+
+
+def fexit(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
+    """The return of a kernel function: all its arguments, then its result (Linux 5.5).
+
+        @fexit("tcp_connect")
+        def connected(sk: sock, result: i32) -> None: ...
+
+    Raises:
+        SpecError: `name` is no name of a function.
+    """
+    section = _sleepable("fexit", _target("fexit", name, "tcp_connect"), sleepable)
+    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+
+
+def fmod_ret(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
+    """In the place of a function that may be made to fail (Linux 5.7).
+
+    What is not 0 is returned instead of calling it; the last parameter is what an
+    earlier program returned.
+
+    Raises:
+        SpecError: `name` is no name of a function.
+    """
+    target = _target("fmod_ret", name, "security_file_open")
+    section = _sleepable("fmod_ret", target, sleepable)
+    return lambda function: _mark(TracingProgram, section, function)
+
+
+def lsm(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
+    """A hook of the security modules: 0 allows, -EPERM and the like refuse (Linux 5.7).
+
+        @lsm("file_open")
+        def may_open(file: file) -> int: ...
+
+    Raises:
+        SpecError: `name` is no name of a hook.
+    """
+    section = _sleepable("lsm", _target("lsm", name, "file_open"), sleepable)
+    return lambda function: _mark(TracingProgram, section, function)
+
+
+def lsm_cgroup(name: str) -> Callable[[F], LsmCgroupProgram[F]]:
+    """As `lsm`, for the processes of a cgroup: 1 allows, 0 refuses (Linux 6.0).
+
+    Raises:
+        SpecError: `name` is no name of a hook.
+    """
+    section = f"lsm_cgroup/{_target('lsm_cgroup', name, 'socket_bind')}"
+    return lambda function: _mark(LsmCgroupProgram, section, function)
+
+
+def iter(  # noqa: A001 - libbpf's word for it
+    name: str, *, sleepable: bool = False
+) -> Callable[[F], IteratorProgram[F]]:
+    r"""Run for every object of a kind: task, task_file, bpf_map, tcp, ... (Linux 5.8).
+
+        @iter("task")
+        def tasks(meta: bpf_iter_meta, task: task_struct | None) -> None:
+            if task is not None:
+                seq_printf(meta.seq, f"{task.pid}\n")
+
+    `tasks.read()` gives what it wrote. It runs once more with None, at the end.
+
+    Raises:
+        SpecError: `name` is no name of an iterator.
+    """
+    section = _sleepable("iter", _target("iter", name, "task"), sleepable)
+    return lambda function: _mark(IteratorProgram, section, function)
+
+
+def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
+    """A raw tracepoint whose first argument is a buffer to write (Linux 5.2).
+
+    Raises:
+        SpecError: `name` is no name of a tracepoint.
+    """
+    target = _target("raw_tracepoint_writable", name, "nbd_send_request")
+    section = f"raw_tracepoint.w/{target}"
+    return lambda function: _mark(TracingProgram, section, function, RawTracepoint)
+
+
+def kprobe(name: str) -> Callable[[F], Program[F]]:
+    """The entry of nearly any kernel function; `def f(sk: sock)` or `def f(ctx: PtRegs)`.
+
+    Pointers are addresses here: what is behind them is read by CO-RE and probe reads.
+
+    Raises:
+        SpecError: `name` is no name of a function.
+    """
+    section = f"kprobe/{_target('kprobe', name, 'tcp_connect')}"
+    return lambda function: _mark(Program, section, function, ProbeArguments)
+
+
+def kretprobe(name: str) -> Callable[[F], Program[F]]:
+    """The return of a kernel function: `def f(result: i32)` or `def f(ctx: PtRegs)`.
+
+    Raises:
+        SpecError: `name` is no name of a function.
+    """
+    section = f"kretprobe/{_target('kretprobe', name, 'tcp_connect')}"
+    return lambda function: _mark(Program, section, function, ReturnArguments)
+
+
+def uprobe(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
+    """The entry of a function in user space: `@uprobe("/bin/bash:readline")`.
+
+    Its arguments are integers, or `user_str(address)`; `def f(ctx: PtRegs)` has all.
+    """
+    section = _sleepable("uprobe", place, sleepable)
+    return lambda function: _mark(Program, section, function, ProbeArguments)
+
+
+def uretprobe(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
+    """The return of a function in user space: `def f(result: u64)`."""
+    section = _sleepable("uretprobe", place, sleepable)
+    return lambda function: _mark(Program, section, function, ReturnArguments)
+
+
+def usdt(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
+    """A static probe of user space, `path:provider:name`: `def f(ctx: PtRegs)`."""
+    section = _sleepable("usdt", place, sleepable)
+    return lambda function: _mark(Program, section, function, ProbeArguments)
+
+
+def perf_event(function: F) -> Program[F]:
+    """A sample of a perf event: `def f(ctx: PerfEvent)` (Linux 4.9)."""
+    return _mark(Program, "perf_event", function, PerfEvent)
+
+
+def syscall(function: F) -> Program[F]:
+    """Run by user space, with memory that it passes: `def f(ctx: Request)` (Linux 5.14).
+
+    `Request` is a Struct; what the program writes there, user space reads.
+    """
+    return _mark(Program, "syscall", function, SyscallArgs)
+
+
+def _sleepable(hook: str, target: str, sleepable: bool) -> str:  # noqa: FBT001 - passed on
+    name = f"{hook}.s" if sleepable else hook
+    return f"{name}/{target}" if target else name

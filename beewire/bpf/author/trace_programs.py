@@ -1,0 +1,55 @@
+"""Tracing programs: attached to the hook that they were loaded for."""
+
+from __future__ import annotations
+
+from beewire.bpf.author.program import CgroupProgram, F, Program
+from beewire.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel import Link
+
+
+class TracingProgram(Program[F]):
+    """Runs at a typed tracepoint, a kernel function or an LSM hook, machine-wide."""
+
+    def attach(self) -> Link:
+        """Run it whenever the hook is passed, until the Link is closed.
+
+        Raises:
+            AttachError: This kernel has no such hook.
+            NotPermitted: CAP_PERFMON is missing, or the machine forbids it.
+        """
+        from beewire.bpf.kernel import attach_tracing  # noqa: PLC0415
+
+        return attach_tracing(self.live)
+
+
+class LsmCgroupProgram(CgroupProgram[F]):
+    """Runs at an LSM hook, for the processes of a cgroup and below."""
+
+
+class IteratorProgram(Program[F]):
+    """Runs for every object of a kind, when somebody reads."""
+
+    def attach(self) -> Link:
+        """Let it be read, until the Link is closed; pin the link to read it by a file.
+
+        Raises:
+            AttachError: This iterator needs a map, which cannot be given yet.
+            NotPermitted: CAP_BPF is missing.
+        """
+        from beewire.bpf.kernel import attach_iterator  # noqa: PLC0415
+
+        return attach_iterator(self.live)
+
+    def read(self) -> bytes:
+        """Run it for all objects there are: what it wrote.
+
+        Raises:
+            AttachError: As `attach`.
+            KernelError: It cannot be read.
+        """
+        from beewire.bpf.kernel import read_iterator  # noqa: PLC0415
+
+        with self.attach() as link:
+            return read_iterator(link)
