@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from beewire.bpf.author.bound import OnMap, home_of
 from beewire.bpf.author.codec import decoder, encoder
 from beewire.bpf.lang import GlobalDecl, PerCpuDecl, Ref, Struct
+from beewire.bpf.lang.layout import BitsType
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import ArrayType, ValueType
 from beewire.errors import MapError, SpecError
@@ -238,6 +239,8 @@ def read(home: Home, declared: GlobalDecl, field: str = "value") -> Any:
         return decoder(declared.type)(data)
     assert isinstance(declared.type, StructType)
     found = declared.type.fields[field]
+    if isinstance(found.type, BitsType):
+        return getattr(decoder(declared.type)(data), field)
     return decoder(found.type)(data[found.offset : found.offset + found.type.size])
 
 
@@ -249,6 +252,12 @@ def write(home: Home, declared: GlobalDecl, field: str, value: object) -> None:
         return
     assert isinstance(declared.type, StructType)
     found = declared.type.fields[field]
+    if isinstance(found.type, BitsType):
+        # It shares its bytes with others.
+        struct = decoder(declared.type)(home.section(declared).read(declared.name))
+        setattr(struct, field, value)
+        home.section(declared).write(declared.name, encoder(declared.type)(struct))
+        return
     _write_part(home, declared, f".{field}", found.offset, found.type, value)
 
 

@@ -3,6 +3,7 @@
 from beewire.bpf import ir
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import Rule
+from beewire.bpf.lang.layout import BitsType
 from beewire.bpf.lang.memory import check_writable
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import Int, Literal, Memory
@@ -30,6 +31,19 @@ def atomic(b: Builder, op: ir.AtomicOp, place: Memory, value: ir.Op) -> None:
     check_writable(place)
     kind = place.type
     assert isinstance(kind, IntType)
+    if isinstance(kind, BitsType):
+        raise Rule(
+            Reason.NOT_ATOMIC,
+            f"the bit-field {kind.name} cannot be changed atomically",
+            "write x = x + 1 if that is meant: others may write its word meanwhile",
+        )
+    if place.offset % kind.size:
+        raise Rule(
+            Reason.NOT_ATOMIC,
+            f"a {kind.name} at byte {place.offset} is not aligned: it cannot be changed "
+            "atomically",
+            "leave packed=True out, or move the field",
+        )
     if kind.size not in {4, 8}:
         sign = "i" if kind.signed else "u"
         raise Rule(

@@ -293,7 +293,9 @@ def _store_integer(b: Builder, place: Memory, value: Value) -> None:
     kind = place.type
     assert isinstance(kind, IntType)
     if isinstance(value, KernelField) and isinstance(value.type, IntType):
-        if value.type.size == kind.size and not kind.is_bool:
+        if value.type.size == kind.size and not (
+            kind.is_bool or isinstance(kind, BitsType)
+        ):
             check_order(value.type, kind)
             _read_into(b, place, value)
             return

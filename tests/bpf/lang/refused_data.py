@@ -21,7 +21,12 @@ class Ports(Struct):
 class Address(Union):
     v4: be32
     words: list[u32] = array(u32, 4)
+class Tight(Struct, packed=True):
+    first: u8
+    count: u32
+    wide: u32 = bits(20)
 hits = HashMap[u32, be32](16)
+tight = HashMap[u32, Tight](16)
 """
 
 DATA = {
@@ -233,5 +238,15 @@ DATA = {
         f"for i in «{tuple(range(40))}»:\n    pass",
         "'for' over 40 constants",
         "put more than 32 into an Array map",
+    ),
+    "an atomic sum in a bit-field": (
+        ("x = tight.lookup(1)\nif x is None: return XdpAction.PASS\n«x.wide += 1»"),
+        "the bit-field u32:20 cannot be changed atomically",
+        "write x = x + 1 if that is meant: others may write its word meanwhile",
+    ),
+    "an atomic sum that is not aligned": (
+        ("x = tight.lookup(1)\nif x is None: return XdpAction.PASS\n«x.count += 1»"),
+        "a u32 at byte 1 is not aligned: it cannot be changed atomically",
+        "leave packed=True out, or move the field",
     ),
 }

@@ -423,3 +423,36 @@ def program(ctx: XdpContext) -> XdpAction:
 
     assert agrees(names, found)
     assert found == [1451, 3, 98, 8, 77]
+
+
+def test_bit_fields_and_unions_of_a_global_are_set_one_by_one() -> None:
+    names = cell(
+        """
+class Settings(Struct):
+    mode: u8 = bits(3)
+    strict: bool = bits(1)
+    port: be16
+    wide: u64
+    halves: list[u32] = overlay("wide", array(u32, 2))
+settings = Global(Settings)
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    results[0] = settings.mode * 10 + settings.strict
+    results[1] = settings.port == be16(443)
+    results[2] = settings.wide
+    settings.mode = 6
+    return XdpAction.PASS
+"""
+    )
+    given = names["Settings"](mode=5, port=80)
+    with load([names["program"]], globals={"settings": given}) as loaded:
+        settings = loaded[names["settings"]]
+        settings.strict, settings.port, settings.halves = True, 443, [1, 2]
+        seen = settings.mode, settings.strict, settings.port, settings.wide
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+        found = [loaded[names["results"]][i] for i in range(3)]
+        after = settings.mode, settings.strict
+
+    assert seen == (5, True, 443, (2 << 32) + 1)
+    assert found == [51, 1, (2 << 32) + 1]
+    assert after == (6, True)
