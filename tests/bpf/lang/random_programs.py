@@ -2,14 +2,16 @@
 
 The model is the same statements with the rules of the language written out: W wraps to a
 width, DIV and REM truncate, COPY copies. Python runs it, so that nothing of the compiler
-decides what is right.
+decides what is right. The fuzzer of `tests.bpf.fuzz` covers far more of the language, by
+`evaluate`, which takes the types of variables from the compiler: these are independent.
 """
 
 import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.bpf.lang.random_functions import LITERALS, PARAMETERS
+from tests.bpf.fuzz.program import PARAMETERS
+from tests.bpf.fuzz.shapes import LITERALS
 
 FIELDS = {"p8": "u8", "p16": "u16", "p32": "u32", "p64": "u64"}
 FIELDS |= {"n8": "i8", "n16": "i16", "n32": "i32", "n64": "i64"}

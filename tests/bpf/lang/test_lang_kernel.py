@@ -6,42 +6,13 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
-from hypothesis import strategies as st
 
-from beewire.bpf import Target, collect, evaluate, load
-from beewire.errors import CompileError
-from tests.bpf.lang import random_functions
+from beewire.bpf import load
 
 pytestmark = pytest.mark.kernel
 
 _numbers = itertools.count()
 M64 = (1 << 64) - 1
-
-HARNESS = """
-from beewire.bpf import *
-
-class Arguments(Struct):
-    a: u64
-    b: i64
-    c: u32
-    d: i32
-    e: u16
-    f: i16
-    g: u8
-    h: i8
-
-results = Array[u64](1)
-
-{target}
-@xdp
-def program(ctx: XdpContext) -> XdpAction:
-    at = ctx.at(0, Arguments)
-    if at is None:
-        return XdpAction.ABORTED
-    results[0] = target(at.a, at.b, at.c, at.d, at.e, at.f, at.g, at.h)
-    return XdpAction.PASS
-"""
 
 
 def cell(text: str) -> dict[str, Any]:
@@ -56,40 +27,6 @@ def cell(text: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "cell"}
     exec(compile(text, filename, "exec"), names)
     return names
-
-
-def run(
-    names: dict[str, Any], cases: list[list[int]], target: Target | None = None
-) -> list[int]:
-    """What the compiled program makes of each list of arguments."""
-    found = []
-    programs = [names["program"]]
-    with load(collect(programs, target=target) if target else programs) as loaded:
-        live = loaded[names["program"]].live
-        for values in cases:
-            packet = struct.pack("=QqIiHhBb", *values).ljust(64, b"\0")
-            live.test_run(data_in=packet)
-            found.append(loaded[names["results"]][0])
-    return found
-
-
-@given(seed=st.integers(0, 1 << 32))
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
-def test_compiled_functions_agree_with_evaluate(seed: int) -> None:
-    names = cell(HARNESS.format(target=random_functions.source(seed)))
-    cases = [random_functions.arguments(seed + i) for i in range(6)]
-    try:
-        expected = [evaluate(names["target"], *values) & M64 for values in cases]
-    except CompileError:
-        reject()
-
-    for level in (1, 2, 3, 4):
-        assert run(names, cases, Target(level)) == expected
-    assert run(names, cases) == expected
 
 
 PROGRAMS = {

@@ -1,6 +1,5 @@
 """Whole programs in the running kernel: what they leave in structs, maps and globals."""
 
-import struct
 from collections.abc import Mapping
 from textwrap import dedent, indent
 from typing import Any
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 
 from beewire.bpf import Loaded, Target, collect, load
 from beewire.errors import CompileError, KernelError
-from tests.bpf.lang import random_functions, random_programs
+from tests.bpf.fuzz.program import ARGUMENTS, inputs
+from tests.bpf.lang import random_programs
 from tests.bpf.lang.test_lang_kernel import cell
 
 pytestmark = pytest.mark.kernel
@@ -61,7 +61,8 @@ def predicted(model: str, arguments: list[int]) -> dict[str, Any]:
 def test_compiled_programs_agree_with_their_models(seed: int, level: int) -> None:
     text, model = random_programs.source(seed)
     names = cell(text)
-    arguments = random_functions.arguments(seed)
+    packet = inputs(seed, 1)[0].packet
+    arguments = list(ARGUMENTS.unpack_from(packet))
     expected = predicted(model, arguments)
     try:
         loaded = load(collect([names["program"]], target=Target(level)))
@@ -71,7 +72,6 @@ def test_compiled_programs_agree_with_their_models(seed: int, level: int) -> Non
         reject()
 
     with loaded:
-        packet = struct.pack("=QqIiHhBb", *arguments).ljust(64, b"\0")
         loaded[names["program"]].live.test_run(data_in=packet)
 
         assert left_behind(loaded, names) == expected
