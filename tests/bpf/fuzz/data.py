@@ -28,12 +28,12 @@ class Data(Memory):
             self.slice,
             self.flags_,
             self.named,
-            self.part,
+            *[self.part] * 3,
         ]
 
     def compound(self) -> list[Make]:
         """What makes statements with blocks."""
-        return [*super().compound(), self.each, self.equal]
+        return [*super().compound(), self.each, self.equal, self.equal]
 
     def arrays(self) -> list[Row]:
         """All arrays of integers in scope."""
@@ -175,7 +175,7 @@ class Data(Memory):
             if (one.kind, one.length) == (other.kind, other.length)
         ]
         operator = self.rng.choice(("==", "!="))
-        if texts and self.chance(0.8):
+        if texts and self.chance(0.7):
             self.use("texts compared")
             self.line(indent, f"if {self.rng.choice(texts)} {operator} 'name':")
         elif pairs:

@@ -15,6 +15,11 @@ GLOBALS = {
     "u": (("counter", "u32"), ("mark", "u64")),
     "i": (("delta", "i16"), ("level", "i32")),
 }
+# Those that nobody writes, or nobody else.
+OTHERS = {
+    "u": (("limit", "u32", "read-only global"), ("mine", "u64", "per-CPU global")),
+    "i": (("low", "i64", "read-only global"),),
+}
 
 
 class Expressions(Maker):
@@ -46,6 +51,10 @@ class Expressions(Maker):
             self.use("field read")
             return Value(found[0], sign, bits(found[1]))
         if chance < 0.56:
+            if self.chance(0.3):
+                name, kind, construct = self.rng.choice(OTHERS[sign])
+                self.use(construct)
+                return Value(f"{name}.value", sign, bits(kind))
             self.use("global")
             name, kind = self.rng.choice(GLOBALS[sign])
             return Value(f"{name}.value", sign, bits(kind))

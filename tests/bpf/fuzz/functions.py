@@ -29,7 +29,14 @@ class Functions(Maps):
 
     def simple(self) -> list[Make]:
         """What makes statements without blocks."""
-        return [*super().simple(), self.fetch, self.several, self.rounds]
+        return [
+            *super().simple(),
+            self.fetch,
+            self.fetch,
+            self.several,
+            self.several,
+            self.rounds,
+        ]
 
     def function(self) -> None:
         """A function of integers, and perhaps of a struct."""
@@ -43,9 +50,9 @@ class Functions(Maps):
         if structs and self.chance(0.5):
             takes = self.rng.choice(list(self.shapes))
         result = self.rng.choice(KINDS)
-        if structs and mark != GLOBAL and self.chance(0.25):
+        if structs and mark != GLOBAL and self.chance(0.4):
             gives = self.rng.choice(list(self.shapes))
-        elif mark != GLOBAL and self.chance(0.25):
+        elif mark != GLOBAL and self.chance(0.4):
             gives = f"tuple[{self.rng.choice(KINDS[:4])}, {self.rng.choice(KINDS[4:])}]"
         params = {f"{name}a": kinds[0], f"{name}b": kinds[1]}
         head = [f"{param}: {kind}" for param, kind in params.items()]

@@ -219,7 +219,7 @@ class Maps(Data):
         self.line(indent + 1, f"if {name} is not None:")
         for field, value in self._fields():
             self.line(indent + 2, f"{name}.{field} = {value}")
-        if self.chance(0.3) and not self.nested:
+        if self.chance(0.3) and not self.nested and not self.inside:
             self.use("record discarded")
             self.line(indent + 2, f"if {self.test(0)}:")
             self.leave(indent + 3)

@@ -78,6 +78,16 @@ class Memory(Statements):
     def word(self, indent: int, _depth: int) -> None:
         """Globals are written."""
         self.use("global")
+        if self.chance(0.2):
+            self.use("per-CPU global")
+            self.line(indent, f"mine.value += {self.name('u').text}")
+            return
+        if self.chance(0.2):
+            self.use("global array")
+            index = self.index(4)
+            self.line(indent, f"table_of[{index}] = {self.typed('u', 1).text}")
+            self.line(indent, f"mark.value ^= table_of[{self.index(4)}]")
+            return
         sign = self.rng.choice("ui")
         name, kind = self.rng.choice(GLOBALS[sign])
         if bits(kind) >= 32 and self.chance(0.5):

@@ -40,7 +40,28 @@ counter = Global(u32)
 mark = Global(u64)
 level = Global(i32)
 delta = Global(i16, -5)
+limit = Const(u32, 1500)
+low = Const(i64, -9)
+table_of = Global(array(u32, 4))
+mine = PerCpuGlobal(u64)
 """
+# Programs that a program may go to: they see what it left.
+NEXT = {
+    "xdp": """\
+@xdp
+def other(ctx: XdpContext) -> u32:
+    mark.value += 3
+    if (at := ctx.at(2, u16)) is not None:
+        at.value ^= u16(mark.value)
+    return u32(counter.value)
+""",
+    "raw_tracepoint": """\
+@raw_tracepoint("sched_switch")
+def other(ctx: RawTracepoint) -> u32:
+    mark.value += ctx.args[1]
+    return u32(counter.value)
+""",
+}
 XDP = """\
 @xdp
 def program(ctx: XdpContext) -> u32:
@@ -85,6 +106,7 @@ class _Program(Functions):
         self.use(f"hook: {self.hook}")
         self._types()
         self.callback()
+        self.lines += NEXT[self.hook].splitlines()
         for _ in range(self.rng.randrange(4)):
             self.function()
         body, self.lines = self.lines, []
@@ -108,7 +130,9 @@ class _Program(Functions):
         value = self.rng.choice(("u32", "u64", "i32", "i16"))
         self.queue = (self.rng.choice(("Queue", "Stack")), value)
         plain = self.rng.choice(("HashMap", "LruHash"))
-        counted = self.rng.choice(("HashMap", "PerCpuHash", "LruPerCpuHash"))
+        counted = self.rng.choice(
+            ("HashMap", "PerCpuHash", "PerCpuHash", "LruPerCpuHash")
+        )
         kinds = self.rng.sample(("u64", "i64", "u32", "i32"), 2)
         self.tables = (
             Table("table", plain, "u32", kinds[0]),

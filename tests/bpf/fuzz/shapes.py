@@ -121,11 +121,11 @@ def _field(rng: random.Random, number: int) -> Field:
     if chance < 0.24:
         width = rng.randrange(1, bits(kind))
         return Field(f"b{number}", kind, special=f" = bits({width})")
-    if chance < 0.28:
+    if chance < 0.31:
         return Field(f"fl{number}", "Annotated[Flag, u8]", special=" = flags")
-    if chance < 0.33:
+    if chance < 0.37:
         return Field(f"c{number}", "u32", special=" = enum")
-    if chance < 0.38:
+    if chance < 0.46:
         return Field(f"t{number}", "str", special=" = chars(8)")
     length = rng.choice((0, 0, 2, 4))
     return Field(f"{'w' if length else 'f'}{number}", kind, length)

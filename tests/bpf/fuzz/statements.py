@@ -200,6 +200,11 @@ class Statements(Expressions):
 
     def early(self, indent: int, _depth: int) -> None:
         """A return amid the function."""
+        if not self.nested and not self.inside and self.chance(0.3):
+            self.use("tail call")
+            self.line(indent, f"if {self.test(1)}:")
+            self.line(indent + 1, "goto(other)")
+            return
         self.use("early return")
         self.line(indent, f"if {self.test(1)}:")
         self.leave(indent + 1)

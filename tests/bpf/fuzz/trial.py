@@ -5,6 +5,7 @@ import linecache
 import os
 import struct
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from beewire.bpf import World, collect, load
 from beewire.bpf.author.collection import Collection
 from beewire.bpf.kernel import running
+from beewire.bpf.lang.decl import PerCpuDecl
 from beewire.bpf.lang.reference.entry import prepare
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.target import FEATURES, PORTABLE, Target
@@ -22,6 +24,7 @@ from tests.bpf.fuzz.program import Input, Source, inputs
 RUNS = 6  # of each program, one after another in the same world
 _M32 = (1 << 32) - 1
 _PER_CPU = {MapKind.PERCPU_ARRAY, MapKind.PERCPU_HASH, MapKind.LRU_PERCPU_HASH}
+_HIDDEN = {MapKind.BLOOM_FILTER, MapKind.PROG_ARRAY}  # nothing to compare
 _QUEUES = {MapKind.QUEUE, MapKind.STACK}
 # What the kernel says of programs that are too much work to verify.
 _COMPLEX = ("too many", "too large", "too complex", "1000000 insn", "processed 1000001")
@@ -97,7 +100,9 @@ def _failed(error: Exception) -> Outcome:
         case BeewireError():
             return Outcome("evaluate() failed", str(error))
         case _:
-            return Outcome("the compiler failed", repr(error))
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename}:{where.lineno}"
+            return Outcome("the compiler failed", f"{error!r} at {place}")
 
 
 def _by_llvm(
@@ -164,13 +169,15 @@ def observed(spec: Collection, program: Any, given: list[Input], hook: str) -> O
         left = {
             name: _held(loaded[declared])
             for name, declared in spec.reached.maps.items()
-            if declared.kind is not MapKind.BLOOM_FILTER
+            if declared.kind not in _HIDDEN
         }
         left |= {name: loaded.globals[name] for name in spec.reached.globals}
     return Observed(returned, packets, left)
 
 
 def _held(table: Any) -> Any:
+    if hasattr(table, "values") and not callable(table.values):
+        return table.values[this_cpu()]  # a per-CPU global
     if table.kind is MapKind.RINGBUF:
         return table.poll()
     if table.kind in _QUEUES:
@@ -225,7 +232,9 @@ def predicted(
             left[name] = world.sent(declared)
         elif declared.kind in _QUEUES:
             left[name] = world.queued(declared)
-        elif declared.kind is not MapKind.BLOOM_FILTER:
+        elif isinstance(declared, PerCpuDecl):
+            left[name] = world.value(declared)
+        elif declared.kind not in _HIDDEN:
             left[name] = world.entries(declared)
     for name, variable in spec.reached.globals.items():
         left[name] = world.value(variable)
