@@ -15,6 +15,7 @@ of the edge by which it left the loop. It returns 0 for another round, 1 for non
 from beewire.bpf.codegen import graph
 from beewire.bpf.codegen.algebra import constant
 from beewire.bpf.codegen.bound import MAX_ROUNDS
+from beewire.bpf.codegen.fault import fault
 from beewire.bpf.ir import (
     Atomic,
     AtomicOp,
@@ -46,9 +47,12 @@ from beewire.bpf.ir import (
     Zero,
 )
 from beewire.hints import Callable
+from beewire.reasons import Reason
 
 _BPF_LOOP = 181
 _WORD = 8
+# Helpers that give references: sk_lookup_tcp and its kin, ringbuf_reserve, kptr_xchg.
+_ACQUIRES = frozenset((84, 85, 99, 131, 194))
 _PLAIN = (Const, MapRef, GlobalRef, FunctionRef)  # leaves that are the same everywhere
 
 
@@ -119,6 +123,7 @@ class _Outlining:
     def run(self, name: Callable[[str], str]) -> Function:
         """The callback; the function calls it."""
         entries = [pred for pred in self.head.preds if pred not in self.body]
+        self.refuse_references()
         self.export_values()
         shared = self.shared()
         captured = self.captured()
@@ -135,6 +140,28 @@ class _Outlining:
             before,
         ]
         return callback
+
+    def refuse_references(self) -> None:
+        """A reference that is taken in the loop must be given back in it.
+
+        The kernel goes on with another round of a callback whatever it returns, so that
+        one reference seems to be lost with every round.
+
+        Raises:
+            CompileError: The loop is left while it holds one.
+        """
+        used = {arg for block in self.outside for op in block.ops for arg in op.args}
+        for block in self.body:
+            for op in block.ops:
+                if isinstance(op, Call) and op.target in _ACQUIRES and op in used:
+                    raise fault(
+                        op.span or self.span,
+                        Reason.UNBOUNDED,
+                        "the loop is left while it holds what is taken here, and its "
+                        "rounds are counted by bpf_loop",
+                        "give it back before return or break; or compile for a kernel "
+                        "that has may_goto or iterators",
+                    )
 
     # What both sides use.
 

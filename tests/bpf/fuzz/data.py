@@ -20,6 +20,8 @@ class Row(NamedTuple):
 class Data(Memory):
     """Makes statements about what is more than one integer."""
 
+    big_ = False  # whether there is a big array already
+
     def simple(self) -> list[Make]:
         """What makes statements without blocks."""
         return [
@@ -33,7 +35,7 @@ class Data(Memory):
 
     def compound(self) -> list[Make]:
         """What makes statements with blocks."""
-        return [*super().compound(), self.each, self.equal, self.equal]
+        return [*super().compound(), self.each, self.equal, self.equal, self.big]
 
     def arrays(self) -> list[Row]:
         """All arrays of integers in scope."""
@@ -56,6 +58,19 @@ class Data(Memory):
         for index in range(self.rng.randrange(3)):
             self.line(indent, f"{name}[{index}] = {self.typed(kind[0], 1).text}")
         self.locals[name] = kind
+
+    def big(self, indent: int, _depth: int) -> None:
+        """More than the stack has room for: it goes to a scratch map."""
+        if self.inside or self.nested or self.big_ or not self.chance(0.3):
+            return
+        self.big_ = True
+        self.use("locals over 512 bytes")
+        name, index = self.fresh("a"), self.fresh()
+        self.line(indent, f"{name} = array(u64, 80)")
+        self.line(indent, f"{name}[{self.name('u').text} & 63] = {self.name('u').text}")
+        self.line(indent, f"{index} = {self.name('u').text} & 63")
+        self.line(indent, f"mark.value ^= {name}[{index}] + {name}[79]")
+        self.names[index] = "u64"
 
     def slice(self, indent: int, _depth: int) -> None:
         """`a[0:2] = b[1:3]`."""
