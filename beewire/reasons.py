@@ -69,6 +69,8 @@ class Reason:
     MAP_READ = "BW161"  # table[key] is read
     MAP_VALUE = "BW162"  # a map's operation that is not called
     NOT_ATOMIC = "BW163"  # an update of shared memory that would not be atomic
+    LOCKED = "BW164"  # what is not allowed while a lock is held
+    OBJECT = "BW165"  # an object of the kernel, used where it cannot be
 
     SIGNATURE = "BW170"  # a program's parameters that its hook does not pass
     KERNEL_CLASS = "BW171"  # a Kernel class that cannot be read

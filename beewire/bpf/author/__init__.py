@@ -12,6 +12,7 @@
     events      PerfEventArray, StackTrace, CgroupArray
     nested      ArrayOfMaps, HashOfMaps, ProgArray
     user_ring   UserRingBuf
+    arena       Arena
     variable    Global, Const, PerCpuGlobal
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
@@ -30,6 +31,9 @@ from beewire.bpf.author.garbage import Paused
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beewire.bpf.author.arena import (
+        Arena,
+    )
     from beewire.bpf.author.collection import collect
     from beewire.bpf.author.events import CgroupArray, PerfEventArray, StackTrace
     from beewire.bpf.author.hooks import (
@@ -84,8 +88,10 @@ if TYPE_CHECKING:
     from beewire.bpf.author.ring import RingBuf
     from beewire.bpf.author.sockets import ReusePortSockArray, SockHash, SockMap
     from beewire.bpf.author.storage import (
+        AttachedStorage,
         CgroupStorage,
         InodeStorage,
+        PerCpuAttachedStorage,
         SkStorage,
         TaskStorage,
     )
@@ -173,6 +179,18 @@ if TYPE_CHECKING:
         type_matches,
         user_str,
     )
+    from beewire.bpf.lang.concurrency import (
+        cmpxchg,
+        fetch_add,
+        fetch_and,
+        fetch_or,
+        fetch_xor,
+        load_acquire,
+        lock,
+        rcu,
+        store_release,
+        xchg,
+    )
     from beewire.bpf.lang.constants import (
         SkAction,
         SockOp,
@@ -194,49 +212,66 @@ if TYPE_CHECKING:
     )
     from beewire.bpf.lang.decl import PerfCounter
     from beewire.bpf.lang.marks import inline, subprogram
+    from beewire.bpf.lang.objects import (
+        Kptr,
+        ListHead,
+        ListNode,
+        RbNode,
+        RbRoot,
+        SpinLock,
+        Timer,
+        WorkQueue,
+        obj_drop,
+        obj_new,
+    )
     from beewire.bpf.object import Target
 
 # fmt: off - one name a line would be a file of its own
 # Packed: a name a line would be half of the file.
 # fmt: off
 __all__ = [  # noqa: RUF022 - by name, as Python sorts
-    "Array", "ArrayOfMaps", "BloomFilter", "BpfSock", "BpfTcpSock", "CgroupArray",
-    "CgroupStorage", "Const", "CpuMap", "DevMap", "DevMapHash", "DeviceAccess",
-    "FlowDissector", "FlowKeys", "Global", "HashMap", "HashOfMaps", "InodeStorage",
-    "Kernel", "Ksym", "LircSample", "Loaded", "LpmTrie", "LruHash", "LruPerCpuHash",
-    "Netfilter", "PerCpu", "PerCpuArray", "PerCpuGlobal", "PerCpuHash", "PerfCounter",
-    "PerfEvent", "PerfEventArray", "Port", "ProgArray", "Program", "PtRegs", "Queue",
-    "RawTracepoint", "Ref", "ReusePortSockArray", "RingBuf", "SkAction", "SkBuff",
-    "SkLookup", "SkMsg", "SkReuseport", "SkStorage", "SockAddr", "SockHash",
-    "SockMap", "SockOp", "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "Stack",
+    "Arena", "Array", "ArrayOfMaps", "AttachedStorage", "BloomFilter", "BpfSock",
+    "BpfTcpSock", "CgroupArray", "CgroupStorage", "Const", "CpuMap", "DevMap",
+    "DevMapHash", "DeviceAccess", "FlowDissector", "FlowKeys", "Global", "HashMap",
+    "HashOfMaps", "InodeStorage", "Kernel", "Kptr", "Ksym", "LircSample", "ListHead",
+    "ListNode", "Loaded", "LpmTrie", "LruHash", "LruPerCpuHash", "Netfilter",
+    "PerCpu", "PerCpuArray", "PerCpuAttachedStorage", "PerCpuGlobal", "PerCpuHash",
+    "PerfCounter", "PerfEvent", "PerfEventArray", "Port", "ProgArray", "Program",
+    "PtRegs", "Queue", "RawTracepoint", "RbNode", "RbRoot", "Ref",
+    "ReusePortSockArray", "RingBuf", "SkAction", "SkBuff", "SkLookup", "SkMsg",
+    "SkReuseport", "SkStorage", "SockAddr", "SockHash", "SockMap", "SockOp",
+    "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
     "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
-    "TcpState", "Tracepoint", "Union", "UserRingBuf", "Worker", "World", "XdpAction",
-    "XdpContext", "XskMap", "ancestor_cgroup_id", "array", "be16", "be32", "be64",
-    "bind", "bind4", "bind6", "bits", "bpf_iter_meta", "bswap64", "cgroup_skb_egress",
-    "cgroup_skb_ingress", "cgroup_sock_create", "cgroup_sock_release", "chars",
-    "collect", "connect4", "connect6", "connect_unix", "context", "cpu_id", "current",
-    "current_cgroup_id", "current_comm", "current_gid", "current_pid",
-    "current_pid_tgid", "current_tgid", "current_uid", "device", "embedded",
-    "enum_value", "evaluate", "exists", "fentry", "fexit", "field", "flow_dissector",
-    "fmod_ret", "get_retval", "getpeername4", "getpeername6", "getpeername_unix",
-    "getsockname4", "getsockname6", "getsockname_unix", "getsockopt", "goto", "held",
-    "helpers", "htonl", "htons", "i16", "i32", "i64", "i8", "inline", "ip4", "iter",
-    "jiffies", "kernel_ptr", "kernel_str", "kernel_type_id", "kfunc", "kprobe",
-    "kretprobe", "ktime_boot_ns", "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load",
+    "TcpState", "Timer", "Tracepoint", "Union", "UserRingBuf", "WorkQueue", "Worker",
+    "World", "XdpAction", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
+    "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
+    "bswap64", "cgroup_skb_egress", "cgroup_skb_ingress", "cgroup_sock_create",
+    "cgroup_sock_release", "chars", "cmpxchg", "collect", "connect4", "connect6",
+    "connect_unix", "context", "cpu_id", "current", "current_cgroup_id",
+    "current_comm", "current_gid", "current_pid", "current_pid_tgid", "current_tgid",
+    "current_uid", "device", "embedded", "enum_value", "evaluate", "exists", "fentry",
+    "fetch_add", "fetch_and", "fetch_or", "fetch_xor", "fexit", "field",
+    "flow_dissector", "fmod_ret", "get_retval", "getpeername4", "getpeername6",
+    "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
+    "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
+    "i8", "inline", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
+    "kernel_type_id", "kfunc", "kprobe", "kretprobe", "ktime_boot_ns",
+    "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
     "loop", "lsm", "lsm_cgroup", "lwt_in", "lwt_out", "lwt_seg6local", "lwt_xmit",
     "netfilter", "netkit_peer", "netkit_primary", "netns_cookie", "ntohl", "ntohs",
-    "numa_node_id", "overlay", "perf_event", "pointer", "post_bind4", "post_bind6",
-    "prebuilt", "printk", "random_u32", "raw_tracepoint", "raw_tracepoint_writable",
-    "recvmsg4", "recvmsg6", "recvmsg_unix", "redirect", "send_signal", "sendmsg4",
-    "sendmsg6", "sendmsg_unix", "seq_file", "seq_printf", "seq_write", "set_retval",
-    "setsockopt", "sizeof", "sk_assign", "sk_cgroup_id", "sk_fullsock", "sk_lookup",
-    "sk_lookup_tcp", "sk_lookup_udp", "sk_msg", "sk_release", "sk_reuseport",
-    "sk_reuseport_migrate", "sk_skb_stream_parser", "sk_skb_stream_verdict",
-    "sk_skb_verdict", "skb_cgroup_id", "sock_ops", "sock_ops_cb_flags_set",
-    "socket_cookie", "socket_filter", "socket_uid", "subprogram", "syscall", "sysctl",
+    "numa_node_id", "obj_drop", "obj_new", "overlay", "perf_event", "pointer",
+    "post_bind4", "post_bind6", "prebuilt", "printk", "random_u32", "raw_tracepoint",
+    "raw_tracepoint_writable", "rcu", "recvmsg4", "recvmsg6", "recvmsg_unix",
+    "redirect", "send_signal", "sendmsg4", "sendmsg6", "sendmsg_unix", "seq_file",
+    "seq_printf", "seq_write", "set_retval", "setsockopt", "sizeof", "sk_assign",
+    "sk_cgroup_id", "sk_fullsock", "sk_lookup", "sk_lookup_tcp", "sk_lookup_udp",
+    "sk_msg", "sk_release", "sk_reuseport", "sk_reuseport_migrate",
+    "sk_skb_stream_parser", "sk_skb_stream_verdict", "sk_skb_verdict",
+    "skb_cgroup_id", "sock_ops", "sock_ops_cb_flags_set", "socket_cookie",
+    "socket_filter", "socket_uid", "store_release", "subprogram", "syscall", "sysctl",
     "tc", "tc_action", "tcx_egress", "tcx_ingress", "tp_btf", "tracepoint",
     "type_matches", "u16", "u32", "u64", "u8", "uprobe", "uretprobe", "usdt",
-    "user_str", "xdp", "xdp_cpumap", "xdp_devmap",
+    "user_str", "xchg", "xdp", "xdp_cpumap", "xdp_devmap",
 ]
 # fmt: on
 
@@ -280,8 +315,19 @@ _HOMES = {
     "beewire.bpf.author.nested": "ArrayOfMaps HashOfMaps ProgArray",
     "beewire.bpf.author.queues": "BloomFilter Queue Stack",
     "beewire.bpf.author.redirects": "CpuMap DevMap DevMapHash Port Worker XskMap",
-    "beewire.bpf.author.storage": "CgroupStorage InodeStorage SkStorage TaskStorage",
     "beewire.bpf.author.user_ring": "UserRingBuf",
+    "beewire.bpf.author.arena": ("Arena"),
+    "beewire.bpf.lang.concurrency": (
+        "cmpxchg fetch_add fetch_and fetch_or fetch_xor load_acquire lock rcu "
+        "store_release xchg"
+    ),
+    "beewire.bpf.lang.objects": (
+        "Kptr ListHead ListNode RbNode RbRoot SpinLock Timer WorkQueue obj_drop obj_new"
+    ),
+    "beewire.bpf.author.storage": (
+        "AttachedStorage CgroupStorage InodeStorage PerCpuAttachedStorage "
+        "SkStorage TaskStorage"
+    ),
     "beewire.bpf.author.variable": "Const Global PerCpuGlobal",
     "beewire.bpf.object": "Target",
     "beewire.bpf.lang": (

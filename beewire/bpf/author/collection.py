@@ -6,6 +6,7 @@ can be loaded any number of times, or written to a file.
 
 from __future__ import annotations
 
+import sys
 from types import FunctionType, ModuleType
 
 from beewire.bpf.author.garbage import Paused
@@ -20,6 +21,7 @@ from beewire.bpf.lang import (
 from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.lang.calls import goto
 from beewire.bpf.lang.decl import Symbol
+from beewire.bpf.lang.types import U64
 from beewire.bpf.object import (
     PLAIN,
     DataSection,
@@ -28,6 +30,7 @@ from beewire.bpf.object import (
     ProgramSpec,
     RelocationKind,
     Target,
+    Variable,
 )
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.spec import Variable as DataVariable
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 
 Source = ModuleType | ProgramDecl | Iterable[ProgramDecl] | type
 """What can be collected: a module of programs, one, several, or a StructOps class."""
+
+
+ARENA = ".addr_space.1"  # libbpf's name for the variables that an arena begins with
 
 
 class Collection(ObjectSpec):
@@ -226,6 +232,12 @@ def compile_into(
     spec.sections = sections
     for map_name, declared in reached.maps.items():
         spec.maps[map_name] = map_spec(declared)
+        if declared.kind == MapKind.ARENA:
+            _begin_arena(spec, declared)
+    if "beewire.bpf.lang.objects" in sys.modules:
+        from beewire.bpf.lang.object_btf import describe  # noqa: PLC0415 - few have any
+
+        spec.tags, spec.types = describe(reached.maps.values())
     with Paused():
         to_compile = []
         for program in reached.programs.values():
@@ -290,11 +302,12 @@ def _share_scratch(
 
 
 def _note_externs(spec: ObjectSpec, made: ProgramSpec) -> None:
-    """Declare the kernel functions that count the rounds of its loops."""
+    """Declare the kernel functions that its loops and its objects need."""
     if any(relo.kind == RelocationKind.KFUNC for relo in made.relocations):
-        from beewire.bpf.lang.iterators import externs  # noqa: PLC0415 - few need it
+        from beewire.bpf.lang import iterators, kfuncs  # noqa: PLC0415 - few need them
 
-        spec.externs.update(externs(made.relocations))
+        spec.externs.update(iterators.externs(made.relocations))
+        spec.externs.update(kfuncs.externs(made.relocations))
 
 
 def _program_array(name: str, programs: list[ProgramDecl]) -> MapSpec:
@@ -318,6 +331,14 @@ def _add_externs(spec: Collection, reached: Reached) -> None:
             spec.externs.setdefault(found.name, found)
         if declared.weak:
             spec.weak.add(name)
+
+
+def _begin_arena(spec: ObjectSpec, declared: MapDecl) -> None:
+    """The start of an arena is a variable, by which programs find it."""
+    if ARENA in spec.sections:
+        raise SpecError(f"a second arena, {declared.name!r}: an object has one")
+    start = Variable(f"{declared.name}_start", 0, 8, to_btf(U64))
+    spec.sections = {**spec.sections, ARENA: DataSection(ARENA, bytearray(8), [start])}
 
 
 def map_spec(declared: MapDecl) -> MapSpec:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.maps import delete
 from beewire.bpf.lang import Ref, Storage
-from beewire.bpf.lang.types import I32, ValueType
+from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.types import I32, U64, ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Any, TypeVar, overload
+from beewire.hints import TYPE_CHECKING, Any, Generic, Iterator, TypeVar, overload
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.references import HasFileno
@@ -107,3 +108,60 @@ class CgroupStorage(LocalStorage[V]):
     """
 
     kind = MapKind.CGRP_STORAGE
+
+
+class AttachedStorage(OnMap, MapDecl, Generic[V]):
+    """A value for each cgroup that a program is attached to, for cgroup programs.
+
+    `BPF_MAP_TYPE_CGROUP_STORAGE` (Linux 4.19; shared by attach kinds since 5.9). It is
+    there as long as a program is attached; in user space the key is the cgroup's id, its
+    directory's inode. Use CgroupStorage where Linux 6.2 will do.
+    """
+
+    kind = MapKind.CGROUP_STORAGE
+    parameters = ("value",)
+    operations = frozenset({"here"})
+    lowering = "storage"
+
+    def __init__(self, *, flags: int = 0, name: str = "") -> None:
+        super().__init__(0, flags=flags, name=name)
+
+    @property
+    def key(self) -> ValueType:
+        """The id of a cgroup."""
+        return U64
+
+    @overload
+    def here(self: AttachedStorage[int]) -> Ref[int]: ...
+    @overload
+    def here(self) -> V: ...
+    def here(self) -> Any:
+        """In programs: the value of the cgroup that the program is attached to."""
+        self.in_programs("here", f"{self.name or 'state'}[cgroup_id]")
+
+    def __getitem__(self, cgroup: int) -> V:
+        value: V = self.live[cgroup]
+        return value
+
+    def __setitem__(self, cgroup: int, value: V) -> None:
+        self.live[cgroup] = value
+
+    def __contains__(self, cgroup: object) -> bool:
+        return cgroup in self.live
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.live)
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+
+class PerCpuAttachedStorage(AttachedStorage[V]):
+    """As AttachedStorage, with a value for each CPU (Linux 4.20)."""
+
+    kind = MapKind.PERCPU_CGROUP_STORAGE
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, cgroup: int) -> list[V]:  # type: ignore[override]
+            """One value for each CPU."""

@@ -14,12 +14,13 @@ from beewire.bpf.author.ring import DEFAULT_SIZE, check_size
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Generic, TypeVar
+from beewire.hints import TYPE_CHECKING, Any, Callable, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import UserRing
 
 V = TypeVar("V")
+C = TypeVar("C")
 
 
 class UserRingBuf(OnMap, MapDecl, Generic[V]):
@@ -47,6 +48,19 @@ class UserRingBuf(OnMap, MapDecl, Generic[V]):
     def stored(self) -> tuple[ValueType | None, ValueType | None]:
         """Neither: records have their own types, and the kernel takes none."""
         return None, None
+
+    @overload
+    def drain(self, callback: Callable[[V | None], bool | None]) -> int: ...
+    @overload
+    def drain(self, callback: Callable[[V | None, C], bool | None], ctx: C) -> int: ...
+    def drain(self, callback: Any, ctx: object = None) -> int:
+        """In programs: call `callback(record, ctx)` for every record there is.
+
+        A record is None where user space sent fewer bytes than it has. It ends early
+        when the callback returns True; the result is how many there were, or an error.
+        """
+        del callback, ctx
+        self.in_programs("drain")
 
     @property
     def writer(self) -> UserRing:

@@ -7,6 +7,7 @@ Loads count as such; calls, stores and atomics stay.
 
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
+    ArenaAddress,
     Binary,
     ByteSwap,
     Const,
@@ -25,6 +26,7 @@ from beewire.bpf.ir import (
 )
 
 _PURE = (
+    ArenaAddress,
     Binary,
     ByteSwap,
     Const,

@@ -11,7 +11,6 @@ are made where they are used.
 
 from beewire.bpf.codegen import arith, graph
 from beewire.bpf.codegen.carried import carried, ordered
-from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.machine import (
     ADD_IMM,
     ADDRESS,
@@ -45,9 +44,11 @@ from beewire.bpf.codegen.machine import (
     Note,
     Part,
 )
+from beewire.bpf.codegen.ordered import check_atomic
 from beewire.bpf.codegen.reads import may_write
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
+    ArenaAddress,
     Atomic,
     AtomicOp,
     Binary,
@@ -78,6 +79,7 @@ from beewire.bpf.ir import (
     SymbolRef,
 )
 from beewire.bpf.isa import (
+    ADDR_SPACE_CAST,
     CALL_KFUNC,
     CALL_SUBPROGRAM,
     PSEUDO_BTF_ID,
@@ -88,9 +90,8 @@ from beewire.bpf.isa import (
     InsnClass,
 )
 from beewire.bpf.isa import AtomicOp as Code
-from beewire.bpf.object.target import CONTEXT_STORES, FETCH
+from beewire.bpf.object.target import CONTEXT_STORES
 from beewire.hints import Callable
-from beewire.reasons import Reason
 
 _ATOMIC = {
     AtomicOp.ADD: Code.ADD,
@@ -99,10 +100,13 @@ _ATOMIC = {
     AtomicOp.XOR: Code.XOR,
     AtomicOp.XCHG: Code.XCHG,
     AtomicOp.CMPXCHG: Code.CMPXCHG,
+    AtomicOp.LOAD_ACQ: Code.LOAD_ACQ,
+    AtomicOp.STORE_REL: Code.STORE_REL,
 }
 _TO_BE = int(InsnClass.ALU | AluOp.END) | 8
 _OFFSETS = range(-(1 << 15), 1 << 15)
 _MEMORY = (Load, Store, Atomic)
+USER_TO_KERNEL = 1  # address space 0 << 16 | address space 1
 
 
 def select(work: Work) -> Machine:
@@ -489,36 +493,26 @@ def _store(s: _Selector, op: Op) -> None:
 
 def _atomic(s: _Selector, op: Op) -> None:
     assert isinstance(op, Atomic)
-    _check_atomic(s, op)
+    span = op.span or s.work.function.span
+    check_atomic(s.target, op, wanted=op in s.uses, span=span)
     base, offset, note = s.address(op)
     code, kind = ATOMIC[op.size], int(_ATOMIC[op.op])
-    if op.op is AtomicOp.CMPXCHG:
+    changes = op.op is not AtomicOp.STORE_REL
+    if op.op is AtomicOp.LOAD_ACQ:
+        dst = s.result(op)
+        s.put(code, dst, base, offset, kind, (base,), dst, op.span, note)
+    elif op.op is AtomicOp.CMPXCHG:
         source = s.reg(op.args[1], op.span)
         s.make(0, op.args[2], op.span)
         s.put(code, base, source, offset, kind, (base, source, 0), 0, op.span, note)
         if op in s.uses:
             s.move(s.result(op), 0, op.span)
-        return
-    if op.op is not AtomicOp.XCHG and not (op.fetch and op in s.uses):
+    elif changes and (op.op is AtomicOp.XCHG or (op.fetch and op in s.uses)):
+        dst = s.copied(op, op.args[1])
+        s.put(code, base, dst, offset, kind | 1, (base, dst), dst, op.span, note)
+    else:
         source = s.reg(op.args[1], op.span)
         s.put(code, base, source, offset, kind, (base, source), NONE, op.span, note)
-        return
-    dst = s.copied(op, op.args[1])
-    kind |= 1
-    s.put(code, base, dst, offset, kind, (base, dst), dst, op.span, note)
-
-
-def _check_atomic(s: _Selector, op: Atomic) -> None:
-    if op.op is AtomicOp.ADD and not (op.fetch and op in s.uses):
-        return
-    if s.target.has(FETCH):
-        return
-    raise fault(
-        op.span or s.work.function.span,
-        Reason.ISA,
-        "this instruction set has no atomic operation but adding",
-        "the value before the operation, and, or, xor, xchg and cmpxchg need Linux 5.12",
-    )
 
 
 def _field(s: _Selector, op: Op) -> None:
@@ -578,7 +572,14 @@ def _nothing(_selector: _Selector, _op: Op) -> None:
     """Phis, jumps and what may_goto tests are made elsewhere."""
 
 
+def _arena(s: _Selector, op: Op) -> None:
+    source = s.reg(op.args[0], op.span)
+    dst = s.result(op)
+    s.put(MOV, dst, source, ADDR_SPACE_CAST, USER_TO_KERNEL, (source,), dst, op.span)
+
+
 _RULES: dict[type[Op], Callable[[_Selector, Op], None]] = {
+    ArenaAddress: _arena,
     Atomic: _atomic,
     Binary: _binary,
     Branch: _nothing,

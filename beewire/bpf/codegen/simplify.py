@@ -17,6 +17,7 @@ from beewire.bpf.codegen.packets import PacketReads
 from beewire.bpf.codegen.reads import ContextReads
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
+    ArenaAddress,
     Atomic,
     Binary,
     BinOp,
@@ -439,7 +440,12 @@ def _leaf(_sweep: _Sweep, op: Op) -> Op:
     return op
 
 
+def _arena(sweep: _Sweep, op: Op) -> Op:
+    return sweep.number(op, ("arena", _key(op.args[0])))
+
+
 _RULES = {
+    ArenaAddress: _arena,
     Atomic: _atomic,
     Binary: _binary,
     ByteSwap: _byteswap,

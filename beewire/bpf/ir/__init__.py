@@ -9,6 +9,7 @@ facts carry types of `beewire.bpf.btf`.
 """
 
 from beewire.bpf.ir.ops import (
+    ArenaAddress,
     Atomic,
     AtomicOp,
     Binary,
@@ -74,6 +75,7 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "ArenaAddress",
     "Atomic",
     "AtomicOp",
     "BinOp",

@@ -11,7 +11,9 @@ widths and kinds are ones that exist.
 from collections.abc import Callable, Iterable
 
 from beewire.bpf.ir.ops import (
+    ArenaAddress,
     Atomic,
+    AtomicOp,
     Binary,
     Block,
     Branch,
@@ -109,6 +111,7 @@ def _fault(function: Function, block: Block, op: Op) -> str:
 
 
 _ARGS: dict[type[Op], tuple[int, ...]] = {
+    ArenaAddress: (1,),
     Atomic: (2, 3),
     Binary: (2,),
     Branch: (2,),
@@ -138,8 +141,14 @@ def _call(op: Op) -> str:
     return "" if len(op.args) <= _MAX_ARGS else "has more than five args"
 
 
+def _atomic(op: Op) -> str:
+    assert isinstance(op, Atomic)
+    plain = op.op in {AtomicOp.LOAD_ACQ, AtomicOp.STORE_REL}
+    return _one_of("size", (1, 2, 4, 8) if plain else (4, 8))(op)
+
+
 _RULES: dict[type[Op], Callable[[Op], str]] = {
-    Atomic: _one_of("size", (4, 8)),
+    Atomic: _atomic,
     Binary: _one_of("bits", (32, 64)),
     Branch: _one_of("bits", (32, 64)),
     ByteSwap: _one_of("bits", (16, 32, 64)),

@@ -91,7 +91,10 @@ class CmpOp(WireEnum):
 
 
 class AtomicOp(WireEnum):
-    """Read-modify-write on memory; CMPXCHG takes (base, new, expected)."""
+    """One step for other CPUs; CMPXCHG takes (base, new, expected), LOAD_ACQ (base, 0).
+
+    LOAD_ACQ comes before all that follows, STORE_REL after all that came before.
+    """
 
     ADD = 0
     AND = 1
@@ -99,6 +102,8 @@ class AtomicOp(WireEnum):
     XOR = 3
     XCHG = 4
     CMPXCHG = 5
+    LOAD_ACQ = 6
+    STORE_REL = 7
 
 
 class CallKind(WireEnum):
@@ -368,6 +373,13 @@ class FieldAddress(Op):
         self.field = field
 
 
+class ArenaAddress(Op):
+    """args: an address of the arena as user space has it -> as programs reach it."""
+
+    __slots__ = ()
+    kind = Kind.PTR
+
+
 class CoreValue(Op):
     """A number that CO-RE supplies: size, existence, enum value."""
 
@@ -459,7 +471,10 @@ class Budget(Op):
 
 
 class Atomic(Op):
-    """args: base, value (, expected). Yields the old value when `fetch`. size 4 or 8."""
+    """args: base, value (, expected). Yields the old value when `fetch`.
+
+    `size` is 4 or 8; of LOAD_ACQ and STORE_REL also 1 or 2.
+    """
 
     __slots__ = ("fetch", "kind", "offset", "op", "size")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from beewire.bpf.btf import types as btf
 from beewire.bpf.ir.ops import (
+    ArenaAddress,
     Atomic,
     AtomicOp,
     Binary,
@@ -273,6 +274,10 @@ def _zero(reader: _Reader, text: str, _kind: Kind) -> Op:
     return Zero(base, offset, int(size), align=int(align), space=space)
 
 
+def _arena_address(reader: _Reader, text: str, _kind: Kind) -> Op:
+    return ArenaAddress(reader.value(text))
+
+
 def _field_address(reader: _Reader, text: str, _kind: Kind) -> Op:
     base, _, field = text.partition(", ")
     return FieldAddress(reader.value(base), _field(field))
@@ -350,6 +355,7 @@ _RULES: dict[str, Callable[[_Reader, str, Kind], Op]] = {
     "core": _core_value,
     "extend": _extend,
     "field": _field_address,
+    "arena": _arena_address,
     "get": _get,
     "jump": _jump,
     "load": _load,

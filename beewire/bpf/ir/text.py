@@ -15,6 +15,7 @@ plain; leaves (constants, parameters, slots, maps) stand where they are used.
 from collections.abc import Callable
 
 from beewire.bpf.ir.ops import (
+    ArenaAddress,
     Atomic,
     Binary,
     Block,
@@ -201,6 +202,10 @@ def _field(op: Op, names: _Names) -> str:
     return f"field {names.value(op.args[0])}, {_core(op.field)}"
 
 
+def _arena(op: Op, names: _Names) -> str:
+    return f"arena {names.value(op.args[0])}"
+
+
 def _core_value(op: Op, _names: _Names) -> str:
     assert isinstance(op, CoreValue)
     return f"core {_core(op.field)}"
@@ -246,6 +251,7 @@ def _branch(op: Op, names: _Names) -> str:
 
 
 _TEXT: dict[type[Op], Callable[[Op, _Names], str]] = {
+    ArenaAddress: _arena,
     Atomic: _atomic,
     Binary: _binary,
     Branch: _branch,

@@ -57,6 +57,7 @@ from beewire.bpf.isa.insn import (
     to_le,
 )
 from beewire.bpf.isa.opcodes import (
+    ADDR_SPACE_CAST,
     CALL_HELPER,
     CALL_KFUNC,
     CALL_SUBPROGRAM,
@@ -99,6 +100,7 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "ADDR_SPACE_CAST",
     "CALL_HELPER",
     "CALL_KFUNC",
     "CALL_SUBPROGRAM",

@@ -47,6 +47,11 @@ class Section:
             )
         place(self._mapped(), variable, value)
 
+    @property
+    def memory(self) -> "mmap | memoryview":
+        """The bytes of the section; of an arena, all of it."""
+        return self._mapped()
+
     def close(self) -> None:
         """Give the memory back; the map stays."""
         memory, self._memory = self._memory, None

@@ -3,7 +3,8 @@
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import near
-from beewire.bpf.lang.values import Value
+from beewire.bpf.lang.types import ValueType, find_value_type
+from beewire.bpf.lang.values import Content, Static, Value
 from beewire.hints import Sequence
 from beewire.reasons import Reason
 
@@ -64,3 +65,24 @@ def _position(node: ast.expr) -> tuple[int, int]:
 def required(nodes: list[ast.expr | None]) -> list[ast.expr]:
     """Arguments of which none may be left out."""
     return [node for node in nodes if node is not None]
+
+
+def static_type(b: Builder, node: ast.expr) -> ValueType:
+    """The type that an argument names.
+
+    Raises:
+        Refused: It names none.
+    """
+    found = b.deferred(node)
+    if isinstance(found, Content) and found.value is None:
+        # array(u8, 4), written where it is needed
+        return found.type
+    type_ = find_value_type(found.obj) if isinstance(found, Static) else None
+    if type_ is None:
+        raise b.refuse(
+            node,
+            Reason.WRONG_ARGUMENT,
+            "a type is needed here",
+            "a Struct, or u32 and the like",
+        )
+    return type_

@@ -13,7 +13,7 @@ from beewire.bpf.lang.faults import Follows, Rule
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import check_literal
 from beewire.bpf.lang.operators import boolean
-from beewire.bpf.lang.ownership import transfer
+from beewire.bpf.lang.ownership import clean_up, transfer
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import IntType, ValueType
 from beewire.bpf.lang.values import (
@@ -55,8 +55,7 @@ def return_(b: Builder, node: ast.Return) -> None:
         return
     else:
         _keep(b, frame, node.value)
-    for cleanup in reversed(frame.cleanups):
-        cleanup()
+    clean_up(b, frame.cleanups)
     assert frame.exit is not None
     b.jump(frame.exit)
     b.start(b.target("dead"))
@@ -426,6 +425,5 @@ def _return_condition(
             "an integer does not go into bool",
             "compare it: x != 0",
         )
-    for cleanup in reversed(frame.cleanups):
-        cleanup()
+    clean_up(b, frame.cleanups)
     truth_of(b, node, value, then, orelse)

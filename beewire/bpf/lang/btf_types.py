@@ -8,6 +8,7 @@ from beewire.bpf.lang.types import (
     BigEndianType,
     CharsType,
     IntType,
+    ObjectType,
     ValueType,
 )
 
@@ -54,6 +55,11 @@ def _make(type_: ValueType) -> btf.Type:
             return btf.Array(to_btf(type_.element), type_.count)
         case StructType():
             return _composite(type_)
+        case ObjectType():
+            # Few have any.
+            home = __import__(f"{__package__}.object_btf", fromlist=("object_type",))
+            made: btf.Type = home.object_type(type_)
+            return made
         case _:
             raise AssertionError(type_)
 

@@ -10,10 +10,10 @@ from types import FunctionType
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.byte_order import TO_HOST, check_order
-from beewire.bpf.lang.faults import Follows, Refused, Rule
+from beewire.bpf.lang.faults import Follows, Refused, Rule, under_lock
 from beewire.bpf.lang.flow import Flow, Target, Variable
 from beewire.bpf.lang.ints import check_64
-from beewire.bpf.lang.source import Source
+from beewire.bpf.lang.source import Source, stored_names
 from beewire.bpf.lang.types import BOOL, IntType
 from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import (
@@ -40,6 +40,7 @@ FINISH: dict[type[Value], Callable[["Builder", Any], Value]] = {}
 ADVICE: dict[type[ast.AST], tuple[str, str]] = {}
 
 SLOT_ALIGN = 8
+SPIN_UNLOCK = 94
 
 
 class Loop:
@@ -136,6 +137,11 @@ class Builder:
         self.node: ast.expr | ast.stmt | ast.pattern | None = None
         # The call that heads a `with` block, while it is compiled.
         self.managed: ast.Call | None = None
+        # The lock that is held, as diagnostics call it; whether RCU is held.
+        self.locked, self.in_rcu = "", False
+        # What is good until the lock, or RCU, is left.
+        self.under_lock: list[Reference] = []
+        self.under_rcu: list[Reference] = []
         self.frame: Frame
         self._span_of: object = None
         self._span: ir.Span | None = None
@@ -161,6 +167,7 @@ class Builder:
         builder = Builder(function, self.hints, 0, self.unit)
         builder.variables, builder.types = self.variables, self.types
         builder.helpers, builder.program = self.helpers, self.program
+        builder.locked = self.locked
         builder.rounds = self.rounds
         builder.node = frame.definition
         builder.enter(frame)
@@ -222,7 +229,20 @@ class Builder:
             from beewire.bpf.lang import prototypes  # noqa: PLC0415 - errors only
 
             raise prototypes.refusal(number, self.program)
+        if self.locked and number != SPIN_UNLOCK:
+            raise under_lock(self.locked, "helper")
         return self.emit(ir.Call(ir.CallKind.HELPER, number, *args, kind=kind))
+
+    def kfunc(self, name: str, *args: ir.Op, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
+        """Append a call of a kernel function.
+
+        Raises:
+            Rule: It may not be called while a lock is held.
+        """
+        # The verifier's kfunc_spin_allowed().
+        if self.locked and not name.startswith(("bpf_list_", "bpf_rbtree_")):
+            raise under_lock(self.locked, "function of the kernel")
+        return self.emit(ir.Call(ir.CallKind.KFUNC, name, *args, kind=kind))
 
     def call_once(self, number: int, *, kind: ir.Kind = ir.Kind.INT) -> ir.Op:
         """As `call`, of a helper whose result stays the same while the program runs."""
@@ -563,30 +583,3 @@ def compiles(
         return handler
 
     return register
-
-
-def stored_names(body: list[ast.stmt]) -> set[str]:
-    """The names that statements assign."""
-    found: set[str] = set()
-    stack: list[ast.AST] = list(body)
-    while stack:
-        node = stack.pop()
-        kind = type(node)
-        if kind is ast.Name:
-            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
-                found.add(node.id)  # type: ignore[attr-defined]
-            continue
-        if kind in _SCOPES:
-            continue
-        if kind is ast.MatchAs and node.name:  # type: ignore[attr-defined]
-            found.add(node.name)  # type: ignore[attr-defined]
-        for name in node._fields:
-            inner = getattr(node, name, None)
-            if type(inner) is list:
-                stack += [each for each in inner if isinstance(each, ast.AST)]
-            elif isinstance(inner, ast.AST) and inner._fields:
-                stack.append(inner)
-    return found
-
-
-_SCOPES = frozenset((ast.FunctionDef, ast.ClassDef, ast.Lambda))

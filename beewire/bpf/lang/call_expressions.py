@@ -5,7 +5,7 @@ from types import FunctionType
 from beewire.bpf import ir
 from beewire.bpf.lang import helper_calls, inline
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.attributes import inner_map, present
 from beewire.bpf.lang.builder import Builder, later, lowers
 from beewire.bpf.lang.byte_order import network_of
@@ -21,6 +21,7 @@ from beewire.bpf.lang.types import (
     NETWORK,
     ArrayType,
     IntType,
+    ObjectType,
     ValueType,
     array,
     array_of,
@@ -127,17 +128,11 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
     )
 
 
-def _lowering(name: str) -> Callable[[Builder, ast.Call], Value]:
-    if name not in BY_NAME:
-        later(_LATER[name])
-    return BY_NAME[name]
-
-
 def _call_function(b: Builder, node: ast.Call, function: FunctionType) -> Value:
     if function is array or function is chars:
         return _made_sequence(b, node, function)
     if function in BUILTINS:
-        return _lowering(BUILTINS[function])(b, node)
+        return _by_name(b, node, BUILTINS[function])
     if function in HELPERS:
         return helper_calls.named(b, node, function, HELPERS[function])
     return inline.call(b, node, function)
@@ -151,6 +146,33 @@ def _call_type(b: Builder, node: ast.Call, obj: Any) -> Value | None:
         return _to_flags(b, node, obj) if is_enum(obj) else None
     type_ = find_value_type(obj)
     return _convert(b, node, type_) if isinstance(type_, IntType) else None
+
+
+# Modules that are imported when a program first calls what they lower.
+_LATE = {
+    **dict.fromkeys(
+        (
+            "fetch_add", "fetch_and", "fetch_or", "fetch_xor", "xchg", "cmpxchg",
+            "load_acquire", "store_release",
+        ),
+        "atomic_calls",
+    ),
+    **dict.fromkeys(("obj_new", "obj_drop"), "object_calls"),
+    "printk": "printk",
+}  # fmt: skip
+
+
+def _by_name(b: Builder, node: ast.Call, name: str) -> Value:
+    if name in _LATE:
+        home = __import__(f"{__package__}.{_LATE[name]}", fromlist=("CALLS",))
+        found: Value = home.CALLS[name](b, node)
+        return found
+    if name in _LATER and name not in BY_NAME:
+        later(_LATER[name])
+    if name not in BY_NAME:
+        message = f"{name}() stands in a 'with' statement only"
+        raise b.refuse(node, Reason.WITH, message, f"with {ast.unparse(node)}:")
+    return BY_NAME[name](b, node)
 
 
 def _hashable(obj: object) -> bool:
@@ -167,6 +189,11 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
         present(b, owner, func.value)
     if isinstance(owner, ContextValue) and func.attr in CONTEXT_METHODS:
         return CONTEXT_METHODS[func.attr](b, node, owner)
+    if isinstance(owner, Memory) and isinstance(owner.type, ObjectType):
+        # Few have any.
+        home = __import__(f"{__package__}.object_calls", fromlist=("method",))
+        result: Value = home.method(b, node, func, owner)
+        return result
     if isinstance(owner, Memory) and func.attr == "copy":
         return _copy(b, node, owner)
     if func.attr == "startswith" and is_sequence(owner):
@@ -301,27 +328,6 @@ def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
         for name, field in owner.type.fields.items()
     }
     return Fields(owner.type, parts)
-
-
-def static_type(b: Builder, node: ast.expr) -> ValueType:
-    """The type that an argument names.
-
-    Raises:
-        Refused: It names none.
-    """
-    found = b.deferred(node)
-    if isinstance(found, Content) and found.value is None:
-        # array(u8, 4), written where it is needed
-        return found.type
-    type_ = find_value_type(found.obj) if isinstance(found, Static) else None
-    if type_ is None:
-        raise b.refuse(
-            node,
-            Reason.WRONG_ARGUMENT,
-            "a type is needed here",
-            "a Struct, or u32 and the like",
-        )
-    return type_
 
 
 def struct_argument(b: Builder, node: ast.expr, name: str) -> tuple[ir.Op, int]:

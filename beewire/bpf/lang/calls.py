@@ -294,9 +294,11 @@ def redirect(ifindex: int, flags: int = 0) -> "XdpAction":  # noqa: ARG001
 
 @builtin
 def printk(text: str) -> None:  # noqa: ARG001
-    """Write a line to the kernel's trace pipe: an f-string with up to three integers.
+    """Write a line to the kernel's trace pipe: an f-string with up to twelve values.
 
-    `{n}` prints decimal, `{n:x}` hexadecimal, `{n:#x}` with 0x before it.
+    Integers as in Python: `{n}`, `{n:5}`, `{n:<5}`, `{n:05}`, `{n:+}`, `{n:x}`, `{n:08x}`,
+    `{n:#x}`, `{n:#010x}`, `{n:c}`; texts `{comm}`, `{comm:16}`, `{comm:>16}`; addresses,
+    hashed, `{task:p}`. More than three values need Linux 5.16.
     """
     outside("printk")
 

@@ -9,9 +9,9 @@ what an `if` rules out that way may read fields that this kernel does not have.
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.builder import Builder, later
-from beewire.bpf.lang.call_expressions import BY_NAME, static_type
+from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.kernel_types import (

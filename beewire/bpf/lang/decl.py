@@ -94,7 +94,7 @@ class MapDecl:
     def per_cpu(self) -> bool:
         """Whether each CPU has values of its own."""
         kinds = (MapKind.PERCPU_HASH, MapKind.PERCPU_ARRAY, MapKind.LRU_PERCPU_HASH)
-        return self.kind in kinds
+        return self.kind in kinds or self.kind is MapKind.PERCPU_CGROUP_STORAGE
 
     def _parameter(self, name: str) -> ValueType | None:
         if name not in self.parameters:

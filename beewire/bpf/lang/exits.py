@@ -4,7 +4,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.decl import PerCpuDecl
 from beewire.bpf.lang.flow import Variable
-from beewire.bpf.lang.ownership import abandon_held
+from beewire.bpf.lang.ownership import abandon_held, clean_up
 from beewire.bpf.lang.values import Int, Memory
 
 MAP_LOOKUP_ELEM = 1
@@ -14,8 +14,7 @@ def bail(b: Builder) -> None:
     """End the function with its default return, and give back what it holds."""
     frame: Frame | None = b.frame
     while frame is not None:
-        for cleanup in reversed(frame.cleanups):
-            cleanup()
+        clean_up(b, frame.cleanups)
         # The frames above belong to who called this subprogram.
         frame = None if frame is b.top else frame.parent
     abandon_held(b)

@@ -2,6 +2,7 @@
 
 from beewire.errors import Diagnostic
 from beewire.hints import Any
+from beewire.reasons import Reason
 
 
 class Refused(Exception):  # noqa: N818 - what happened to the statement
@@ -44,6 +45,15 @@ class Retry(Exception):  # noqa: N818 - no fault: a variable turned out to be si
         super().__init__(key)
         self.key = key
         self.type = type
+
+
+def under_lock(lock: str, what: str) -> Rule:
+    """What a call of `what` breaks while `lock` is held."""
+    return Rule(
+        Reason.LOCKED,
+        f"this calls a {what}, which is not allowed while {lock} is held",
+        "do it before the block, or after it",
+    )
 
 
 def near(name: str, known: list[str]) -> str:

@@ -3,12 +3,14 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments
-from beewire.bpf.lang.builder import Builder, Loop, compiles, stored_names
+from beewire.bpf.lang.builder import Builder, Loop, compiles
 from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import operand
+from beewire.bpf.lang.ownership import clean_up
 from beewire.bpf.lang.rounds import count, hidden, is_followed, spend
+from beewire.bpf.lang.source import stored_names
 from beewire.bpf.lang.types import I64, IntType
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import assign, find, static_object
@@ -187,8 +189,7 @@ def _innermost(b: Builder, node: ast.stmt) -> Loop:
 
 
 def _clean_up(b: Builder, loop: Loop) -> None:
-    for cleanup in reversed(b.frame.cleanups[loop.cleanups :]):
-        cleanup()
+    clean_up(b, b.frame.cleanups[loop.cleanups :])
 
 
 def _range_bounds(

@@ -3,7 +3,6 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
-from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.byte_order import TO_HOST
 from beewire.bpf.lang.call_expressions import (
@@ -14,7 +13,6 @@ from beewire.bpf.lang.call_expressions import (
 from beewire.bpf.lang.calls import ip4
 from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.ints import check_literal, join
-from beewire.bpf.lang.memory import store, store_bytes, temporary
 from beewire.bpf.lang.operators import boolean, operand
 from beewire.bpf.lang.ownership import acquire_socket
 from beewire.bpf.lang.structs import Kernel
@@ -25,9 +23,7 @@ from beewire.bpf.lang.types import (
     U32,
     U64,
     ArrayType,
-    BigEndianType,
     CharsType,
-    IntType,
     network_type,
     swap,
 )
@@ -35,12 +31,9 @@ from beewire.bpf.lang.values import (
     Comm,
     ContextValue,
     Int,
-    KernelField,
     KernelMemory,
     Literal,
     Memory,
-    Nothing,
-    Pointer,
     Socket,
     Static,
     Value,
@@ -51,12 +44,9 @@ from beewire.reasons import Reason
 GET_CURRENT_PID_TGID = 14
 GET_CURRENT_UID_GID = 15
 GET_CURRENT_TASK = 35
-TRACE_PRINTK = 6
 BIND = 64
 SK_LOOKUP_TCP = 84
 SK_LOOKUP_UDP = 85
-COMM_SIZE = 16
-PRINTK_ARGUMENTS = 3
 
 
 def _half(number: int, *, high: bool) -> Callable[[Builder, ast.Call], Value]:
@@ -292,125 +282,6 @@ def _print(b: Builder, node: ast.Call) -> Value:
     )
 
 
-def _printk(b: Builder, node: ast.Call) -> Value:
-    [argument] = required(arguments(b, node, ("text",)))
-    template, ops = formatted(b, argument, PRINTK_ARGUMENTS, "printk()")
-    for character in template:
-        # bpf_trace_printk() ends at a NUL, and prints nothing for a text with others.
-        if not (" " <= character <= "~" or character in "\t\n\v\f\r"):
-            message = f"printk() cannot print {character!r}"
-            raise b.refuse(
-                argument, Reason.PRINTK, message, "the kernel takes ASCII only"
-            )
-    raw = template.encode() + b"\0"
-    slot = b.temporary("format", -(-len(raw) // 8) * 8)
-    place = Memory(slot, 0, CharsType(len(raw)), ir.Space.STACK)
-    store_bytes(b, place, raw)
-    b.call(TRACE_PRINTK, slot, ir.Const(len(raw)), *ops)
-    return Nothing()
-
-
-def formatted(
-    b: Builder, node: ast.expr, limit: int, by: str
-) -> tuple[str, list[ir.Op]]:
-    """The kernel's format for an f-string, and its values: at most `limit`."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value.replace("%", "%%"), []
-    if not isinstance(node, ast.JoinedStr):
-        call = by.removesuffix("()")
-        raise b.refuse(
-            node,
-            Reason.PRINTK,
-            f"{by} takes a text",
-            'write printk(f"pid {pid}")'
-            if call == "printk"
-            else f'{call}(seq, f"...")',
-        )
-    parts = []
-    ops: list[ir.Op] = []
-    for part in node.values:
-        if isinstance(part, ast.Constant):
-            parts.append(str(part.value).replace("%", "%%"))
-            continue
-        assert isinstance(part, ast.FormattedValue)
-        text, op = _formatted(b, part)
-        parts.append(text)
-        if op is not None:
-            ops.append(op)
-    if len(ops) > limit:
-        raise b.refuse(
-            node,
-            Reason.PRINTK,
-            f"{by} prints at most {limit} values, not {len(ops)}",
-            "print in two calls, or send a record by a RingBuf",
-        )
-    return "".join(parts), ops
-
-
-# How integers are printed: (unsigned, signed) by format specification.
-_SPECS = {
-    "": ("%llu", "%lld"),
-    "d": ("%llu", "%lld"),
-    "x": ("%llx", "%llx"),
-    "#x": ("0x%llx", "0x%llx"),
-}
-
-
-def _formatted(b: Builder, part: ast.FormattedValue) -> tuple[str, ir.Op | None]:
-    spec = ""
-    if part.format_spec is not None:
-        spec = ast.unparse(part.format_spec)[2:-1]
-    if part.conversion != -1:
-        message = f"printk() knows no !{chr(part.conversion)}"
-        raise b.refuse(
-            part.value,
-            Reason.PRINTK,
-            message,
-            "write {n}: no '!', and no '=' before '}'",
-        )
-    if spec not in _SPECS:
-        known = "{n}, {n:x} or {n:#x}"
-        raise b.refuse(
-            part.value, Reason.PRINTK, f"printk() knows no format {spec!r}", known
-        )
-    value = b.expr(part.value)
-    if isinstance(value, Pointer):
-        present(b, value, part.value)
-    match value:
-        case Literal():
-            return format(value.value, spec), None
-        case Int(type=BigEndianType()):
-            order = f"{TO_HOST[value.type.bits]}(...)"
-            message = f"{value.describe()} is in network order"
-            raise b.refuse(
-                part.value, Reason.BYTE_ORDER, message, f"print {order} of it"
-            )
-        case Int():
-            return _SPECS[spec][value.type.signed], value.op
-        case Static(obj=str() as text):
-            return text.replace("%", "%%"), None
-        case Comm() | KernelField() | Memory() if not spec:
-            return "%s", _text(b, part, value)
-        case _:
-            raise b.refuse(part, Reason.PRINTK, f"{value.describe()} cannot be printed")
-
-
-def _text(b: Builder, part: ast.FormattedValue, value: Value) -> ir.Op:
-    if isinstance(value, Memory) and isinstance(value.type, CharsType):
-        return b.address(value)
-    if isinstance(value, KernelField) and not isinstance(value.type, CharsType):
-        raise b.refuse(part, Reason.PRINTK, f"{value.describe()} cannot be printed")
-    if isinstance(value, Memory):
-        hint = "add .value" if isinstance(value.type, IntType) else "print its fields"
-        raise b.refuse(
-            part, Reason.PRINTK, f"{value.describe()} cannot be printed", hint
-        )
-    kind = value.type if isinstance(value, KernelField) else CharsType(COMM_SIZE)
-    place = temporary(b, kind, "text")
-    store(b, place, value)
-    return place.op
-
-
 def _loop(b: Builder, node: ast.Call) -> Value:
     from beewire.bpf.lang import callbacks  # noqa: PLC0415 - where there are any
 
@@ -436,7 +307,6 @@ BY_NAME |= {
     "bind": _bind,
     "sk_lookup_tcp": _socket_lookup(SK_LOOKUP_TCP),
     "sk_lookup_udp": _socket_lookup(SK_LOOKUP_UDP),
-    "printk": _printk,
     "htons": _to_network(16),
     "ntohs": _to_host(16),
     "htonl": _to_network(32),

@@ -15,7 +15,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.values import NO_REFERENCES, Pointer, Reference, Socket
-from beewire.hints import TypeVar
+from beewire.hints import Callable, Sequence, TypeVar
 from beewire.reasons import Reason
 
 P = TypeVar("P", bound=Pointer)
@@ -133,6 +133,14 @@ def abandon_held(b: Builder) -> None:
         b.jump(done)
         b.start(done)
         b.flow = b.flow.release(frozenset({link.reference}))
+
+
+def clean_up(b: Builder, cleanups: Sequence[Callable[[], None]]) -> None:
+    """Leave `with` blocks early, the inner ones first; what follows is still inside."""
+    held = b.locked, b.in_rcu
+    for cleanup in reversed(cleanups):
+        cleanup()
+    b.locked, b.in_rcu = held
 
 
 def check_exit(b: Builder, node: ast.stmt | ast.expr) -> None:

@@ -2,10 +2,10 @@
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.arguments import arguments, required
+from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.call_expressions import CONTEXT_METHODS, static_type
+from beewire.bpf.lang.call_expressions import CONTEXT_METHODS
 from beewire.bpf.lang.contexts import CopiedPacket, PacketContext, SkBuff, SkMsg
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.memory import in_memory

@@ -8,7 +8,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.contexts import Context
 from beewire.bpf.lang.memory import make_struct, store_bytes, temporary
-from beewire.bpf.lang.named_calls import formatted
+from beewire.bpf.lang.printk import formatted
 from beewire.bpf.lang.types import I64, CharsType, IntType
 from beewire.bpf.lang.values import (
     ContextValue,
@@ -23,13 +23,12 @@ from beewire.reasons import Reason
 
 SEQ_PRINTF = 126
 SEQ_WRITE = 127
-MAX_VALUES = 12  # MAX_BPRINTF_VARARGS
 
 
 def _seq_printf(b: Builder, node: ast.Call) -> Value:
     seq, text = required(arguments(b, node, ("seq", "text")))
     to = _sequence(b, seq)
-    template, ops = formatted(b, text, MAX_VALUES, "seq_printf()")
+    template, ops = formatted(b, text, "seq_printf()")
     raw = template.encode() + b"\0"
     place = temporary(b, CharsType(len(raw)), "format")
     store_bytes(b, place, raw)

@@ -181,3 +181,30 @@ def _lost(code: CodeType, message: str, hint: str) -> CompileError:
         hint=hint,
     )
     return CompileError((place,))
+
+
+def stored_names(body: list[ast.stmt]) -> set[str]:
+    """The names that statements assign."""
+    found: set[str] = set()
+    stack: list[ast.AST] = list(body)
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
+                found.add(node.id)  # type: ignore[attr-defined]
+            continue
+        if kind in _SCOPES:
+            continue
+        if kind is ast.MatchAs and node.name:  # type: ignore[attr-defined]
+            found.add(node.name)  # type: ignore[attr-defined]
+        for name in node._fields:
+            inner = getattr(node, name, None)
+            if type(inner) is list:
+                stack += [each for each in inner if isinstance(each, ast.AST)]
+            elif isinstance(inner, ast.AST) and inner._fields:
+                stack.append(inner)
+    return found
+
+
+_SCOPES = frozenset((ast.FunctionDef, ast.ClassDef, ast.Lambda))

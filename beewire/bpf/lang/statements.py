@@ -8,7 +8,7 @@ from beewire.bpf.lang.conditions import compare_values
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import check_literal
-from beewire.bpf.lang.ownership import check_exit
+from beewire.bpf.lang.ownership import check_exit, clean_up
 from beewire.bpf.lang.types import I32, U32, IntType
 from beewire.bpf.lang.values import Int, Literal, Nothing
 from beewire.bpf.lang.variables import assign
@@ -89,8 +89,7 @@ def return_(b: Builder, node: ast.Return) -> None:
         bodies.return_(b, node)
         return
     op = _returned(b, node)
-    for cleanup in reversed(b.frame.cleanups):
-        cleanup()
+    clean_up(b, b.frame.cleanups)
     check_exit(b, node)
     b.leave(ir.Return(op))
 

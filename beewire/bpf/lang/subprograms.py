@@ -39,6 +39,7 @@ from beewire.bpf.lang.values import (
     Memory,
     Nothing,
     Pointer,
+    Record,
     Tuple,
     Value,
 )
@@ -47,6 +48,7 @@ from beewire.reasons import Reason
 
 _CHOSEN = Mark(is_subprogram=True)
 _WORD = 8
+DYNPTR_DATA = 203
 
 
 def call(b: Builder, node: Any, frame: Frame, given: list[Given]) -> Value | None:
@@ -204,9 +206,16 @@ def _helpers(function: ir.Function) -> int:
 
 
 def _as_asked(b: Builder, asked: Wanted, value: Value) -> Value:
-    """An integer that arrives in memory, read where an integer is asked for."""
+    """An integer, or a record, that does not arrive as such: read first.
+
+    A record that is shorter than its type is None.
+    """
     if isinstance(value, Memory) and isinstance(asked.type, IntType):
         return load(b, value)
+    if isinstance(value, Record):
+        size = ir.Const(value.type.size)
+        op = b.call(DYNPTR_DATA, value.op, ir.Const(0), size, kind=ir.Kind.PTR)
+        return Memory(op, 0, value.type, ir.Space.MEM, nullable=True)
     return value
 
 

@@ -259,6 +259,25 @@ def network_type(bits: int, network: int) -> IntType:
     return _networks[key]
 
 
+class ObjectType(ValueType):
+    """An object of the kernel; its bytes are the kernel's affair."""
+
+    __slots__ = ("noun",)
+
+    def __init__(self, name: str, size: int, align: int, noun: str) -> None:
+        super().__init__(name, size, align, f"{size}x")
+        self.noun = noun
+
+    def take(self, items: Iterator[Any]) -> None:
+        """Nothing: user space does not see it."""
+
+    def put(self, value: Any, items: list[Any]) -> None:
+        """Nothing: user space does not set it."""
+
+    def zero(self) -> None:
+        """Nothing."""
+
+
 U8 = IntType("u8", 8, signed=False)
 U16 = IntType("u16", 16, signed=False)
 U32 = IntType("u32", 32, signed=False)

@@ -4,7 +4,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang.contexts import BpfSock, Context, Member
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.structs import Kernel, StructType
-from beewire.bpf.lang.types import IntType, ValueType
+from beewire.bpf.lang.types import IntType, ObjectType, ValueType
 from beewire.hints import Any, Callable
 
 
@@ -172,6 +172,7 @@ class Memory(Pointer):
     __slots__ = (
         "aligned",
         "flag",
+        "home",
         "offset",
         "read_only",
         "shared",
@@ -194,6 +195,8 @@ class Memory(Pointer):
         flag: ir.Op | None = None,
     ) -> None:
         super().__init__(op, nullable=nullable)
+        # The map that it lies in, where that is known.
+        self.home: MapDecl | None = None
         self.flag = flag
         self.offset = offset
         self.type = type
@@ -238,6 +241,7 @@ class Memory(Pointer):
         )
         made.references = self.references
         made.aligned = self.aligned
+        made.home = self.home
         return made
 
     @property
@@ -259,6 +263,8 @@ class Memory(Pointer):
         """A noun phrase."""
         if isinstance(self.type, IntType):
             return f"a reference to {self.type.name}"
+        if isinstance(self.type, ObjectType):
+            return self.type.noun
         kind = "a struct" if isinstance(self.type, StructType) else "an array"
         return f"{kind} ({self.type.name})"
 
@@ -277,6 +283,26 @@ _WHERE = {
     ir.Space.KERNEL: "in the kernel's memory",
     ir.Space.MEM: "in a record of a ring buffer",
 }
+
+
+class Record(Memory):
+    """A record that a callback is given as a dynptr: memory once it has been asked for."""
+
+    __slots__ = ()
+
+    def at(self, op: ir.Op) -> "Record":
+        """The same kind of record with another address."""
+        return Record(op, 0, self.type, self.space, nullable=True)
+
+
+class Link(Memory):
+    """A struct that a callback is given by the address of the field it is linked by."""
+
+    __slots__ = ()
+
+    def at(self, op: ir.Op) -> "Memory":
+        """The struct, `op` being the address of its link."""
+        return Memory(op, self.offset, self.type, self.space)
 
 
 class Socket(Pointer):

@@ -15,9 +15,10 @@ from beewire.reasons import Reason
 
 Cleanup = Callable[[], None]
 
-# Blocks without a reference, by the function that heads them: lock, rcu. Each begins its
-# block, and says how it ends.
-MANAGERS: dict[str, Callable[[Builder, ast.Call], Cleanup]] = {}
+# The functions that head blocks without a reference. What begins such a block says how
+# it is left; another function is called after it.
+_HEADS = ("lock", "rcu")
+Manager = tuple[Callable[[Builder, ast.Call], Cleanup], Callable[[Builder], None]]
 
 
 @compiles(ast.With)
@@ -43,7 +44,8 @@ def _with(b: Builder, items: list[ast.withitem], body: list[ast.stmt]) -> None:
             "there is nothing to name here",
             "leave it out",
         )
-    end = manager(b, item.context_expr)
+    begin, after = manager
+    end = begin(b, item.context_expr)
     b.frame.cleanups.append(end)
     try:
         _with(b, rest, body)
@@ -51,16 +53,19 @@ def _with(b: Builder, items: list[ast.withitem], body: list[ast.stmt]) -> None:
             end()
     finally:
         b.frame.cleanups.pop()
+        after(b)
 
 
-def _manager(
-    b: Builder, node: ast.expr
-) -> Callable[[Builder, ast.Call], Cleanup] | None:
+def _manager(b: Builder, node: ast.expr) -> Manager | None:
     if not isinstance(node, ast.Call):
         return None
     found = static_object(b, node.func)
-    name = BUILTINS.get(found, "") if callable(found) else ""
-    return MANAGERS.get(name)
+    name = BUILTINS.get(found, "") if isinstance(found, FunctionType) else ""
+    if name not in _HEADS:
+        return None
+    from beewire.bpf.lang.critical import MANAGERS  # noqa: PLC0415 - few have any
+
+    return MANAGERS[name]
 
 
 def _with_reference(

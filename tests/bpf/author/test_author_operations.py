@@ -3,8 +3,10 @@
 import pytest
 
 from beewire.bpf import (
+    Arena,
     Array,
     ArrayOfMaps,
+    AttachedStorage,
     BloomFilter,
     CgroupArray,
     CgroupStorage,
@@ -18,6 +20,7 @@ from beewire.bpf import (
     LruHash,
     LruPerCpuHash,
     PerCpuArray,
+    PerCpuAttachedStorage,
     PerCpuHash,
     PerfEventArray,
     ProgArray,
@@ -75,6 +78,7 @@ KINDS: dict[str, tuple[MapDecl, set[str]]] = {
     "PerfEventArray": (PerfEventArray[Prefix](), {"output", "counter"}),
     "StackTrace": (StackTrace(8), {"stack_id"}),
     "CgroupArray": (CgroupArray(8), {"has_current_task", "has_packet"}),
+    "Arena": (Arena(1), {"at", "alloc", "free"}),
     "ProgArray": (ProgArray(8), {"tail_call"}),
     "ArrayOfMaps": (ArrayOfMaps(Array[u64](8), 8), {"lookup"}),
     "HashOfMaps": (HashOfMaps[u32, Array[u64]](Array[u64](8), 8), {"lookup"}),
@@ -89,6 +93,8 @@ KINDS: dict[str, tuple[MapDecl, set[str]]] = {
     "TaskStorage": (TaskStorage[u64](), STORAGE),
     "InodeStorage": (InodeStorage[u64](), STORAGE),
     "CgroupStorage": (CgroupStorage[u64](), STORAGE),
+    "AttachedStorage": (AttachedStorage[u64](), {"here"}),
+    "PerCpuAttachedStorage": (PerCpuAttachedStorage[u64](), {"here"}),
 }
 EVERY = set().union(*(allowed for _, allowed in KINDS.values()))
 SYNTAX = {

@@ -3,6 +3,8 @@
 In each source, `«...»` marks what the caret must point at.
 """
 
+PRINTK = "{n}, {n:5}, {n:<5}, {n:05}, {n:+}, {n:x}, {n:08x}, {n:#x}, {n:#010x}, {n:c}"
+
 MAPS = {
     "entry read": (
         "x = «table[1]»",
@@ -211,9 +213,24 @@ CALLS = {
         "leave one out",
     ),
     "printk of an unknown format": (
-        'printk(f"{«cpu_id()»:>5}")',
-        "printk() knows no format '>5'",
-        "{n}, {n:x} or {n:#x}",
+        'printk(f"{«cpu_id()»:^5}")',
+        "printk() knows no format '^5'",
+        PRINTK,
+    ),
+    "printk of a format that varies": (
+        'x = 5\nprintk(f"{«cpu_id()»:{x}}")',
+        "a format is a constant here",
+        PRINTK,
+    ),
+    "printk of a sign that an unsigned integer has not": (
+        'printk(f"{«cpu_id()»:+}")',
+        "printk() knows no format '+'",
+        PRINTK,
+    ),
+    "printk of a pointer": (
+        'printk(«f"{ctx}"»)',
+        "the context (XdpContext) cannot be printed",
+        "print its fields, or its address, hashed: {ctx:p}",
     ),
     "context in the place of a socket": (
         "sk_release(«ctx»)",
@@ -230,9 +247,9 @@ CALLS = {
         "a packet begins at byte 0",
         "count from its start",
     ),
-    "printk of four values": (
-        'x = cpu_id()\nprintk(«f"{x} {x} {x} {x}"»)',
-        "printk() prints at most 3 values, not 4",
+    "printk of 13 values": (
+        'x = cpu_id()\nprintk(«f"{x}{x}{x}{x}{x}{x}{x}{x}{x}{x}{x}{x}{x}"»)',
+        "printk() prints at most 12 values, not 13",
         "print in two calls, or send a record by a RingBuf",
     ),
     "ip4 of no address": (

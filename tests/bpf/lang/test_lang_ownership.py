@@ -159,3 +159,38 @@ def test_a_borrowed_socket_is_not_given_back(
         "'sk' is not the program's to give back",
         "sk_release() takes what a lookup returned",
     )
+
+
+LOOPING_SUBPROGRAM = """
+from beewire.bpf import *
+
+class Event(Struct):
+    first: u64
+
+events = RingBuf[Event](4096)
+
+@subprogram
+def halvings(n: u32) -> u32:
+    count: u32 = 0
+    while n > 1:
+        n >>= 1
+        count += 1
+    return count
+
+@xdp
+def program(ctx: XdpContext) -> XdpAction:
+    with events.reserve() as event:
+        if event is not None:
+            event.first = halvings(ctx.length)
+    return XdpAction.PASS
+"""
+
+
+@pytest.mark.kernel
+def test_a_subprogram_does_not_leave_the_blocks_of_its_caller() -> None:
+    names = cell(LOOPING_SUBPROGRAM)
+
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(data_in=bytes(64))
+
+        assert [event.first for event in loaded[names["events"]].poll()] == [6]

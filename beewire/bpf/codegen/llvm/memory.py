@@ -65,7 +65,12 @@ def atomic(m: Module, op: ir.Atomic) -> None:
     where = _address(m, op.args[0], op.offset)
     kind = f"i{op.size * 8}"
     value = m.narrow(op.args[1], op.size * 8)
-    if op.op is ir.AtomicOp.CMPXCHG:
+    if op.op is ir.AtomicOp.STORE_REL:
+        m.put(f"store atomic {kind} {value}, ptr {where} release, align {op.size}")
+        return
+    if op.op is ir.AtomicOp.LOAD_ACQ:
+        old = m.new(f"load atomic {kind}, ptr {where} acquire, align {op.size}")
+    elif op.op is ir.AtomicOp.CMPXCHG:
         expected = m.narrow(op.args[2], op.size * 8)
         both = m.new(
             f"cmpxchg ptr {where}, {kind} {expected}, {kind} {value} seq_cst seq_cst"

@@ -43,6 +43,7 @@ _FAMILIES = {
     MapKind.PERCPU_ARRAY: ("percpu", "PerCpuArray"),
     MapKind.PERCPU_HASH: ("percpu", "PerCpuHash"),
     MapKind.LRU_PERCPU_HASH: ("percpu", "PerCpuHash"),
+    MapKind.PERCPU_CGROUP_STORAGE: ("percpu", "PerCpuHash"),
     MapKind.SOCKMAP: _REFERENCES,
     MapKind.SOCKHASH: _REFERENCES,
     MapKind.REUSEPORT_SOCKARRAY: _REFERENCES,

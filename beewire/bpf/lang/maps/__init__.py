@@ -14,4 +14,5 @@ A family is imported when a program first uses it.
     events     perf buffers, stack traces, arrays of cgroups
     nested     arrays and hashes of maps
     programs   arrays of programs
+    arena      arenas
 """

@@ -144,14 +144,11 @@ def find_value(b: Builder, decl: MapDecl, key: ir.Op) -> ir.Op:
 
 def value_memory(decl: MapDecl, op: ir.Op, *, nullable: bool) -> Memory:
     """A value of the map at `op`."""
-    return Memory(
-        op,
-        0,
-        value_of(decl),
-        ir.Space.MAP,
-        nullable=nullable,
-        shared=not decl.per_cpu,
-    )
+    shared = not decl.per_cpu
+    space = ir.Space.MAP
+    found = Memory(op, 0, value_of(decl), space, nullable=nullable, shared=shared)
+    found.home = decl
+    return found
 
 
 def filled(

@@ -17,7 +17,15 @@ from beewire.bpf.lang.maps.common import (
 from beewire.bpf.lang.memory import init_struct
 from beewire.bpf.lang.ownership import acquire, give_back
 from beewire.bpf.lang.types import BOOL, I64, U64
-from beewire.bpf.lang.values import Fields, Int, Memory, Nothing, Reference, Value
+from beewire.bpf.lang.values import (
+    Fields,
+    Int,
+    Memory,
+    Nothing,
+    Record,
+    Reference,
+    Value,
+)
 from beewire.hints import Callable
 from beewire.reasons import Reason
 
@@ -26,6 +34,7 @@ RINGBUF_RESERVE = 131
 RINGBUF_SUBMIT = 132
 RINGBUF_DISCARD = 133
 RINGBUF_QUERY = 134
+USER_RINGBUF_DRAIN = 209
 BPF_RB_AVAIL_DATA = 0
 
 
@@ -113,6 +122,21 @@ def waiting(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     return Int(b.call(RINGBUF_QUERY, map_ref(decl), ir.Const(BPF_RB_AVAIL_DATA)), U64)
 
 
+def drain(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`commands.drain(on_command, ctx)`: a callback for every record."""
+    from beewire.bpf.lang.callbacks import callback, shared_struct  # noqa: PLC0415 - rare
+
+    visit, shared = arguments(b, node, ("callback", "ctx"), 1)
+    assert visit is not None
+    space = ir.Space.MEM
+    record = Record(ir.Const(0), 0, value_of(decl), space, nullable=True)
+    arriving: list[Value | None] = [record]
+    op = shared_struct(b, shared, arriving)
+    function = callback(b, visit, arriving, may_stop=True)
+    args = (map_ref(decl), function, op, ir.Const(0))
+    return Int(b.call(USER_RINGBUF_DRAIN, *args), I64)
+
+
 OPERATIONS: dict[str, Operation] = {
     "reserve": reserve_record,
     "submit": _finish(RINGBUF_SUBMIT),
@@ -120,4 +144,5 @@ OPERATIONS: dict[str, Operation] = {
     "emit": emit,
     "output": output,
     "waiting": waiting,
+    "drain": drain,
 }

@@ -14,6 +14,7 @@ from beewire.bpf.lang.variables import static_object
 from beewire.bpf.object.kinds import MapKind
 from beewire.reasons import Reason
 
+GET_LOCAL_STORAGE = 81
 GET_CURRENT_TASK_BTF = 158
 STORAGE_GET_F_CREATE = 1
 
@@ -86,8 +87,17 @@ def _is_current(b: Builder, node: ast.expr) -> bool:
     return True
 
 
+def here(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
+    """`counts.here()`: it is made when the program is attached, so it is there."""
+    arguments(b, node, ())
+    args = (map_ref(decl), ir.Const(0))
+    op = b.call(GET_LOCAL_STORAGE, *args, kind=ir.Kind.PTR)
+    return value_memory(decl, op, nullable=False)
+
+
 OPERATIONS: dict[str, Operation] = {
     "get": get,
     "get_or_create": get_or_create,
     "delete": delete,
+    "here": here,
 }

@@ -29,6 +29,7 @@ from beewire.bpf.lang.reference import (
     programs,
     queues,
     sequences,
+    shared,
     statements,
 )
 from beewire.bpf.lang.reference.entry import evaluate
@@ -44,6 +45,7 @@ HANDLERS = (
     programs,
     queues,
     sequences,
+    shared,
     statements,
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang import source
 from beewire.bpf.lang.builder import Frame
-from beewire.bpf.lang.calls import BUILTINS, HELPERS, exists
+from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.decl import MapDecl, Symbol
 from beewire.bpf.lang.prototypes import HelperFunction
 from beewire.bpf.lang.reference import kernel
@@ -15,6 +15,7 @@ from beewire.bpf.lang.reference.numbers import Number, in_order, truth
 from beewire.bpf.lang.reference.places import Place, copy, made
 from beewire.bpf.lang.reference.run import (
     ANSWERS,
+    BY_NODE,
     METHODS,
     Run,
     answers,
@@ -52,14 +53,14 @@ def call(run: Run, node: ast.Call) -> Any:
     callee = run.expr(node.func)
     if isinstance(callee, HelperFunction | Symbol):
         return kernel.called(run, node, callee)
-    if callee is exists:
-        return kernel.exists(run, node)
     if isinstance(callee, type) and issubclass(callee, Composite):
         return _constructor(run, callee, node)
     if callee is array or callee is chars:
         return make(run, node, text=callee is chars)
     if isinstance(callee, FunctionType) and callee not in BUILTINS | HELPERS.keys():
         return _function(run, node, callee)
+    if isinstance(callee, FunctionType) and BUILTINS.get(callee) in BY_NODE:
+        return BY_NODE[BUILTINS[callee]](run, node)
     values = [run.expr(argument) for argument in node.args]
     if isinstance(callee, FunctionType):
         return _helper(run, callee, values)

@@ -11,7 +11,7 @@ from beewire.bpf.lang.decl import ProgramDecl, Symbol
 from beewire.bpf.lang.prototypes import HelperFunction
 from beewire.bpf.lang.reference.contexts import KernelObject
 from beewire.bpf.lang.reference.numbers import Number
-from beewire.bpf.lang.reference.run import Run
+from beewire.bpf.lang.reference.run import Run, by_node
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.symbols import Kfunc
 from beewire.bpf.lang.types import I64, U32, U64, IntType
@@ -76,6 +76,7 @@ def called(run: Run, node: ast.Call, callee: "HelperFunction | Symbol") -> Any:
     return value_of(wanted(frame, "return"), answer, f"the result of {name}()")
 
 
+@by_node("exists")
 def exists(run: Run, node: ast.Call) -> Number:
     """`exists(task.field)`: whether it was given; anything else as the World answers."""
     [asked] = node.args

@@ -23,6 +23,8 @@ STATEMENTS: dict[type[ast.stmt], Callable[["Run", Any], None]] = {}
 METHODS: list[tuple[type, str, Callable[["Run", Any, ast.Call], Any]]] = []
 # By the Python function's name: what a builtin of `calls` gives for evaluated arguments.
 ANSWERS: dict[str, Callable[["Run", list[Any]], Any]] = {}
+# Those that are given the nodes of their arguments: they name places.
+BY_NODE: dict[str, Callable[["Run", ast.Call], Any]] = {}
 
 
 def expression(kind: type[ast.expr]) -> Callable[[F], F]:
@@ -60,6 +62,16 @@ def answers(*names: str) -> Callable[[F], F]:
 
     def mark(function: F) -> F:
         ANSWERS.update(dict.fromkeys(names, function))
+        return function
+
+    return mark
+
+
+def by_node(name: str) -> Callable[[F], F]:
+    """Mark the function that evaluates calls of the builtin `name`, arguments included."""
+
+    def mark(function: F) -> F:
+        BY_NODE[name] = function
         return function
 
     return mark

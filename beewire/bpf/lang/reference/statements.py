@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from beewire.bpf.lang import pyast as ast
+from beewire.bpf.lang.concurrency import lock, rcu
 from beewire.bpf.lang.decl import MapDecl, PerCpuDecl, Ring
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import SYMBOLS
@@ -69,7 +70,7 @@ def assign_to(run: Run, target: ast.expr, value: Any) -> None:
         value_type = run.world.map(table).value
         run.world.map(table).update(key, encoded(value, value_type))
     else:
-        _put(_place(run, target), value)
+        _put(place_of(run, target), value)
 
 
 def _snapshot(value: Any) -> Any:
@@ -90,7 +91,8 @@ def _entry(run: Run, target: ast.expr) -> tuple[MapDecl, bytes] | None:
     return table, encoded(run.expr(target.slice), run.world.map(table).key)
 
 
-def _place(run: Run, target: ast.expr) -> Place | Word | Words:
+def place_of(run: Run, target: ast.expr) -> Place | Word | Words:
+    """What `a.b` or `a[i]` names."""
     if isinstance(target, ast.Attribute):
         base = run.expr(target.value)
         if isinstance(base, PerCpuDecl):
@@ -135,7 +137,7 @@ def augmented(run: Run, node: ast.AugAssign) -> None:
     if (entry := _entry(run, node.target)) is not None:
         _add_to_entry(run, *entry, run.number(node.value))
         return
-    place = _place(run, node.target)
+    place = place_of(run, node.target)
     assert not isinstance(place, Words)
     if isinstance(place, Place) and place.shared:
         amount = run.number(node.value)
@@ -269,6 +271,12 @@ def _with(run: Run, items: list[ast.withitem], body: list[ast.stmt]) -> None:
 @contextmanager
 def _held(run: Run, node: ast.expr) -> Iterator[Any]:
     owner = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if run.expr(node.func) not in {lock, rcu}:
+            raise BeewireError(f"evaluate() knows no 'with {ast.unparse(node)}'")
+        # Nothing else runs here.
+        yield None
+        return
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         owner = run.expr(node.func.value)
     if not isinstance(owner, Ring):
