@@ -3,7 +3,7 @@
 Python looks for a module along a path: for each it asks several finders, which list
 directories and try names. Where the modules of this package are is known, so its own
 finder asks for the one file, and reads the bytecode beside it if that is of this source.
-Measured: 40 us less a module, of which a program's start takes 160. Whatever is unusual
+Measured: 45 us less a module, of which a program's start takes 160. Whatever is unusual
 (no bytecode, bytecode of another kind, a zip file) is left to Python's own ways.
 """
 
@@ -22,14 +22,17 @@ _FLAGS = posix.O_RDONLY | posix.O_CLOEXEC
 class _Loader(SourceFileLoader):
     """Reads bytecode in the form that Python writes by default, checked by its source."""
 
+    def __init__(self, fullname: str, path: str, source: posix.stat_result) -> None:
+        super().__init__(fullname, path)
+        self.source = source
+
     def get_code(self, fullname: str) -> CodeType | None:
-        code = _cached(self.path)
+        code = _cached(self.path, self.source)
         return super().get_code(fullname) if code is None else code
 
 
-def _cached(path: str) -> CodeType | None:
+def _cached(path: str, source: posix.stat_result) -> CodeType | None:
     try:
-        source = posix.stat(path)
         file = posix.open(_bytecode(path), _FLAGS)
     except OSError:
         return None
@@ -67,12 +70,12 @@ class Finder:
         place = f"{self.root}/{fullname[len(_PREFIX) :].replace('.', '/')}"
         for file, inside in ((f"{place}.py", None), (f"{place}/__init__.py", [place])):
             try:
-                posix.stat(file)
+                source = posix.stat(file)
             except OSError:
                 continue
             spec = ModuleSpec(
                 fullname,
-                _Loader(fullname, file),
+                _Loader(fullname, file, source),
                 origin=file,
                 is_package=inside is not None,
             )

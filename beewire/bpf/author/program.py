@@ -57,6 +57,7 @@ class Program(ProgramDecl, Generic[F]):
             VerifierError: The kernel refuses it.
             AttachError: It is bound to a Loaded that it is no part of.
         """
+        # Before anything else asks for the kernel room, which is imported here.
         with Paused():
             return home_of(self).program(self.origin or self)
 
@@ -113,10 +114,11 @@ class TracepointProgram(Program[F]):
             AttachError: This kernel has no such tracepoint.
             NotPermitted: CAP_PERFMON is missing.
         """
+        live = self.live
         from beewire.bpf.kernel import attach_tracepoint  # noqa: PLC0415
 
         category, _, name = self.attach_to.partition("/")
-        return attach_tracepoint(self.live, category, name)
+        return attach_tracepoint(live, category, name)
 
 
 class RawTracepointProgram(Program[F]):
@@ -129,9 +131,10 @@ class RawTracepointProgram(Program[F]):
             AttachError: This kernel has no such tracepoint.
             NotPermitted: CAP_PERFMON is missing.
         """
+        live = self.live
         from beewire.bpf.kernel import attach_raw_tracepoint  # noqa: PLC0415
 
-        return attach_raw_tracepoint(self.live, self.attach_to)
+        return attach_raw_tracepoint(live, self.attach_to)
 
 
 class CgroupProgram(Program[F]):
@@ -149,9 +152,10 @@ class CgroupProgram(Program[F]):
             AttachError: The path is no cgroup2 directory.
             NotPermitted: CAP_NET_ADMIN is missing.
         """
+        live = self.live
         from beewire.bpf.kernel import attach_cgroup  # noqa: PLC0415
 
-        return attach_cgroup(self.live, _path(cgroup), flags=flags)
+        return attach_cgroup(live, _path(cgroup), flags=flags)
 
 
 class NetnsProgram(Program[F]):
@@ -168,9 +172,10 @@ class NetnsProgram(Program[F]):
             AttachError: The path names no network namespace.
             NotPermitted: CAP_NET_ADMIN is missing.
         """
+        live = self.live
         from beewire.bpf.kernel import attach_netns  # noqa: PLC0415
 
-        return attach_netns(self.live, _path(netns))
+        return attach_netns(live, _path(netns))
 
 
 class XdpProgram(Program[F]):
@@ -188,9 +193,10 @@ class XdpProgram(Program[F]):
             AttachError: There is no such interface, or it has a program already.
             NotPermitted: CAP_NET_ADMIN is missing.
         """
+        live = self.live
         from beewire.bpf.kernel import XdpMode, attach_xdp  # noqa: PLC0415
 
-        return attach_xdp(self.live, interface, XdpMode.AUTO if mode is None else mode)
+        return attach_xdp(live, interface, XdpMode.AUTO if mode is None else mode)
 
 
 class SkMsgProgram(Program[F]):
@@ -205,9 +211,9 @@ class SkMsgProgram(Program[F]):
             AttachError: The map holds no sockets, or has a program already.
             NotPermitted: CAP_NET_ADMIN is missing.
         """
+        live = self.live  # loads the map too, where it is not there yet
         from beewire.bpf.kernel import attach_sockmap  # noqa: PLC0415
 
-        live = self.live  # loads the map too, where it is not there yet
         return attach_sockmap(live, home_of(sockets).map(_origin(sockets)))
 
 

@@ -14,7 +14,6 @@ from beewire.bpf.kernel.maps.create import (
     section_spec,
     section_type,
 )
-from beewire.bpf.kernel.pins import BPFFS
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.relocate import relocate
 from beewire.bpf.kernel.section import Section, initial_content
@@ -314,6 +313,8 @@ class _Work:
     def _pin_path(self, spec: MapSpec) -> str | None:
         if self.pin_dir is None and not spec.pinned:
             return None
+        from beewire.bpf.kernel.pins import BPFFS  # noqa: PLC0415 - where any are pinned
+
         return f"{self.pin_dir or BPFFS}/{spec.name}"
 
     def _from_pin(self, spec: MapSpec) -> AnyMap | None:

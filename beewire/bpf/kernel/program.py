@@ -2,7 +2,7 @@
 
 import errno
 
-from beewire.bpf.kernel import attr, pins, syscall
+from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.object import ProgramSpec
 from beewire.errors import KernelError
@@ -88,4 +88,6 @@ class Program(Descriptor):
 
     def pin(self, path: str) -> None:
         """Keep the program alive under `path` on a BPF file system."""
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
         pins.pin(self.fd, path)

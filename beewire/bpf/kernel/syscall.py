@@ -4,13 +4,28 @@
 as a negative number, for hot paths and probes where a refusal is an answer.
 """
 
-import ctypes
 import errno
 import os
+
+# Not ctypes, which makes a type of everything that C has: 1 ms of start-up.
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    dlopen,
+    dlsym,
+    get_errno,
+)
 
 from beewire.bpf.kernel import attr
 from beewire.enums import WireEnum
 from beewire.errors import KernelError
+from beewire.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctypes import CDLL
 
 _MACHINE = os.uname().machine
 
@@ -62,21 +77,39 @@ class Cmd(WireEnum):
 # Commands that charged RLIMIT_MEMLOCK before Linux 5.11.
 _CHARGED = (Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc["syscall"]
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = (ctypes.c_long,) * 7
+
+class _Char(_SimpleCData):  # type: ignore[type-arg]  # none when it runs
+    _type_ = "c"
+
+
+class _Long(_SimpleCData):  # type: ignore[type-arg]  # as above
+    _type_ = "l"
+
+
+class _Function(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_place = dlsym(dlopen(None, os.RTLD_NOW), "syscall")  # type: ignore[arg-type]  # of the process
+_syscall = _Function(_place)
+_syscall.argtypes = (_Long,) * 7
 # The same function with the arguments of bpf(2) only: each one costs 0.1 us.
-_syscall3 = _libc["syscall"]
-_syscall3.restype = ctypes.c_long
-_syscall3.argtypes = (ctypes.c_long,) * 4
+_syscall3 = _Function(_place)
+_syscall3.argtypes = (_Long,) * 4
 
 
 def _call(number: int, *arguments: int) -> int:
     """Result of a system call, or -errno. The GIL is released meanwhile."""
     padding = (0,) * (6 - len(arguments))
     result: int = _syscall(number, *arguments, *padding)
-    return -ctypes.get_errno() if result < 0 else result
+    return -get_errno() if result < 0 else result
+
+
+def _libc() -> "CDLL":
+    import ctypes  # noqa: PLC0415 - not on the start-up path
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _number(index: int) -> int:
@@ -97,7 +130,7 @@ def address(buffer: bytearray) -> int:
     Valid while the caller keeps the buffer and does not resize it: the kernel reads and
     writes through it during the call only.
     """
-    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+    return addressof(_Char.from_buffer(buffer)) if buffer else 0
 
 
 def try_bpf(cmd: int, record: bytearray, size: int = 0) -> int:
@@ -106,7 +139,7 @@ def try_bpf(cmd: int, record: bytearray, size: int = 0) -> int:
     `size` is the length of the attr at the start of a `record` that holds more.
     """
     result: int = _syscall3(_bpf_number, cmd, address(record), size or len(record))
-    return -ctypes.get_errno() if result < 0 else result
+    return -get_errno() if result < 0 else result
 
 
 def bpf(cmd: Cmd, record: bytearray, about: str, need: tuple[str, ...] = ()) -> int:
@@ -188,9 +221,11 @@ def map_memory(fd: int, length: int, address: int) -> tuple[int, "memoryview | N
 
     Python's own mmap takes no address. In the place of an error: -errno and None.
     """
+    import ctypes  # noqa: PLC0415 - arenas only
+
     read_write, shared, fixed_no_replace = 3, 0x01, 0x100000
     flags = shared | (fixed_no_replace if address else 0)
-    function = _libc["mmap"]
+    function = _libc()["mmap"]
     function.restype = ctypes.c_void_p
     function.argtypes = (
         ctypes.c_void_p,
@@ -208,7 +243,9 @@ def map_memory(fd: int, length: int, address: int) -> tuple[int, "memoryview | N
 
 def unmap_memory(address: int, length: int) -> None:
     """munmap(2): no view of it may be used again."""
-    function = _libc["munmap"]
+    import ctypes  # noqa: PLC0415 - arenas only
+
+    function = _libc()["munmap"]
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     function(address, length)
 
@@ -218,7 +255,7 @@ def interface_index(name: str) -> int:
 
     if_nametoindex(3) through libc: importing `socket` for it costs 5 ms.
     """
-    return int(_libc.if_nametoindex(os.fsencode(name)))
+    return int(_libc().if_nametoindex(os.fsencode(name)))
 
 
 def interface_name(index: int) -> str:
@@ -226,6 +263,8 @@ def interface_name(index: int) -> str:
 
     As `interface_index`, by if_indextoname(3).
     """
+    import ctypes  # noqa: PLC0415 - not on the start-up path
+
     name = ctypes.create_string_buffer(16)
-    found = 0 < index < 1 << 31 and _libc.if_indextoname(index, name)
+    found = 0 < index < 1 << 31 and _libc().if_indextoname(index, name)
     return os.fsdecode(name.value) if found else ""

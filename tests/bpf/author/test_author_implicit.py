@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -228,3 +229,28 @@ def test_a_collector_that_is_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_was_made_meanwhile_is_old_and_still_collected() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.itself = self
+
+    with Paused():
+        gone = weakref.ref(Node())
+
+    assert gc.get_freeze_count() == 0
+    assert len(gc.get_objects(generation=0)) < 100
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_the_program_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with Paused():
+            pass
+        assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()

@@ -2,7 +2,7 @@
 
 import errno
 
-from beewire.bpf.kernel import attr, pins, syscall
+from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.program import Program
 from beewire.enums import WireEnum
@@ -68,6 +68,8 @@ class Link(Descriptor):
         Raises:
             KernelError: nothing is pinned there, or it is no link.
         """
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
         with Descriptor(pins.open_pin(path, "link")) as handle:
             info = syscall.read_info(handle.fd, attr.LINK_INFO)
             kind = LinkKind(attr.LINK_INFO.integer(info, "type"))
@@ -109,6 +111,8 @@ class Link(Descriptor):
 
     def pin(self, path: str) -> None:
         """Keep the program attached under `path` on a BPF file system."""
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
         pins.pin(self.fd, path)
 
     def info(self) -> LinkInfo:

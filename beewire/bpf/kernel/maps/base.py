@@ -3,7 +3,7 @@
 import errno
 import struct
 
-from beewire.bpf.kernel import attr, pins
+from beewire.bpf.kernel import attr
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
 from beewire.bpf.kernel.syscall import Cmd, address, bpf, try_bpf
@@ -96,6 +96,7 @@ class Map(Descriptor, MutableMapping[K, V]):
         Raises:
             KernelError: nothing is pinned there, or it is no map.
         """
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
         from beewire.bpf.kernel.maps.describe import describe  # noqa: PLC0415 - not on the start-up path
 
         fd = pins.open_pin(path, "map")
@@ -287,6 +288,8 @@ class Map(Descriptor, MutableMapping[K, V]):
 
     def pin(self, path: str) -> None:
         """Keep the map alive under `path` on a BPF file system."""
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
         pins.pin(self.fd, path)
 
     def _refusal(self, number: int, command: str, verb: str, key: object) -> Exception:
