@@ -3,6 +3,7 @@
 `python tests/bpf/test_public_api.py` writes the golden file anew.
 """
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -61,6 +62,16 @@ def _member(name: str, value: object) -> str:
 
 def test_the_public_surface_is_as_recorded() -> None:
     assert described() == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    # Without its import there, a name of __all__ is an `object` to them.
+    tree = ast.parse(inspect.getsource(author))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = [alias.name for node in imports for alias in node.names]
+
+    assert sorted(seen) == sorted(author.__all__)
 
 
 def test_what_dir_shows_can_be_had() -> None:

@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from beewire.bpf.author.arena import (
         Arena,
     )
-    from beewire.bpf.author.collection import collect
-    from beewire.bpf.author.events import CgroupArray, PerfEventArray, StackTrace
+    from beewire.bpf.author.collection import (
+        collect,
+    )
+    from beewire.bpf.author.events import (
+        CgroupArray,
+        PerfEventArray,
+        StackTrace,
+    )
     from beewire.bpf.author.hooks import (
         bind4,
         bind6,
@@ -62,7 +68,10 @@ if TYPE_CHECKING:
         tracepoint,
         xdp,
     )
-    from beewire.bpf.author.loaded import Loaded, load
+    from beewire.bpf.author.loaded import (
+        Loaded,
+        load,
+    )
     from beewire.bpf.author.maps import (
         Array,
         HashMap,
@@ -73,10 +82,54 @@ if TYPE_CHECKING:
         PerCpuArray,
         PerCpuHash,
     )
-    from beewire.bpf.author.nested import ArrayOfMaps, HashOfMaps, ProgArray
-    from beewire.bpf.author.prepared import prebuilt
-    from beewire.bpf.author.program import Program
-    from beewire.bpf.author.queues import BloomFilter, Queue, Stack
+    from beewire.bpf.author.nested import (
+        ArrayOfMaps,
+        HashOfMaps,
+        ProgArray,
+    )
+    from beewire.bpf.author.net_hooks import (
+        connect_unix,
+        device,
+        flow_dissector,
+        getpeername_unix,
+        getsockname_unix,
+        lirc_mode2,
+        lwt_in,
+        lwt_out,
+        lwt_seg6local,
+        lwt_xmit,
+        netfilter,
+        netkit_peer,
+        netkit_primary,
+        post_bind4,
+        post_bind6,
+        recvmsg_unix,
+        sendmsg_unix,
+        sk_reuseport,
+        sk_reuseport_migrate,
+        sk_skb_stream_parser,
+        sk_skb_stream_verdict,
+        sk_skb_verdict,
+        socket_filter,
+        sysctl,
+        tc,
+        tc_action,
+        tcx_egress,
+        tcx_ingress,
+        xdp_cpumap,
+        xdp_devmap,
+    )
+    from beewire.bpf.author.prepared import (
+        prebuilt,
+    )
+    from beewire.bpf.author.program import (
+        Program,
+    )
+    from beewire.bpf.author.queues import (
+        BloomFilter,
+        Queue,
+        Stack,
+    )
     from beewire.bpf.author.redirects import (
         CpuMap,
         DevMap,
@@ -85,8 +138,14 @@ if TYPE_CHECKING:
         Worker,
         XskMap,
     )
-    from beewire.bpf.author.ring import RingBuf
-    from beewire.bpf.author.sockets import ReusePortSockArray, SockHash, SockMap
+    from beewire.bpf.author.ring import (
+        RingBuf,
+    )
+    from beewire.bpf.author.sockets import (
+        ReusePortSockArray,
+        SockHash,
+        SockMap,
+    )
     from beewire.bpf.author.storage import (
         AttachedStorage,
         CgroupStorage,
@@ -95,8 +154,34 @@ if TYPE_CHECKING:
         SkStorage,
         TaskStorage,
     )
-    from beewire.bpf.author.user_ring import UserRingBuf
-    from beewire.bpf.author.variable import Const, Global, PerCpuGlobal
+    from beewire.bpf.author.struct_ops import (
+        StructOps,
+    )
+    from beewire.bpf.author.trace_hooks import (
+        fentry,
+        fexit,
+        fmod_ret,
+        iter,  # noqa: A004 - libbpf's word for it
+        kprobe,
+        kretprobe,
+        lsm,
+        lsm_cgroup,
+        perf_event,
+        raw_tracepoint_writable,
+        syscall,
+        tp_btf,
+        uprobe,
+        uretprobe,
+        usdt,
+    )
+    from beewire.bpf.author.user_ring import (
+        UserRingBuf,
+    )
+    from beewire.bpf.author.variable import (
+        Const,
+        Global,
+        PerCpuGlobal,
+    )
     from beewire.bpf.lang import (
         Kernel,
         Ref,
@@ -210,8 +295,23 @@ if TYPE_CHECKING:
         Tracepoint,
         XdpContext,
     )
-    from beewire.bpf.lang.decl import PerfCounter
-    from beewire.bpf.lang.marks import inline, subprogram
+    from beewire.bpf.lang.decl import (
+        PerfCounter,
+    )
+    from beewire.bpf.lang.marks import (
+        inline,
+        subprogram,
+    )
+    from beewire.bpf.lang.net_contexts import (
+        DeviceAccess,
+        FlowDissector,
+        FlowKeys,
+        LircSample,
+        Netfilter,
+        SkReuseport,
+        SocketFilter,
+        Sysctl,
+    )
     from beewire.bpf.lang.objects import (
         Kptr,
         ListHead,
@@ -224,7 +324,22 @@ if TYPE_CHECKING:
         obj_drop,
         obj_new,
     )
-    from beewire.bpf.object import Target
+    from beewire.bpf.lang.symbols import (
+        Ksym,
+        kfunc,
+    )
+    from beewire.bpf.lang.tcp_sock import (
+        BpfTcpSock,
+    )
+    from beewire.bpf.lang.trace_contexts import (
+        PerfEvent,
+        PtRegs,
+        bpf_iter_meta,
+        seq_file,
+    )
+    from beewire.bpf.object import (
+        Target,
+    )
 
 # fmt: off - one name a line would be a file of its own
 # Packed: a name a line would be half of the file.
