@@ -67,6 +67,16 @@ def imported(source: str, path: Path) -> ModuleType:
     return module
 
 
+def test_the_index_lists_every_page() -> None:
+    index = (CHECKOUT / "docs" / "index.md").read_text()
+    table = re.findall(r"^\| \[\]\((.+)\.md\) \| .+ \|$", index, re.MULTILINE)
+    tree = index.partition(":hidden:\n")[2].partition("```")[0].split()
+    pages = {page.stem for page in PAGES} - {"README", "index"} | {"errors/index"}
+
+    assert set(table) == pages
+    assert set(tree) == pages
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     known = {command.name for command in COMMANDS}
