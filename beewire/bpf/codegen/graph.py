@@ -25,6 +25,20 @@ def reverse_postorder(entry: Block) -> list[Block]:
     return order
 
 
+def is_ordered(blocks: list[Block]) -> bool:
+    """Whether each block stands after all that dominate it.
+
+    So it is where each but the first has a predecessor before it: then a way leads to it
+    through earlier blocks only, and what dominates it lies on every way.
+    """
+    seen = {blocks[0]}
+    for block in blocks[1:]:
+        if seen.isdisjoint(block.preds):
+            return False
+        seen.add(block)
+    return True
+
+
 def link(blocks: list[Block]) -> None:
     """Fill in `preds`, in the order of `blocks`."""
     for block in blocks:

@@ -47,5 +47,11 @@ class Work:
         return self._dominators
 
     def changed_edges(self) -> None:
-        """Forget what depended on the edges."""
+        """Forget what depended on the edges; what dominates a block stands before it.
+
+        A loop that is entered in its middle, as its first test is decided, comes to
+        have its head behind its body.
+        """
         self._dominators = None
+        if not graph.is_ordered(self.function.blocks):
+            self.function.blocks = graph.reverse_postorder(self.function.blocks[0])

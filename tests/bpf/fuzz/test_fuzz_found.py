@@ -50,6 +50,25 @@ def program(ctx: XdpContext) -> u32:
     kept[1] = Inner(b3=ctx.length, fl2=Flag.SYN)
     return 0
 """,
+    "a loop whose first test is decided on the way in": """
+class Inner(Struct):
+    c: u32
+    n: u32
+level = Global(u32)
+table = HashMap[u32, u32](8)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    s = Inner(c=u8(bool(level.value)))
+    e: u32 = ctx.length
+    s.c = 3
+    known: bool = s.c == 3
+    for i in range(2):
+        if (known or u8(bool(e == 7))) == min(e, level.value):
+            s.n -= e
+        elif level.value in (10, e) or (e & 7 in table):
+            s.n += 1
+    return s.n
+""",
 }
 
 
