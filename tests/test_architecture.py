@@ -4,12 +4,15 @@ import importlib
 import pkgutil
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import beewire as package
+from beewire.bpf.lang import builder, loops
+from beewire.bpf.lang import call_expressions as calls
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,6 +31,16 @@ HEAVY = (
     *("dataclasses", "inspect", "asyncio", "logging", "argparse", "pathlib"),
     *("typing", "ast", "re", "enum", "contextlib", "functools", "collections"),
 )
+# What examples/exec_time.py has none of: each module is 0.1 ms of its start, or more.
+NOT_NEEDED = """
+lang.bodies lang.inline lang.loops lang.rounds lang.iteration lang.matches
+lang.sequences lang.packet_calls lang.packet_memory lang.network_calls lang.python_calls
+lang.printk lang.atomics lang.subprograms lang.callbacks lang.tail_calls lang.scratch
+lang.unions lang.maps.queues lang.maps.walks codegen.outline codegen.scratch
+codegen.blend codegen.invariant
+codegen.bound codegen.words codegen.veil codegen.divide codegen.scale kernel.pins kernel.ksyms kernel.struct_ops kernel.perf
+"""
+MOST_MODULES = 150
 PROGRAM = """
 from beewire.bpf import HashMap, Tracepoint, current_tgid, ktime_ns, tracepoint, u32, u64
 
@@ -87,6 +100,32 @@ def test_declaring_a_program_imports_nothing_heavy_and_no_compiler(
     loaded = loaded_by("from beewire.bpf import HashMap, RingBuf, Struct, tracepoint")
 
     assert loaded.isdisjoint({*HEAVY, "beewire.bpf.codegen"})
+
+
+@pytest.mark.kernel
+def test_attaching_an_example_imports_only_what_it_needs(
+    loaded_by: Callable[[str], set[str]],
+) -> None:
+    loaded = loaded_by(
+        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'examples')!r})\n"
+        "import exec_time as e; e.on_exec.attach().close(); e.on_exit.attach().close()"
+    )
+
+    others = {f"beewire.bpf.{name}" for name in NOT_NEEDED.split()}
+    assert loaded & others == set()
+    assert len([name for name in loaded if name.startswith("beewire")]) <= MOST_MODULES
+
+
+def test_every_construct_that_is_met_late_is_lowered_by_its_module() -> None:
+    tables: tuple[Mapping[Any, Any], ...] = (
+        *(builder.STATEMENTS, builder.CONDITIONS, loops.EACH),
+        *(calls.BY_NAME, calls.PYTHON, calls.CONTEXT_METHODS),
+    )
+    for construct, name in builder.LATE.items():
+        home = f"beewire.bpf.lang.{name}"
+        importlib.import_module(home)
+        found = [table[construct] for table in tables if construct in table]
+        assert [handler.__module__ for handler in found] == [home], construct
 
 
 @pytest.mark.kernel

@@ -3,7 +3,6 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import integer_type
-from beewire.bpf.lang.atomics import atomic
 from beewire.bpf.lang.attributes import (
     context_member,
     field,
@@ -21,9 +20,8 @@ from beewire.bpf.lang.maps.common import table_of
 from beewire.bpf.lang.maps.keyed import add_item, assign_item, delete_item
 from beewire.bpf.lang.memory import element, load, snapshot, store
 from beewire.bpf.lang.operators import combine, operand, symbol_of
-from beewire.bpf.lang.packet_memory import is_read_only
+from beewire.bpf.lang.packets import is_read_only
 from beewire.bpf.lang.prototypes import caller
-from beewire.bpf.lang.sequences import part_of
 from beewire.bpf.lang.structs import Composite
 from beewire.bpf.lang.types import IntType, array, chars
 from beewire.bpf.lang.values import (
@@ -234,6 +232,8 @@ def _place_of(b: Builder, node: ast.expr) -> Memory | Word | ContextWords:
                 node, Reason.CONSTRUCT, message, f"{ast.unparse(node)} = ..."
             )
         if isinstance(node.slice, ast.Slice) and isinstance(base, Memory):
+            from beewire.bpf.lang.sequences import part_of  # noqa: PLC0415 - where there are any
+
             return part_of(b, base, node.slice)
         index = b.integer(node.slice)
         if isinstance(base, Memory):
@@ -383,6 +383,8 @@ def _change(b: Builder, node: ast.AugAssign, place: Memory, symbol: str) -> None
     arithmetic(symbol, kind, operand(value))
     if isinstance(value, Literal) and not kind.is_big_endian:
         check_literal(abs(value.value), kind)
+    from beewire.bpf.lang.atomics import atomic  # noqa: PLC0415 - where there are any
+
     atomic(b, _ATOMIC[symbol], place, _negated(b, symbol, value))
 
 

@@ -6,6 +6,7 @@ from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.assignments import writable
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.ints import arithmetic, check_literal
 from beewire.bpf.lang.types import IntType
@@ -102,7 +103,7 @@ def _result(b: Builder, op: ir.Op, kind: IntType) -> Int:
     return Int(op, kind)
 
 
-CALLS = {
+BY_NAME |= {
     "fetch_add": _fetch(ir.AtomicOp.ADD, "amount"),
     "fetch_and": _fetch(ir.AtomicOp.AND, "mask"),
     "fetch_or": _fetch(ir.AtomicOp.OR, "mask"),

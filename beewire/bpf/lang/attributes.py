@@ -28,8 +28,6 @@ from beewire.bpf.lang.memory import (
     load,
     load_word,
 )
-from beewire.bpf.lang.packet_memory import MOST, bounds_of, reference
-from beewire.bpf.lang.sequences import bounds, part_of
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import U8, U32, IntType, array_of
 from beewire.bpf.lang.values import (
@@ -104,6 +102,8 @@ def subscript(b: Builder, node: ast.Subscript) -> Value:
     if isinstance(base, PacketBytes):
         return _packet_slice(b, node, base)
     if isinstance(node.slice, ast.Slice) and isinstance(base, Memory):
+        from beewire.bpf.lang.sequences import part_of  # noqa: PLC0415 - where there are any
+
         return part_of(b, base, node.slice)
     index = b.integer(node.slice)
     match base:
@@ -128,6 +128,9 @@ def _packet_slice(b: Builder, node: ast.Subscript, base: PacketBytes) -> Value:
         raise Rule(Reason.NO_ELEMENTS, "a byte of a packet may be missing", hint)
     if node.slice.upper is None:
         raise Rule(Reason.NOT_CONSTANT, "a slice of a packet needs an end", "[0:4]")
+    from beewire.bpf.lang.packet_memory import MOST, reference  # noqa: PLC0415 - rare
+    from beewire.bpf.lang.sequences import bounds  # noqa: PLC0415 - rare
+
     low, count = bounds(b, node.slice, MOST)
     return reference(b, base.context, low, array_of(U8, count))
 
@@ -256,6 +259,8 @@ def _static_item(b: Builder, node: ast.Subscript, obj: Any) -> Value:
             f"look it up and test: if (x := {obj.name}.lookup({text})) is None: return",
         )
     if isinstance(node.slice, ast.Slice) and isinstance(obj, str | bytes):
+        from beewire.bpf.lang.sequences import bounds  # noqa: PLC0415 - where there are any
+
         low, count = bounds(b, node.slice, len(obj))
         if isinstance(low, Literal):
             return Static(obj[low.value : low.value + count])
@@ -282,6 +287,8 @@ def _context_member(b: Builder, base: ContextValue, name: str) -> Value:
 
 
 def _packet_length(b: Builder, base: ContextValue) -> Value:
+    from beewire.bpf.lang.packet_memory import bounds_of  # noqa: PLC0415 - where there are any
+
     data, end = bounds_of(b, base)
     length = b.binary(ir.BinOp.SUB, end, data)
     return Int(length, U32)

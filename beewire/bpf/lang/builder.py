@@ -11,7 +11,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.byte_order import TO_HOST, check_order
 from beewire.bpf.lang.faults import Follows, Refused, Rule, under_lock
-from beewire.bpf.lang.flow import Flow, Target, Variable
+from beewire.bpf.lang.flow import Flow, Loop, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source, stored_names
 from beewire.bpf.lang.types import BOOL, IntType
@@ -30,28 +30,47 @@ from beewire.hints import Any, Callable, TypeVar
 from beewire.reasons import Reason
 
 N = TypeVar("N", bound=ast.AST)
+K = TypeVar("K")
+H = TypeVar("H")
 
 EXPRESSIONS: dict[type[ast.AST], Callable[["Builder", Any], Value]] = {}
 STATEMENTS: dict[type[ast.AST], Callable[["Builder", Any], None]] = {}
 CONDITIONS: dict[type[ast.AST], Callable[["Builder", Any, Target, Target], None]] = {}
 # Turns what `deferred` may give into what `expr` gives.
 FINISH: dict[type[Value], Callable[["Builder", Any], Value]] = {}
+# Modules that lower what not every program has, imported when it is met: statements,
+# names of functions and methods, functions of Python.
+_LATE: dict[str, tuple[object, ...]] = {
+    "atomic_calls": (
+        "cmpxchg", "fetch_add", "fetch_and", "fetch_or", "fetch_xor",
+        "load_acquire", "store_release", "xchg",
+    ),
+    "core_calls": (
+        "enum_value", "exists", "kernel_str", "kernel_type_id", "sizeof",
+        "type_matches", "user_str",
+    ),
+    "inline": (ast.Call,),  # as a condition
+    "iteration": ("each",),  # `for` over anything but a range
+    "loops": (ast.For, ast.While, ast.Break, ast.Continue),
+    "matches": (ast.Match,),
+    "network_calls": (
+        "bind", "bswap64", "htonl", "htons", "ip4", "ntohl", "ntohs",
+        "sk_lookup_tcp", "sk_lookup_udp",
+    ),
+    "object_calls": ("obj_drop", "obj_new"),
+    "packet_calls": ("at", "pull", "read", "write"),
+    "printk": ("printk",),
+    "python_calls": (bool, int, len, max, min, print, range),
+    "seq_calls": ("context", "seq_printf", "seq_write"),
+    "symbol_calls": ("held",),
+    "with_blocks": (ast.With,),
+}  # fmt: skip
+LATE = {each: module for module, constructs in _LATE.items() for each in constructs}
 # Nodes that are refused, each with the advice of what to write instead.
 ADVICE: dict[type[ast.AST], tuple[str, str]] = {}
 
 SLOT_ALIGN = 8
 SPIN_UNLOCK = 94
-
-
-class Loop:
-    """Where `break` and `continue` go, and how many cleanups lie outside the loop."""
-
-    __slots__ = ("again", "cleanups", "done")
-
-    def __init__(self, again: Target, done: Target, cleanups: int) -> None:
-        self.again = again
-        self.done = done
-        self.cleanups = cleanups
 
 
 class Frame:
@@ -158,20 +177,6 @@ class Builder:
         self.places: dict[Any, Variable] = {}
         # The frame of the function itself; others are compiled in.
         self.top: Frame | None = None
-
-    def inner(self, frame: Frame) -> "Builder":
-        """A builder for a subprogram of the same object, called from here."""
-        place = frame.source.span(frame.definition)
-        span = place._replace(end_line=place.line, end_column=place.column)
-        function = ir.Function(frame.function.__name__, (), span)
-        builder = Builder(function, self.hints, 0, self.unit)
-        builder.variables, builder.types = self.variables, self.types
-        builder.helpers, builder.program = self.helpers, self.program
-        builder.locked = self.locked
-        builder.rounds = self.rounds
-        builder.node = frame.definition
-        builder.enter(frame)
-        return builder
 
     def finish(self) -> None:
         """Drop what cannot be reached, and put the rest in the order of the source."""
@@ -428,7 +433,7 @@ class Builder:
 
     def condition(self, node: ast.expr, then: Target, orelse: Target) -> None:
         """End the block, going to `then` when `node` is true."""
-        handler = CONDITIONS.get(type(node)) or CONDITIONS[ast.expr]
+        handler = handler_of(CONDITIONS, type(node)) or CONDITIONS[ast.expr]
         outer, self.node = self.node, node
         try:
             handler(self, node, then, orelse)
@@ -469,7 +474,7 @@ class Builder:
         mark = len(self._temporaries)
         outer, self.node = self.node, node
         try:
-            handler = STATEMENTS.get(type(node))
+            handler = handler_of(STATEMENTS, type(node))
             if handler is None:
                 raise self.unsupported(node)
             handler(self, node)
@@ -559,27 +564,30 @@ def later(module: str) -> None:
     __import__(f"beewire.bpf.lang.{module}")
 
 
+def handler_of(handlers: dict[K, H], construct: K) -> H | None:
+    """What lowers a construct; None where nothing does."""
+    if construct not in handlers and construct in LATE:
+        later(LATE[construct])
+    return handlers.get(construct)
+
+
 def lowers(
     node_type: type[N],
 ) -> Callable[[Callable[[Builder, N], Value]], Callable[[Builder, N], Value]]:
     """Register the handler of an expression."""
-
-    def register(
-        handler: Callable[[Builder, N], Value],
-    ) -> Callable[[Builder, N], Value]:
-        EXPRESSIONS[node_type] = handler
-        return handler
-
-    return register
+    return _into(EXPRESSIONS, node_type)
 
 
 def compiles(
     node_type: type[N],
 ) -> Callable[[Callable[[Builder, N], None]], Callable[[Builder, N], None]]:
     """Register the handler of a statement."""
+    return _into(STATEMENTS, node_type)
 
-    def register(handler: Callable[[Builder, N], None]) -> Callable[[Builder, N], None]:
-        STATEMENTS[node_type] = handler
+
+def _into(handlers: dict[type[ast.AST], Any], node_type: type[N]) -> Callable[[H], H]:
+    def register(handler: H) -> H:
+        handlers[node_type] = handler
         return handler
 
     return register

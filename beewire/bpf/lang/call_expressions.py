@@ -3,11 +3,11 @@
 from types import FunctionType
 
 from beewire.bpf import ir
-from beewire.bpf.lang import helper_calls, inline
+from beewire.bpf.lang import helper_calls
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.attributes import inner_map, present
-from beewire.bpf.lang.builder import Builder, later, lowers
+from beewire.bpf.lang.builder import Builder, handler_of, later, lowers
 from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl, Symbol
@@ -15,7 +15,6 @@ from beewire.bpf.lang.faults import near
 from beewire.bpf.lang.maps import common as maps
 from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.prototypes import HelperFunction
-from beewire.bpf.lang.sequences import compare_bytes, in_place, is_sequence
 from beewire.bpf.lang.structs import Composite, StructType
 from beewire.bpf.lang.types import (
     NETWORK,
@@ -42,6 +41,7 @@ from beewire.bpf.lang.values import (
     Pointer,
     Static,
     Value,
+    is_sequence,
 )
 from beewire.hints import Any, Callable
 from beewire.reasons import Reason
@@ -54,14 +54,6 @@ CONTEXT_METHODS: dict[str, Callable[[Builder, ast.Call, ContextValue], Value]] =
 CALLABLES: dict[type, Callable[[Builder, ast.Call, Any], Value]] = {}
 METHODS: dict[type, Callable[[Builder, ast.Call, Any], Value]] = {}
 CALLABLES[HelperFunction] = helper_calls.generic
-# Names that are lowered by modules which few programs need.
-_LATER = {
-    **dict.fromkeys(("exists", "sizeof", "type_matches"), "core_calls"),
-    **dict.fromkeys(("enum_value", "kernel_type_id"), "core_calls"),
-    **dict.fromkeys(("kernel_str", "user_str"), "core_calls"),
-    **dict.fromkeys(("seq_printf", "seq_write", "context"), "seq_calls"),
-    "held": "symbol_calls",
-}
 # Python's own functions that programs have: min, max, ...
 PYTHON: dict[object, Callable[[Builder, ast.Call], Value]] = {}
 
@@ -115,8 +107,9 @@ def _call_object(b: Builder, node: ast.Call, obj: Any) -> Value:
             f"{obj.name!r} is a program: only the kernel calls it",
             "move what both need into a plain function",
         )
-    if callable(obj) and _hashable(obj) and obj in PYTHON:
-        return PYTHON[obj](b, node)
+    handler = handler_of(PYTHON, obj) if callable(obj) and _hashable(obj) else None
+    if handler is not None:
+        return handler(b, node)
     made = _call_type(b, node, obj)
     if made is not None:
         return made
@@ -135,6 +128,8 @@ def _call_function(b: Builder, node: ast.Call, function: FunctionType) -> Value:
         return _by_name(b, node, BUILTINS[function])
     if function in HELPERS:
         return helper_calls.named(b, node, function, HELPERS[function])
+    from beewire.bpf.lang import inline  # noqa: PLC0415 - where there are any
+
     return inline.call(b, node, function)
 
 
@@ -148,31 +143,12 @@ def _call_type(b: Builder, node: ast.Call, obj: Any) -> Value | None:
     return _convert(b, node, type_) if isinstance(type_, IntType) else None
 
 
-# Modules that are imported when a program first calls what they lower.
-_LATE = {
-    **dict.fromkeys(
-        (
-            "fetch_add", "fetch_and", "fetch_or", "fetch_xor", "xchg", "cmpxchg",
-            "load_acquire", "store_release",
-        ),
-        "atomic_calls",
-    ),
-    **dict.fromkeys(("obj_new", "obj_drop"), "object_calls"),
-    "printk": "printk",
-}  # fmt: skip
-
-
 def _by_name(b: Builder, node: ast.Call, name: str) -> Value:
-    if name in _LATE:
-        home = __import__(f"{__package__}.{_LATE[name]}", fromlist=("CALLS",))
-        found: Value = home.CALLS[name](b, node)
-        return found
-    if name in _LATER and name not in BY_NAME:
-        later(_LATER[name])
-    if name not in BY_NAME:
+    handler = handler_of(BY_NAME, name)
+    if handler is None:
         message = f"{name}() stands in a 'with' statement only"
         raise b.refuse(node, Reason.WITH, message, f"with {ast.unparse(node)}:")
-    return BY_NAME[name](b, node)
+    return handler(b, node)
 
 
 def _hashable(obj: object) -> bool:
@@ -187,8 +163,10 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
         return maps.operation(b, table, func)(b, table, node)
     if isinstance(owner, Pointer):
         present(b, owner, func.value)
-    if isinstance(owner, ContextValue) and func.attr in CONTEXT_METHODS:
-        return CONTEXT_METHODS[func.attr](b, node, owner)
+    if isinstance(owner, ContextValue):
+        method = handler_of(CONTEXT_METHODS, func.attr)
+        if method is not None:
+            return method(b, node, owner)
     if isinstance(owner, Memory) and isinstance(owner.type, ObjectType):
         # Few have any.
         home = __import__(f"{__package__}.object_calls", fromlist=("method",))
@@ -209,6 +187,8 @@ def _operation(b: Builder, node: ast.Call, func: ast.Attribute, owner: Value) ->
 
 def _startswith(b: Builder, node: ast.Call, owner: Value) -> Value:
     """`text.startswith("ng")`."""
+    from beewire.bpf.lang.sequences import compare_bytes, in_place  # noqa: PLC0415 - rare
+
     [argument] = required(arguments(b, node, ("prefix",)))
     prefix = b.expr(argument)
     if not isinstance(prefix, Static) or not isinstance(prefix.obj, str | bytes):

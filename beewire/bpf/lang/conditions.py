@@ -9,7 +9,6 @@ from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.ints import comparison
 from beewire.bpf.lang.operators import operands
-from beewire.bpf.lang.sequences import equal, in_place, is_sequence
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.values import (
     InnerMap,
@@ -22,6 +21,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
     is_cell,
+    is_sequence,
 )
 from beewire.bpf.lang.variables import static_object, wrap
 from beewire.hints import Callable
@@ -218,6 +218,8 @@ def _compare_sides(
         message = "texts and arrays are compared by == and != only"
         raise b.refuse(node, Reason.CONDITION, message)
     then, orelse = ways if isinstance(op, ast.Eq) else ways[::-1]
+    from beewire.bpf.lang.sequences import equal  # noqa: PLC0415 - where there are any
+
     equal(b, left, right, then, orelse)
 
 
@@ -329,6 +331,8 @@ def _one_of(
     orelse: Target,
 ) -> None:
     if not isinstance(value, Int | Literal):
+        from beewire.bpf.lang.sequences import in_place  # noqa: PLC0415 - as above
+
         value = in_place(b, value)
     for choice in choices:
         more = b.target("in")
@@ -337,6 +341,8 @@ def _one_of(
         elif isinstance(value, Int | Literal) or not is_sequence(choice):
             raise Rule(Reason.CONDITION, f"{choice.describe()} cannot be compared")
         else:
+            from beewire.bpf.lang.sequences import equal  # noqa: PLC0415 - as above
+
             equal(b, value, choice, then, more)
         b.start(more)
     b.jump(orelse)

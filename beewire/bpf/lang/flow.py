@@ -160,3 +160,14 @@ class Target:
     def enter(self, flow: Flow) -> None:
         """Record a way in."""
         self.flow = flow if self.flow is None else self.flow.merge(flow)
+
+
+class Loop:
+    """Where `break` and `continue` go, and how many cleanups lie outside the loop."""
+
+    __slots__ = ("again", "cleanups", "done")
+
+    def __init__(self, again: Target, done: Target, cleanups: int) -> None:
+        self.again = again
+        self.done = done
+        self.cleanups = cleanups

@@ -5,9 +5,16 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.memory import element, load
-from beewire.bpf.lang.sequences import is_sequence
 from beewire.bpf.lang.types import U64, ArrayType, CharsType
-from beewire.bpf.lang.values import Literal, Memory, Pointer, Static, Tuple, Value
+from beewire.bpf.lang.values import (
+    Literal,
+    Memory,
+    Pointer,
+    Static,
+    Tuple,
+    Value,
+    is_sequence,
+)
 from beewire.bpf.lang.variables import assign, wrap
 from beewire.reasons import Reason
 
@@ -71,4 +78,4 @@ def _unrolled(
     loops.after_loop(b, node.orelse, orelse, done)
 
 
-loops.EACH.append(each)
+loops.EACH["each"] = each

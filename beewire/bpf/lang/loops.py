@@ -3,9 +3,9 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments
-from beewire.bpf.lang.builder import Builder, Loop, compiles
+from beewire.bpf.lang.builder import Builder, compiles, handler_of
 from beewire.bpf.lang.conditions import compare_values
-from beewire.bpf.lang.flow import Target, Variable
+from beewire.bpf.lang.flow import Loop, Target, Variable
 from beewire.bpf.lang.ints import join
 from beewire.bpf.lang.operators import operand
 from beewire.bpf.lang.ownership import clean_up
@@ -47,7 +47,9 @@ def for_(b: Builder, node: ast.For) -> None:
             node.target, Reason.RANGE, "'for' takes one name", "for i in range(n):"
         )
     if not _is_range(b, node.iter):
-        EACH[0](b, node, node.target)
+        each = handler_of(EACH, "each")
+        assert each is not None
+        each(b, node, node.target)
         return
     start, stop, step = _range_bounds(b, node.iter)
     assert isinstance(node.iter, ast.Call)
@@ -128,7 +130,7 @@ def _walked(b: Builder, node: ast.For) -> set[ir.Local]:
 
 
 # What goes over anything else; registered by `iteration`.
-EACH: list[Callable[[Builder, ast.For, ast.Name], None]] = []
+EACH: dict[str, Callable[[Builder, ast.For, ast.Name], None]] = {}
 
 
 def _is_range(b: Builder, node: ast.expr) -> bool:

@@ -6,6 +6,7 @@ from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.btf_types import to_btf
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.callbacks import callback
 from beewire.bpf.lang.critical import TRACING, end_of
 from beewire.bpf.lang.faults import near
@@ -364,4 +365,4 @@ METHODS: dict[str, dict[str, Method]] = {
     },
     "kptr": {"xchg": _xchg, "read": _read},
 }
-CALLS = {"obj_new": _new, "obj_drop": _drop}
+BY_NAME |= {"obj_new": _new, "obj_drop": _drop}

@@ -17,18 +17,6 @@ from beewire.reasons import Reason
 
 # MAX_PACKET_OFF of the verifier
 MOST = 0xFFFF
-# Programs that see packets, and may not write to them (may_access_direct_pkt_data).
-_READERS = frozenset(
-    {
-        ProgramKind.CGROUP_SKB,
-        ProgramKind.SOCK_OPS,
-        ProgramKind.SK_REUSEPORT,
-        ProgramKind.LWT_IN,
-        ProgramKind.LWT_OUT,
-        ProgramKind.LWT_SEG6LOCAL,
-        ProgramKind.FLOW_DISSECTOR,
-    }
-)
 
 
 def bounds_of(b: Builder, base: ContextValue) -> tuple[ir.Op, ir.Op]:
@@ -51,12 +39,6 @@ def bounds_of(b: Builder, base: ContextValue) -> tuple[ir.Op, ir.Op]:
         for at in (start, end)
     ]
     return bounds[0], bounds[1]
-
-
-def is_read_only(b: Builder, place: object) -> bool:
-    """Whether `place` is in a packet that the program may only read."""
-    in_packet = isinstance(place, Memory) and place.space is ir.Space.PACKET
-    return in_packet and b.program is not None and b.program[0] in _READERS
 
 
 def reference(

@@ -9,7 +9,21 @@ from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.values import ContextValue, Memory
+from beewire.bpf.object.kinds import ProgramKind
 from beewire.reasons import Reason
+
+# Programs that see packets, and may not write to them (may_access_direct_pkt_data).
+_READERS = frozenset(
+    {
+        ProgramKind.CGROUP_SKB,
+        ProgramKind.SOCK_OPS,
+        ProgramKind.SK_REUSEPORT,
+        ProgramKind.LWT_IN,
+        ProgramKind.LWT_OUT,
+        ProgramKind.LWT_SEG6LOCAL,
+        ProgramKind.FLOW_DISSECTOR,
+    }
+)
 
 
 def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) -> ir.Op:
@@ -43,6 +57,12 @@ def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) ->
         b.jump(done)
     b.start(done)
     return b.emit(ir.GetLocal(result))
+
+
+def is_read_only(b: Builder, place: object) -> bool:
+    """Whether `place` is in a packet that the program may only read."""
+    in_packet = isinstance(place, Memory) and place.space is ir.Space.PACKET
+    return in_packet and b.program is not None and b.program[0] in _READERS
 
 
 def is_constant(b: Builder, op: ir.Op) -> bool:

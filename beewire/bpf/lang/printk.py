@@ -12,6 +12,7 @@ from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.byte_order import TO_HOST
+from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.memory import store, store_bytes, temporary
 from beewire.bpf.lang.types import BigEndianType, CharsType, IntType
 from beewire.bpf.lang.values import (
@@ -251,4 +252,4 @@ def _text(b: Builder, part: ast.FormattedValue, value: Value) -> ir.Op:
     return place.op
 
 
-CALLS = {"printk": printk}
+BY_NAME |= {"printk": printk}

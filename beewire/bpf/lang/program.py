@@ -5,13 +5,9 @@ from beewire.bpf.btf import types as btf
 from beewire.bpf.lang import (
     assignments,
     call_expressions,
-    iteration,
-    loops,
     named_calls,
-    packet_calls,
     source,
     statements,
-    with_blocks,
 )
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted, wanted
@@ -31,17 +27,9 @@ from beewire.errors import CompileError, Diagnostic
 from beewire.hints import Any
 from beewire.reasons import Reason
 
-# These register what they lower; named here so that importing this is enough.
-HANDLERS = (
-    assignments,
-    call_expressions,
-    iteration,
-    loops,
-    named_calls,
-    packet_calls,
-    statements,
-    with_blocks,
-)
+# These register what they lower; named here so that importing this is enough. The others
+# are imported when a program has what they lower (builder.LATE).
+HANDLERS = (assignments, call_expressions, named_calls, statements)
 
 
 def compile_program(decl: ProgramDecl, unit: Unit | None = None) -> ir.Function:

@@ -26,6 +26,7 @@ from beewire.bpf.lang.values import (
     Static,
     Tuple,
     Value,
+    is_sequence,
 )
 from beewire.bpf.lang.words import align_at
 from beewire.reasons import Reason
@@ -35,15 +36,6 @@ COMM_SIZE = 16
 _MOST_BYTES = 128
 
 _BOUNDS = "write constant bounds, or a length that is constant: a[i : i + 4]"
-
-
-def is_sequence(value: Value) -> bool:
-    """Whether it is a text or an array, wherever it lies."""
-    if isinstance(value, Static):
-        return isinstance(value.obj, str | bytes)
-    if isinstance(value, Memory | KernelField):
-        return isinstance(value.type, CharsType | ArrayType)
-    return isinstance(value, Comm | Content)
 
 
 # Slices.

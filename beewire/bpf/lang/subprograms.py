@@ -124,6 +124,21 @@ def _room(item: Value) -> int:
 # Compiling one.
 
 
+def _inner(b: Builder, frame: Frame) -> Builder:
+    """A builder for a subprogram of the same object, called from `b`."""
+    place = frame.source.span(frame.definition)
+    span = place._replace(end_line=place.line, end_column=place.column)
+    function = ir.Function(frame.function.__name__, (), span)
+    builder = Builder(function, b.hints, 0, b.unit)
+    builder.variables, builder.types = b.variables, b.types
+    builder.helpers, builder.program = b.helpers, b.program
+    builder.locked = b.locked
+    builder.rounds = b.rounds
+    builder.node = frame.definition
+    builder.enter(frame)
+    return builder
+
+
 def subprogram(
     b: Builder, node: Any, frame: Frame, passed: list[Passed], mark: Mark
 ) -> Subprogram | None:
@@ -137,7 +152,7 @@ def subprogram(
     # Programs of another kind may not call all that it calls: it is refused for them.
     if found is not None and not found.helpers & ~b.helpers:
         return found
-    inner = b.inner(frame)
+    inner = _inner(b, frame)
     inner.chosen = mark is _CHOSEN
     made: Subprogram | None = None
     try:

@@ -4,7 +4,7 @@ from beewire.bpf import ir
 from beewire.bpf.lang.contexts import BpfSock, Context, Member
 from beewire.bpf.lang.decl import GlobalDecl, MapDecl
 from beewire.bpf.lang.structs import Kernel, StructType
-from beewire.bpf.lang.types import IntType, ObjectType, ValueType
+from beewire.bpf.lang.types import ArrayType, CharsType, IntType, ObjectType, ValueType
 from beewire.hints import Any, Callable
 
 
@@ -518,3 +518,12 @@ def is_cell(value: Value) -> bool:
     if isinstance(value, Static):
         return isinstance(value.obj, GlobalDecl)
     return isinstance(value, Memory) and isinstance(value.type, IntType)
+
+
+def is_sequence(value: Value) -> bool:
+    """Whether it is a text or an array, wherever it lies."""
+    if isinstance(value, Static):
+        return isinstance(value.obj, str | bytes)
+    if isinstance(value, Memory | KernelField):
+        return isinstance(value.type, CharsType | ArrayType)
+    return isinstance(value, Comm | Content)

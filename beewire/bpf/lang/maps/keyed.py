@@ -3,7 +3,6 @@
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
-from beewire.bpf.lang.atomics import add
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.faults import Rule
@@ -141,6 +140,8 @@ def add_item(b: Builder, decl: MapDecl, key: ast.expr, addend: ast.expr) -> None
         look_up(done)
     b.start(present_)
     op = b.emit(ir.GetLocal(place))
+    from beewire.bpf.lang.atomics import add  # noqa: PLC0415 - where there are any
+
     add(b, value_memory(decl, op, nullable=False), amount)
     b.jump(done)
     b.start(done)
