@@ -1,10 +1,8 @@
 """The passes in their order, from a function of the front end to instructions."""
 
 from beewire.bpf.codegen.allocate import allocate
-from beewire.bpf.codegen.bound import bound
 from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.demand import demand
-from beewire.bpf.codegen.divide import divide
 from beewire.bpf.codegen.emit import Emitted, emit
 from beewire.bpf.codegen.fault import fault
 from beewire.bpf.codegen.fuse import fuse
@@ -12,16 +10,20 @@ from beewire.bpf.codegen.layout import layout
 from beewire.bpf.codegen.lower import lower
 from beewire.bpf.codegen.machine import Machine, Part
 from beewire.bpf.codegen.promote import promote
-from beewire.bpf.codegen.rounds import rounds
-from beewire.bpf.codegen.scale import scale
+from beewire.bpf.codegen.seldom import (
+    bounded,
+    budgets,
+    copies,
+    counters,
+    divisions,
+    rounds,
+)
 from beewire.bpf.codegen.select import select
 from beewire.bpf.codegen.sets import sets
 from beewire.bpf.codegen.simplify import simplify
 from beewire.bpf.codegen.ssa import ssa
 from beewire.bpf.codegen.stack import stack
 from beewire.bpf.codegen.tidy import tidy
-from beewire.bpf.codegen.veil import veil
-from beewire.bpf.codegen.words import words
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Function, Slot, Span
 from beewire.bpf.isa import Insn
@@ -33,17 +35,17 @@ from beewire.rows import Row
 
 PASSES = (
     tidy,
-    bound,
-    words,
+    budgets,
+    copies,
     promote,
     lower,
     ssa,
     simplify,
-    veil,
-    divide,
+    bounded,
+    divisions,
     stack,
     demand,
-    scale,
+    counters,
     dead,
     sets,
     rounds,

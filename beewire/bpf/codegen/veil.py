@@ -38,8 +38,6 @@ _WORD = 8
 
 def veil(work: Work) -> None:
     """Hide the constants that decide tests in the loops of `work.bounded`."""
-    if not work.bounded:
-        return
     blocks = work.function.blocks
     tests = [block for block in blocks if any(op in work.bounded for op in block.ops)]
     for block in tests:
