@@ -70,7 +70,49 @@ def outline(function: Function, name: Callable[[str], str]) -> list[Function]:
         if body is None:  # left in the first round on every way
             _drop(found)
             continue
+        order, body = _with_releases(function, order, body)
         made.append(_Outlining(function, order, body, found).run(name))
+
+
+def _with_releases(
+    function: Function, order: list[Block], body: set[Block]
+) -> tuple[list[Block], set[Block]]:
+    """The body with what is behind it on ways out that hold a reference of its own.
+
+    A callback cannot hand a reference on: it is given back before the loop is left.
+    """
+    taken = {op for block in body for op in block.ops if _acquires(op)}
+    users = [
+        block
+        for block in order
+        if block not in body and any(taken.intersection(op.args) for op in block.ops)
+    ]
+    if not users:
+        return order, body
+    for block in users:
+        _split_behind(function, block, taken)
+    order = graph.prune(function)
+    needed, waiting = set(users), list(users)
+    while waiting:
+        for pred in waiting.pop().preds:
+            if pred not in body and pred not in needed:
+                needed.add(pred)
+                waiting.append(pred)
+    # Where another way leads there as well, refuse_references() says so.
+    return order, body if order[0] in needed else body | needed
+
+
+def _split_behind(function: Function, block: Block, taken: set[Op]) -> None:
+    """Put what follows the last use of `taken` into a block of its own."""
+    last = max(i for i, op in enumerate(block.ops) if taken.intersection(op.args))
+    rest = Block(f"{block.name}_after")
+    rest.ops = block.ops[last + 1 :]
+    block.ops = [*block.ops[: last + 1], Jump(rest, span=rest.ops[-1].span)]
+    function.blocks.append(rest)
+
+
+def _acquires(op: Op) -> bool:
+    return isinstance(op, Call) and op.target in _ACQUIRES
 
 
 def _budget(block: Block) -> Op | None:
@@ -153,7 +195,7 @@ class _Outlining:
         used = {arg for block in self.outside for op in block.ops for arg in op.args}
         for block in self.body:
             for op in block.ops:
-                if isinstance(op, Call) and op.target in _ACQUIRES and op in used:
+                if _acquires(op) and op in used:
                     raise fault(
                         op.span or self.span,
                         Reason.UNBOUNDED,
