@@ -42,8 +42,8 @@ _ADDS = frozenset((BinOp.ADD, BinOp.SUB, BinOp.XOR, BinOp.OR))  # 0 changes noth
 _COMMUTES = _ADDS - {BinOp.SUB}
 
 
-def blend(work: Work) -> None:
-    """Rewrite all such branches in loops."""
+def blend(work: Work) -> bool:
+    """Rewrite all such branches in loops; whether there were any."""
     blocks = work.function.blocks
     depths = graph.loop_depths(blocks, work.dominators())
     gone: set[Block] = set()
@@ -52,11 +52,12 @@ def blend(work: Work) -> None:
         if depth and block not in gone:
             gone.update(_blend(block, renamed))
     if not gone:
-        return
+        return False
     work.function.blocks = [block for block in blocks if block not in gone]
     for op in work.function.ops():
         op.args = [_final(arg, renamed) for arg in op.args]
     work.changed_edges()
+    return True
 
 
 def _final(op: Op, renamed: dict[Op, Op]) -> Op:

@@ -17,6 +17,7 @@ from beewire.bpf.codegen.seldom import (
     counters,
     divisions,
     rounds,
+    small_loops,
 )
 from beewire.bpf.codegen.select import select
 from beewire.bpf.codegen.sets import sets
@@ -41,6 +42,7 @@ PASSES = (
     lower,
     ssa,
     simplify,
+    small_loops,
     bounded,
     divisions,
     stack,

@@ -4,6 +4,7 @@ A program that needs none of them starts a millisecond sooner.
 """
 
 from beewire.bpf.codegen import graph
+from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Binary, BinOp, Budget, Copy, Op, Zero
 
@@ -22,6 +23,15 @@ def copies(work: Work) -> None:
         from beewire.bpf.codegen.words import words  # noqa: PLC0415
 
         words(work)
+
+
+def small_loops(work: Work) -> None:
+    """Run `unroll`, if there are loops."""
+    loops = graph.loops(work.function.blocks, work.dominators())
+    if loops:
+        from beewire.bpf.codegen.unroll import unroll  # noqa: PLC0415
+
+        unroll(work, loops)
 
 
 def bounded(work: Work) -> None:
@@ -56,7 +66,8 @@ def rounds(work: Work) -> None:
         from beewire.bpf.codegen.blend import blend  # noqa: PLC0415
         from beewire.bpf.codegen.invariant import invariant  # noqa: PLC0415
 
-        blend(work)
+        if blend(work):
+            dead(work)  # what only the branches wanted
         invariant(work)
 
 

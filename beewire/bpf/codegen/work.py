@@ -40,6 +40,11 @@ class Work:
         self._dominators = None
         return order
 
+    def reorder(self) -> None:
+        """Put the blocks in reverse postorder again; `preds` are right already."""
+        self.function.blocks = graph.reverse_postorder(self.function.blocks[0])
+        self._dominators = None
+
     def dominators(self) -> graph.Dominators:
         """The dominator tree of `function.blocks`."""
         if self._dominators is None:

@@ -325,7 +325,7 @@ def test_arguments_change_places_at_once() -> None:
               jump head
             block head:
               %1 = get i
-              branch ult64 %1, 10 -> body, done
+              branch ult64 %1, 100 -> body, done
             block body:
               %2 = get sum
               %3 = get i
