@@ -12,7 +12,10 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 from marshal import loads
-from types import CodeType
+
+TYPE_CHECKING = False  # checkers take a variable of this name for true
+if TYPE_CHECKING:
+    from types import CodeType
 
 _BYTECODE = f".{sys.implementation.cache_tag}.pyc"
 _PREFIX = "beewire."
@@ -26,12 +29,12 @@ class _Loader(SourceFileLoader):
         super().__init__(fullname, path)
         self.source = source
 
-    def get_code(self, fullname: str) -> CodeType | None:
+    def get_code(self, fullname: str) -> "CodeType | None":
         code = _cached(self.path, self.source)
         return super().get_code(fullname) if code is None else code
 
 
-def _cached(path: str, source: posix.stat_result) -> CodeType | None:
+def _cached(path: str, source: posix.stat_result) -> "CodeType | None":
     try:
         file = posix.open(_bytecode(path), _FLAGS)
     except OSError:

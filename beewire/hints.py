@@ -23,6 +23,7 @@ TYPE_CHECKING = False  # checkers take a variable of this name for true
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import CodeType, FunctionType, ModuleType
     from typing import (
         Annotated,
         Any,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
         overload,
     )
 else:
+    # Not from `types`, which makes 30 of them to name them.
+    FunctionType = type(lambda: None)
+    CodeType = type((lambda: None).__code__)
+    ModuleType = type(sys)
 
     class Hint:
         """A name in annotations."""
@@ -164,12 +169,15 @@ __all__ = [
     "Any",
     "Callable",
     "ClassVar",
+    "CodeType",
     "Container",
+    "FunctionType",
     "Generic",
     "ItemsView",
     "Iterable",
     "Iterator",
     "Mapping",
+    "ModuleType",
     "MutableMapping",
     "NoReturn",
     "Self",

@@ -34,11 +34,13 @@ HEAVY = (
 # What examples/exec_time.py has none of: each module is 0.1 ms of its start, or more.
 NOT_NEEDED = """
 lang.bodies lang.inline lang.loops lang.rounds lang.iteration lang.matches
-lang.sequences lang.packet_calls lang.packet_memory lang.network_calls lang.python_calls
-lang.printk lang.atomics lang.subprograms lang.callbacks lang.tail_calls lang.scratch
-lang.unions lang.maps.queues lang.maps.walks codegen.outline codegen.scratch
-codegen.blend codegen.invariant
-codegen.bound codegen.words codegen.veil codegen.divide codegen.scale kernel.pins kernel.ksyms kernel.struct_ops kernel.perf
+lang.sequences lang.packet_calls lang.packet_memory lang.network_calls
+lang.python_calls lang.printk lang.atomics lang.subprograms lang.callbacks
+lang.tail_calls lang.scratch lang.unions lang.parameters lang.core_calls
+lang.seq_calls lang.symbol_calls lang.maps.queues lang.maps.walks codegen.outline
+codegen.scratch codegen.blend codegen.invariant codegen.bound codegen.words
+codegen.veil codegen.divide codegen.scale kernel.pins kernel.ksyms kernel.struct_ops
+kernel.perf author.per_cpu
 """
 MOST_MODULES = 150
 PROGRAM = """

@@ -4,6 +4,7 @@
     signature   whether a function can be a program
     program     Program: attach(), spec(), disassemble(); a class for each kind of target
     maps        HashMap, Array, LpmTrie and their kin
+    per_cpu     PerCpuHash, PerCpuArray and their kin
     ring        RingBuf
     sockets     SockMap, SockHash, ReusePortSockArray
     storage     SkStorage, TaskStorage, InodeStorage, CgroupStorage
@@ -72,16 +73,7 @@ if TYPE_CHECKING:
         Loaded,
         load,
     )
-    from beewire.bpf.author.maps import (
-        Array,
-        HashMap,
-        LpmTrie,
-        LruHash,
-        LruPerCpuHash,
-        PerCpu,
-        PerCpuArray,
-        PerCpuHash,
-    )
+    from beewire.bpf.author.maps import Array, HashMap, LpmTrie, LruHash
     from beewire.bpf.author.nested import (
         ArrayOfMaps,
         HashOfMaps,
@@ -118,6 +110,12 @@ if TYPE_CHECKING:
         tcx_ingress,
         xdp_cpumap,
         xdp_devmap,
+    )
+    from beewire.bpf.author.per_cpu import (
+        LruPerCpuHash,
+        PerCpu,
+        PerCpuArray,
+        PerCpuHash,
     )
     from beewire.bpf.author.prepared import (
         prebuilt,
@@ -420,9 +418,8 @@ _HOMES = {
         "setsockopt sk_lookup sk_msg sock_ops tracepoint xdp"
     ),
     "beewire.bpf.author.loaded": "Loaded load",
-    "beewire.bpf.author.maps": (
-        "Array HashMap LpmTrie LruHash LruPerCpuHash PerCpu PerCpuArray PerCpuHash"
-    ),
+    "beewire.bpf.author.maps": "Array HashMap LpmTrie LruHash",
+    "beewire.bpf.author.per_cpu": "LruPerCpuHash PerCpu PerCpuArray PerCpuHash",
     "beewire.bpf.author.program": "Program",
     "beewire.bpf.author.ring": "RingBuf",
     "beewire.bpf.author.sockets": "ReusePortSockArray SockHash SockMap",

@@ -7,7 +7,6 @@ can be loaded any number of times, or written to a file.
 from __future__ import annotations
 
 import sys
-from types import FunctionType, ModuleType
 
 from beewire.bpf.author.garbage import Paused
 from beewire.bpf.btf import types as btf
@@ -35,7 +34,13 @@ from beewire.bpf.object import (
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.spec import Variable as DataVariable
 from beewire.errors import SpecError
-from beewire.hints import TYPE_CHECKING, Iterable, Iterator
+from beewire.hints import (
+    TYPE_CHECKING,
+    FunctionType,
+    Iterable,
+    Iterator,
+    ModuleType,
+)
 from beewire.rows import Row
 
 if TYPE_CHECKING:

@@ -5,12 +5,10 @@ The compiler reads the body later; this is said where the function is defined.
 
 from __future__ import annotations
 
-from types import CodeType, FunctionType
-
 from beewire.bpf.lang.contexts import Arguments, Context
 from beewire.bpf.lang.structs import Struct
 from beewire.errors import CompileError, Diagnostic, SpecError
-from beewire.hints import Any, Callable
+from beewire.hints import Any, Callable, CodeType, FunctionType
 from beewire.reasons import Reason
 
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR

@@ -11,13 +11,13 @@ import ast
 import builtins
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 from beewire.bpf.author.collection import Collection
 from beewire.bpf.author.prepared import pack_object
 from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl
 from beewire.errors import SpecError
+from beewire.hints import ModuleType
 
 _BODY = '    raise RuntimeError("compiled: the kernel runs it")'
 _WIDTH = 80

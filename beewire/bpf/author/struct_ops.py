@@ -13,8 +13,6 @@ with Calm.attach():      # setsockopt(TCP_CONGESTION, "bw_calm") finds it
 
 from __future__ import annotations
 
-from types import FunctionType
-
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.program import Program
 from beewire.bpf.author.signature import check_signature
@@ -27,7 +25,7 @@ from beewire.bpf.lang.types import ValueType
 from beewire.bpf.object import MapSpec
 from beewire.bpf.object.kinds import MapKind, ProgramKind
 from beewire.errors import SpecError
-from beewire.hints import TYPE_CHECKING, Any, ClassVar
+from beewire.hints import TYPE_CHECKING, Any, ClassVar, FunctionType
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import Link

@@ -1,7 +1,5 @@
 """`a.b` and `a[i]`: fields of structs, contexts, sockets and kernel memory; constants."""
 
-from types import ModuleType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, later, lowers
@@ -53,7 +51,7 @@ from beewire.bpf.lang.variables import (
     name_declaration,
     wrap,
 )
-from beewire.hints import Any, Callable
+from beewire.hints import Any, Callable, ModuleType
 from beewire.reasons import Reason
 
 _VARIABLE_INDEX = (

@@ -1,7 +1,5 @@
 """The body of a plain function: what it is given, and what it returns."""
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang import source
@@ -30,7 +28,7 @@ from beewire.bpf.lang.values import (
     Value,
 )
 from beewire.bpf.lang.variables import assign, declare, read, wrap
-from beewire.hints import Any
+from beewire.hints import Any, FunctionType
 from beewire.reasons import Reason
 from beewire.rows import Row
 

@@ -5,8 +5,6 @@ themselves in the tables here by the syntax node that they lower; a node without
 handler is refused.
 """
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.byte_order import TO_HOST, check_order
@@ -26,7 +24,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.errors import Diagnostic
-from beewire.hints import Any, Callable, TypeVar
+from beewire.hints import Any, Callable, FunctionType, TypeVar
 from beewire.reasons import Reason
 
 N = TypeVar("N", bound=ast.AST)

@@ -1,7 +1,5 @@
 """Calls: struct constructors, helpers by their table, and what is lowered by name."""
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import helper_calls
 from beewire.bpf.lang import pyast as ast
@@ -43,7 +41,7 @@ from beewire.bpf.lang.values import (
     Value,
     is_sequence,
 )
-from beewire.hints import Any, Callable
+from beewire.hints import Any, Callable, FunctionType
 from beewire.reasons import Reason
 
 # What is lowered by name: current_pid, printk, ...

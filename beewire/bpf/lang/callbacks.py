@@ -7,8 +7,6 @@ The values say what arrives in r1, r2, ...; None is a register that the callback
 see. A callback takes what arrives, in that order, and may leave out the last ones.
 """
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import bodies
 from beewire.bpf.lang import pyast as ast
@@ -23,7 +21,7 @@ from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.subprograms import subprogram
 from beewire.bpf.lang.types import BOOL, I64, U64, IntType
 from beewire.bpf.lang.values import Int, Memory, Pointer, Static, Value
-from beewire.hints import Sequence
+from beewire.hints import FunctionType, Sequence
 from beewire.reasons import Reason
 from beewire.rows import Row
 

@@ -1,7 +1,5 @@
 """Calls of helpers: arguments as the generated table has them, results as values."""
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, evaluated
@@ -40,7 +38,7 @@ from beewire.bpf.lang.values import (
     Static,
     Value,
 )
-from beewire.hints import Callable, Sequence, TypeVar
+from beewire.hints import Callable, FunctionType, Sequence, TypeVar
 from beewire.reasons import Reason
 
 INTEGERS = {"u64": U64, "u32": U32, "u16": U16, "i64": I64, "i32": I32}

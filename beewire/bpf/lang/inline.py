@@ -1,7 +1,5 @@
 """Calls of plain functions: compiled in where they stand, or calls of a subprogram."""
 
-from types import FunctionType
-
 from beewire.bpf.lang import bodies
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.annotations import Wanted
@@ -15,6 +13,7 @@ from beewire.bpf.lang.outlining import is_due, note_inlined
 from beewire.bpf.lang.types import BOOL
 from beewire.bpf.lang.values import Value
 from beewire.bpf.lang.variables import static_object
+from beewire.hints import FunctionType
 
 
 def call(b: Builder, node: ast.Call, function: FunctionType) -> Value:

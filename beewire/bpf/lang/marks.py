@@ -4,10 +4,8 @@ Without a mark the compiler decides: a small function, and one that a program ca
 is compiled into its callers; a big one that is called more often is a subprogram.
 """
 
-from types import FunctionType
-
 from beewire.errors import SpecError
-from beewire.hints import Any, Callable, TypeVar, overload
+from beewire.hints import Any, Callable, FunctionType, TypeVar, overload
 from beewire.rows import Row
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -47,10 +47,8 @@ def enter_arguments(
     decl.arguments = tuple(told)
 
 
-def passes_arguments(b: Builder, decl: ProgramDecl, params: list[ast.arg]) -> bool:
-    """Whether the parameters of `decl` are arguments, and none of them the context."""
-    if not issubclass(decl.context, Arguments):
-        return False
+def passes_arguments(b: Builder, params: list[ast.arg]) -> bool:
+    """Whether the parameters are arguments, and none of them the context."""
     asked = wanted(b.frame, params[0].arg) if len(params) == 1 else None
     kind = None if asked is None else asked.type
     return not (isinstance(kind, type) and issubclass(kind, Context))

@@ -16,7 +16,6 @@ from beewire.bpf.lang.contexts import Arguments, Context, Tracepoint
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.faults import Outline, Refused, Retry, Rule
 from beewire.bpf.lang.ownership import check_exit
-from beewire.bpf.lang.parameters import enter_arguments, passes_arguments
 from beewire.bpf.lang.prototypes import callable_by
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.unit import Unit
@@ -138,9 +137,12 @@ def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:
     params = [*spec.posonlyargs, *spec.args]
     b.frame.wanted = _returned(b, decl)
     b.context = context
-    if passes_arguments(b, decl, params):
-        enter_arguments(b, decl, context, params)
-        return
+    if issubclass(decl.context, Arguments):
+        from beewire.bpf.lang import parameters  # noqa: PLC0415 - some hooks only
+
+        if parameters.passes_arguments(b, params):
+            parameters.enter_arguments(b, decl, context, params)
+            return
     if len(params) != 1 or spec.vararg or spec.kwarg or spec.kwonlyargs:
         raise b.refuse(
             b.frame.definition,

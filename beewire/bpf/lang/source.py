@@ -3,13 +3,12 @@
 import os
 import sys
 from codecs import BOM_UTF8
-from types import CodeType, FunctionType
 
 from beewire.bpf.ir import Span
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.object.spec import LineInfo
 from beewire.errors import CompileError, Diagnostic
-from beewire.hints import Iterable
+from beewire.hints import CodeType, FunctionType, Iterable
 from beewire.reasons import Reason
 
 Definition = ast.FunctionDef

@@ -10,12 +10,18 @@
 They are looked up when a program is loaded, and compared with the kernel's types.
 """
 
-from types import FunctionType
-
 from beewire.bpf.lang.contexts import outside
 from beewire.bpf.lang.decl import Symbol
 from beewire.errors import SpecError
-from beewire.hints import Any, Callable, Generic, NoReturn, TypeVar, overload
+from beewire.hints import (
+    Any,
+    Callable,
+    FunctionType,
+    Generic,
+    NoReturn,
+    TypeVar,
+    overload,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 V = TypeVar("V")

@@ -1,7 +1,6 @@
 """Names: what they stand for, and what an assignment makes of them."""
 
 import builtins
-from types import ModuleType
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
@@ -39,7 +38,7 @@ from beewire.bpf.lang.values import (
     is_cell,
 )
 from beewire.bpf.lang.words import align_at
-from beewire.hints import Any, Iterator
+from beewire.hints import Any, Iterator, ModuleType
 from beewire.reasons import Reason
 
 COMM_SIZE = 16  # TASK_COMM_LEN

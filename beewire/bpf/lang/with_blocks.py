@@ -1,7 +1,5 @@
 """`with`: what its head acquires is given back on every way out of the block."""
 
-from types import FunctionType
-
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder, compiles
@@ -10,7 +8,7 @@ from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.values import Pointer, Reference
 from beewire.bpf.lang.variables import assign, find, static_object
-from beewire.hints import Callable
+from beewire.hints import Callable, FunctionType
 from beewire.reasons import Reason
 
 Cleanup = Callable[[], None]
