@@ -10,6 +10,7 @@ from beewire.bpf.lang.conditions import truth_of
 from beewire.bpf.lang.faults import Follows, Rule
 from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import check_literal
+from beewire.bpf.lang.memory import read_kernel
 from beewire.bpf.lang.operators import boolean
 from beewire.bpf.lang.ownership import clean_up, transfer
 from beewire.bpf.lang.structs import StructType
@@ -18,6 +19,7 @@ from beewire.bpf.lang.values import (
     ContextValue,
     Fields,
     Int,
+    KernelField,
     KernelMemory,
     Literal,
     Memory,
@@ -300,6 +302,8 @@ def _as_asked(
     """A result as it is annotated."""
     if isinstance(asked.type, Several):
         return _several(b, frame, value, asked.type, what)
+    if isinstance(value, KernelField) and isinstance(asked.type, IntType):
+        value = read_kernel(b, value)
     _check_kind(value, asked, what)
     if isinstance(value, Int | Literal) and isinstance(asked.type, IntType):
         return typed(b, value, asked.type)

@@ -21,7 +21,7 @@ from beewire.bpf.lang.kernel_types import (
     core_type,
     declared_field,
 )
-from beewire.bpf.lang.memory import read_kernel
+from beewire.bpf.lang.memory import kernel_address, read_kernel
 from beewire.bpf.lang.structs import Embedded, Kernel, Pointer, Several
 from beewire.bpf.lang.types import (
     BOOL,
@@ -204,7 +204,7 @@ def _text(helper: int) -> Callable[[Builder, ast.Call], Value]:
         ):
             return TextAt(value.address, helper)
         if isinstance(value, KernelMemory):
-            return TextAt(value.op, helper)
+            return TextAt(kernel_address(b, value), helper)
         if isinstance(value, KernelField):
             value = read_kernel(b, value)
         if isinstance(value, Int | Literal):

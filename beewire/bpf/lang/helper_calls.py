@@ -9,7 +9,13 @@ from beewire.bpf.lang.byte_order import check_order
 from beewire.bpf.lang.calls import Helper
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.kernel_types import opaque
-from beewire.bpf.lang.memory import in_memory, make_struct, store_bytes, temporary
+from beewire.bpf.lang.memory import (
+    in_memory,
+    kernel_address,
+    make_struct,
+    store_bytes,
+    temporary,
+)
 from beewire.bpf.lang.ownership import acquire_socket, give_back, lean
 from beewire.bpf.lang.prototypes import HelperFunction, Prototype
 from beewire.bpf.lang.structs import StructType
@@ -168,10 +174,7 @@ def _maybe_context(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
 
 
 def _socket(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
-    if isinstance(value, Socket | KernelMemory):
-        present(b, value, node)
-        return value.op
-    return None
+    return _object(b, node, value)
 
 
 def _maybe_socket(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
@@ -211,8 +214,7 @@ def _memory(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
         case KernelField(type=CharsType() | ArrayType()):
             return in_memory(b, value, value.type, "copy")
         case Socket() | KernelMemory():
-            present(b, value, node)
-            return value.op
+            return _object(b, node, value)
         case _:
             return None
 
@@ -238,6 +240,8 @@ def _address(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
             return value.address
         case Memory():
             return b.address(value)
+        case KernelMemory():
+            return _object(b, node, value)
         case Pointer():
             present(b, value, node)
             return value.op
@@ -248,7 +252,7 @@ def _address(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
 def _object(b: Builder, node: ast.expr, value: Value) -> ir.Op | None:
     if isinstance(value, KernelMemory | Socket):
         present(b, value, node)
-        return value.op
+        return value.op if isinstance(value, Socket) else kernel_address(b, value)
     return None
 
 

@@ -25,6 +25,7 @@ from beewire.bpf.lang.values import (
     Fields,
     Int,
     KernelField,
+    KernelMemory,
     Literal,
     Memory,
     Static,
@@ -37,6 +38,15 @@ from beewire.reasons import Reason
 
 GET_CURRENT_COMM = 16
 PROBE_READ_KERNEL = 113
+
+
+def kernel_address(b: Builder, value: KernelMemory) -> ir.Op:
+    """Where a kernel struct lies, be it inside another: the kernel says where there."""
+    if not value.path:
+        return value.op
+    from beewire.bpf.lang.kernel_types import core_field  # noqa: PLC0415 - rare
+
+    return b.emit(ir.FieldAddress(value.op, core_field(value.root, value.path)))
 
 
 def load(b: Builder, place: Memory) -> Value:

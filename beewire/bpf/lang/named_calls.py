@@ -7,6 +7,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.call_expressions import (
     BY_NAME,
 )
+from beewire.bpf.lang.memory import kernel_address
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import (
     U32,
@@ -60,7 +61,8 @@ def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
     if isinstance(value, Int | Literal):
         return KernelMemory(_as_pointer(b, b.op(value)), cls)
     if isinstance(value, KernelMemory):
-        return KernelMemory(value.op, cls, typed=value.typed, nullable=value.nullable)
+        op = kernel_address(b, value)
+        return KernelMemory(op, cls, typed=value.typed, nullable=value.nullable)
     if isinstance(value, Socket):
         return KernelMemory(value.op, cls)
     raise b.refuse(

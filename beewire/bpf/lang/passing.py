@@ -5,7 +5,7 @@ from beewire.bpf.lang.annotations import Several, Wanted
 from beewire.bpf.lang.bodies import Given, typed
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import Rule
-from beewire.bpf.lang.kernel_types import core_field
+from beewire.bpf.lang.memory import kernel_address
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.types import IntType, ValueType
 from beewire.bpf.lang.values import (
@@ -134,10 +134,9 @@ def pointer(b: Builder, value: Pointer) -> tuple[Pointer, ir.Op]:
         Rule: The kernel could not check what the callee does with it.
     """
     if isinstance(value, KernelMemory):
-        op = value.op
-        if value.path:
-            op = b.emit(ir.FieldAddress(op, core_field(value.root, value.path)))
-        return KernelMemory(UNKNOWN, value.kernel, value.kernel), op
+        return KernelMemory(UNKNOWN, value.kernel, value.kernel), kernel_address(
+            b, value
+        )
     if not isinstance(value, Memory):
         return value.at(UNKNOWN), value.op
     if not _is_aligned(value):

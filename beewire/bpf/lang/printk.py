@@ -13,7 +13,7 @@ from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.byte_order import TO_HOST
 from beewire.bpf.lang.call_expressions import BY_NAME
-from beewire.bpf.lang.memory import store, store_bytes, temporary
+from beewire.bpf.lang.memory import kernel_address, store, store_bytes, temporary
 from beewire.bpf.lang.types import BigEndianType, CharsType, IntType
 from beewire.bpf.lang.values import (
     Comm,
@@ -143,7 +143,9 @@ def _shown(
         case Comm() | KernelField() | Memory():
             text = _string(spec)
             return None if text is None else (text, _text(b, part, value))
-        case Socket() | KernelMemory() | ContextValue() if spec == Spec(kind="p"):
+        case KernelMemory() if spec == Spec(kind="p"):
+            return "%p", kernel_address(b, value)
+        case Socket() | ContextValue() if spec == Spec(kind="p"):
             return "%p", value.op
         case _:
             raise _no_text(b, part, value)

@@ -16,7 +16,7 @@ from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.helper_calls import ARGUMENTS
 from beewire.bpf.lang.kernel_types import kernel_struct
-from beewire.bpf.lang.memory import load
+from beewire.bpf.lang.memory import kernel_address, load
 from beewire.bpf.lang.ownership import acquire, give_back, lean
 from beewire.bpf.lang.structs import Kernel, StructType
 from beewire.bpf.lang.symbols import Kfunc, Ksym
@@ -107,11 +107,7 @@ def _pointer(b: Builder, asked: Wanted, node: ast.expr, value: Value) -> ir.Op:
     assert isinstance(value, KernelMemory)
     if not asked.nullable:
         present(b, value, node)
-    if value.path:
-        from beewire.bpf.lang.kernel_types import core_field  # noqa: PLC0415 - rare
-
-        return b.emit(ir.FieldAddress(value.op, core_field(value.root, value.path)))
-    return value.op
+    return kernel_address(b, value)
 
 
 def _call(b: Builder, name: str, ops: list[ir.Op], result: Wanted | None) -> ir.Op:

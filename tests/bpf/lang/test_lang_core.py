@@ -113,6 +113,38 @@ def test_embedded_structs_and_signed_fields() -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize(
+    "read",
+    [
+        "results[1] = kernel_ptr(task.se, sched_entity).sum_exec_runtime",
+        "results[1] = runtime(task.se)",
+        "helpers.probe_read_kernel(words, 384, task.se)\n    results[1] = words[n]",
+    ],
+    ids=["a cast", "a function", "a helper"],
+)
+def test_a_struct_inside_is_passed_by_its_own_address(read: str) -> None:
+    index: Index = kernel_index()
+    entity = index.lookup("sched_entity", Struct)
+    assert entity is not None
+    members = entity.members
+    [place] = [it.offset_bits // 64 for it in members if it.name == "sum_exec_runtime"]
+    head = (
+        f"{HEAD}\n@subprogram\ndef runtime(it: sched_entity) -> u64:\n"
+        f"    return it.sum_exec_runtime\nn = {place}\n"
+    )
+    body = lines("results[0] = task.se.sum_exec_runtime", read)
+    if "words" in read:
+        body = lines("words = array(u64, 48)") + body
+    names: dict[str, Any] = cell(head + RUN + body)
+    with load([names["program"]]) as loaded:
+        loaded[names["program"]].live.test_run(ctx_in=bytes(16))
+        before, after = (loaded[names["results"]][i] for i in range(2))
+
+    assert before > 0
+    assert 0 <= after - before < 1_000_000_000
+
+
+@pytest.mark.kernel
 def test_arrays_are_read_by_element_and_as_a_block() -> None:
     body = lines(
         "results[0] = task.comm[0]",

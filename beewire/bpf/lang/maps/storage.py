@@ -8,6 +8,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.calls import current
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.maps.common import Operation, map_ref, value_memory
+from beewire.bpf.lang.memory import kernel_address
 from beewire.bpf.lang.types import I64
 from beewire.bpf.lang.values import ContextValue, Int, KernelMemory, Socket, Value
 from beewire.bpf.lang.variables import static_object
@@ -69,7 +70,7 @@ def _owner(b: Builder, decl: MapDecl, node: ast.expr) -> ir.Op:
     if isinstance(value, KernelMemory) and value.kernel.__name__ == struct:
         if value.typed:
             present(b, value, node)
-            return value.op
+            return kernel_address(b, value)
         message = f"the kernel does not trust this address of a {struct}"
         hint = "it takes what it passed itself, and current(task_struct)"
         raise b.refuse(node, Reason.WRONG_ARGUMENT, message, hint)
