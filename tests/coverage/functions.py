@@ -164,9 +164,9 @@ def bpf_throw(cookie: u64) -> None: ...
 
 @tc
 def exceptions(ctx: SkBuff) -> int:
-    if ctx.length < 20:
-        bpf_throw(7)
-    return 1
+    if ctx.length > 20:
+        bpf_throw(1)  # what the program returns
+    return 0
 
 
 @xdp

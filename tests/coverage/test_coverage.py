@@ -162,11 +162,13 @@ def answers(program: Program[Any]) -> bool:
     """Whether the kernel can run it by itself, and it says whether it did well."""
     if program.attach_kind in (AttachKind.XDP_DEVMAP, AttachKind.XDP_CPUMAP):
         return False  # only on packets that are on their way
-    if program.kind == ProgramKind.LWT_XMIT:
-        # Linux 6.18.15 follows the route of a packet that has none, and dies of it.
+    if isinstance(program, IteratorProgram):
+        return True
+    if program.kind in (ProgramKind.TRACING, ProgramKind.LWT_XMIT):
+        # The first runs functions of the kernel's own, whatever it is told; of the other
+        # 6.18.15 dies: it follows the route of a packet that has none.
         return False
-    returned = inspect.signature(program.function).return_annotation
-    return isinstance(program, IteratorProgram) or returned is not None
+    return inspect.signature(program.function).return_annotation is not None
 
 
 def check(program: Program[Any]) -> None:

@@ -42,7 +42,6 @@ from beewire.bpf import (
     u32,
     u64,
     uprobe,
-    usdt,
     user_str,
 )
 
@@ -161,11 +160,6 @@ def kernel_probes(sk: sock) -> None:
 @uprobe("/bin/sh:main")
 def user_probes(argc: i32, argv: u64) -> None:
     events.value += u64(argc)
-
-
-@usdt("/bin/sh:sh:probe")
-def user_markers(ctx: PtRegs) -> None:
-    events.value += ctx.ip
 
 
 @perf_event
