@@ -10,14 +10,20 @@ from beewire.reasons import Reason
 
 
 def arguments(
-    b: Builder, node: ast.Call, names: tuple[str, ...], required: int | None = None
+    b: Builder,
+    node: ast.Call,
+    names: tuple[str, ...],
+    required: int | Sequence[str] | None = None,
 ) -> list[ast.expr | None]:
     """The nodes of a call's arguments in the order of `names`; None where left out.
+
+    `required` are those that may not be left out, or how many of the first; all, if None.
 
     Raises:
         Refused: There are too many, too few, or unknown ones.
     """
-    least = len(names) if required is None else required
+    if required is None or isinstance(required, int):
+        required = names[:required]
     found: dict[str, ast.expr] = dict(zip(names, node.args, strict=False))
     if len(node.args) > len(names):
         many = f"{len(names)} argument{'s' if len(names) != 1 else ''}"
@@ -38,7 +44,7 @@ def arguments(
                 hint,
             )
         found[keyword.arg] = keyword.value
-    missing = [name for name in names[:least] if name not in found]
+    missing = [name for name in required if name not in found]
     if missing:
         called = ast.unparse(node.func)
         raise b.refuse(

@@ -136,7 +136,8 @@ def given(b: Builder, frame: Frame, node: ast.Call) -> list[Given]:
     first = len(positional) - len(given_defaults)
     defaults = dict(zip(positional[first:], given_defaults, strict=True))
     defaults |= frame.function.__kwdefaults__ or {}
-    nodes = arguments(b, node, names, len(names) - len(defaults))
+    _refuse_ways(b, node, spec)
+    nodes = arguments(b, node, names, [name for name in names if name not in defaults])
     values = [
         wrap(defaults[name]) if value is None else value
         for name, value in zip(names, evaluated(b, nodes), strict=True)
@@ -151,6 +152,29 @@ def given(b: Builder, frame: Frame, node: ast.Call) -> list[Given]:
             called = f"{frame.definition.name}(): {rule.message}"
             raise b.refuse(argument or node, rule.code, called, rule.hint) from None
     return found
+
+
+def _refuse_ways(b: Builder, node: ast.Call, spec: ast.arguments) -> None:
+    """Refuse by place what is given by name only, and by name what is by place only."""
+    called = ast.unparse(node.func)
+    most = len(spec.posonlyargs) + len(spec.args)
+    if spec.kwonlyargs and len(node.args) > most:
+        name = spec.kwonlyargs[0].arg
+        raise b.refuse(
+            node.args[most],
+            Reason.ARGUMENTS,
+            f"{called}() takes {name!r} by its name only",
+            f"write {name}=...",
+        )
+    by_place = {argument.arg for argument in spec.posonlyargs}
+    for keyword in node.keywords:
+        if keyword.arg in by_place:
+            raise b.refuse(
+                keyword.value,
+                Reason.ARGUMENTS,
+                f"{called}() takes {keyword.arg!r} by its place only",
+                f"leave out {keyword.arg}=",
+            )
 
 
 def _reference_to_none(asked: Wanted) -> Value:
