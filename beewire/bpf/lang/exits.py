@@ -6,12 +6,26 @@ from beewire.bpf.lang.decl import PerCpuDecl
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ownership import abandon_held, clean_up
 from beewire.bpf.lang.values import Int, Memory
+from beewire.reasons import Reason
 
 MAP_LOOKUP_ELEM = 1
 
 
 def bail(b: Builder) -> None:
-    """End the function with its default return, and give back what it holds."""
+    """End the function with its default return, and give back what it holds.
+
+    Raises:
+        Refused: The function was only chosen to be a subprogram. Compiled in, it ends the
+            program; as a subprogram it would end itself, and its caller would go on.
+    """
+    if b.chosen:
+        raise b.refuse(
+            b.node or b.frame.definition, Reason.SUBPROGRAM, "this may end the program"
+        )
+    _end(b)
+
+
+def _end(b: Builder) -> None:
     frame: Frame | None = b.frame
     while frame is not None:
         clean_up(b, frame.cleanups)
@@ -50,7 +64,7 @@ def running_cpu(b: Builder, decl: PerCpuDecl) -> Memory:
         none, some = b.target("absent"), b.target("present")
         b.branch(ir.CmpOp.EQ, found, ir.Const(0), none, some)
         b.start(none)
-        bail(b)
+        _end(b)
         b.start(some)
         b.emit(ir.SetLocal(known.local, found))
         b.flow = b.flow.assign(known)
