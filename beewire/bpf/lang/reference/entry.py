@@ -14,6 +14,7 @@ from beewire.bpf.lang.faults import Outline, Retry
 from beewire.bpf.lang.reference.contexts import ContextFields, Packet
 from beewire.bpf.lang.reference.kernel import bound_arguments
 from beewire.bpf.lang.reference.numbers import Number
+from beewire.bpf.lang.reference.places import Past
 from beewire.bpf.lang.reference.programs import Goto
 from beewire.bpf.lang.reference.run import Facts, perform
 from beewire.bpf.lang.reference.world import World
@@ -56,7 +57,10 @@ def _function(function: FunctionType) -> Callable[..., int]:
             name: _number(_integer_type(frame, name), _integer(arg))
             for name, arg in zip(names, args, strict=True)
         }
-        result = perform(facts, frame, world, given)
+        try:
+            result = perform(facts, frame, world, given)
+        except Past:
+            return 0
         if result is None:
             return 0
         asked = frame.wanted.type
@@ -94,6 +98,8 @@ def _program(declared: ProgramDecl) -> Callable[..., int]:
                 now = gone.program
                 if now not in steps:
                     steps[now] = _step(now)
+            except Past:
+                return now.neutral
 
     return run
 

@@ -84,6 +84,15 @@ def tuple_(run: Run, node: ast.Tuple | ast.List) -> tuple[Any, ...]:
     return tuple(run.expr(item) for item in node.elts)
 
 
+@expression(ast.JoinedStr)
+def formatted(run: Run, node: ast.JoinedStr) -> str:
+    """A text that is printed: what it computes may have effects."""
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            run.expr(part.value)
+    return ""
+
+
 @expression(ast.BinOp)
 def binary(run: Run, node: ast.BinOp) -> Any:
     """`a + b` and its like; constant texts fold."""

@@ -36,7 +36,7 @@ class Place:
 
     def part(self, offset: int, kind: ValueType) -> "Place":
         """What lies `offset` bytes further."""
-        return Place(self.memory, self.offset + offset, kind, shared=self.shared)
+        return type(self)(self.memory, self.offset + offset, kind, shared=self.shared)
 
     def raw(self) -> bytes:
         """The bytes of the value."""
@@ -45,6 +45,16 @@ class Place:
     def put(self, raw: bytes) -> None:
         """Write bytes of the value's size."""
         self.memory[self.offset : self.offset + len(raw)] = raw
+
+
+class GlobalPlace(Place):
+    """A global, or a part of one: an index past its end ends the program."""
+
+    __slots__ = ()
+
+
+class Past(Exception):  # noqa: N818 - a way out, no error
+    """An index past the end of an array of a global."""
 
 
 def new(kind: ValueType) -> Place:
@@ -116,7 +126,8 @@ def element(place: Place, index: int) -> Place:
     """`place[index]`; from the end when negative.
 
     Raises:
-        BeewireError: There is no such element: the kernel would refuse the program.
+        Past: There is no such element, of a global: the program ends.
+        BeewireError: There is none of what the kernel looks after: it would refuse it.
     """
     kind = place.type
     if isinstance(kind, CharsType):
@@ -126,6 +137,8 @@ def element(place: Place, index: int) -> Place:
     else:
         raise BeewireError(f"evaluate() knows no elements of {kind.name}")
     if not -kind.count <= index < kind.count:
+        if isinstance(place, GlobalPlace):
+            raise Past
         raise BeewireError(f"index {index} is past the end of {kind.name}")
     return place.part(index % kind.count * item.size, item)
 

@@ -74,7 +74,10 @@ def held(node: ast.expr, value: Any) -> Any:
 
 def equal(left: Any, right: Any) -> bool:
     """Texts up to their end; arrays, and structs, by their bytes."""
-    kind = left.type if isinstance(left, Place) else right.type
+    place = left if isinstance(left, Place) else right
+    if not isinstance(place, Place):
+        return bool(left == right)  # two constants
+    kind = place.type
     if isinstance(kind, CharsType):
         return _text(left) == _text(right)
     return encoded(left, kind) == encoded(right, kind)
