@@ -17,7 +17,7 @@ from beewire.bpf.lang import (
     compile_spec,
     lay_out_globals,
 )
-from beewire.bpf.lang.btf_types import to_btf
+from beewire.bpf.lang.btf_types import in_ascii, to_btf
 from beewire.bpf.lang.calls import goto
 from beewire.bpf.lang.decl import Symbol
 from beewire.bpf.lang.types import U64
@@ -152,11 +152,12 @@ def _name(value: Declared, place: Place, taken: dict[str, Declared]) -> str:
     """What `value` is called in an object: as its variable, else with its module too.
 
     Raises:
-        SpecError: It was given a name that something else has.
+        SpecError: It was given a name that something else has, or that is not ASCII.
     """
     name = value.name or place.name
     if isinstance(value, ProgramDecl) and not value.is_named:
         name = place.name
+    in_ascii(name)
     if taken.setdefault(name, value) is value:
         return name
     if value.is_named:

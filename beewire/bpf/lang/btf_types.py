@@ -11,6 +11,7 @@ from beewire.bpf.lang.types import (
     ObjectType,
     ValueType,
 )
+from beewire.errors import SpecError
 
 # C's names, as bpftool and the kernel's own BTF spell them.
 _NAMES = {
@@ -24,6 +25,18 @@ _NAMES = {
     "i64": "long long",
     "bool": "_Bool",
 }
+
+
+def in_ascii(name: str) -> str:
+    """A name as the kernel takes it, btf_name_valid_identifier(): ASCII.
+
+    Raises:
+        SpecError: It is not.
+    """
+    if not name.isascii():
+        raise SpecError(f"the kernel takes ASCII names only: call {name!r} otherwise")
+    return name
+
 
 _made: dict[ValueType, btf.Type] = {}
 
@@ -66,15 +79,15 @@ def _make(type_: ValueType) -> btf.Type:
 
 def _enum(type_: IntType) -> btf.Type:
     assert type_.enum is not None
-    values = tuple(btf.Enumerator(m.name, int(m)) for m in type_.enum)
+    values = tuple(btf.Enumerator(in_ascii(m.name), int(m)) for m in type_.enum)
     made = btf.Enum64 if type_.size == 8 else btf.Enum
-    return made(type_.name, type_.size, values, signed=type_.signed)
+    return made(in_ascii(type_.name), type_.size, values, signed=type_.signed)
 
 
 def _composite(type_: StructType) -> btf.Type:
     if type_.is_union:
         members = [_member(field, 0) for field in type_.fields.values()]
-        return btf.Union(type_.name, type_.size, _with_widths(members))
+        return btf.Union(in_ascii(type_.name), type_.size, _with_widths(members))
     shared = {name for names in type_.groups.values() for name in names}
     members = []
     for name, field in type_.fields.items():
@@ -82,7 +95,7 @@ def _composite(type_: StructType) -> btf.Type:
             members.append(_anonymous(type_, type_.groups[name], field.offset))
         elif name not in shared:
             members.append(_member(field, 0))
-    return btf.Struct(type_.name, type_.size, _with_widths(members))
+    return btf.Struct(in_ascii(type_.name), type_.size, _with_widths(members))
 
 
 def _with_widths(members: list[btf.Member]) -> tuple[btf.Member, ...]:
@@ -110,8 +123,8 @@ def _anonymous(type_: StructType, names: tuple[str, ...], start: int) -> btf.Mem
 
 
 def _member(field: Field, start: int) -> btf.Member:
-    kind = field.type
+    name, kind = in_ascii(field.name), field.type
     place = (field.offset - start) * 8
     if isinstance(kind, BitsType):
-        return btf.Member(field.name, to_btf(kind), place + kind.shift, kind.bits)
-    return btf.Member(field.name, to_btf(kind), place)
+        return btf.Member(name, to_btf(kind), place + kind.shift, kind.bits)
+    return btf.Member(name, to_btf(kind), place)

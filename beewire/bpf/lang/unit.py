@@ -2,6 +2,7 @@
 
 from beewire.bpf import ir
 from beewire.bpf.btf import types as btf
+from beewire.bpf.lang.btf_types import in_ascii
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.values import Value
 from beewire.hints import TYPE_CHECKING, Any, Iterable
@@ -121,8 +122,12 @@ class Unit:
         return tuple([tag for n in names if n in known for tag in known[n].tags])
 
     def name(self, wanted: str) -> str:
-        """A name for a function that nothing else in the object has."""
-        name, count = wanted, 1
+        """A name for a function that nothing else in the object has.
+
+        Raises:
+            SpecError: It is not ASCII.
+        """
+        name, count = in_ascii(wanted), 1
         while name in self.names:
             count += 1
             name = f"{wanted}_{count}"
