@@ -85,4 +85,5 @@ class Reason:
     STACK = "BW190"  # more than 512 bytes of stack
     TOO_LONG = "BW191"  # a jump that does not reach
     ISA = "BW192"  # an instruction that the instruction set lacks
+    TOO_DEEP = "BW195"  # statements or expressions nested too deeply
     LLVM = "BW194"  # what the second back end, LLVM, cannot compile

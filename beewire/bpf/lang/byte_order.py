@@ -36,10 +36,10 @@ def meet(symbol: str, a: IntType | int, b: IntType | int) -> IntType | None:
     if isinstance(other, IntType):
         if other.network == strict.network:
             return strict
-        sides = "either" if symbol == "either" else repr(symbol)
+        sides = "" if symbol == "either" else f"{symbol!r}: "
         raise Rule(
             Reason.BYTE_ORDER,
-            f"{sides}: one side is in network order ({strict.name}), the other is not "
+            f"{sides}one side is in network order ({strict.name}), the other is not "
             f"({other.name})",
             f"convert one of them: {host} or {strict.name}()",
         )

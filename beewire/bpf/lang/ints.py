@@ -79,7 +79,7 @@ def arithmetic(symbol: str, a: Operand, b: Operand) -> IntType:
     if isinstance(a, int) or isinstance(b, int):
         return _with_literal(symbol, a, b)
     if a.signed != b.signed and symbol in _SYMBOLS_THAT_DEPEND_ON_SIGN:
-        raise _mixed(f"{symbol!r}", a, b)
+        raise _mixed(f"{symbol!r}: ", a, b)
     return I64 if a.signed or b.signed else U64
 
 
@@ -119,7 +119,7 @@ def comparison(symbol: str, a: Operand, b: Operand) -> bool:
         check_literal(literal, typed)
         return typed.signed
     if a.signed != b.signed:
-        raise _mixed(f"{symbol!r}", a, b)
+        raise _mixed(f"{symbol!r}: ", a, b)
     return a.signed
 
 
@@ -140,7 +140,7 @@ def join(a: Operand, b: Operand) -> IntType:
         check_literal(literal, _sign(typed))
         return wide(typed) if typed.enum is not None else _sign(typed)
     if a.signed != b.signed:
-        raise _mixed("either", a, b)
+        raise _mixed("", a, b)
     return wide(a) if a.enum is b.enum else _sign(a)
 
 
@@ -226,6 +226,6 @@ def _mixed(what: str, a: IntType, b: IntType) -> Rule:
     unsigned = b if a.signed else a
     return Rule(
         Reason.MIXED_SIGNS,
-        f"{what}: one side is signed ({signed.name}), the other is not ({unsigned.name})",
+        f"{what}one side is signed ({signed.name}), the other is not ({unsigned.name})",
         f"give one of them a name of the other's kind first: x: {wide(signed).name} = ...",
     )

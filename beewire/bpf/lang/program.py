@@ -124,12 +124,35 @@ def _build(decl: ProgramDecl, hints: dict[Any, Any], unit: Unit) -> Builder:
     except Refused as refused:
         builder.diagnostics.append(refused.diagnostic)
     else:
-        builder.statements(definition.body)
+        _statements(builder, definition)
         _leave(builder, definition)
     if builder.diagnostics:
         raise CompileError(in_order(builder.diagnostics))
     builder.finish()
     return builder
+
+
+def _statements(b: Builder, definition: ast.FunctionDef) -> None:
+    try:
+        b.statements(definition.body)
+    except RecursionError:
+        raise CompileError((_too_deep(b, definition),)) from None
+
+
+def _too_deep(b: Builder, definition: ast.FunctionDef) -> Diagnostic:
+    node = max(definition.body, key=_depth)
+    message = "this is nested too deeply to be compiled"
+    hint = "write match for a long chain of elif, names or functions for the rest"
+    return b.refuse(node, Reason.TOO_DEEP, message, hint).diagnostic
+
+
+def _depth(node: ast.AST) -> int:
+    depth = 0
+    level = [node]
+    while level:
+        depth += 1
+        level = [child for each in level for child in ast.iter_child_nodes(each)]
+    return depth
 
 
 def _enter(b: Builder, decl: ProgramDecl, context: ir.Param) -> None:

@@ -112,7 +112,7 @@ DATA = {
     ),
     "a choice between byte orders": (
         "x = «ports.source if ktime_ns() else ports.count»",
-        "either: one side is in network order (be16), the other is not (u16)",
+        "one side is in network order (be16), the other is not (u16)",
         "convert one of them: ntohs() or be16()",
     ),
     "a be key": (

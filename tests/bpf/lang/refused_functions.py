@@ -25,6 +25,31 @@ FUNCTIONS: dict[str, tuple[str, str, str, str]] = {
         "f() takes 6 registers of arguments, and a subprogram has 5",
         "BW155",
     ),
+    "by name what is by place only": (
+        "def f(a: u32, /, b: u32 = 2) -> u32:\n    return a + b\n",
+        "results[0] = f(a=1)",
+        "f() takes 'a' by its place only",
+        "BW150",
+    ),
+    "by place what is by name only": (
+        "def f(a: u32, *, b: u32 = 2) -> u32:\n    return a + b\n",
+        "results[0] = f(1, 2)",
+        "f() takes 'b' by its name only",
+        "BW150",
+    ),
+    "nothing for a parameter that is by name only": (
+        "def f(a: u32 = 1, *, b: u32) -> u32:\n    return a + b\n",
+        "results[0] = f(1)",
+        "f() needs 'b'",
+        "BW150",
+    ),
+    "a chain of elif that is too long": (
+        "",
+        "if at.a == 0: results[0] = 1\n"
+        + "".join(f"elif at.a == {i}: results[0] = {i}\n" for i in range(1, 700)),
+        "this is nested too deeply to be compiled",
+        "BW195",
+    ),
     "a kernel structure for a global function": (
         (
             "class task_struct(Kernel):\n    tgid: i32\n"

@@ -297,7 +297,7 @@ INTEGERS = {
     ),
     "choice of signed and unsigned": (
         "x: i32 = 0\ny = «x if ktime_ns() else cpu_id()»",
-        "either: one side is signed (i32), the other is not (u32)",
+        "one side is signed (i32), the other is not (u32)",
         "give one of them a name of the other's kind first: x: i64 = ...",
     ),
     "None in a variable": (

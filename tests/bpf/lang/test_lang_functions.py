@@ -4,7 +4,7 @@ import pytest
 
 from beewire.bpf import collect, kernel, load
 from beewire.bpf.object import read, write
-from beewire.errors import CompileError
+from beewire.errors import CompileError, SpecError
 from tests.bpf.lang.cells import cell, evaluated, program, results, subprograms
 from tests.bpf.lang.refused_functions import FUNCTIONS
 
@@ -79,6 +79,71 @@ def test_inline_keeps_a_big_function_in_its_callers() -> None:
 
     assert subprograms(names) == []
     assert results(names)[:2] == [python_big(5, 3), python_big(6, 0x20003)]
+
+
+def test_a_big_function_that_may_end_the_program_is_compiled_in() -> None:
+    functions = BIG.replace(
+        "    return value\n",
+        "    while by != 3:\n        by = by | 0x10000\n    return value\n",
+    )
+    names = program(
+        functions,
+        """
+results[0] = 1
+results[1] = big(1, 3) ^ big(2, 3)
+results[2] = big(at.a, at.c) ^ big(2, 7)
+results[3] = 1
+""",
+    )
+
+    assert "big" not in subprograms(names)
+    # The second loop never ends: the kernel stops the program, which goes no further.
+    left = results(names)
+    assert left[0] == 1
+    assert left[1] != 0
+    assert left[2:4] == [0, 0]
+
+
+def test_arguments_by_name_only_and_by_place_only() -> None:
+    names = program(
+        """
+def f(a: u64 = 1, *, b: u64) -> u64:
+    return a * 10 + b
+def g(a: u64, /, b: u64 = 2) -> u64:
+    return a * 10 + b
+""",
+        """
+results[0] = f(b=3)
+results[1] = f(2, b=4)
+results[2] = g(3)
+results[3] = g(3, b=4)
+""",
+    )
+
+    assert results(names)[:4] == [13, 24, 32, 34]
+    assert evaluated(names)[:4] == [13, 24, 32, 34]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "größe = HashMap[u32, u64](4)\ndef f(n: u32) -> None:\n    größe[n] += 1\n",
+        "größe = Global(u64)\ndef f(n: u32) -> None:\n    größe.value += n\n",
+        (
+            "class P(Struct):\n    größe: u32\nt = HashMap[u32, P](4)\n"
+            "def f(n: u32) -> None:\n    t[n] = P(größe=n)\n"
+        ),
+        (
+            "@subprogram\ndef größe(n: u32) -> u32:\n    return n\n"
+            "def f(n: u32) -> None:\n    results[0] = größe(n)\n"
+        ),
+    ],
+)
+def test_names_that_the_kernel_sees_are_ascii(source: str) -> None:
+    names = program(source, "f(1)")
+
+    with pytest.raises(SpecError, match="ASCII names only: call 'größe' otherwise"):
+        collect([names["program"]])
 
 
 def test_a_small_function_is_a_subprogram_where_it_is_marked() -> None:

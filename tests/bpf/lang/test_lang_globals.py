@@ -96,6 +96,27 @@ results[2] = 1
         assert loaded[names["table"]].value == [1, 7, 3, 4]
 
 
+def test_evaluate_ends_at_an_index_past_the_end_of_a_global_array() -> None:
+    names = program(
+        "many = Global(array(u64, 4))\n",
+        "results[0] = 1\nresults[1] = many[at.a]\nresults[2] = 1",
+    )
+
+    assert results(names)[:3] == [1, 0, 0]
+    assert evaluated(names)[:3] == [1, 0, 0]
+
+
+def test_evaluate_prints_and_compares_constant_texts() -> None:
+    names = program(
+        "NAME = 'nginx'\n",
+        "printk(f'{at.a} {at.b:x}')\nresults[0] = NAME == 'nginx'\n"
+        "results[1] = NAME != 'nginx'",
+    )
+
+    assert results(names)[:2] == [1, 0]
+    assert evaluated(names)[:2] == [1, 0]
+
+
 def test_modules_are_compiled_by_their_own_names(tmp_path: Path) -> None:
     head = "from beewire.bpf import HashMap, Global, Array, Struct, XdpAction\n"
     head += "from beewire.bpf import XdpContext, goto, subprogram, u32, u64, xdp\n"
