@@ -1,9 +1,11 @@
 """The base of all objects that own a file descriptor."""
 
 import os
-from types import TracebackType
 
-from beewire.hints import NoReturn, Self
+from beewire.hints import TYPE_CHECKING, NoReturn, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class Descriptor:
@@ -59,7 +61,7 @@ class Descriptor:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        trace: "TracebackType | None",
     ) -> None:
         self.close()
 

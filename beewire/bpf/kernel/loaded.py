@@ -1,12 +1,13 @@
 """Loaded: what an ObjectSpec became in the kernel."""
 
-from types import TracebackType
-
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.section import Section
-from beewire.hints import Self
+from beewire.hints import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class Loaded:
@@ -47,6 +48,6 @@ class Loaded:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        trace: "TracebackType | None",
     ) -> None:
         self.close()

@@ -231,17 +231,31 @@ def test_a_collector_that_is_off_stays_off() -> None:
         gc.enable()
 
 
-def test_what_was_made_meanwhile_is_old_and_still_collected() -> None:
-    class Node:
-        def __init__(self) -> None:
-            self.itself = self
+class Node:
+    """Garbage that only the collector frees."""
 
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_was_made_with_modules_is_old_and_still_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Paused():
         gone = weakref.ref(Node())
+        monkeypatch.setitem(sys.modules, "beewire.made_here", ModuleType("made_here"))
 
     assert gc.get_freeze_count() == 0
     assert len(gc.get_objects(generation=0)) < 100
     gc.collect()
+    assert gone() is None
+
+
+def test_what_was_made_without_modules_is_young() -> None:
+    with Paused():
+        gone = weakref.ref(Node())
+
+    gc.collect(0)
     assert gone() is None
 
 
