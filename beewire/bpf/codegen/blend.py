@@ -13,8 +13,16 @@
     block d:
       %6 = phi crc (%4, %5)
 
-The bit becomes a mask of ones or of nothing. In loops only: there the verifier follows
-both ways in each round.
+The bit becomes a mask of ones or of nothing; where 0 or 1 is kept or cleared by a bit,
+the bit itself will do:
+
+      %2 = binary shl64 1, %n               %2 = binary lshr64 %1, %n
+      %3 = binary and64 %1, %2              %4 = binary and64 %seen, %2
+      branch ne64 %3, 0 -> d, b     =>      jump d
+    block d:
+      %4 = phi seen (%seen, 0)
+
+In loops only: there the verifier follows both ways in each round.
 """
 
 from beewire.bpf.codegen import graph
@@ -37,6 +45,7 @@ from beewire.bpf.ir import (
 )
 
 _PURE = (Binary, ByteSwap, Extend)
+_DEPTH = 16  # values that one is made of
 _MOST = 4  # operations that are worth computing for nothing
 _ADDS = frozenset((BinOp.ADD, BinOp.SUB, BinOp.XOR, BinOp.OR))  # 0 changes nothing
 _COMMUTES = _ADDS - {BinOp.SUB}
@@ -68,10 +77,10 @@ def _final(op: Op, renamed: dict[Op, Op]) -> Op:
 
 def _blend(block: Block, renamed: dict[Op, Op]) -> list[Block]:
     """Rewrite the branch at the end of `block`; gives the blocks that fell away."""
-    found = _bit(block.ops[-1])
+    found = _ways(block.ops[-1])
     if found is None:
         return []
-    value, shifts, yes, no = found
+    masked, yes, no = found
     sides = [way for way in (yes, no) if _is_side(way, block)]
     joins = {way.ops[-1].target if way in sides else way for way in (yes, no)}  # type: ignore[attr-defined]  # sides end in a Jump
     if not sides or len(joins) != 1:
@@ -81,37 +90,82 @@ def _blend(block: Block, renamed: dict[Op, Op]) -> list[Block]:
     if phi is None or len(join.preds) != 2:
         return []
     ways = [join.preds.index(way if way in sides else block) for way in (yes, no)]
-    added = _added(phi.args[ways[0]], phi.args[ways[1]])
-    if added is None:
+    ends = phi.args[ways[0]], phi.args[ways[1]]
+    last = block.ops[-1]
+    made = _kept(masked, *ends, last) or _masked(masked, *ends, last)
+    if not made:
         return []
-    last = block.ops.pop()
+    block.ops.pop()
     for side in sides:
         block.ops += side.ops[:-1]
-    renamed[phi] = _combine(block, (value, shifts), added, last)
-    block.ops.append(Jump(join, span=last.span))
+    renamed[phi] = made[-1]
+    block.ops += [*made, Jump(join, span=last.span)]
     join.ops.remove(phi)
     join.preds = [block]
     return sides
 
 
-def _combine(
-    block: Block, bit: tuple[Op, list[Op]], added: tuple[Binary, Op, Op], last: Op
-) -> Op:
-    """The base, with what is added in if the bit is set."""
-    mask, shifts = bit
+def _masked(masked: Binary, yes: Op, no: Op, last: Op) -> list[Op]:
+    """What computes the base, with what is added in if the bit is set; or nothing."""
+    added = _added(yes, no)
+    found = _bit(masked)
+    if added is None or found is None:
+        return []
+    mask, shifts = found
+    made: list[Op] = []
     for count in shifts:
         mask = Binary(BinOp.SHL, mask, count, span=last.span)
-        block.ops.append(mask)
+        made.append(mask)
     like, base, more = added
     mask = Binary(BinOp.ASHR, mask, constant(63), span=last.span)
     part = Binary(BinOp.AND, mask, more, span=last.span)
     new = Binary(like.op, base, part, like.bits, span=like.span)
-    block.ops += [mask, part, new]
-    return new
+    return [*made, mask, part, new]
 
 
-def _bit(last: Op) -> tuple[Op, list[Op], Block, Block] | None:
-    """What has the bit, by what to shift it to the top, where set and clear lead."""
+def _kept(masked: Binary, yes: Op, no: Op, last: Op) -> list[Op]:
+    """What computes 0 or 1 (`yes`), cleared if the bit is not set; or nothing."""
+    if not isinstance(no, Const) or no.value or not _is_truth(yes, set(), _DEPTH):
+        return []
+    for value, mask in (masked.args, masked.args[::-1]):
+        count = _place(mask, MASK[masked.bits])
+        if count is not None and value.kind is Kind.INT:
+            bit = Binary(BinOp.LSHR, value, count, span=last.span)
+            return [bit, Binary(BinOp.AND, bit, yes, span=last.span)]
+    return []
+
+
+def _place(mask: Op, width: int) -> Op | None:
+    """Which bit `mask` picks, if it picks one."""
+    match mask:
+        case Binary(op=BinOp.SHL, bits=64, args=[Const(value=1), count]) if (
+            width == MASK[64]
+        ):
+            return count
+        case Const() if (ones := mask.value & width) and not ones & (ones - 1):
+            return constant(ones.bit_length() - 1)
+        case _:
+            return None
+
+
+def _is_truth(value: Op, assumed: set[Op], depth: int) -> bool:
+    """Whether `value` is 0 or 1; a loop's own value is if all that it becomes is."""
+    if value in assumed:
+        return True
+    match value:
+        case Const():
+            return value.value in {0, 1}
+        case Phi() if depth:
+            assumed.add(value)
+            return all(_is_truth(arg, assumed, depth - 1) for arg in value.args)
+        case Binary(op=BinOp.AND, args=[_, truth]) if depth:
+            return _is_truth(truth, assumed, depth - 1)
+        case _:
+            return False
+
+
+def _ways(last: Op) -> tuple[Binary, Block, Block] | None:
+    """What is masked and tested, where it leads if a bit is set, and where if not."""
     match last:
         case Branch(
             op=CmpOp.EQ | CmpOp.NE,
@@ -119,13 +173,18 @@ def _bit(last: Op) -> tuple[Op, list[Op], Block, Block] | None:
             args=[Binary(op=BinOp.AND) as masked, Const(value=0)],
         ):
             ways = (last.then, last.orelse)
+            yes, no = ways if last.op is CmpOp.NE else ways[::-1]
+            return masked, yes, no
         case _:
             return None
-    yes, no = ways if last.op is CmpOp.NE else ways[::-1]
+
+
+def _bit(masked: Binary) -> tuple[Op, list[Op]] | None:
+    """What has the bit, and by what to shift it to the top."""
     for value, mask in (masked.args, masked.args[::-1]):
         shifts = _to_top(mask, MASK[masked.bits])
         if shifts is not None and value.kind is Kind.INT:
-            return value, shifts, yes, no
+            return value, shifts
     return None
 
 

@@ -106,6 +106,8 @@ class _Chain:
         if high - low + 1 == count:
             if low == 0:
                 return self.single(CmpOp.ULE, self.value, high)
+            if len(users[self.value]) == count:
+                return self.moved(low, high)
             return self.double(CmpOp.ULT, low, [], CmpOp.ULE, self.value, high)
         bit = low ^ high
         if count == 2 and bit & (bit - 1) == 0:
@@ -129,6 +131,15 @@ class _Chain:
         made = Binary(BinOp.OR, self.value, Const(bit))
         self.blocks[0].ops.insert(-1, made)
         return self.single(CmpOp.EQ, made, max(self.members) | bit)
+
+    def moved(self, low: int, high: int) -> list[Block]:
+        """One test of how far above the lowest member the value is.
+
+        Of the value itself the verifier learns nothing, so nobody else may want it.
+        """
+        made = Binary(BinOp.SUB, self.value, Const(low))
+        self.blocks[0].ops.insert(-1, made)
+        return self.single(CmpOp.ULE, made, high - low)
 
     def single(self, op: CmpOp, value: Op, constant: int) -> list[Block]:
         """One branch in place of all."""

@@ -25,8 +25,16 @@ def chain(members: Sequence[int], use: str = "") -> str:
     return "\n".join(line for line in lines if line)
 
 
-def test_neighbours_are_a_range(rewrite: Rewrite) -> None:
+def test_neighbours_are_one_test_of_the_distance(rewrite: Rewrite) -> None:
     made = rewrite(chain([4, 6, 5]), ssa, sets)
+
+    assert "sub64 %1, 4" in made
+    assert "branch ule64 %2, 2 -> yes, no" in made
+
+
+def test_neighbours_are_a_range_where_the_value_is_wanted(rewrite: Rewrite) -> None:
+    text = chain([4, 6, 5], use="store u64 ctx [ctx+8], %1")
+    made = rewrite(text, ssa, sets)
 
     assert "branch ult64 %1, 4 -> no" in made
     assert "branch ule64 %1, 6 -> yes, no" in made
@@ -130,3 +138,60 @@ def test_a_mask_adds_what_the_branch_added(mask: int, op: str) -> None:
         ctx = value.to_bytes(8, "little").ljust(64, b"\0")
         wanted = reference.run(ir.parse_function(text), Memory(ctx), (CTX,))
         assert Processor(code, Memory(ctx), (CTX,)).run() == wanted
+
+
+SEEN = """
+    block a:
+      %1 = load u64 ctx [ctx]
+      %2 = load u64 ctx [ctx+8]
+      set i, 0
+      set seen, {start}
+      jump body
+    block body:
+      %3 = get i
+      %4 = binary add64 %2, %3
+      %5 = binary shl64 1, %4
+      %6 = binary and64 %1, %5
+      branch {test}64 %6, 0 -> d, c
+    block c:
+      set seen, {clear}
+      jump d
+    block d:
+      %8 = binary add64 %3, 1
+      set i, %8
+      branch ult64 %8, 8 -> body, done
+    block done:
+      %9 = get seen
+      return %9
+    """
+
+
+def test_a_bit_that_clears_a_truth_is_taken_as_it_is(rewrite: Rewrite) -> None:
+    made = rewrite(SEEN.format(start=1, test="ne", clear=0), ssa, blend)
+
+    assert made.count("branch") == 1
+    assert "lshr64" in made
+
+
+@pytest.mark.parametrize(
+    ("start", "test", "clear"), [(2, "ne", 0), (1, "eq", 0), (1, "ne", 1)]
+)
+def test_what_is_no_truth_stays_a_branch(
+    rewrite: Rewrite, start: int, test: str, clear: int
+) -> None:
+    made = rewrite(SEEN.format(start=start, test=test, clear=clear), ssa, blend)
+
+    assert made.count("branch") == 2
+
+
+@pytest.mark.parametrize("word", [0, 0xFF, 0x7F, 0xFE, 1 << 63 | 0x7F, 0x7F << 57])
+@pytest.mark.parametrize("first", [0, 57, 64])
+def test_a_truth_is_kept_while_all_bits_are_set(word: int, first: int) -> None:
+    text = SEEN.format(start=1, test="ne", clear=0)
+    text = f"function f(ctx: ptr)\n{text}"
+    code = codegen.generate(ir.parse_function(text))
+    ctx = word.to_bytes(8, "little") + first.to_bytes(8, "little") + bytes(48)
+
+    wanted = reference.run(ir.parse_function(text), Memory(ctx), (CTX,))
+
+    assert Processor(code, Memory(ctx), (CTX,)).run() == wanted
