@@ -296,16 +296,22 @@ def _choose(b: Builder, name: str, node: ast.expr, value: Value) -> None:
 
 def _decided(b: Builder, node: ast.IfExp, then: Target, orelse: Target) -> Value:
     # The condition is constant; the other side is compiled into dead code.
-    taken, lost = (then, orelse) if then.flow is not None else (orelse, then)
+    parts = [(then, node.body), (orelse, node.orelse)]
+    if then.flow is None:
+        parts.reverse()
+    [(taken, part), (lost, other)] = parts
     done = b.target("chosen")
     b.start(taken)
-    value = b.integer(node.body if taken is then else node.orelse, ordered=True)
+    value = b.expr(part)
+    if isinstance(value, Pointer) and not is_cell(value):
+        return _chosen(b, node, (part, value), (lost, other), done)
+    number = _number(b, part, value)
     b.jump(done)
     b.start(lost)
-    b.integer(node.orelse if taken is then else node.body, ordered=True)
+    b.integer(other, ordered=True)
     b.jump(done)
     b.start(done)
-    return value
+    return number
 
 
 @lowers(ast.NamedExpr)

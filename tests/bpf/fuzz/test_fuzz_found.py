@@ -50,6 +50,21 @@ def program(ctx: XdpContext) -> u32:
     kept[1] = Inner(b3=ctx.length, fl2=Flag.SYN)
     return 0
 """,
+    "a choice of references whose condition is always true": """
+class Inner(Struct):
+    n: u32
+class Outer(Struct):
+    inner: Inner
+    m: u32
+@xdp
+def program(ctx: XdpContext) -> u32:
+    a = Outer(m=1)
+    b = Outer(m=2)
+    a.inner.n = ctx.length
+    q = a.inner if (ctx.length or 7) else b.inner
+    r = a.inner if 0 else b.inner
+    return q.n + r.n
+""",
     "a loop by bpf_loop that is left with a record in hand": """
 class Record(Struct):
     number: u64
