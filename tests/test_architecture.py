@@ -36,7 +36,7 @@ NOT_NEEDED = """
 lang.bodies lang.inline lang.loops lang.rounds lang.iteration lang.matches
 lang.sequences lang.packet_calls lang.packet_memory lang.network_calls
 lang.python_calls lang.printk lang.atomics lang.subprograms lang.callbacks
-lang.tail_calls lang.scratch lang.unions lang.parameters lang.core_calls
+lang.tail_calls lang.scratch lang.unions lang.parameters lang.socket_contexts lang.core_calls
 lang.seq_calls lang.symbol_calls lang.maps.queues lang.maps.walks codegen.outline
 codegen.scratch codegen.blend codegen.invariant codegen.bound codegen.words
 codegen.veil codegen.divide codegen.scale kernel.pins kernel.ksyms kernel.struct_ops

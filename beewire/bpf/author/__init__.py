@@ -284,12 +284,6 @@ if TYPE_CHECKING:
     from beewire.bpf.lang.contexts import (
         BpfSock,
         RawTracepoint,
-        SkBuff,
-        SkLookup,
-        SkMsg,
-        SockAddr,
-        SockOps,
-        SockOpt,
         Tracepoint,
         XdpContext,
     )
@@ -321,6 +315,14 @@ if TYPE_CHECKING:
         WorkQueue,
         obj_drop,
         obj_new,
+    )
+    from beewire.bpf.lang.socket_contexts import (
+        SkBuff,
+        SkLookup,
+        SkMsg,
+        SockAddr,
+        SockOps,
+        SockOpt,
     )
     from beewire.bpf.lang.symbols import (
         Ksym,
@@ -460,9 +462,9 @@ _HOMES = {
     ),
     "beewire.bpf.lang.constants": "SkAction SockOp SockOpsFlag TcpState XdpAction",
     "beewire.bpf.lang.marks": "inline subprogram",
-    "beewire.bpf.lang.contexts": (
-        "BpfSock RawTracepoint SkBuff SkLookup SkMsg SockAddr SockOps SockOpt "
-        "Tracepoint XdpContext"
+    "beewire.bpf.lang.contexts": "BpfSock RawTracepoint Tracepoint XdpContext",
+    "beewire.bpf.lang.socket_contexts": (
+        "SkBuff SkLookup SkMsg SockAddr SockOps SockOpt"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

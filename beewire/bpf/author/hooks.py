@@ -26,29 +26,33 @@ from beewire.bpf.lang.contexts import (
     BpfSock,
     Context,
     RawTracepoint,
-    SkBuff,
-    SkLookup,
-    SkMsg,
-    SockAddr,
-    SockOps,
-    SockOpt,
     Tracepoint,
     XdpContext,
 )
 from beewire.bpf.object.kinds import AttachKind, ProgramKind
 from beewire.errors import SpecError
-from beewire.hints import Any, Callable, TypeVar
+from beewire.hints import TYPE_CHECKING, Any, Callable, TypeVar
+
+if TYPE_CHECKING:
+    from beewire.bpf.lang.socket_contexts import (
+        SkBuff,
+        SkLookup,
+        SkMsg,
+        SockAddr,
+        SockOps,
+        SockOpt,
+    )
 
 T = TypeVar("T", bound=Tracepoint)
 R = TypeVar("R", bound="int | None")
 RawF = TypeVar("RawF", bound=Callable[[RawTracepoint], "int | None"])
-AddrF = TypeVar("AddrF", bound=Callable[[SockAddr], "int | None"])
-OptF = TypeVar("OptF", bound=Callable[[SockOpt], "int | None"])
-OpsF = TypeVar("OpsF", bound=Callable[[SockOps], "int | None"])
+AddrF = TypeVar("AddrF", bound="Callable[[SockAddr], int | None]")
+OptF = TypeVar("OptF", bound="Callable[[SockOpt], int | None]")
+OpsF = TypeVar("OpsF", bound="Callable[[SockOps], int | None]")
 SockF = TypeVar("SockF", bound=Callable[[BpfSock], "int | None"])
-SkbF = TypeVar("SkbF", bound=Callable[[SkBuff], "int | None"])
-MsgF = TypeVar("MsgF", bound=Callable[[SkMsg], "int | None"])
-LookupF = TypeVar("LookupF", bound=Callable[[SkLookup], "int | None"])
+SkbF = TypeVar("SkbF", bound="Callable[[SkBuff], int | None]")
+MsgF = TypeVar("MsgF", bound="Callable[[SkMsg], int | None]")
+LookupF = TypeVar("LookupF", bound="Callable[[SkLookup], int | None]")
 XdpF = TypeVar("XdpF", bound=Callable[[XdpContext], "int | None"])
 
 ALLOW = 1
@@ -57,27 +61,40 @@ XDP_PASS = 2
 
 
 class Hook:
-    """What the programs of one hook have in common; `section` is libbpf's name for it."""
+    """What the programs of one hook have in common; `section` is libbpf's name for it.
 
-    __slots__ = ("attach_kind", "context", "kind", "neutral", "section")
+    A context of `socket_contexts` is given by its name.
+    """
+
+    __slots__ = ("_context", "attach_kind", "kind", "neutral", "section")
 
     def __init__(
         self,
         kind: ProgramKind,
         attach_kind: AttachKind | None,
         section: str,
-        context: type[Context],
+        context: type[Context] | str,
         neutral: int = ALLOW,
     ) -> None:
         self.kind = kind
         self.attach_kind = attach_kind
         self.section = section
-        self.context = context
+        self._context = context
         self.neutral = neutral
+
+    @property
+    def context(self) -> type[Context]:
+        """What programs are passed."""
+        if not isinstance(self._context, str):
+            return self._context
+        from beewire.bpf.lang import socket_contexts  # noqa: PLC0415 - not for tracing
+
+        found: type[Context] = getattr(socket_contexts, self._context)
+        return found
 
 
 def _addr(attach_kind: AttachKind, section: str) -> Hook:
-    return Hook(ProgramKind.CGROUP_SOCK_ADDR, attach_kind, section, SockAddr)
+    return Hook(ProgramKind.CGROUP_SOCK_ADDR, attach_kind, section, "SockAddr")
 
 
 HOOKS = {
@@ -101,28 +118,28 @@ HOOKS = {
         ProgramKind.CGROUP_SOCKOPT,
         AttachKind.CGROUP_GETSOCKOPT,
         "cgroup/getsockopt",
-        SockOpt,
+        "SockOpt",
     ),
     "setsockopt": Hook(
         ProgramKind.CGROUP_SOCKOPT,
         AttachKind.CGROUP_SETSOCKOPT,
         "cgroup/setsockopt",
-        SockOpt,
+        "SockOpt",
     ),
     "sock_ops": Hook(
-        ProgramKind.SOCK_OPS, AttachKind.CGROUP_SOCK_OPS, "sockops", SockOps
+        ProgramKind.SOCK_OPS, AttachKind.CGROUP_SOCK_OPS, "sockops", "SockOps"
     ),
     "cgroup_skb_ingress": Hook(
         ProgramKind.CGROUP_SKB,
         AttachKind.CGROUP_INET_INGRESS,
         "cgroup_skb/ingress",
-        SkBuff,
+        "SkBuff",
     ),
     "cgroup_skb_egress": Hook(
         ProgramKind.CGROUP_SKB,
         AttachKind.CGROUP_INET_EGRESS,
         "cgroup_skb/egress",
-        SkBuff,
+        "SkBuff",
     ),
     "cgroup_sock_create": Hook(
         ProgramKind.CGROUP_SOCK,
@@ -137,10 +154,10 @@ HOOKS = {
         BpfSock,
     ),
     "sk_msg": Hook(
-        ProgramKind.SK_MSG, AttachKind.SK_MSG_VERDICT, "sk_msg", SkMsg, SK_PASS
+        ProgramKind.SK_MSG, AttachKind.SK_MSG_VERDICT, "sk_msg", "SkMsg", SK_PASS
     ),
     "sk_lookup": Hook(
-        ProgramKind.SK_LOOKUP, AttachKind.SK_LOOKUP, "sk_lookup", SkLookup, SK_PASS
+        ProgramKind.SK_LOOKUP, AttachKind.SK_LOOKUP, "sk_lookup", "SkLookup", SK_PASS
     ),
     "xdp": Hook(ProgramKind.XDP, AttachKind.XDP, "xdp", XdpContext, XDP_PASS),
 }

@@ -13,7 +13,11 @@ from beewire.bpf.author.net_programs import (
 )
 from beewire.bpf.author.program import CgroupProgram, NetnsProgram, Program
 from beewire.bpf.author.signature import check_signature
-from beewire.bpf.lang.contexts import BpfSock, Context, SkBuff, SockAddr, XdpContext
+from beewire.bpf.lang.contexts import (
+    BpfSock,
+    Context,
+    XdpContext,
+)
 from beewire.bpf.lang.net_contexts import (
     DeviceAccess,
     FlowDissector,
@@ -22,6 +26,10 @@ from beewire.bpf.lang.net_contexts import (
     SkReuseport,
     SocketFilter,
     Sysctl,
+)
+from beewire.bpf.lang.socket_contexts import (
+    SkBuff,
+    SockAddr,
 )
 from beewire.bpf.object.sections import parse_section
 from beewire.hints import Any, Callable, TypeVar

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from beewire.bpf.kernel.maps.references import HasFileno
     from beewire.bpf.lang.constants import SkAction
-    from beewire.bpf.lang.contexts import BpfSock, Context, SockOps
+    from beewire.bpf.lang.contexts import (
+        BpfSock,
+        Context,
+    )
+    from beewire.bpf.lang.socket_contexts import (
+        SockOps,
+    )
 
 K = TypeVar("K")
 

@@ -8,7 +8,11 @@ constant, a stack slot) and are lowered by name. All others are in `helpers`.
 import struct as _struct
 import sys
 
-from beewire.bpf.lang.contexts import BpfSock, Context, SockOps, outside
+from beewire.bpf.lang.contexts import (
+    BpfSock,
+    Context,
+    outside,
+)
 from beewire.bpf.lang.types import (
     I64,
     U32,
@@ -31,6 +35,9 @@ from beewire.hints import (
 if TYPE_CHECKING:
     from beewire.bpf.lang.constants import XdpAction
     from beewire.bpf.lang.prototypes import Prototype
+    from beewire.bpf.lang.socket_contexts import (
+        SockOps,
+    )
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -245,7 +252,7 @@ def sk_lookup_udp(ctx: Context, tuple: object, netns: int = -1) -> BpfSock | Non
 
 
 @helper("sock_ops_cb_flags_set")
-def sock_ops_cb_flags_set(ctx: SockOps, flags: int) -> int:  # noqa: ARG001
+def sock_ops_cb_flags_set(ctx: "SockOps", flags: int) -> int:  # noqa: ARG001
     """Ask for further events of this socket: `SockOpsFlag` bits."""
     outside("sock_ops_cb_flags_set")
 

@@ -7,9 +7,11 @@ from beewire.bpf.lang.contexts import (
     PacketContext,
     Readable,
     Record,
-    SkBuff,
     Socket,
     Writable,
+)
+from beewire.bpf.lang.socket_contexts import (
+    SkBuff,
 )
 from beewire.bpf.lang.structs import Struct
 from beewire.bpf.lang.types import array, u8, u16, u32

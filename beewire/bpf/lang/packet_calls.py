@@ -6,10 +6,17 @@ from beewire.bpf.lang.arguments import arguments, required, static_type
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.call_expressions import CONTEXT_METHODS
-from beewire.bpf.lang.contexts import CopiedPacket, PacketContext, SkBuff, SkMsg
+from beewire.bpf.lang.contexts import (
+    CopiedPacket,
+    PacketContext,
+)
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.memory import in_memory
 from beewire.bpf.lang.packet_memory import MOST, maybe, reference
+from beewire.bpf.lang.socket_contexts import (
+    SkBuff,
+    SkMsg,
+)
 from beewire.bpf.lang.types import I64
 from beewire.bpf.lang.values import (
     ContextValue,

@@ -20,6 +20,7 @@ from beewire.bpf.lang.calls import *
 from beewire.bpf.lang.constants import *
 from beewire.bpf.lang.constants import *
 from beewire.bpf.lang.contexts import *
+from beewire.bpf.lang.socket_contexts import *
 from beewire.bpf.lang.decl import K, V
 from beewire.bpf.object.kinds import MapKind, ProgramKind
 

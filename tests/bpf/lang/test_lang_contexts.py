@@ -6,7 +6,7 @@ import pytest
 
 from beewire.bpf import btf
 from beewire.bpf.btf import types
-from beewire.bpf.lang import contexts
+from beewire.bpf.lang import contexts, socket_contexts
 from beewire.bpf.lang.calls import HELPERS
 from beewire.bpf.lang.contexts import Context, Member, SocketMember
 from beewire.errors import BeewireError
@@ -16,12 +16,12 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 RENAMED = {"length": "len"}
 CLASSES = [
     contexts.BpfSock,
-    contexts.SockAddr,
-    contexts.SockOpt,
-    contexts.SockOps,
-    contexts.SkMsg,
-    contexts.SkLookup,
-    contexts.SkBuff,
+    socket_contexts.SockAddr,
+    socket_contexts.SockOpt,
+    socket_contexts.SockOps,
+    socket_contexts.SkMsg,
+    socket_contexts.SkLookup,
+    socket_contexts.SkBuff,
     contexts.XdpContext,
 ]
 
@@ -68,7 +68,7 @@ def test_fields_lie_where_the_kernel_has_them(
 
 
 def test_context_fields_say_that_they_work_in_programs_only() -> None:
-    context = contexts.SockAddr()
+    context = socket_contexts.SockAddr()
 
     with pytest.raises(BeewireError, match="family works in programs only"):
         _ = context.family

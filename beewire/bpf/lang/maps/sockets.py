@@ -5,7 +5,6 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.contexts import SkMsg, SockOps
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.maps.common import (
     Operation,
@@ -17,6 +16,10 @@ from beewire.bpf.lang.maps.common import (
 )
 from beewire.bpf.lang.maps.keyed import MAP_UPDATE_ELEM, delete
 from beewire.bpf.lang.ownership import acquire_socket
+from beewire.bpf.lang.socket_contexts import (
+    SkMsg,
+    SockOps,
+)
 from beewire.bpf.lang.types import I64, U32
 from beewire.bpf.lang.values import ContextValue, Int, Literal, Socket, Value
 from beewire.bpf.object.kinds import MapKind

@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from beewire.bpf.lang import pyast as ast
-from beewire.bpf.lang.contexts import Context, Member, SkBuff
+from beewire.bpf.lang.contexts import (
+    Context,
+    Member,
+)
 from beewire.bpf.lang.reference.numbers import Number, truth
 from beewire.bpf.lang.reference.places import Place, copy
 from beewire.bpf.lang.reference.run import Run, method
+from beewire.bpf.lang.socket_contexts import (
+    SkBuff,
+)
 from beewire.bpf.lang.structs import Embedded, Kernel, KernelBits, Pointer
 from beewire.bpf.lang.types import (
     I64,
