@@ -230,7 +230,7 @@ class _Selector:
             if last.op is not CmpOp.NE:
                 part.then, part.next = part.next, part.then
         elif isinstance(last, Branch):
-            part.branch, inverted = self.test(last)
+            part.branch, inverted = self.test(last, jumps=part.depth > 0)
             part.then, part.next = parts[last.then], parts[last.orelse]
             if inverted:
                 part.then, part.next = part.next, part.then
@@ -360,11 +360,14 @@ class _Selector:
             self.ins.append(self.leaf(found, GlobalRef(ref.section, 0), span))
         return found
 
-    def test(self, op: Branch) -> tuple[Ins, bool]:
+    def test(self, op: Branch, *, jumps: bool) -> tuple[Ins, bool]:
         """The conditional jump, and whether it jumps where `op` does not hold."""
         a, b = op.args
         cmp, inverted = op.op, False
-        if cmp is CmpOp.CLEAR or (not self.target.at_least(2) and cmp in _SINCE_V2):
+        # Outside of loops equals follow the test: the verifier walks that way first.
+        follows = not jumps and cmp is CmpOp.EQ and len(op.then.preds) == 1
+        late = not self.target.at_least(2) and cmp in _SINCE_V2
+        if cmp is CmpOp.CLEAR or follows or late:
             cmp, inverted = arith.INVERSE[cmp], True
         group = InsnClass.JMP32 if op.bits == 32 else InsnClass.JMP
         code = int(group | JUMP[cmp])

@@ -375,3 +375,21 @@ def test_atomics_before_linux_5_12_can_only_add(chosen: Target) -> None:
 
     with pytest.raises(CompileError, match="no atomic operation but adding"):
         generate(text, chosen)
+
+
+def test_what_is_done_with_equals_follows_their_test() -> None:
+    code = generate(
+        """
+        block a:
+          %1 = load u32 ctx [ctx]
+          branch eq64 %1, 7 -> same, other
+        block same:
+          store u32 ctx [ctx+4], 1
+          return 1
+        block other:
+          return 0
+        """
+    )
+
+    test = next(insn for insn in code.insns if insn.imm == 7)
+    assert test.opcode in {0x55, 0x56}  # jumps unless they are equal
