@@ -8,7 +8,7 @@ handler is refused.
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.byte_order import TO_HOST, check_order
-from beewire.bpf.lang.faults import Follows, Refused, Rule, under_lock
+from beewire.bpf.lang.faults import Follows, Refused, Rule, under_lock, usual
 from beewire.bpf.lang.flow import Flow, Loop, Target, Variable
 from beewire.bpf.lang.ints import check_64
 from beewire.bpf.lang.source import Source, stored_names
@@ -553,7 +553,7 @@ class Builder:
             end_line=span.line,
             end_column=span.end_column if one_line else len(line.rstrip()) + 1,
             text=line + "\n",
-            hint=hint,
+            hint=hint or usual(code),
         )
 
 

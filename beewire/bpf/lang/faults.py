@@ -62,3 +62,10 @@ def near(name: str, known: list[str]) -> str:
 
     found = get_close_matches(name, known, 1)
     return f"did you mean {found[0]!r}?" if found else ""
+
+
+def usual(code: str) -> str:
+    """What to write instead, as a rule, of what is refused with `code`."""
+    from beewire.bpf.lang.cures import CURES  # noqa: PLC0415 - errors only
+
+    return CURES.get(code, "")

@@ -77,7 +77,11 @@ def _equals(
     try:
         compare_values(b, ast.Eq(), subject, value, then, more)
     except Rule as rule:
-        raise b.refuse(pattern, rule.code, rule.message, rule.hint) from None
+        hint = rule.hint
+        if rule.code == Reason.BYTE_ORDER:
+            # What converts would be the pattern of a class.
+            hint = "match what ntohs() or ntohl() gives; or a class's constant: IP = be16(2048)"
+        raise b.refuse(pattern, rule.code, rule.message, hint) from None
 
 
 def _alternatives(

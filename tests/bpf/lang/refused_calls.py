@@ -29,7 +29,7 @@ MAPS = {
     "key of the wrong type": (
         "table.lookup(«Key()»)",
         "a struct (Key) does not go into u32",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "key that does not fit": (
         "table.lookup(«-1»)",
@@ -39,22 +39,22 @@ MAPS = {
     "integer as a struct key": (
         "keyed.lookup(«1»)",
         "the number 1 does not go into Key",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "value of the wrong type": (
         "records[1] = «Key()»",
         "a struct (Key) does not go into Record",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "too many arguments": (
         "table.lookup(1, «2»)",
         "table.lookup() takes 1 argument, 2 are given",
-        "",
+        "give it the arguments that its definition names",
     ),
     "too few arguments": (
         "«table.update(1)»",
         "table.update() needs 'value'",
-        "",
+        "give it the arguments that its definition names",
     ),
     "unknown argument": (
         "table.update(1, 2, flag=«3»)",
@@ -64,7 +64,7 @@ MAPS = {
     "addition to an entry of structs": (
         "«records[1] += 1»",
         "records holds Record: look it up and add to a field",
-        "",
+        "do this to an integer of 32 or 64 bits",
     ),
     "another operation on an entry": (
         "«table[1] -= 1»",
@@ -139,7 +139,7 @@ MAPS = {
     "record after its block": (
         "with events.reserve() as e:\n    pass\nif «e» is not None:\n    pass",
         "'e' is gone: its 'with' block has ended",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "record assigned again": (
         "with events.reserve() as e:\n    e = «table.lookup(1)»",
@@ -152,7 +152,7 @@ MAPS = {
             "    x = «sk».family"
         ),
         "'sk' is gone: sk_release() gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "in something else": (
         "if 1 in «Key»:\n    pass",
@@ -165,12 +165,12 @@ CALLS = {
     "too many arguments for a helper": (
         "x = ktime_ns(«1»)",
         "ktime_ns() takes 0 arguments, 1 are given",
-        "",
+        "give it the arguments that its definition names",
     ),
     "wrong argument for a helper": (
         "x = netns_cookie(«1»)",
         "the context is needed here, not the number 1",
-        "",
+        "give it an argument of that kind",
     ),
     "method of a number": (
         "x = «cpu_id().bit_length»()",
@@ -235,12 +235,12 @@ CALLS = {
     "context in the place of a socket": (
         "sk_release(«ctx»)",
         "a socket is needed here, not the context (XdpContext)",
-        "",
+        "give it an argument of that kind",
     ),
     "context without a socket as an owner": (
         "x = state.get(«ctx»)",
         "a socket is needed here, not the context (XdpContext)",
-        "",
+        "give it an argument of that kind",
     ),
     "offset before the packet": (
         "x = ctx.at(«-2», Inner)",
@@ -255,7 +255,7 @@ CALLS = {
     "ip4 of no address": (
         'x = ip4(«"10.0.0.256"»)',
         "'10.0.0.256' is no IPv4 address such as 10.0.0.1",
-        "",
+        "write a number, or a constant of the module",
     ),
     "htons of too much": (
         "x = «htons(70000)»",

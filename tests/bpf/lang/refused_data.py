@@ -30,6 +30,11 @@ tight = HashMap[u32, Tight](16)
 """
 
 DATA = {
+    "a case in host order": (
+        "match ports.source:\n    case «443»:\n        pass",
+        "443 is in host order, be16 in network order",
+        "match what ntohs() or ntohl() gives; or a class's constant: IP = be16(2048)",
+    ),
     "arithmetic on a number in network order": (
         "x = «ports.source + 1»",
         "'+' of a number in network order (be16)",
@@ -133,7 +138,7 @@ DATA = {
     "flags of another enum": (
         "x = «ports.others in ports.flags»",
         "an integer (Other) is none of the flags (Flag)",
-        "",
+        "look into what holds such values: a tuple, a range, flags, a map",
     ),
     "'in' an integer": (
         "x = 1 in «ports.count»",
@@ -212,7 +217,7 @@ DATA = {
     "a text and a number": (
         "r = Record()\nif «r.comm == 5»:\n    pass",
         "the number 5 cannot be compared",
-        "",
+        "compare numbers; texts and arrays by == and != only",
     ),
     "arrays of different kinds": (
         "a = array(u32, 4)\nb = array(u16, 4)\nif «a == b»:\n    pass",
@@ -222,17 +227,17 @@ DATA = {
     "a prefix that varies": (
         "r = Record()\nx = r.comm.startswith(«r.pid»)",
         "startswith() takes a constant",
-        "",
+        "write a number, or a constant of the module",
     ),
     "an array of unknown length": (
         "a = array(u32, «ktime_ns()»)",
         "the length is a constant, 1 or more",
-        "",
+        "write a number, or a constant of the module",
     ),
     "an array gets another kind of content": (
         "a = array(u32, 4)\na[0:2] = «'ab'»",
         "the text 'ab' does not go into array(u32, 2)",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "a loop over many constants": (
         f"for i in «{tuple(range(40))}»:\n    pass",

@@ -158,7 +158,7 @@ STATEMENTS = {
     "range with a variable step": (
         "for i in range(0, 9, «random_u32()»):\n    pass",
         "the step of range() is a constant, and not 0",
-        "",
+        "write for i in range(start, stop, step): with a number as the step",
     ),
     "break outside of a loop in a with": (
         "with «open(NAME)» as e:\n    pass",
@@ -293,7 +293,7 @@ INTEGERS = {
     "declared twice": (
         "x: u8 = 1\n«x: u16 = 2»",
         "'x' is declared u8 before",
-        "",
+        "declare it once, where it gets its first value",
     ),
     "choice of signed and unsigned": (
         "x: i32 = 0\ny = «x if ktime_ns() else cpu_id()»",
@@ -308,7 +308,7 @@ INTEGERS = {
     "struct annotation of an integer": (
         "x: Key = «5»",
         "'x' is declared Key; this is the number 5",
-        "",
+        "use a name of its own for each kind of value",
     ),
     "is between numbers": (
         "x = 1\nif «cpu_id() is x»:\n    pass",
@@ -323,7 +323,7 @@ INTEGERS = {
     "integer that is never None": (
         "if «cpu_id()» is None:\n    pass",
         "an integer (u32) is never None",
-        "",
+        "test what lookup(), reserve() and ctx.at() give; compare numbers",
     ),
 }
 
@@ -402,7 +402,7 @@ REFERENCES = {
     "texts compared": (
         "r = Record()\nif «r.comm < 'a'»:\n    pass",
         "texts and arrays are compared by == and != only",
-        "",
+        "compare numbers; texts and arrays by == and != only",
     ),
     "a second name for a struct": (
         "k = Key()\nj = «k»",
@@ -463,7 +463,7 @@ REFERENCES = {
     "text too long for a field": (
         "r = Record()\nr.comm = «b'0123456789abcdefg'»",
         "b'0123456789abcdefg' is longer than 16 bytes",
-        "",
+        "declare it longer, or give it less",
     ),
     "index past the end": (
         "k = Key()\nx = «k.addr[4]»",
@@ -473,7 +473,7 @@ REFERENCES = {
     "struct in an integer field": (
         "k = Key()\nk.port = «Key()»",
         "a struct (Key) does not go into u32",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "kernel struct assigned": (
         "«current(task_struct).tgid» = 1",

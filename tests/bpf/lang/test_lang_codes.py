@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from beewire.bpf.lang import compile_program
-from beewire.errors import CompileError
+from beewire.errors import CompileError, Diagnostic
 from tests.bpf.lang.conftest import run
 from tests.bpf.lang.refused_calls import CALLS, MAPS
 from tests.bpf.lang.refused_data import DATA, DECLARATIONS
@@ -25,13 +25,19 @@ def corpus() -> dict[str, str]:
     return found | {name: case[0] for name, case in WHOLE.items()}
 
 
-def code_of(source: str) -> str:
-    """The code of the first fault; "" when nothing is refused."""
+def fault_of(source: str) -> Diagnostic | None:
+    """The first fault; None when nothing is refused."""
     try:
         compile_program(run(source.replace("«", "").replace("»", ""))["program"])
     except CompileError as error:
-        return error.diagnostics[0].code
-    return ""
+        return error.diagnostics[0]
+    return None
+
+
+def code_of(source: str) -> str:
+    """The code of the first fault; "" when nothing is refused."""
+    fault = fault_of(source)
+    return "" if fault is None else fault.code
 
 
 def listing() -> str:
@@ -41,6 +47,12 @@ def listing() -> str:
 
 def test_every_wrong_program_has_its_code() -> None:
     assert listing() == GOLDEN.read_text()
+
+
+def test_every_wrong_program_is_told_what_to_write_instead() -> None:
+    faults = {name: fault_of(text) for name, text in corpus().items()}
+
+    assert [name for name, fault in faults.items() if not (fault and fault.hint)] == []
 
 
 def test_the_corpus_has_at_least_80_wrong_programs() -> None:

@@ -332,7 +332,7 @@ REFUSED = {
     "a text at no address": (
         'r = Record()\n    r.comm = kernel_str(«"a"»)',
         "an address is needed here, not the text 'a'",
-        "",
+        "give it an argument of that kind",
     ),
     "an index past the end": (
         "t = current(task_struct)\n    x = «t.comm[16]»",

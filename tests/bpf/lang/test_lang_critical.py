@@ -91,7 +91,7 @@ CASES = {
             "        account.waiting.push_front(n)\n    «n».key = 1"
         ),
         "'n' is gone: account.waiting.push_front() gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "a pointer without RCU": (
         "x = «account.kept.read()»",
@@ -104,12 +104,12 @@ CASES = {
             "    account.balance = 1"
         ),
         "'x' is gone: the end of its 'with rcu' block gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "something else into a pointer": (
         "x = account.kept.xchg(«account»)",
         "a Node is needed here, not a struct (Account)",
-        "",
+        "give it an argument of that kind",
     ),
     "an operation that a list lacks": (
         "«account.waiting.pop»()",
@@ -119,7 +119,7 @@ CASES = {
     "assigning a lock": (
         "account.lock = «1»",
         "bpf_spin_lock cannot be assigned",
-        "",
+        "give an integer for u8 .. u64, a text for chars(n), a struct for one",
     ),
     "16 bits": (
         "x = fetch_add(«account.small», 1)",
@@ -129,7 +129,7 @@ CASES = {
     "a bool": (
         "x = xchg(«account.flag», 1)",
         "bool cannot be changed atomically",
-        "",
+        "do this to an integer of 32 or 64 bits",
     ),
     "a number": (
         "x = fetch_add(«3», 1)",

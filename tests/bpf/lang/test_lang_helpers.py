@@ -103,17 +103,17 @@ REFUSED = {
     "too few arguments": (
         "«helpers.xdp_adjust_head(ctx)»",
         "helpers.xdp_adjust_head() needs 'delta'",
-        "",
+        "give it the arguments that its definition names",
     ),
     "a number for a map": (
         "helpers.redirect_map(«1», 0, 0)",
         "a map is needed here, not the number 1",
-        "",
+        "give it an argument of that kind",
     ),
     "a size past the end of a struct": (
         "key = Key()\nhelpers.xdp_load_bytes(ctx, 0, key, «64»)",
         "len is 64, a struct (Key) has 32 bytes",
-        "",
+        "give it an argument of that kind",
     ),
     "what has a form of its own": (
         "«helpers.map_lookup_elem»(table, 1)",

@@ -78,7 +78,7 @@ REFUSED = {
             "sk_release(sk)\nsk_release(«sk»)"
         ),
         "'sk' is gone: sk_release() gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "use after a release on one way": (
         (
@@ -86,7 +86,7 @@ REFUSED = {
             "if cpu_id():\n    sk_release(sk)\nx = «sk».mark"
         ),
         "'sk' is gone: sk_release() gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "a second name": (
         f"sk = {LOOKUP}\nother = «sk»",
@@ -104,7 +104,7 @@ REFUSED = {
             "        events.submit(e)\n        «e».pid = 1"
         ),
         "'e' is gone: events.submit() gave it back",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "a record submitted on one way of its block": (
         (
@@ -117,7 +117,7 @@ REFUSED = {
     "something else submitted": (
         "with socks.lookup(Key()) as e:\n    if e is not None:\n        events.submit(«e»)",
         "a record of events is needed here, not a socket",
-        "",
+        "give it an argument of that kind",
     ),
 }
 
@@ -142,7 +142,12 @@ def test_what_leans_on_a_socket_that_is_gone_is_refused(
         "    if «full» is None:\n        return\n"
     )
 
-    check(refused, source, "'full' is gone: sk_release() gave it back", "")
+    check(
+        refused,
+        source,
+        "'full' is gone: sk_release() gave it back",
+        "take it again, or do this before it is gone",
+    )
 
 
 def test_a_borrowed_socket_is_not_given_back(

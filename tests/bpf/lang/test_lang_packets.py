@@ -253,7 +253,7 @@ def program(ctx: SkBuff) -> int:
     return 1
 """,
         "'ip' is gone: ctx.pull() may have moved the packet",
-        "",
+        "take it again, or do this before it is gone",
     ),
     "a slice that may pass the end": (
         """
@@ -292,7 +292,7 @@ def program(ctx: XdpContext) -> int:
     return 0
 """,
         "programs see 65535 bytes of a packet, this is byte 70000",
-        "",
+        "stay below the length",
     ),
     "a message is copied from": (
         """
@@ -320,7 +320,7 @@ def program(ctx: XdpContext) -> int:
     return ctx.pull(5)
 """,
         "the context (XdpContext) has no pull() in programs",
-        "",
+        "use an operation that this kind of value has",
     ),
 }
 

@@ -89,7 +89,7 @@ WHOLE: dict[str, tuple[str, str, str] | tuple[str, str, str, int]] = {
     "packet of a context without one": (
         "@connect4\ndef program(ctx: SockAddr) -> None:\n    x = «ctx.at(0, Key)»\n",
         "the context (SockAddr) has no packet",
-        "",
+        "use an operation that this kind of value has",
     ),
     "context of another hook": (
         "@connect4\ndef program(«ctx: XdpContext») -> None:\n    pass\n",
@@ -237,7 +237,7 @@ WHOLE: dict[str, tuple[str, str, str] | tuple[str, str, str, int]] = {
             "size(): the annotation 'u8 |' cannot be evaluated: invalid syntax "
             "(<string>, line 1)"
         ),
-        "",
+        "write a type: u8 .. u64, i8 .. i64, bool, a Struct",
     ),
     "a fault inside an inlined function": (
         (
