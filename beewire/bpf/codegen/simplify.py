@@ -48,6 +48,7 @@ from beewire.bpf.ir import GlobalRef as Global
 _OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
 _ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
 _REACH = 64  # numbered operations; to keep a value longer would cost a register
+_BOUNDS = frozenset((BinOp.AND, BinOp.UMOD, BinOp.LSHR))
 _LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef, SymbolRef)
 
 
@@ -181,8 +182,14 @@ class _Sweep:
         return op
 
     def holds(self, op: Op, home: Block) -> bool:
-        """Whether what `home` computed is as good here as `op` itself."""
+        """Whether what `home` computed is as good here as `op` itself.
+
+        Not a bound, where there are loops that the kernel does not follow: it forgets
+        the ranges of values that such a loop leaves alone (widen_imprecise_scalars).
+        """
         here = self.block
+        if self.work.bounded and isinstance(op, Binary) and op.op in _BOUNDS:
+            return False
         facts = self.facts
         return facts.tree.dominates(home, here) and not any(
             facts.tested_between(arg, home, here) for arg in op.args

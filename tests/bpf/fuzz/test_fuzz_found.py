@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from beewire.bpf import collect
+from beewire.bpf import Target, collect
 from beewire.errors import CompileError
 from tests.bpf.fuzz.program import Source
 from tests.bpf.fuzz.trial import Outcome, cell, on_one_cpu, try_
@@ -134,3 +134,31 @@ def test_a_subprogram_that_returns_a_packed_struct_is_refused() -> None:
         pytest.raises(CompileError, match="not aligned on the stack"),
     ):
         collect([names["program"]])
+
+
+BOUND = """
+level = Global(u32)
+table = HashMap[u32, u64](8)
+class Inner(Struct):
+    words: list[int] = array(u32, 4)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    c: u32 = ctx.length
+    s = Inner(words=[c, 1, 2, 3])
+    n = c & 3
+    while n > 0:
+        n -= 1
+        if level.value == 9:
+            break
+        del table[c & 5]
+    return s.words[c & 3]
+"""
+
+
+def test_a_bound_is_computed_anew_behind_a_loop_that_is_not_followed() -> None:
+    # The kernel forgets the range of a value that such a loop leaves alone.
+    with cell(HEAD + BOUND) as names:
+        spec = collect([names["program"]], target=Target(4, ["may_goto"]))
+
+    masks = [i for i in spec.programs["program"].insns if i.opcode & 0xF7 == 0x57]
+    assert [i.imm for i in masks].count(3) == 2
