@@ -17,6 +17,7 @@ from beewire.bpf.author.signature import check_signature
 from beewire.bpf.author.trace_programs import (
     IteratorProgram,
     LsmCgroupProgram,
+    PerfEventProgram,
     TracingProgram,
 )
 from beewire.bpf.lang.contexts import Context, RawTracepoint
@@ -212,9 +213,12 @@ def usdt(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F
     return lambda function: _mark(Program, section, function, ProbeArguments)
 
 
-def perf_event(function: F) -> Program[F]:
-    """A sample of a perf event: `def f(ctx: PerfEvent)` (Linux 4.9)."""
-    return _mark(Program, "perf_event", function, PerfEvent)
+def perf_event(function: F) -> PerfEventProgram[F]:
+    """A sample of a perf event: `def f(ctx: PerfEvent)` (Linux 4.9).
+
+    `f.attach("cpu-clock", frequency=99)` says of which, and how often.
+    """
+    return _mark(PerfEventProgram, "perf_event", function, PerfEvent, nothing=True)
 
 
 def syscall(function: F) -> Program[F]:

@@ -6,7 +6,8 @@ from beewire.bpf.author.program import CgroupProgram, F, Program
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beewire.bpf.kernel import Link
+    from beewire.bpf.kernel import Link, PerfEventLink
+    from beewire.hints import Iterable
 
 
 class TracingProgram(Program[F]):
@@ -53,3 +54,40 @@ class IteratorProgram(Program[F]):
 
         with self.attach() as link:
             return read_iterator(link)
+
+
+class PerfEventProgram(Program[F]):
+    """Runs at samples of a perf event."""
+
+    def attach(  # noqa: PLR0913 - what a sample is of, and when it is taken
+        self,
+        event: str = "cpu-clock",
+        *,
+        frequency: int = 0,
+        period: int = 0,
+        pid: int = -1,
+        cpus: Iterable[int] | None = None,
+        user: bool = True,
+        kernel: bool = True,
+        inherit: bool = False,
+        cookie: int = 0,
+    ) -> PerfEventLink:
+        """Run it `frequency` times a second of `event`, or every `period` events.
+
+        `event` is a name of perf-list(1): "cpu-clock", "page-faults", "cpu-cycles",
+        "LLC-load-misses", or "rHEX". It counts for every task on all CPUs, or on `cpus`,
+        or for the thread `pid` alone, with what it starts where `inherit`. Samples in
+        user space or in the kernel can be left out. `helpers.get_attach_cookie(ctx)`
+        gives `cookie` (Linux 5.15).
+
+        Raises:
+            AttachError: There is no such event, task or CPU, or no counter for it.
+            NotPermitted: CAP_PERFMON is missing.
+        """
+        live = self.live
+        from beewire.bpf.kernel import Sampling, attach_perf_event  # noqa: PLC0415
+
+        sampling = Sampling(frequency, period, user, kernel, inherit)
+        return attach_perf_event(
+            live, event, sampling, pid=pid, cpus=cpus, cookie=cookie
+        )

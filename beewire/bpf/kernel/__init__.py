@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
     from beewire.bpf.kernel.links.netfilter import attach_netfilter
     from beewire.bpf.kernel.links.netns import attach_netns
+    from beewire.bpf.kernel.links.perf_event import (
+        PerfEventLink,
+        Sampling,
+        attach_perf_event,
+    )
     from beewire.bpf.kernel.links.raw_tracepoint import (
         attach_raw_tracepoint,
         attach_tracing,
@@ -59,14 +64,17 @@ _LAZY = {
     "LinkInfo": "links.base",
     "LinkKind": "links.base",
     "ProgramInfo": "info",
+    "PerfEventLink": "links.perf_event",
     "PerfReader": "perf",
     "RingReader": "ring",
+    "Sampling": "links.perf_event",
     "UserRing": "user_ring",
     "XdpMode": "links.xdp",
     "attach_cgroup": "links.cgroup",
     "attach_iterator": "links.iterator",
     "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
+    "attach_perf_event": "links.perf_event",
     "attach_raw_tracepoint": "links.raw_tracepoint",
     "attach_sockmap": "links.sockmap",
     "attach_struct_ops": "links.struct_ops",
@@ -105,10 +113,12 @@ __all__ = [
     "Loaded",
     "Map",
     "MapCodec",
+    "PerfEventLink",
     "PerfReader",
     "Program",
     "ProgramInfo",
     "RingReader",
+    "Sampling",
     "Section",
     "Target",
     "TestRun",
@@ -118,6 +128,7 @@ __all__ = [
     "attach_iterator",
     "attach_netfilter",
     "attach_netns",
+    "attach_perf_event",
     "attach_raw_tracepoint",
     "attach_sockmap",
     "attach_struct_ops",

@@ -8,6 +8,7 @@ raw_tracepoint  raw tracepoints, and programs that name their hook by BTF
 cgroup          sockets and packets of the processes in a cgroup
 iterator        programs that are run by reading
 netfilter       hooks of netfilter
+perf_event      software and hardware counters, sampled (perf_names: what there is)
 netns           socket lookup in a network namespace
 xdp             packets of a network interface
 tcx             packets of an interface, beside other programs
