@@ -301,11 +301,20 @@ def _copy(b: Builder, node: ast.Call, owner: Memory) -> Value:
         return Content(owner.type, owner)
     if not isinstance(owner.type, StructType):
         raise b.refuse(node, Reason.NO_SUCH_CALL, f"{owner.describe()} has no copy()")
-    parts = {
-        name: load(b, owner.part(field.offset, field.type))
-        for name, field in owner.type.fields.items()
-    }
-    return Fields(owner.type, parts)
+    return _fields(b, owner, owner.type)
+
+
+def _fields(b: Builder, place: Memory, kind: StructType) -> Fields:
+    """The fields of a struct, and of those inside it: padding is not copied."""
+    items: dict[str, Value] = {}
+    for name, field in kind.fields.items():
+        part = place.part(field.offset, field.type)
+        inner = field.type
+        if isinstance(inner, StructType) and not inner.is_union:
+            items[name] = _fields(b, part, inner)
+        else:
+            items[name] = load(b, part)
+    return Fields(kind, items)
 
 
 def struct_argument(b: Builder, node: ast.expr, name: str) -> tuple[ir.Op, int]:

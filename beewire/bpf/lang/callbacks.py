@@ -142,8 +142,7 @@ def own_struct(b: Builder, node: ast.expr) -> Own:
             "a callback shares a struct on the stack with its caller; this is elsewhere",
             "take a copy: .copy()",
         )
-    template = Memory(UNKNOWN, 0, value.type, ir.Space.MEM)
-    return Own(b.address(value), template)
+    return Own(b.address(value), value.lent_at(UNKNOWN))
 
 
 def shared_struct(

@@ -33,7 +33,7 @@ from beewire.bpf.lang.values import (
     Tuple,
     Value,
 )
-from beewire.bpf.lang.words import align_at, load_integer, store_integer
+from beewire.bpf.lang.words import load_integer, store_integer
 from beewire.reasons import Reason
 
 GET_CURRENT_COMM = 16
@@ -232,7 +232,7 @@ def store_bytes(b: Builder, place: Memory, raw: bytes) -> None:
     """Write constant bytes, in words as wide as one instruction writes."""
     offset = 0
     while offset < len(raw):
-        size = _word(align_at(place, offset), len(raw) - offset)
+        size = _word(place.align_at(offset), len(raw) - offset)
         value = int.from_bytes(raw[offset : offset + size], "little")
         if size == 8 and not -(1 << 31) <= _signed_64(value) < 1 << 31:
             size = 4
@@ -284,7 +284,7 @@ def _default(field: Field) -> Value:
 def _zero(b: Builder, place: Memory, start: int, end: int) -> None:
     # Word by word where the range starts unaligned: `align` holds for the whole range.
     while start < end:
-        align = align_at(place, start)
+        align = place.align_at(start)
         stop = end if align == 8 else min(end, start + align)
         # A range that ends within a word is the back end's to split.
         b.emit(
@@ -357,7 +357,7 @@ def _overlaps(place: Memory, value: Value) -> bool:
 
 
 def _copy(b: Builder, place: Memory, source: Memory) -> None:
-    align = min(place.type.align, align_at(place, 0), align_at(source, 0))
+    align = min(place.type.align, place.align_at(0), source.align_at(0))
     b.emit(
         ir.Copy(
             place.op,

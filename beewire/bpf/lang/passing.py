@@ -7,7 +7,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.memory import kernel_address
 from beewire.bpf.lang.structs import StructType
-from beewire.bpf.lang.types import IntType, ValueType
+from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import (
     ContextValue,
     Int,
@@ -70,8 +70,6 @@ def passes(returned: Wanted, given: list[Given]) -> bool:
         if isinstance(each.value, Literal | Int | Pointer):
             count += 1
         elif not isinstance(each.value, Nothing | Static):
-            return False
-        if isinstance(each.value, Memory) and not _is_aligned(each.value):
             return False
     return count <= MAX_ARGUMENTS
 
@@ -139,22 +137,9 @@ def pointer(b: Builder, value: Pointer) -> tuple[Pointer, ir.Op]:
         )
     if not isinstance(value, Memory):
         return value.at(UNKNOWN), value.op
-    if not _is_aligned(value):
-        raise unaligned(value.type)
-    template = value.at(UNKNOWN)
-    if value.on_stack:
-        # To the callee it is no frame of its own.
-        template = Memory(UNKNOWN, 0, value.type, ir.Space.MEM, nullable=value.nullable)
+    # To the callee the stack is no frame of its own.
+    template = value.lent_at(UNKNOWN) if value.on_stack else value.at(UNKNOWN)
     return template, b.address(value)
-
-
-def unaligned(type_: ValueType) -> Rule:
-    """The refusal of a struct that callee and caller would have to share piece by piece."""
-    return Rule(
-        Reason.ALIGNMENT,
-        f"{type_.name} has fields that are not aligned on the stack",
-        "packed structs belong in packets and records; or mark it @inline",
-    )
 
 
 def facts(template: Pointer) -> tuple[Any, ...]:
@@ -166,20 +151,6 @@ def facts(template: Pointer) -> tuple[Any, ...]:
         if slot not in _HERE
     ]
     return type(template), *[getattr(template, slot) for slot in slots]
-
-
-def _is_aligned(value: Memory) -> bool:
-    return not value.on_stack or is_natural(value.type)
-
-
-def is_natural(type_: ValueType) -> bool:
-    """Whether all fields lie where their alignment wants them."""
-    if not isinstance(type_, StructType):
-        return True
-    return all(
-        field.offset % field.type.align == 0 and is_natural(field.type)
-        for field in type_.fields.values()
-    )
 
 
 def _to_global(b: Builder, given: Given) -> Passed:

@@ -28,7 +28,6 @@ from beewire.bpf.lang.values import (
     Value,
     is_sequence,
 )
-from beewire.bpf.lang.words import align_at
 from beewire.reasons import Reason
 
 COMM_SIZE = 16
@@ -175,7 +174,7 @@ def _words(length: int, *places: Memory) -> list[tuple[int, int]]:
     found = []
     done = 0
     while done < length:
-        size = min(align_at(place, done) for place in places)
+        size = min(place.align_at(done) for place in places)
         while size > length - done:
             size //= 2
         found.append((done, size))

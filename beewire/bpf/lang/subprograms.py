@@ -22,11 +22,9 @@ from beewire.bpf.lang.passing import (
     MAX_ARGUMENTS,
     UNKNOWN,
     Passed,
-    is_natural,
     pass_value,
     pointer,
     renewed,
-    unaligned,
 )
 from beewire.bpf.lang.signatures import describe
 from beewire.bpf.lang.types import IntType
@@ -312,9 +310,8 @@ def _put(b: Builder, param: ir.Op, value: Value, offset: int) -> tuple[Value, in
     if isinstance(value, Fields | Memory) and (
         isinstance(value, Fields) or value.on_stack
     ):
-        if not is_natural(value.type):
-            raise unaligned(value.type)
         place = Memory(param, offset, value.type, ir.Space.MEM)
+        place.lent = True
         if isinstance(value, Fields):
             init_struct(b, place, value)
         else:

@@ -166,13 +166,15 @@ class Memory(Pointer):
     on the stack that no variable refers to yet. `read_only`: a constant. `flag`, where
     there is one, is 0 when the reference is None: a constant on each way here, so that
     tests of it fold.
-    `aligned`: what `op` is a multiple of, at most 8; on the stack that counts.
+    `aligned`: what `op` is a multiple of, at most 8; on the stack that counts, be it the
+    stack of a caller, `lent` to this function.
     """
 
     __slots__ = (
         "aligned",
         "flag",
         "home",
+        "lent",
         "offset",
         "read_only",
         "shared",
@@ -204,6 +206,7 @@ class Memory(Pointer):
         self.shared = shared
         self.unnamed = unnamed
         self.aligned = 8
+        self.lent = False
         self.read_only = read_only
 
     @property
@@ -214,7 +217,7 @@ class Memory(Pointer):
     def at(self, op: ir.Op) -> "Memory":
         """The same kind of reference with another address."""
         made = self._with(op, 0, self.type, nullable=self.nullable)
-        made.aligned = min(self.type.align, 8)
+        made.aligned = min(self.type.align, self.align_at(0))
         return made
 
     def part(self, offset: int, type_: ValueType) -> "Memory":
@@ -242,7 +245,22 @@ class Memory(Pointer):
         made.references = self.references
         made.aligned = self.aligned
         made.home = self.home
+        made.lent = self.lent
         return made
+
+    def lent_at(self, op: ir.Op) -> "Memory":
+        """This struct of the stack to a function that is called with its address."""
+        made = Memory(op, 0, self.type, ir.Space.MEM, nullable=self.nullable)
+        made.aligned = self.align_at(0)
+        made.lent = True
+        return made
+
+    def align_at(self, offset: int) -> int:
+        """What the address `offset` bytes into this is a multiple of, at most 8."""
+        align = self.aligned
+        while (self.offset + offset) % align:
+            align //= 2
+        return align
 
     @property
     def on_stack(self) -> bool:
@@ -256,6 +274,7 @@ class Memory(Pointer):
             and other.type is self.type
             and other.space is self.space
             and other.shared is self.shared
+            and other.lent is self.lent
             and other.read_only is self.read_only
         )
 

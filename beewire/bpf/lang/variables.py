@@ -37,7 +37,6 @@ from beewire.bpf.lang.values import (
     Value,
     is_cell,
 )
-from beewire.bpf.lang.words import align_at
 from beewire.hints import Any, Iterator, ModuleType
 from beewire.reasons import Reason
 
@@ -464,7 +463,7 @@ def _refer_to_stack(b: Builder, variable: Variable, value: Memory) -> None:
             f"{variable.name!r} would be a second name for a struct on the stack",
             "use the first name, or take a copy: .copy()",
         )
-    if align_at(value, 0) < min(value.type.align, 8):
+    if value.align_at(0) < min(value.type.align, 8):
         raise Rule(
             Reason.ALIGNMENT,
             f"{value.describe()} is not aligned on the stack: nothing can refer to it",

@@ -39,15 +39,7 @@ def store_integer(b: Builder, place: Memory, value: ir.Op) -> None:
 
 
 def _is_aligned(place: Memory, size: int) -> bool:
-    return not place.on_stack or align_at(place, 0) >= size
-
-
-def align_at(place: Memory, offset: int) -> int:
-    """What the address `offset` bytes into `place` is a multiple of, at most 8."""
-    align = place.aligned
-    while (place.offset + offset) % align:
-        align //= 2
-    return align
+    return not (place.on_stack or place.lent) or place.align_at(0) >= size
 
 
 def _pieces(place: Memory, size: int) -> list[tuple[int, int]]:
@@ -57,7 +49,7 @@ def _pieces(place: Memory, size: int) -> list[tuple[int, int]]:
     found = []
     done = 0
     while done < size:
-        piece = align_at(place, done)
+        piece = place.align_at(done)
         while piece > size - done:
             piece //= 2
         found.append((done, piece))

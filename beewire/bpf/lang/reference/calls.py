@@ -12,7 +12,7 @@ from beewire.bpf.lang.prototypes import HelperFunction
 from beewire.bpf.lang.reference import kernel
 from beewire.bpf.lang.reference.contexts import ContextFields, KernelObject
 from beewire.bpf.lang.reference.numbers import Number, in_order, truth
-from beewire.bpf.lang.reference.places import Place, copy, made
+from beewire.bpf.lang.reference.places import Place, copy_fields, made
 from beewire.bpf.lang.reference.run import (
     ANSWERS,
     BY_NODE,
@@ -69,7 +69,7 @@ def call(run: Run, node: ast.Call) -> Any:
 
 def _operation(run: Run, owner: Any, name: str, node: ast.Call) -> Any:
     if isinstance(owner, Place) and name == "copy":
-        return copy(owner)
+        return copy_fields(owner)
     for kind, known, function in METHODS:
         if known == name and isinstance(owner, kind):
             return function(run, owner, node)
