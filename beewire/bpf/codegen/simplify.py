@@ -311,11 +311,20 @@ def _binary(sweep: _Sweep, op: Op) -> Op:
     new = algebra.simplify_binary(op, sweep.bits, sweep.emit, sweep.target)
     if new is not op and not sweep.goes_past_a_test(op, new):
         return new
-    if op.kind is Kind.PTR and not sweep.facts.is_tested(op.args[1], sweep.block):
+    if op.kind is Kind.PTR and not _is_tested(sweep, op.args[1]):
         new = algebra.move_distance(op, sweep.emit)
         if new is not op:
             return new
     return sweep.number(op, (op.op, op.bits, *map(_key, op.args)))
+
+
+def _is_tested(sweep: _Sweep, index: Op) -> bool:
+    """Whether the verifier knows a bound of `index`, or of what it is a multiple of."""
+    if sweep.facts.is_tested(index, sweep.block):
+        return True
+    if isinstance(index, Binary) and index.op is BinOp.SHL:
+        return sweep.facts.is_tested(index.args[0], sweep.block)
+    return False
 
 
 def _key(op: Op) -> object:

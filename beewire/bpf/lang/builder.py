@@ -139,6 +139,11 @@ class Builder:
         self.context: ir.Op | None = None
         # Whether it is a subprogram by the compiler's own choice.
         self.chosen = False
+        # Whether it may end the program in the middle, the operations that do so, and
+        # where a callback says that it did.
+        self.stops = False
+        self.ends: list[ir.Op] = []
+        self.told: ir.Op | None = None
         # How many operations there are so far, and which functions are among them.
         self.count = 0
         self.inlined: set[FunctionType] = set()

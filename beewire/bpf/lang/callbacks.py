@@ -1,10 +1,14 @@
 """Callbacks: functions that helpers call, each a static subprogram (Linux 5.13).
 
-    op = callback(b, node, (Int(UNKNOWN, U64), own_struct(b, ctx_node).template))
-    b.call(BPF_LOOP, count, op, ...)
+    op = callback(b, node, (None, key, value))
+    b.call(TIMER_SET_CALLBACK, timer, op)
 
 The values say what arrives in r1, r2, ...; None is a register that the callback does not
 see. A callback takes what arrives, in that order, and may leave out the last ones.
+
+`called_back` is for helpers that call before they return. Where the callback may end the
+program (a loop that is stopped, an index past an array), the caller hands it two words in
+the place of the struct that they share: 1 once it did, and the address of the struct.
 """
 
 from beewire.bpf import ir
@@ -14,19 +18,21 @@ from beewire.bpf.lang.annotations import wanted
 from beewire.bpf.lang.arguments import arguments
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder, Frame
+from beewire.bpf.lang.exits import stopped
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.marks import Mark
 from beewire.bpf.lang.passing import UNKNOWN, Passed, facts
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.subprograms import subprogram
 from beewire.bpf.lang.types import BOOL, I64, U64, IntType
+from beewire.bpf.lang.unit import Subprogram
 from beewire.bpf.lang.values import Int, Memory, Pointer, Static, Value
-from beewire.hints import FunctionType, Sequence
+from beewire.hints import Callable, FunctionType, Sequence
 from beewire.reasons import Reason
 from beewire.rows import Row
 
 LOOP = 181
-_CALLBACK = Mark(is_subprogram=True)
+_CALLBACK = Mark(is_subprogram=True, returns=False)
 
 
 def callback(
@@ -45,6 +51,55 @@ def callback(
         Refused: It is no function, or not one that can be called so.
         Follows: Its body was refused.
     """
+    frame = _frame(b, node, may_stop=may_stop)
+    made = _made(b, node, frame, _arriving(b, node, frame, arriving))
+    return ir.FunctionRef(made.name)
+
+
+def called_back(
+    b: Builder,
+    node: ast.expr,
+    shared: ast.expr | None,
+    arriving: Sequence[Value | None],
+    invoke: Callable[[ir.Op, ir.Op], ir.Op],
+) -> Value:
+    """What a helper returns that calls the function that `node` names, maybe `-> bool`.
+
+    `invoke` calls the helper, given the function and the address of what both sides share.
+
+    Raises:
+        Refused: It is no function, or not one that can be called so.
+        Follows: Its body was refused.
+    """
+    own = None if shared is None else own_struct(b, shared)
+    op = ir.Const(0) if own is None else own.op
+    frame = _frame(b, node, may_stop=True)
+    seen = [*arriving, None if own is None else own.template]
+    passed = _arriving(b, node, frame, seen)
+    made = _made(b, node, frame, passed)
+    if not made.stops:
+        return Int(invoke(ir.FunctionRef(made.name), op), I64)
+    if made in b.unit.made:  # it stays in `found`, to tell the next caller
+        b.unit.made.remove(made)
+    last = passed.pop()
+    passed.append(last._replace(boxed=True, key=(*last.key, "boxed")))
+    made = _made(b, node, _frame(b, node, may_stop=True), passed)
+    box = b.slot("callback", 16)
+    b.emit(ir.Store(box, 0, 8, ir.Const(0), space=ir.Space.STACK))
+    b.emit(ir.Store(box, 8, 8, op, space=ir.Space.STACK))
+    called = invoke(ir.FunctionRef(made.name), box)
+    stopped(b, b.emit(ir.Load(box, 0, 8, space=ir.Space.STACK)))
+    return Int(called, I64)
+
+
+def _made(b: Builder, node: ast.expr, frame: Frame, passed: list[Passed]) -> Subprogram:
+    made = subprogram(b, node, frame, passed, _CALLBACK)
+    assert made is not None  # only the compiler's own choices may come to nothing
+    return made
+
+
+def _frame(b: Builder, node: ast.expr, *, may_stop: bool) -> Frame:
+    """A frame for the function that `node` names, which returns what a callback may."""
     found = b.expr(node)
     function = found.obj if isinstance(found, Static) else None
     if not isinstance(function, FunctionType):
@@ -64,10 +119,7 @@ def callback(
             f"{function.__name__}() is called back: what it returns has no meaning",
             f"annotate it {returns}",
         )
-    passed = _arriving(b, node, frame, arriving)
-    made = subprogram(b, node, frame, passed, _CALLBACK)
-    assert made is not None  # only the compiler's own choices may come to nothing
-    return ir.FunctionRef(made.name)
+    return frame
 
 
 def _arriving(
@@ -145,24 +197,16 @@ def own_struct(b: Builder, node: ast.expr) -> Own:
     return Own(b.address(value), value.lent_at(UNKNOWN))
 
 
-def shared_struct(
-    b: Builder, node: ast.expr | None, arriving: list[Value | None]
-) -> ir.Op:
-    """The last argument of a helper that calls back, and of its callback."""
-    if node is None:
-        return ir.Const(0)
-    own = own_struct(b, node)
-    arriving.append(own.template)
-    return own.op
-
-
 def loop(b: Builder, node: ast.Call) -> Value:
     """`loop(count, body, ctx)`."""
     count, body, shared = arguments(b, node, ("count", "body", "ctx"), 2)
     assert count is not None
     assert body is not None
     times = b.op(b.integer(count))
-    arriving: list[Value | None] = [Int(UNKNOWN, U64)]
-    op = shared_struct(b, shared, arriving)
-    function = callback(b, body, arriving, may_stop=True)
-    return Int(b.call(LOOP, times, function, op, ir.Const(0)), I64)
+    return called_back(
+        b,
+        body,
+        shared,
+        [Int(UNKNOWN, U64)],
+        lambda function, own: b.call(LOOP, times, function, own, ir.Const(0)),
+    )

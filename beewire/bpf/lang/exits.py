@@ -5,24 +5,28 @@ from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.decl import PerCpuDecl
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.ownership import abandon_held, clean_up
+from beewire.bpf.lang.ranges import highest
 from beewire.bpf.lang.values import Int, Memory
-from beewire.reasons import Reason
 
 MAP_LOOKUP_ELEM = 1
 
 
 def bail(b: Builder) -> None:
-    """End the function with its default return, and give back what it holds.
+    """End the program with its default return, and give back what the function holds.
 
-    Raises:
-        Refused: The function was only chosen to be a subprogram. Compiled in, it ends the
-            program; as a subprogram it would end itself, and its caller would go on.
+    A subprogram says so to its caller, which does the same: see `stopped`.
     """
-    if b.chosen:
-        raise b.refuse(
-            b.node or b.frame.definition, Reason.SUBPROGRAM, "this may end the program"
-        )
+    b.stops = True
     _end(b)
+
+
+def stopped(b: Builder, told: ir.Op) -> None:
+    """End here, too, where `told` says that what was called ended the program."""
+    stop, go_on = b.target("stopped"), b.target("returned")
+    b.branch(ir.CmpOp.NE, told, ir.Const(0), stop, go_on)
+    b.start(stop)
+    bail(b)
+    b.start(go_on)
 
 
 def _end(b: Builder) -> None:
@@ -32,17 +36,29 @@ def _end(b: Builder) -> None:
         # The frames above belong to who called this subprogram.
         frame = None if frame is b.top else frame.parent
     abandon_held(b)
-    b.emit(ir.Return(ir.Const(b.neutral)))
+    if b.told is not None:
+        b.emit(ir.Store(b.told, 0, 8, ir.Const(1), space=ir.Space.MEM))
+    b.ends.append(b.emit(ir.Return(ir.Const(b.neutral))))
     b.live = False
 
 
 def bound(b: Builder, index: Int, count: int) -> None:
     """Go on with an index below `count` only."""
+    if _is_plain(index) and highest(index.op, index.type.high) < count:
+        return
     past, within = b.target("past"), b.target("within")
     b.branch(ir.CmpOp.UGE, index.op, ir.Const(count), past, within)
     b.start(past)
     bail(b)
     b.start(within)
+
+
+def _is_plain(index: Int) -> bool:
+    """Whether it cannot be negative."""
+    match index.op:
+        case ir.Binary(op=ir.BinOp.AND, args=[_, ir.Const(value=mask)]) if mask >= 0:
+            return True
+    return not index.type.signed
 
 
 def running_cpu(b: Builder, decl: PerCpuDecl) -> Memory:

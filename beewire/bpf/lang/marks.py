@@ -12,10 +12,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Mark(Row):
-    """What an author said of a function: `@inline`, or `@subprogram`."""
+    """What an author said of a function: `@inline`, or `@subprogram`.
+
+    `returns` is False of what the kernel calls: what it returns is for the kernel.
+    """
 
     is_subprogram: bool
     is_global: bool = False
+    returns: bool = True
 
 
 MARKS: dict[Any, Mark] = {}

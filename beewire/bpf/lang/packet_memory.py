@@ -10,6 +10,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.contexts import PacketContext
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.flow import Target
+from beewire.bpf.lang.ranges import highest
 from beewire.bpf.lang.types import ValueType
 from beewire.bpf.lang.values import ContextValue, Int, Literal, Memory
 from beewire.bpf.object.kinds import ProgramKind
@@ -54,7 +55,7 @@ def reference(
     _check_offset(offset, type_)
     if isinstance(offset, Int):
         limit = MOST - type_.size
-        if _highest(offset.op, offset.type.high) > limit or offset.type.signed:
+        if highest(offset.op, offset.type.high) > limit or offset.type.signed:
             near = b.target("near")
             b.branch(ir.CmpOp.UGT, offset.op, ir.Const(limit), past, near)
             b.start(near)
@@ -100,28 +101,3 @@ def _check_offset(offset: Int | Literal, type_: ValueType) -> None:
             Reason.INDEX,
             f"programs see {MOST} bytes of a packet, this is byte {offset.value}",
         )
-
-
-def _highest(op: ir.Op, most: int) -> int:
-    """The largest value that an operation of a type up to `most` may give."""
-    match op:
-        case ir.Const():
-            found = op.value & (1 << 64) - 1
-        case ir.Load() if not op.signed:
-            found = (1 << 8 * op.size) - 1
-        case ir.Extend(signed=False) | ir.ByteSwap():
-            found = (1 << op.bits) - 1
-        case ir.Binary(op=ir.BinOp.AND, args=[a, ir.Const(value=mask)]) if mask >= 0:
-            found = min(mask, _highest(a, most))
-        case ir.Binary(op=ir.BinOp.LSHR, args=[a, ir.Const(value=by)]):
-            found = _highest(a, (1 << 64) - 1) >> by % 64
-        case ir.Binary(op=ir.BinOp.ADD, args=[a, c]):
-            found = _highest(a, most) + _highest(c, most)
-        case ir.Binary(op=ir.BinOp.SHL, args=[a, ir.Const(value=by)]):
-            found = _highest(a, most) << by % 64
-        case ir.Binary(op=ir.BinOp.MUL, args=[a, ir.Const(value=by)]) if by >= 0:
-            found = _highest(a, most) * by
-        case _:
-            return most
-    # What passes 64 bits wraps.
-    return found if found < 1 << 64 else most

@@ -36,7 +36,8 @@ class Passed(Row):
     """One argument of a subprogram.
 
     `key` says what kinds of values share a subprogram. `op` is the caller's operand, None
-    for what is in no register: then `template` is the value itself.
+    for what is in no register: then `template` is the value itself. In its place a
+    `boxed` one has the address of two words: whether a callback ended the program, and it.
     """
 
     name: str
@@ -44,11 +45,13 @@ class Passed(Row):
     template: Value
     op: ir.Op | None
     key: tuple[Any, ...]
+    boxed: bool = False
 
     @property
     def kind(self) -> ir.Kind:
         """What the parameter is to the kernel."""
-        return ir.Kind.PTR if isinstance(self.template, Pointer) else ir.Kind.INT
+        is_address = self.boxed or isinstance(self.template, Pointer)
+        return ir.Kind.PTR if is_address else ir.Kind.INT
 
     def arrived(self, op: ir.Op) -> Value:
         """What the callee sees, `op` being its parameter."""

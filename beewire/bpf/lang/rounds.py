@@ -9,6 +9,7 @@ budget is used up gives back what it holds and returns what its hook takes as ne
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.builder import Builder
+from beewire.bpf.lang.ranges import highest
 from beewire.bpf.lang.values import Int, Literal
 from beewire.bpf.lang.variables import static_object
 from beewire.reasons import Reason
@@ -81,14 +82,10 @@ def _highest(value: Int | Literal) -> int:
         return value.value
     high = value.type.high
     match value.op:
-        case ir.Binary(op=ir.BinOp.AND, args=[_, ir.Const(value=mask)]) if mask >= 0:
-            return min(high, mask)
         case ir.Binary(op=ir.BinOp.UMOD, args=[_, ir.Const(value=by)]) if by > 0:
             return min(high, by - 1)
-        case ir.Binary(op=ir.BinOp.LSHR, args=[_, ir.Const(value=by)]):
-            return min(high, ((1 << 64) - 1) >> by % 64)
         case _:
-            return high
+            return min(high, highest(value.op, high))
 
 
 def _lowest(value: Int | Literal) -> int:

@@ -25,7 +25,9 @@ def describe(made: Subprogram, passed: list[Passed]) -> None:
             tags.append((len(params), tag))
         params.append(btf.Param(each.name, _parameter(each.template)))
     if made.in_memory:
-        params.append(btf.Param("result", btf.Ptr(None)))
+        if made.is_global:
+            tags.append((len(params), NONNULL))
+        params.append(btf.Param("result", btf.Ptr(_WORD if made.is_global else None)))
     result = made.result
     returns = to_btf(result.type) if isinstance(result, Int) else _LONG
     linkage = Linkage.GLOBAL if made.is_global else Linkage.STATIC

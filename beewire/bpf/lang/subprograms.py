@@ -4,7 +4,8 @@
     r0          what it returns: an integer, or a reference
 
 A struct that it makes, and several values at once, it writes to memory that the caller
-gives it as one more argument. What is not in a register (a map, a type, None) is known
+gives it as one more argument; and all that it returns, where it may end the program: r0
+says then whether it did, and the caller ends as well. What is not in a register (a map, a type, None) is known
 when it is compiled: each combination of kinds of arguments has a subprogram of its own.
 """
 
@@ -13,6 +14,7 @@ from beewire.bpf.lang import bodies
 from beewire.bpf.lang.annotations import Wanted
 from beewire.bpf.lang.bodies import Given
 from beewire.bpf.lang.builder import FINISH, Builder, Frame
+from beewire.bpf.lang.exits import stopped
 from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.ints import literal_type
 from beewire.bpf.lang.marks import MARKS, Mark
@@ -74,10 +76,17 @@ def call(b: Builder, node: Any, frame: Frame, given: list[Given]) -> Value | Non
 def _call(b: Builder, made: Subprogram, ops: list[ir.Op]) -> Value:
     if made.in_memory:
         memory = b.slot(f"{made.name}()", made.in_memory)
-        b.emit(ir.Call(ir.CallKind.SUBPROGRAM, made.name, *ops, memory))
-        return _fetched(b, memory, made.result, 0)
+        told = b.emit(ir.Call(ir.CallKind.SUBPROGRAM, made.name, *ops, memory))
+        if made.stops:
+            stopped(b, told)
+        value = _fetched(b, memory, made.result, 0)
+        if made.is_global and isinstance(value, Int):
+            return _bounded(b, value, value.op)
+        return value
     kind = ir.Kind.PTR if isinstance(made.result, Pointer) else ir.Kind.INT
     op = b.emit(ir.Call(ir.CallKind.SUBPROGRAM, made.name, *ops, kind=kind))
+    if made.stops:
+        stopped(b, op)
     if isinstance(made.result, Nothing):
         return made.result
     if made.is_global:
@@ -183,7 +192,7 @@ def _compile(
         if each.op is not None:
             param = ir.Param(len(function.params), each.name, each.kind)
             function.params += (param,)
-            value = each.arrived(param)
+            value = _unboxed(b, each, param) if each.boxed else each.arrived(param)
             if isinstance(value, ContextValue):
                 b.context = param
             if mark.is_global:
@@ -200,14 +209,26 @@ def _compile(
     b.node = frame.definition.body[-1]
     check_exit(b, frame.definition.body[-1])
     try:
-        _leave(b, made, value)
+        _leave(b, made, value, mark)
     except Rule as rule:
         b.frame = frame
         raise b.refuse(frame.definition, rule.code, rule.message, rule.hint) from None
+    if b.stops and (mark.returns or b.told is not None):
+        for end in b.ends:
+            end.args[0] = ir.Const(1)
     _check_count(b, frame)
     b.finish()
     made.helpers = _helpers(b.function)
     return made
+
+
+def _unboxed(b: Builder, passed: Passed, box: ir.Op) -> Value:
+    """What a callback shares with its caller, behind the word that tells of its end."""
+    b.told = box
+    if passed.asked is None:
+        return passed.template
+    load = ir.Load(box, _WORD, _WORD, space=ir.Space.MEM, kind=ir.Kind.PTR)
+    return passed.arrived(b.emit(load))
 
 
 def _helpers(function: ir.Function) -> int:
@@ -244,7 +265,7 @@ def _check_count(b: Builder, frame: Frame) -> None:
         )
 
 
-def _leave(b: Builder, made: Subprogram, value: Value) -> None:
+def _leave(b: Builder, made: Subprogram, value: Value, mark: Mark) -> None:
     """The end of a subprogram: `value` goes to the caller."""
     if made.is_global and not isinstance(value, Int | Literal | Nothing):
         raise Rule(
@@ -252,7 +273,11 @@ def _leave(b: Builder, made: Subprogram, value: Value) -> None:
             f"a global function cannot return {value.describe()}",
             "it returns an integer, or None; a static one, @subprogram, returns more",
         )
-    if not isinstance(value, Tuple | Fields) and not _is_made(value):
+    made.stops = b.stops
+    in_memory = isinstance(value, Tuple | Fields) or _is_made(value)
+    if b.stops and mark.returns and not isinstance(value, Nothing):
+        in_memory = True
+    if not in_memory:
         made.result, op = _in_register(b, value)
         b.emit(ir.Return(op))
         return

@@ -15,8 +15,8 @@ class Subprogram:
     """A function that is compiled once: its IR, and what a call of it yields.
 
     `result` is of the kind of what it returns. The caller gives it `in_memory` bytes for
-    that, as the last argument, where it is in no register. `function` is used up by code
-    generation.
+    that, as the last argument, where it is in no register. One that `stops` may end the
+    program: it returns 1 then, and else 0. `function` is used up by code generation.
     """
 
     __slots__ = (
@@ -29,6 +29,7 @@ class Subprogram:
         "python",
         "result",
         "signature",
+        "stops",
         "tags",
     )
 
@@ -45,6 +46,7 @@ class Subprogram:
         # The compiler's own choice, which it may take back.
         self.chosen = False
         self.in_memory = 0
+        self.stops = False
         # The helpers that it calls (bit = number).
         self.helpers = 0
         # Its instructions, from code generation on.

@@ -124,17 +124,20 @@ def waiting(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
 
 def drain(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     """`commands.drain(on_command, ctx)`: a callback for every record."""
-    from beewire.bpf.lang.callbacks import callback, shared_struct  # noqa: PLC0415 - rare
+    from beewire.bpf.lang.callbacks import called_back  # noqa: PLC0415 - rare
 
     visit, shared = arguments(b, node, ("callback", "ctx"), 1)
     assert visit is not None
     space = ir.Space.MEM
     record = Record(ir.Const(0), 0, value_of(decl), space, nullable=True)
-    arriving: list[Value | None] = [record]
-    op = shared_struct(b, shared, arriving)
-    function = callback(b, visit, arriving, may_stop=True)
-    args = (map_ref(decl), function, op, ir.Const(0))
-    return Int(b.call(USER_RINGBUF_DRAIN, *args), I64)
+    ring = map_ref(decl)
+    return called_back(
+        b,
+        visit,
+        shared,
+        [record],
+        lambda each, own: b.call(USER_RINGBUF_DRAIN, ring, each, own, ir.Const(0)),
+    )
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -4,12 +4,11 @@ from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.callbacks import callback, shared_struct
+from beewire.bpf.lang.callbacks import called_back
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.maps.common import map_ref, value_of
 from beewire.bpf.lang.passing import UNKNOWN
-from beewire.bpf.lang.types import I64
-from beewire.bpf.lang.values import Int, Memory, Value
+from beewire.bpf.lang.values import Memory, Value
 
 FOR_EACH_MAP_ELEM = 164
 
@@ -22,8 +21,11 @@ def for_each(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     key = Memory(UNKNOWN, 0, decl.key, ir.Space.MEM)
     shares = not decl.per_cpu
     value = Memory(UNKNOWN, 0, value_of(decl), ir.Space.MAP, shared=shares)
-    arriving: list[Value | None] = [None, key, value]
-    op = shared_struct(b, shared, arriving)
-    function = callback(b, visit, arriving, may_stop=True)
-    called = b.call(FOR_EACH_MAP_ELEM, map_ref(decl), function, op, ir.Const(0))
-    return Int(called, I64)
+    table = map_ref(decl)
+    return called_back(
+        b,
+        visit,
+        shared,
+        [None, key, value],
+        lambda each, own: b.call(FOR_EACH_MAP_ELEM, table, each, own, ir.Const(0)),
+    )
