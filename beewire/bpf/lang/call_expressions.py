@@ -9,7 +9,8 @@ from beewire.bpf.lang.builder import Builder, handler_of, later, lowers
 from beewire.bpf.lang.byte_order import network_of
 from beewire.bpf.lang.calls import BUILTINS, HELPERS
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl, Symbol
-from beewire.bpf.lang.faults import near
+from beewire.bpf.lang.faults import Rule, near
+from beewire.bpf.lang.ints import check_range
 from beewire.bpf.lang.maps import common as maps
 from beewire.bpf.lang.memory import in_memory, load, snapshot
 from beewire.bpf.lang.prototypes import HelperFunction
@@ -259,6 +260,11 @@ def _check_union(
 def _convert(b: Builder, node: ast.Call, type_: IntType) -> Value:
     [argument] = required(arguments(b, node, ("value",)))
     value = b.integer(argument, ordered=True)
+    if isinstance(value, Literal) and not type_.is_bool:
+        try:
+            check_range(value.value, type_)
+        except Rule as rule:
+            raise b.refuse(argument, rule.code, rule.message, rule.hint) from None
     if type_.is_big_endian:
         return _to_network(b, argument, value, type_)
     if isinstance(value, Literal):
@@ -276,8 +282,7 @@ def _to_network(
         raise b.refuse(node, Reason.BYTE_ORDER, message, "leave the conversion out")
     bits = type_.bits
     if isinstance(value, Literal):
-        number = value.value & ((1 << bits) - 1)
-        return Literal(NETWORK[bits](swap(number, bits)))
+        return Literal(NETWORK[bits](swap(value.value, bits)))
     return Int(b.emit(ir.ByteSwap(value.op, bits)), type_)
 
 

@@ -38,12 +38,23 @@ def check_literal(value: int, type_: IntType) -> None:
     Raises:
         Rule: It does not fit, or is of another byte order.
     """
+    check_range(value, type_)
+    check_literal_order(value, type_)
+
+
+def check_range(value: int, type_: IntType) -> None:
+    """As `check_literal`, where the byte order is about to change.
+
+    Raises:
+        Rule: It does not fit.
+    """
     if type_.holds(value):
-        check_literal_order(value, type_)
         return
     hint = f"{type_.name} holds {type_.low} .. {type_.high}"
     if value < 0 and not type_.signed and type_.low <= value + (1 << type_.bits):
         hint += f"; write {value + (1 << type_.bits):#x} for the same bits"
+    elif value > 0 and type_.signed and type_.holds(value - (1 << type_.bits)):
+        hint += f"; write {value - (1 << type_.bits)} for the same bits"
     raise Rule(Reason.DOES_NOT_FIT, f"{value} does not fit {type_.name}", hint)
 
 

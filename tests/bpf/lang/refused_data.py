@@ -130,6 +130,21 @@ DATA = {
         "'+' of a number in network order (be32)",
         "convert it to host order first: ntohl()",
     ),
+    "a literal too large for network order": (
+        "ports.source = be16(«70000»)",
+        "70000 does not fit be16",
+        "be16 holds 0 .. 65535",
+    ),
+    "a negative literal in network order": (
+        "ports.address = be32(«-2»)",
+        "-2 does not fit be32",
+        "be32 holds 0 .. 4294967295; write 0xfffffffe for the same bits",
+    ),
+    "a literal too large for flags": (
+        "ports.flags = Flag(«1 << 40»)",
+        "1099511627776 does not fit Flag",
+        "Flag holds 0 .. 4294967295",
+    ),
     "a literal wider than a bit-field": (
         "ports.low = «8»",
         "8 does not fit u8:3",

@@ -214,6 +214,26 @@ INTEGERS = {
         "-1 does not fit u32",
         "u32 holds 0 .. 4294967295; write 0xffffffff for the same bits",
     ),
+    "literal too large for a conversion": (
+        "x = u8(«300»)",
+        "300 does not fit u8",
+        "u8 holds 0 .. 255",
+    ),
+    "negative literal for an unsigned conversion": (
+        "x = u32(«-1»)",
+        "-1 does not fit u32",
+        "u32 holds 0 .. 4294967295; write 0xffffffff for the same bits",
+    ),
+    "large literal for a signed conversion": (
+        "x = i32(«0x8000_0000»)",
+        "2147483648 does not fit i32",
+        "i32 holds -2147483648 .. 2147483647; write -2147483648 for the same bits",
+    ),
+    "constant of the module too large for a conversion": (
+        "x = u8(«SIZE»)",
+        "300 does not fit u8",
+        "u8 holds 0 .. 255",
+    ),
     "literal too large to be compared": (
         "x: u8 = cpu_id()\nif «x == SIZE»:\n    pass",
         "300 does not fit u8",

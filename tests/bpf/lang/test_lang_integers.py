@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beewire.bpf.lang import World, evaluate
+from beewire.bpf.lang.reference import run
 from beewire.errors import BeewireError, CompileError
 
 M64 = (1 << 64) - 1
@@ -181,6 +182,36 @@ def test_functions_call_functions() -> None:
 def test_fault_is_a_compile_error() -> None:
     with pytest.raises(CompileError, match="'/' makes a float"):
         evaluate(function("def f(a: u32) -> u32:\n    return a / 2\n"), 1)
+
+
+@pytest.mark.parametrize(
+    "cast", ["u8(300)", "u32(-1)", "i8(200)", "ntohs(be16(70000))"]
+)
+def test_a_literal_outside_the_type_that_it_is_converted_to_is_refused(
+    cast: str,
+) -> None:
+    with pytest.raises(CompileError, match="does not fit"):
+        evaluate(function(f"def f(a: u32) -> i64:\n    return i64({cast})\n"), 1)
+
+
+LOOPS = {
+    "while": "while a > 0:\n    a |= 1",
+    "for": "for i in range(a << 40):\n    pass",
+    "nested": "for i in range(a):\n    for j in range(60):\n        pass",
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_are_bounded_as_in_the_kernel(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_ROUNDS", 100)
+    lines = "".join(f"    {line}\n" for line in LOOPS[name].splitlines())
+    f = function(f"def f(a: u32) -> u32:\n{lines}    return a\n")
+
+    assert evaluate(f, 0) == 0
+    with pytest.raises(BeewireError, match=r"ends f\(\) after 100 rounds"):
+        evaluate(f, 7)
 
 
 def test_number_of_arguments_is_checked() -> None:

@@ -11,10 +11,10 @@ from beewire.bpf.lang.reference.maps import arguments
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.places import Place, load
 from beewire.bpf.lang.reference.run import Run, answers, method, perform
+from beewire.bpf.lang.rounds import MAX_ROUNDS
 from beewire.bpf.lang.types import I64, U64
 from beewire.errors import BeewireError
 
-MAX_LOOPS = 1 << 23  # BPF_MAX_LOOPS
 E2BIG = -7
 
 
@@ -34,7 +34,7 @@ def _ends(run: Run, function: Any, values: tuple[Any, ...]) -> bool:
 def loop(run: Run, values: list[Any]) -> Number:
     """`loop(count, body, ctx)`: how often `body` was called."""
     count, body, *context = values
-    if not 0 <= count.value <= MAX_LOOPS:
+    if not 0 <= count.value <= MAX_ROUNDS:
         return Number(E2BIG, I64)
     for index in range(count.value):
         if _ends(run, body, (Number(index, U64), *context)):

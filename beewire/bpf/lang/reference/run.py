@@ -11,6 +11,7 @@ from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.reference.numbers import Number
 from beewire.bpf.lang.reference.places import GlobalPlace, Place
 from beewire.bpf.lang.reference.world import World
+from beewire.bpf.lang.rounds import MAX_ROUNDS
 from beewire.bpf.lang.types import IntType, Network
 from beewire.bpf.lang.variables import outer
 from beewire.errors import BeewireError
@@ -108,6 +109,7 @@ class Run:
         self.frame = frame
         self.world = world
         self.names: dict[str, Any] = {}
+        self.rounds = 0
         self.variables = facts.variables.get(frame.definition, {})
 
     def assign(self, name: str, value: Any) -> Any:
@@ -153,6 +155,20 @@ class Run:
             if handler is None:
                 raise BeewireError(f"evaluate() knows no {type(node).__name__}")
             handler(self, node)
+
+    def round(self) -> None:
+        """Another round of a loop begins.
+
+        Raises:
+            BeewireError: The kernel would have ended the program by now.
+        """
+        self.rounds += 1
+        if self.rounds > MAX_ROUNDS:
+            name = self.frame.definition.name
+            raise BeewireError(
+                f"evaluate() ends {name}() after {MAX_ROUNDS} rounds of its loops, the "
+                "most that the kernel runs"
+            )
 
     def outside(self, name: str) -> Any:
         """What a name of the module stands for."""

@@ -1,6 +1,6 @@
 """Statements: assignments, branches, loops, match, with, return."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -184,6 +184,7 @@ def if_(run: Run, node: ast.If) -> None:
 def while_(run: Run, node: ast.While) -> None:
     """`while`, with `else` for when no `break` ended it."""
     while run.test(node.test):
+        run.round()
         try:
             run.body(node.body)
         except Break:
@@ -197,6 +198,7 @@ def while_(run: Run, node: ast.While) -> None:
 def for_(run: Run, node: ast.For) -> None:
     """`for i in range(...)`, `for x in array`."""
     for item in _items(run, node.iter):
+        run.round()
         assign_to(run, node.target, present(item))
         try:
             run.body(node.body)
@@ -207,12 +209,12 @@ def for_(run: Run, node: ast.For) -> None:
     run.body(node.orelse)
 
 
-def _items(run: Run, node: ast.expr) -> list[Any]:
+def _items(run: Run, node: ast.expr) -> Iterable[Any]:
     if not isinstance(node, ast.Call) or run.expr(node.func) is not range:
         return items_of(run, run.expr(node))
     bounds = [run.number(argument) for argument in node.args]
     kind = _range_type(bounds)
-    return [Number(value, kind) for value in range(*(n.value for n in bounds))]
+    return (Number(value, kind) for value in range(*(n.value for n in bounds)))
 
 
 def _range_type(bounds: list[Number]) -> IntType:
