@@ -1,10 +1,7 @@
 """Addresses of the kernel's functions and variables, by /proc/kallsyms."""
 
-import errno
-
 from beewire.errors import NotPermitted
-
-_PATH = "/proc/kallsyms"
+from beewire.symbols.kallsyms import hidden, pieces
 
 
 def address_of(name: str) -> int | None:
@@ -18,8 +15,7 @@ def address_of(name: str) -> int | None:
         return None
     address = int(found.split()[0], 16)
     if not address and not name.startswith("__per_cpu"):
-        message = f"{_PATH} hides the address of {name!r}: CAP_SYSLOG shows it"
-        raise NotPermitted(errno.EPERM, "kallsyms", message)
+        raise hidden()
     return address
 
 
@@ -30,14 +26,13 @@ def has_symbol(name: str) -> bool:
 
 def _line(name: str) -> bytes | None:
     # "ffffffff81000000 T _text", and behind a tab the module, if it is one's.
-    try:
-        with open(_PATH, "rb") as file:  # noqa: PTH123 - no pathlib here
-            content = file.read()
-    except OSError:
-        return None
     text = name.encode()
-    for ending in (b"\n", b"\t"):
-        at = content.find(b" %b%b" % (text, ending))
-        if at >= 0:
-            return content[content.rfind(b"\n", 0, at) + 1 : at]
+    try:
+        for block in pieces():
+            for ending in (b"\n", b"\t"):
+                at = block.find(b" %b%b" % (text, ending))
+                if at >= 0:
+                    return block[block.rfind(b"\n", 0, at) + 1 : at]
+    except NotPermitted:
+        return None
     return None
