@@ -54,6 +54,8 @@ _LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef, SymbolRef)
 
 def simplify(work: Work) -> None:
     """Sweep until nothing changes; drops blocks that became unreachable."""
+    if _settle(work.function.blocks):
+        _drop_unreachable(work)
     for _ in range(_ROUNDS):
         sweep = _Sweep(work)
         sweep.run()
@@ -221,10 +223,8 @@ class _Sweep:
         if holds is None:
             self.facts.learn(block, op)
             return
-        live, dead = (op.then, op.orelse) if holds else (op.orelse, op.then)
         self.decided = True
-        block.ops[-1] = Jump(live, span=op.span)
-        cut(block, dead)
+        _decided(block, op, holds=holds)
 
     def decide(self, op: Branch) -> bool | None:
         """The outcome, if constants, known bits or an earlier branch settle it."""
@@ -275,6 +275,27 @@ def _by_range(op: Branch, ones: int, value: int) -> bool | None:
         case CmpOp.SET | CmpOp.CLEAR if value & ones == 0:
             return op.op is CmpOp.CLEAR
     return None
+
+
+def _settle(blocks: list[Block]) -> bool:
+    """Decide the branches that test constants, so that no sweep starts too high."""
+    settled = False
+    for block in blocks:
+        last = block.ops[-1]
+        if isinstance(last, Branch):
+            a, b = last.args
+            if isinstance(a, Const) and isinstance(b, Const):
+                holds = arith.compare(last.op, a.value, b.value, last.bits)
+                _decided(block, last, holds=holds)
+                settled = True
+    return settled
+
+
+def _decided(block: Block, op: Branch, *, holds: bool) -> None:
+    """Jump where the branch at the end of `block` is known to go."""
+    live, dead = (op.then, op.orelse) if holds else (op.orelse, op.then)
+    block.ops[-1] = Jump(live, span=op.span)
+    cut(block, dead)
 
 
 def cut(block: Block, target: Block) -> None:
