@@ -54,7 +54,7 @@ _COMMUTES = _ADDS - {BinOp.SUB}
 def blend(work: Work) -> bool:
     """Rewrite all such branches in loops; whether there were any."""
     blocks = work.function.blocks
-    depths = graph.loop_depths(blocks, work.dominators())
+    depths = graph.loop_depths(blocks, work.loops())
     gone: set[Block] = set()
     renamed: dict[Op, Op] = {}
     for block, depth in zip(blocks, depths, strict=True):

@@ -142,9 +142,11 @@ def loops(
     return found
 
 
-def loop_depths(order: list[Block], dominators: Dominators | None = None) -> list[int]:
-    """How many natural loops each block of `order` is in."""
-    bodies = loops(order, dominators).values()
+def loop_depths(order: list[Block], found: dict[Block, set[Block]]) -> list[int]:
+    """How many of the `loops` that were found each block of `order` is in."""
+    if not found:
+        return [0] * len(order)
+    bodies = found.values()
     return [sum([block in body for body in bodies]) for block in order]
 
 

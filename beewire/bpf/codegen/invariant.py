@@ -12,7 +12,6 @@ lost, and a flag that a loop waits for is read in every round. A value kept over
 costs a register, so only as many are as there is room for.
 """
 
-from beewire.bpf.codegen import graph
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import (
     Atomic,
@@ -42,7 +41,7 @@ _ROOM_AT_CALLS = 4  # r6 to r9
 def invariant(work: Work) -> None:
     """Hoist from all loops, the innermost first."""
     blocks = work.function.blocks
-    found = graph.loops(blocks, work.dominators())
+    found = work.loops()
     for head, body in sorted(found.items(), key=lambda item: len(item[1])):
         before = [pred for pred in head.preds if pred not in body]
         if len(before) == 1:

@@ -12,10 +12,9 @@ from beewire.bpf.codegen.machine import Machine, Part
 from beewire.bpf.codegen.promote import promote
 from beewire.bpf.codegen.seldom import (
     bounded,
-    budgets,
-    copies,
     counters,
     divisions,
+    early,
     rounds,
     small_loops,
 )
@@ -36,8 +35,7 @@ from beewire.rows import Row
 
 PASSES = (
     tidy,
-    budgets,
-    copies,
+    early,
     promote,
     lower,
     ssa,

@@ -147,7 +147,7 @@ class _Selector:
     def run(self, blocks: list[Block]) -> None:
         """Select block by block, then join the parts and their Phis."""
         self.count(blocks)
-        depths = graph.loop_depths(blocks)
+        depths = graph.loop_depths(blocks, self.work.loops())
         parts = {b: Part(b.name, d) for b, d in zip(blocks, depths, strict=True)}
         self.machine.parts = list(parts.values())
         phis: list[tuple[Block, list[tuple[Phi, int]]]] = []

@@ -7,7 +7,7 @@
 At last each slot gets its place; those that are never in use together share one.
 """
 
-from beewire.bpf.codegen import algebra, graph
+from beewire.bpf.codegen import algebra
 from beewire.bpf.codegen.bits import Bits
 from beewire.bpf.codegen.frame import Frame, read_later
 from beewire.bpf.codegen.merge import merge
@@ -35,7 +35,7 @@ def stack(work: Work) -> None:
 
 def _forward(work: Work, frame: Frame) -> None:
     """A load of what was just stored is the value stored; storing it again is nothing."""
-    forward = _Forward(frame, graph.loops(work.function.blocks, work.dominators()))
+    forward = _Forward(frame, work.loops())
     for block in work.function.blocks:
         forward.block(block)
     renamed = forward.renamed
