@@ -20,7 +20,7 @@ from beewire.bpf.lang import (
 from beewire.bpf.lang.btf_types import in_ascii, to_btf
 from beewire.bpf.lang.calls import goto
 from beewire.bpf.lang.decl import Symbol
-from beewire.bpf.lang.types import U64
+from beewire.bpf.lang.types import U64, is_enum
 from beewire.bpf.object import (
     PLAIN,
     DataSection,
@@ -407,7 +407,9 @@ def _named(function: FunctionType) -> Iterator[tuple[Place, object]]:
             seen.add(id(value))
             module = value.__name__ if isinstance(value, ModuleType) else place.module
             waiting[:0] = [
-                (Place(inner, module), _member(value, inner)) for inner in names
+                (Place(inner, module), member)
+                for inner in names
+                if (member := _member(value, inner)) is not None
             ]
 
 
@@ -433,4 +435,5 @@ def _member(owner: ModuleType | type, name: str) -> object:
     # getattr() of a module may import what is handed on from elsewhere.
     if isinstance(owner, ModuleType):
         return vars(owner).get(name)
-    return getattr(owner, name, None)
+    # An enum has nothing but its members.
+    return None if is_enum(owner) else getattr(owner, name, None)

@@ -39,8 +39,7 @@ class Bits:
         if known is None:
             if depth == 0:
                 return M64
-            known = self._look(op, depth - 1)
-            self.ones[op] = known
+            self.ones[op] = known = self._look(op, depth - 1)
         return known
 
     def _look(self, op: Op, depth: int) -> int:
@@ -58,9 +57,10 @@ class Bits:
             case Phi():
                 return self._joined(op, depth)
             case Binary() if op.kind is Kind.INT:
-                a, b = (self.maybe(arg, depth) for arg in op.args)
+                a, b = op.args
                 mask = MASK[op.bits]
-                return _binary(op, a & mask, b & mask) & mask
+                left, right = self.maybe(a, depth) & mask, self.maybe(b, depth) & mask
+                return _binary(op, left, right) & mask
         return M64
 
     def _joined(self, phi: Phi, depth: int) -> int:

@@ -30,6 +30,7 @@ from beewire.bpf.ir import (
     Phi,
     Store,
 )
+from beewire.hints import Callable
 
 # The low bits of the result depend on the same low bits of the operands only.
 _LOW = frozenset((BinOp.ADD, BinOp.SUB, BinOp.MUL, BinOp.AND, BinOp.OR, BinOp.XOR))
@@ -46,14 +47,19 @@ def demand(work: Work) -> None:
     extended: dict[Op, list[Op]] = {}
     for block in reversed(blocks):
         for op in reversed(block.ops):
+            rule = _RULES.get(type(op))
+            if rule is None:
+                for arg in op.args:
+                    wanted[arg] = M64
+                continue
             bits = wanted.get(op, 0)
             if isinstance(op, Extend) and op.bits == 32 and not op.signed:
                 extended.setdefault(op.args[0], []).append(op)
-            if isinstance(op, _EXTENSIONS) and bits != M64:
+            if bits != M64 and isinstance(op, _EXTENSIONS):
                 _relax(op, bits, renamed)
                 if narrows and bits <= M32 and op not in renamed and _halves(op):
                     short.append(op)
-            _pass_on(op, bits, wanted)
+            rule(op, bits, wanted)
     for op in short:
         renamed.update((user, op) for user in extended.get(op, ()))
     if renamed:
@@ -109,37 +115,65 @@ def _halves(op: Op) -> bool:
     return True
 
 
-def _pass_on(op: Op, bits: int, wanted: dict[Op, int]) -> None:
-    """Want of the args what the result, wanted in `bits`, needs."""
-    if isinstance(op, Binary) and op.kind is Kind.INT:
-        first, second = _operands(op, bits)
-        a, b = op.args
-        wanted[a] = wanted.get(a, 0) | first
-        wanted[b] = wanted.get(b, 0) | second
-        return
-    if isinstance(op, Store | Atomic):
-        wanted[op.args[0]] = M64
-        mask = MASK[op.size * 8]
-        for arg in op.args[1:]:
-            wanted[arg] = wanted.get(arg, 0) | mask
-        return
-    mask = M64
-    if isinstance(op, Extend):
-        mask = _extended(op, bits)
-    elif isinstance(op, Phi):
-        mask = bits
-    elif isinstance(op, ByteSwap):
-        mask = MASK[op.bits]
-    elif isinstance(op, Branch) and op.bits == 32:
-        mask = M32
-    for arg in op.args:
+# Rules: want of the args what the result, wanted in `bits`, needs.
+
+
+def _binary(op: Op, bits: int, wanted: dict[Op, int]) -> None:
+    assert isinstance(op, Binary)
+    first, second = _operands(op, bits) if op.kind is Kind.INT else (M64, M64)
+    a, b = op.args
+    wanted[a] = wanted.get(a, 0) | first
+    wanted[b] = wanted.get(b, 0) | second
+
+
+def _stored(op: Op, _bits: int, wanted: dict[Op, int]) -> None:
+    assert isinstance(op, Store | Atomic)
+    base, *values = op.args
+    wanted[base] = M64
+    _want(values, MASK[op.size * 8], wanted)
+
+
+def _extend(op: Op, bits: int, wanted: dict[Op, int]) -> None:
+    assert isinstance(op, Extend)
+    low = MASK[op.bits]
+    sign = op.signed and bits > low
+    _want(op.args, bits & low | (low + 1 >> 1 if sign else 0), wanted)
+
+
+def _phi(op: Op, bits: int, wanted: dict[Op, int]) -> None:
+    _want(op.args, bits, wanted)
+
+
+def _swapped(op: Op, _bits: int, wanted: dict[Op, int]) -> None:
+    assert isinstance(op, ByteSwap)
+    _want(op.args, MASK[op.bits], wanted)
+
+
+def _tested(op: Op, _bits: int, wanted: dict[Op, int]) -> None:
+    assert isinstance(op, Branch)
+    _want(op.args, M32 if op.bits == 32 else M64, wanted)
+
+
+def _load(op: Op, _bits: int, wanted: dict[Op, int]) -> None:
+    wanted[op.args[0]] = M64
+
+
+def _want(args: list[Op], mask: int, wanted: dict[Op, int]) -> None:
+    for arg in args:
         wanted[arg] = wanted.get(arg, 0) | mask
 
 
-def _extended(op: Extend, bits: int) -> int:
-    low = MASK[op.bits]
-    sign = op.signed and bits > low
-    return bits & low | (low + 1 >> 1 if sign else 0)
+# Anything else wants its args whole.
+_RULES: dict[type[Op], Callable[[Op, int, dict[Op, int]], None]] = {
+    Atomic: _stored,
+    Binary: _binary,
+    Branch: _tested,
+    ByteSwap: _swapped,
+    Extend: _extend,
+    Load: _load,
+    Phi: _phi,
+    Store: _stored,
+}
 
 
 def _operands(op: Binary, bits: int) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def _encode(rows: list[_Row], starts: dict[Part, int], target: Target) -> Emitte
             _note(slot, ins.note, out)
         slot += 2 if ins.code == LD_IMM64 else 1
         if goal is None:
-            insns.append(Insn(ins.code, ins.dst, ins.src, ins.off, ins.imm))
+            insns.append(Insn._make((ins.code, ins.dst, ins.src, ins.off, ins.imm)))
             continue
         off = starts[goal] - slot
         if off in _NEAR:

@@ -80,9 +80,7 @@ class Frame:
         if slot not in self.base:
             self.base[slot] = self.size
             self.size += slot.size
-        if isinstance(op, Load | Call | Branch):
-            return
-        if isinstance(op, Store | Atomic) and index == 0:
+        if isinstance(op, _LOOKING) or (index == 0 and isinstance(op, _WRITING)):
             return
         if isinstance(op, Binary) and op.kind is Kind.PTR:
             self.roots[op] = slot
@@ -104,7 +102,7 @@ class Frame:
             reads = self.given(op)
             known = op.call is CallKind.HELPER and op.target in _READERS
             writes = self.open if known else reads
-        elif isinstance(op, Load | Store | Atomic):
+        elif isinstance(op, _MEMORY):
             at = self.at(op)
             reads = 0 if isinstance(op, Store) else at
             writes = 0 if isinstance(op, Load) else at
@@ -134,7 +132,10 @@ class Frame:
         return mask
 
 
-_TOUCHING = (Load, Store, Call, Atomic)
+_LOOKING = (Load, Call, Branch)
+_WRITING = (Store, Atomic)
+_MEMORY = (Load, Store, Atomic)
+_TOUCHING = (*_MEMORY, Call)
 
 
 def read_later(blocks: list[Block], frame: Frame) -> dict[Block, int]:

@@ -64,31 +64,27 @@ def prune(function: Function) -> list[Block]:
 class Dominators:
     """Who dominates whom, in constant time (`order` is a reverse postorder)."""
 
-    __slots__ = ("first", "idom", "last", "order")
+    __slots__ = ("end", "first", "idom", "order")
 
     def __init__(self, order: list[Block]) -> None:
         self.order = order
-        self.idom = _immediate(order)
-        children: dict[Block, list[Block]] = {block: [] for block in order}
+        self.idom = idom = _immediate(order)
+        size = dict.fromkeys(order, 1)
+        for block in reversed(order[1:]):
+            size[idom[block]] += size[block]
+        # Preorder numbers of the tree: a subtree is an interval, from `first` up to `end`.
+        self.first = first = {order[0]: 0}
+        self.end = end = {order[0]: 1}
         for block in order[1:]:
-            children[self.idom[block]].append(block)
-        # Preorder numbers of the tree: a subtree is an interval.
-        self.first: dict[Block, int] = {}
-        self.last: dict[Block, int] = {}
-        stack = [order[0]]
-        while stack:
-            block = stack.pop()
-            self.first[block] = len(self.first)
-            stack.extend(children[block])
-        for block in reversed(order):
-            last = self.first[block]
-            for child in children[block]:
-                last = max(last, self.last[child])
-            self.last[block] = last
+            above = idom[block]
+            first[block] = place = end[above]
+            end[above] += size[block]
+            end[block] = place + 1
 
     def dominates(self, upper: Block, lower: Block) -> bool:
         """Whether every way from the entry to `lower` leads through `upper`."""
-        return self.first[upper] <= self.first[lower] <= self.last[upper]
+        first = self.first
+        return first[upper] <= first[lower] < self.end[upper]
 
 
 def _immediate(order: list[Block]) -> dict[Block, Block]:
@@ -96,17 +92,19 @@ def _immediate(order: list[Block]) -> dict[Block, Block]:
     number = {block: i for i, block in enumerate(order)}
     entry = order[0]
     idom = {entry: entry}
-    changed = True
+    changed, has_loops = True, False
     while changed:
         changed = False
         for block in order[1:]:
             best: Block | None = None
             for pred in block.preds:
-                if pred in idom:
+                if pred not in idom:
+                    has_loops = True
+                else:
                     best = pred if best is None else _meet(best, pred, idom, number)
             if best is not None and idom.get(block) is not best:
                 idom[block] = best
-                changed = True
+                changed = has_loops  # without any, one round sees all that comes before
     return idom
 
 

@@ -53,13 +53,14 @@ class _Builder:
         renamed = self.renamed
         out: list[Op] = []
         for op in block.ops:
+            if isinstance(op, GetLocal):
+                renamed[op] = self.read(op.local, block)
+                continue
             args = op.args
             for i, arg in enumerate(args):
                 if arg in renamed:
                     args[i] = renamed[arg]
-            if isinstance(op, GetLocal):
-                renamed[op] = self.read(op.local, block)
-            elif isinstance(op, SetLocal):
+            if isinstance(op, SetLocal):
                 defs[op.local] = args[0]
             else:
                 out.append(op)
@@ -67,6 +68,9 @@ class _Builder:
 
     def read(self, local: Local, block: Block) -> Op:
         """The value of `local` at the end of `block`, or as far as it is renamed."""
+        value = self.defs[block].get(local)
+        if value is not None:
+            return value
         joins = self.joins.get(local, ())
         path: list[dict[Local, Op]] = []
         while True:

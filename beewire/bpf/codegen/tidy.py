@@ -168,7 +168,8 @@ def _outgoing(block: Block, inherited: _Known) -> _Known:
     values: dict[Op, _Value | None] = {}
     for op in block.ops:
         if isinstance(op, GetLocal):
-            values[op] = _current(op.local, env)
+            if op.local in env:
+                values[op] = _current(op.local, env)
         elif isinstance(op, SetLocal):
             if env is inherited:
                 env = dict(inherited)
@@ -191,12 +192,13 @@ def _is_test(block: Block) -> bool:
     """Whether the block only computes a condition, and branches on it or goes on."""
     ops = block.ops
     return (
-        isinstance(ops[-1], Branch | Jump)
-        and len(ops) <= _TEST_OPS
+        len(ops) <= _TEST_OPS
+        and isinstance(ops[-1], _GO_ON)
         and all(isinstance(op, _PURE) for op in ops[:-1])
     )
 
 
+_GO_ON = (Branch, Jump)
 _PURE = (GetLocal, SetLocal, Binary, Extend, Const)
 
 

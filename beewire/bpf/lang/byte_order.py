@@ -20,9 +20,11 @@ def meet(symbol: str, a: IntType | int, b: IntType | int) -> IntType | None:
         Rule: One is in network order and the other is not, or `symbol` makes no sense
             of such numbers.
     """
+    if not network_of(a) and not network_of(b):
+        return None
     strict = next((x for x in (a, b) if is_strict(x)), None)
     if strict is None:
-        same = network_of(a) and network_of(a) == network_of(b) and symbol in _BITWISE
+        same = network_of(a) == network_of(b) and symbol in _BITWISE
         return network_type(64, network_of(a)) if same else None
     assert isinstance(strict, IntType)
     host = f"{TO_HOST[strict.bits]}()"

@@ -74,6 +74,7 @@ class MapDecl:
         self.is_named = bool(name)
         self.max_entries = max_entries
         self.flags = flags
+        self._types: dict[str, ValueType] = {}
 
     @property
     def key(self) -> ValueType | None:
@@ -99,6 +100,12 @@ class MapDecl:
     def _parameter(self, name: str) -> ValueType | None:
         if name not in self.parameters:
             return None
+        found = self._types.get(name)
+        if found is None:
+            found = self._types[name] = self._given(name)
+        return found
+
+    def _given(self, name: str) -> ValueType:
         # Generic's alias sets this after __init__ has run.
         given = getattr(self, "__orig_class__", None)
         if given is None:

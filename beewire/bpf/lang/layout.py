@@ -43,8 +43,7 @@ class BitsType(IntType):
         self.name = f"{base.name}:{width}"
         self.size = size
         self.align = 1
-        self.bits = width
-        self.is_bool = base.is_bool
+        self.bound(width, is_bool=base.is_bool)
         self.base = base
         self.shift = shift
 

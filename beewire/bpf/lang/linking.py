@@ -53,15 +53,12 @@ def _generate(function: ir.Function, unit: Unit, target: Target) -> Code:
 
 
 def _needs_callbacks(function: ir.Function, target: Target) -> bool:
-    has_budget = any(
+    if target.has(MAY_GOTO) or target.has(ITERATORS) or not target.has(LOOP_HELPER):
+        return False
+    return any(
         isinstance(last := block.ops[-1], ir.Branch)
         and isinstance(last.args[0], ir.Budget)
         for block in function.blocks
-    )
-    return (
-        has_budget
-        and not (target.has(MAY_GOTO) or target.has(ITERATORS))
-        and target.has(LOOP_HELPER)
     )
 
 

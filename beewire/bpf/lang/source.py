@@ -44,7 +44,7 @@ class Source:
         if not self.is_ascii:
             start = _characters(self.line(line), start)
             end = _characters(self.line(end_line), end)
-        return Span(self.filename, line, start + 1, end_line, end + 1)
+        return Span._make((self.filename, line, start + 1, end_line, end + 1))
 
 
 def find(function: FunctionType) -> tuple[Source, Definition]:
@@ -70,13 +70,14 @@ def find(function: FunctionType) -> tuple[Source, Definition]:
 
 def lines(table: Iterable[tuple[int, Span]]) -> tuple[LineInfo, ...]:
     """A table from slots to places, with the text of each line."""
-    return tuple([_line(slot, span) for slot, span in table])
-
-
-def _line(slot: int, span: Span) -> LineInfo:
-    found = of_file(span.file)
-    text = found.line(span.line) if found is not None else ""
-    return LineInfo(slot, span.file, span.line, span.column, text)
+    made: list[LineInfo] = []
+    source: Source | None = None
+    for slot, (file, line, column, _, _) in table:
+        if source is None or source.filename != file:
+            source = of_file(file)
+        text = source.line(line) if source is not None else ""
+        made.append(LineInfo._make((slot, file, line, column, text)))
+    return tuple(made)
 
 
 def of_file(filename: str) -> Source | None:
@@ -193,17 +194,23 @@ def stored_names(body: list[ast.stmt]) -> set[str]:
             if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
                 found.add(node.id)  # type: ignore[attr-defined]
             continue
-        if kind in _SCOPES:
-            continue
         if kind is ast.MatchAs and node.name:  # type: ignore[attr-defined]
             found.add(node.name)  # type: ignore[attr-defined]
-        for name in node._fields:
+        fields = _inner.get(kind)
+        if fields is None:
+            fields = _inner[kind] = tuple([f for f in node._fields if f not in _WORDS])
+        for name in fields:
             inner = getattr(node, name, None)
             if type(inner) is list:
-                stack += [each for each in inner if isinstance(each, ast.AST)]
-            elif isinstance(inner, ast.AST) and inner._fields:
+                stack += inner
+            elif inner is not None:
                 stack.append(inner)
     return found
 
 
-_SCOPES = frozenset((ast.FunctionDef, ast.ClassDef, ast.Lambda))
+# Fields in which no name is stored.
+_WORDS = frozenset(("annotation", "attr", "ctx", "kind", "op", "ops", "type_comment"))
+# The other fields, by kind of node. Scopes have names of their own.
+_inner: dict[type, tuple[str, ...]] = dict.fromkeys(
+    (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.Constant, str, int, bool), ()
+)

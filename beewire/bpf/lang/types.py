@@ -53,7 +53,7 @@ class IntType(ValueType):
     number goes into a be type and into a plain one.
     """
 
-    __slots__ = ("bits", "enum", "is_bool", "network", "signed")
+    __slots__ = ("bits", "enum", "high", "is_bool", "low", "network", "signed")
     # Whether the number is in network order for certain, and meets only its like.
     is_big_endian = False
 
@@ -71,21 +71,17 @@ class IntType(ValueType):
         super().__init__(
             name, bits // 8, bits // 8, letter.lower() if signed else letter
         )
-        self.bits = bits
         self.signed = signed
-        self.is_bool = is_bool
         self.enum = enum
         self.network = network
+        self.bound(bits, is_bool=is_bool)
 
-    @property
-    def low(self) -> int:
-        """The least value."""
-        return -(1 << self.bits - 1) if self.signed else 0
-
-    @property
-    def high(self) -> int:
-        """The greatest value."""
-        return 1 if self.is_bool else (1 << self.bits - self.signed) - 1
+    def bound(self, bits: int, *, is_bool: bool) -> None:
+        """Set the width, and with it the least and the greatest value."""
+        self.bits = bits
+        self.is_bool = is_bool
+        self.low = -(1 << bits - 1) if self.signed else 0
+        self.high = 1 if is_bool else (1 << bits - self.signed) - 1
 
     def holds(self, value: int) -> bool:
         """Whether `value` is one of this type's values."""

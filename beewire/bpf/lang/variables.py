@@ -96,11 +96,15 @@ def read(b: Builder, variable: Variable) -> Value:
         unknown = b.live and variable not in b.flow.sure
         value.nullable = template.can_be_none and unknown
         if variable.flag is not None and isinstance(value, Memory):
-            value.flag = b.emit(ir.GetLocal(variable.flag))
+            value.flag = _flag(b, variable.flag, value)
         return value
     assert variable.type is not None
     adapts = (b.frame.definition, variable.name) if variable.adapts else None
     return Int(op, variable.type, adapts)
+
+
+def _flag(b: Builder, local: ir.Local, value: Memory) -> ir.Op:
+    return b.emit(ir.GetLocal(local)) if value.nullable else ir.Const(1)
 
 
 def _is_own(variable: Variable) -> bool:
