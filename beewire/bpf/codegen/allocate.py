@@ -3,7 +3,7 @@
 from beewire.bpf.codegen.coalesce import Webs, coalesce
 from beewire.bpf.codegen.colour import colour
 from beewire.bpf.codegen.liveness import Ranges, analyse
-from beewire.bpf.codegen.machine import Ins, Machine
+from beewire.bpf.codegen.machine import Machine
 from beewire.bpf.ir import Function
 from beewire.hints import TYPE_CHECKING
 
@@ -38,14 +38,10 @@ def _room(machine: Machine, function: Function) -> "Room":
 def _paint_all(ranges: Ranges, webs: Webs, colours: list[int]) -> None:
     final = [colours[webs.find(register)] for register in range(len(colours))]
     for ins in ranges.code:
-        _paint(ins, final)
-
-
-def _paint(ins: Ins, colours: list[int]) -> None:
-    ins.dst = colours[ins.dst]
-    ins.src = colours[ins.src]
-    if ins.write >= 0:
-        ins.write = colours[ins.write]
-    ins.reads = tuple([colours[register] for register in ins.reads])
-    if ins.moves:
-        ins.moves = tuple([(r, colours[source]) for r, source in ins.moves])
+        ins.dst = final[ins.dst]
+        ins.src = final[ins.src]
+        if ins.write >= 0:
+            ins.write = final[ins.write]
+        ins.reads = tuple([final[register] for register in ins.reads])
+        if ins.moves:
+            ins.moves = tuple([(r, final[source]) for r, source in ins.moves])

@@ -15,6 +15,7 @@ _ORDER = (1, 2, 3, 4, 5, 0, 6, 7, 8, 9)
 _HEAVY = 1 << 40
 
 _Hints = dict[int, dict[int, int]]
+_Friends = dict[int, list[int]]
 
 
 class Colouring:
@@ -41,11 +42,12 @@ def colour(
     costs = {web: _cost(web, ranges, fixed, cheap) for web in roots}
     calls = ranges.calls
     roots.sort(key=lambda w: (not live[w] & calls, w not in hints, -costs[w], w))
-    best = _try(roots, ranges, webs, hints, costs)
+    friends = _friends(ranges, webs)
+    best = _try(roots, ranges, friends, hints, costs)
     if best.spilled:
         # The order of their beginnings colours interval graphs best.
         roots.sort(key=lambda w: (not live[w] & calls, live[w] & -live[w]))
-        second = _try(roots, ranges, webs, hints, costs)
+        second = _try(roots, ranges, friends, hints, costs)
         if _price(second, costs) < _price(best, costs):
             best = second
     return best
@@ -86,13 +88,16 @@ def _add(hints: _Hints, web: int, register: int, factor: int) -> None:
 
 
 def _try(
-    order: list[int], ranges: Ranges, webs: Webs, hints: _Hints, costs: dict[int, int]
+    order: list[int],
+    ranges: Ranges,
+    friends: _Friends,
+    hints: _Hints,
+    costs: dict[int, int],
 ) -> Colouring:
     result = Colouring(len(ranges.live))
     live = ranges.live
     occupied = live[:10]
     members: list[list[int]] = [[] for _ in range(10)]
-    friends = _friends(ranges, webs)
     for web in order:
         mine = live[web]
         chosen = -1
@@ -112,7 +117,7 @@ def _try(
 
 
 def _preference(
-    web: int, hints: _Hints, friends: dict[int, list[int]], colours: list[int]
+    web: int, hints: _Hints, friends: _Friends, colours: list[int]
 ) -> tuple[int, ...]:
     wishes = dict(hints.get(web, {}))
     for friend in friends.get(web, ()):
@@ -124,9 +129,9 @@ def _preference(
     return (*first, *_ORDER)
 
 
-def _friends(ranges: Ranges, webs: Webs) -> dict[int, list[int]]:
+def _friends(ranges: Ranges, webs: Webs) -> _Friends:
     """Webs that a copy joins but that could not become one."""
-    friends: dict[int, list[int]] = {}
+    friends: _Friends = {}
     for _, _, ins in ranges.moves:
         a, b = webs.find(ins.dst), webs.find(ins.src)
         if a != b and a >= FIRST_VIRTUAL and b >= FIRST_VIRTUAL:

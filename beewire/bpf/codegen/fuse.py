@@ -26,6 +26,7 @@ from beewire.bpf.ir import (
     CmpOp,
     Const,
     Extend,
+    Kind,
     Load,
     Op,
 )
@@ -151,6 +152,8 @@ def _mask(branch: Branch, uses: dict[Op, int], target: Target) -> bool:
 
 def _narrow(branch: Branch, uses: dict[Op, int], bits: Bits) -> bool:
     """Compare halves, where that spares an extension or a wide constant."""
+    if branch.args[0].kind is Kind.PTR:
+        return False
     if branch.op in {CmpOp.EQ, CmpOp.NE}:
         return any(_halve(branch, uses, bits, is_signed=s) for s in (False, True))
     return _halve(branch, uses, bits, is_signed=arith.is_signed(branch.op))

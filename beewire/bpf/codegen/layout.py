@@ -25,6 +25,7 @@ from beewire.bpf.codegen.machine import (
 )
 from beewire.bpf.codegen.tails import merge_tails
 from beewire.bpf.object.target import Target
+from beewire.hints import Iterable
 
 _ROUNDS = 6  # of merging: an end may lead to parts that have just become one
 _HOIST = 2  # moves worth making on both ways, to be rid of one jump
@@ -208,5 +209,5 @@ def _is_moves(part: Part) -> bool:
     )
 
 
-def _free(written: set[int], branch: Ins, live: int) -> bool:
-    return not any(w in branch.reads or live >> w & 1 for w in written)
+def _free(written: set[int], branch: Ins, live: Iterable[int]) -> bool:
+    return written.isdisjoint(branch.reads) and written.isdisjoint(live)

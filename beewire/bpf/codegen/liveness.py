@@ -58,59 +58,59 @@ def analyse(machine: Machine) -> Ranges:
     return ranges
 
 
-def live_in(parts: list[Part]) -> list[int]:
-    """The registers live at the start of each part, as bit sets."""
+_Set = set[int] | frozenset[int]
+
+
+def live_in(parts: list[Part]) -> list[_Set]:
+    """The registers live at the start of each part."""
     return _flow(parts)[0]
 
 
-def _flow(parts: list[Part]) -> tuple[list[int], list[int]]:
+def _flow(parts: list[Part]) -> tuple[list[_Set], list[_Set]]:
     """The registers live at the start and at the end of each part."""
     number = {part: i for i, part in enumerate(parts)}
     effects = [_effect(part) for part in parts]
     ways = [[number[p] for p in (part.then, part.next) if p] for part in parts]
-    ins = [use for use, _ in effects]
-    outs = [0] * len(parts)
+    goes_back = any([j <= i for i, way in enumerate(ways) for j in way])
+    ins: list[_Set] = [use for use, _ in effects]
+    outs: list[_Set] = [_NONE] * len(parts)
     changed = True
     while changed:
         changed = False
         for i in range(len(parts) - 1, -1, -1):
-            out = 0
-            for j in ways[i]:
-                out |= ins[j]
+            out = _NONE.union(*[ins[j] for j in ways[i]])
             if out != outs[i]:
                 outs[i] = out
-                use, kept = effects[i]
-                ins[i] = use | (out & kept)
-                changed = True
+                use, written = effects[i]
+                ins[i] = use | (out - written)
+                changed = goes_back  # else all that follows was done before
     return ins, outs
 
 
-def _effect(part: Part) -> tuple[int, int]:
-    """What the part reads before it writes it, and a mask of what it leaves alone."""
-    seen: set[int] = set()
-    use = 0
-    written = 0
-    for ins in [*part.ins, part.branch] if part.branch else part.ins:
+_NONE: frozenset[int] = frozenset()
+
+
+def _effect(part: Part) -> tuple[set[int], set[int]]:
+    """What the part reads before it writes it, and what it writes."""
+    use: set[int] = set()
+    written: set[int] = set()
+    for ins in part.ins:
         for register in ins.reads:
-            if register not in seen:
-                seen.add(register)
-                use |= 1 << register
-        if ins.write >= 0 and ins.write not in seen:
-            seen.add(ins.write)
-            written |= 1 << ins.write
-    return use, ~written
+            if register not in written:
+                use.add(register)
+        if ins.write >= 0:
+            written.add(ins.write)
+    if part.branch is not None:
+        use.update([each for each in part.branch.reads if each not in written])
+    return use, written
 
 
-def _walk(ranges: Ranges, part: Part, start: int, end: int, out: int) -> None:
+def _walk(ranges: Ranges, part: Part, start: int, end: int, out: _Set) -> None:
     """Go backwards through a part; a range is from a definition to its last use."""
     live, defs, weight = ranges.live, ranges.defs, ranges.weight
     code = ranges.code
     factor = 8 ** min(part.depth, 6)
-    until: dict[int, int] = {}
-    while out:
-        low = out & -out
-        until[low.bit_length() - 1] = end
-        out ^= low
+    until = dict.fromkeys(out, end)
     for i in range(end - 1, start - 1, -1):
         ins = code[i]
         register = ins.write
