@@ -25,7 +25,7 @@ from beewire.bpf.ir import (
     SymbolRef,
 )
 
-_PURE = (
+_PURE = frozenset((
     ArenaAddress,
     Binary,
     ByteSwap,
@@ -41,13 +41,13 @@ _PURE = (
     Param,
     Phi,
     Slot,
-)
+))  # fmt: skip
 
 
 def dead(work: Work) -> None:
     """Keep what has an effect and what that needs, also round loops."""
     blocks = work.function.blocks
-    stack = [op for b in blocks for op in b.ops if not isinstance(op, _PURE)]
+    stack = [op for b in blocks for op in b.ops if type(op) not in _PURE]
     live: set[Op] = set(stack)
     while stack:
         for arg in stack.pop().args:

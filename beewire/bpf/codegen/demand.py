@@ -49,8 +49,7 @@ def demand(work: Work) -> None:
         for op in reversed(block.ops):
             rule = _RULES.get(type(op))
             if rule is None:
-                for arg in op.args:
-                    wanted[arg] = M64
+                wanted.update(dict.fromkeys(op.args, M64))
                 continue
             bits = wanted.get(op, 0)
             if isinstance(op, Extend) and op.bits == 32 and not op.signed:
@@ -62,9 +61,14 @@ def demand(work: Work) -> None:
             rule(op, bits, wanted)
     for op in short:
         renamed.update((user, op) for user in extended.get(op, ()))
+    _rename(blocks, renamed)
+
+
+def _rename(blocks: list[Block], renamed: dict[Op, Op]) -> None:
     if renamed:
-        for op in work.function.ops():
-            op.args = [_final(arg, renamed) for arg in op.args]
+        for block in blocks:
+            for op in block.ops:
+                op.args = [_final(arg, renamed) for arg in op.args]
 
 
 def _round_loops(blocks: list[Block]) -> dict[Op, int]:

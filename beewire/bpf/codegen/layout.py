@@ -10,7 +10,6 @@ gone through, and a lone move in front of a join is made before the branch inste
 the other way does not mind.
 """
 
-from beewire.bpf.codegen.liveness import live_in
 from beewire.bpf.codegen.machine import (
     ADD_IMM,
     ADDRESS,
@@ -25,9 +24,10 @@ from beewire.bpf.codegen.machine import (
 )
 from beewire.bpf.codegen.tails import merge_tails
 from beewire.bpf.object.target import Target
-from beewire.hints import Iterable
 
 _ROUNDS = 6  # of merging: an end may lead to parts that have just become one
+_FAR = 64  # parts to look through for a reader of a register
+_NOTHING: frozenset[int] = frozenset()
 _HOIST = 2  # moves worth making on both ways, to be rid of one jump
 
 
@@ -183,7 +183,6 @@ def _hoist(parts: list[Part]) -> bool:
     candidates = [p for p in parts if entries.get(p) == 1 and _is_moves(p)]
     if not candidates:
         return False
-    live = dict(zip(parts, live_in(parts), strict=True))
     changed = False
     wanted = set(candidates)
     for part in parts:
@@ -192,7 +191,7 @@ def _hoist(parts: list[Part]) -> bool:
         for here, other in ((part.then, part.next), (part.next, part.then)):
             if here in wanted and other is not None and here is not None:
                 written = {ins.write for ins in here.ins}
-                if _free(written, part.branch, live[other]):
+                if written.isdisjoint(part.branch.reads) and _is_free(other, written):
                     part.ins += here.ins
                     here.ins = []
                     changed = True
@@ -209,5 +208,28 @@ def _is_moves(part: Part) -> bool:
     )
 
 
-def _free(written: set[int], branch: Ins, live: Iterable[int]) -> bool:
-    return written.isdisjoint(branch.reads) and written.isdisjoint(live)
+def _is_free(part: Part, registers: set[int]) -> bool:
+    """Whether nobody reads what `registers` hold at the start of `part`, as far as seen."""
+    seen = {part: registers}
+    waiting = [part]
+    while waiting and len(seen) < _FAR:
+        part = waiting.pop()
+        left = _left(part, seen[part])
+        if left is None:
+            return False
+        for way in (part.then, part.next) if left else ():
+            if way is not None and not left <= seen.get(way, _NOTHING):
+                seen[way] = left | seen.get(way, _NOTHING)
+                waiting.append(way)
+    return not waiting
+
+
+def _left(part: Part, registers: set[int]) -> set[int] | None:
+    """Those of `registers` that `part` leaves alone; None if it reads one first."""
+    for ins in part.ins:
+        if not registers.isdisjoint(ins.reads):
+            return None
+        if ins.write in registers:
+            registers = registers - {ins.write}
+    branch = part.branch
+    return None if branch and not registers.isdisjoint(branch.reads) else registers

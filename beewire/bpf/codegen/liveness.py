@@ -45,7 +45,7 @@ def analyse(machine: Machine) -> Ranges:
         if part.branch is not None:
             code.append(part.branch)
     ranges.starts.append(len(code))
-    outs = _flow(machine.parts)[1]
+    outs = _flow(machine.parts)
     for i, part in enumerate(machine.parts):
         _walk(ranges, part, ranges.starts[i], ranges.starts[i + 1], outs[i])
     if machine.writes:
@@ -61,17 +61,12 @@ def analyse(machine: Machine) -> Ranges:
 _Set = set[int] | frozenset[int]
 
 
-def live_in(parts: list[Part]) -> list[_Set]:
-    """The registers live at the start of each part."""
-    return _flow(parts)[0]
-
-
-def _flow(parts: list[Part]) -> tuple[list[_Set], list[_Set]]:
-    """The registers live at the start and at the end of each part."""
+def _flow(parts: list[Part]) -> list[_Set]:
+    """The registers live at the end of each part."""
     number = {part: i for i, part in enumerate(parts)}
     effects = [_effect(part) for part in parts]
     ways = [[number[p] for p in (part.then, part.next) if p] for part in parts]
-    goes_back = any([j <= i for i, way in enumerate(ways) for j in way])
+    goes_back = any(i >= min(way, default=i + 1) for i, way in enumerate(ways))
     ins: list[_Set] = [use for use, _ in effects]
     outs: list[_Set] = [_NONE] * len(parts)
     changed = True
@@ -84,7 +79,7 @@ def _flow(parts: list[Part]) -> tuple[list[_Set], list[_Set]]:
                 use, written = effects[i]
                 ins[i] = use | (out - written)
                 changed = goes_back  # else all that follows was done before
-    return ins, outs
+    return outs
 
 
 _NONE: frozenset[int] = frozenset()

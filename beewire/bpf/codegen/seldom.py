@@ -7,7 +7,6 @@ from beewire.bpf.codegen.dead import dead
 from beewire.bpf.codegen.work import Work
 from beewire.bpf.ir import Binary, BinOp, Budget, Copy, Zero
 
-
 _SIGNED = frozenset((BinOp.SDIV, BinOp.SMOD))
 
 

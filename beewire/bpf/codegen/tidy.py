@@ -143,14 +143,10 @@ def _thread(order: list[Block]) -> bool:
 
 def _learn(pred: Block, block: Block, env: _Known) -> _Known:
     """What holds where `block` is entered from `pred`: a test may have met no zero."""
-    match pred.ops[-1]:
-        case Branch(op=CmpOp.EQ | CmpOp.NE, bits=64, args=[value, Const(value=0)]) as b:
-            if b.then is b.orelse or block is not (
-                b.then if b.op is CmpOp.NE else b.orelse
-            ):
-                return env
-        case _:
-            return env
+    last = pred.ops[-1]
+    if not isinstance(last, Branch) or block is not _not_zero(last):
+        return env
+    value = last.args[0]
     alive: dict[Local, Op] = {}
     for op in pred.ops:
         if isinstance(op, GetLocal):
@@ -161,6 +157,19 @@ def _learn(pred: Block, block: Block, env: _Known) -> _Known:
             alive[op.local] = op.args[0]
     found: _Known = {local: _Alive(local) for local, op in alive.items() if op is value}
     return env | found if found else env
+
+
+def _not_zero(test: Branch) -> Block | None:
+    """Where a test of a whole value for zero goes with any other value."""
+    b = test.args[1]
+    if (
+        test.bits != 64
+        or not isinstance(b, Const)
+        or b.value
+        or test.then is test.orelse
+    ):
+        return None
+    return {CmpOp.NE: test.then, CmpOp.EQ: test.orelse}.get(test.op)
 
 
 def _outgoing(block: Block, inherited: _Known) -> _Known:

@@ -80,8 +80,12 @@ class Flow(Row):
 
     def assign(self, variable: Variable) -> "Flow":
         """After an assignment: nothing else is known of it."""
-        flow = self.drop(variable)
-        return flow._replace(assigned=flow.assigned | {variable})
+        one = {variable}
+        assigned, sure, none, held, released, links = self
+        if links:
+            links = frozenset([each for each in links if each.variable is not variable])
+        facts = (assigned | one, sure - one, none - one, held, released, links)
+        return Flow._make(facts)
 
     def forget(self, variables: set[Variable]) -> "Flow":
         """Without knowledge of whether `variables` are None."""
@@ -89,16 +93,8 @@ class Flow(Row):
 
     def drop(self, variable: Variable) -> "Flow":
         """As if the variable had never been assigned."""
-        one = {variable}
-        links = self.links
-        if links:
-            links = frozenset([each for each in links if each.variable is not variable])
-        return self._replace(
-            assigned=self.assigned - one,
-            sure=self.sure - one,
-            none=self.none - one,
-            links=links,
-        )
+        flow = self.assign(variable)
+        return flow._replace(assigned=flow.assigned - {variable})
 
     def narrow(self, variable: Variable, *, is_none: bool) -> "Flow":
         """After a test for None, which has nothing to give back."""

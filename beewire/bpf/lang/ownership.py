@@ -150,4 +150,5 @@ def check_exit(b: Builder, node: ast.stmt | ast.expr) -> None:
     for reference in b.flow.held:
         line = b.frame.source.span(node).line
         b.lose(reference, f"where the program ends in line {line}")
-    b.flow = b.flow._replace(held=frozenset())
+    if b.flow.held:
+        b.flow = b.flow._replace(held=frozenset())

@@ -174,7 +174,7 @@ def wrap(found: Any) -> Value:
         return Nothing()
     if isinstance(found, Network):
         return Literal(found)
-    if isinstance(found, bool | int):
+    if isinstance(found, int):
         return Literal(check_64(int(found)))
     if isinstance(found, float):
         raise Rule(

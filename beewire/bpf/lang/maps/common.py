@@ -1,5 +1,7 @@
 """Finding the operation of a map, and its operands: what all families use."""
 
+import sys
+
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import inner_map, present
@@ -85,7 +87,8 @@ def contains(
 
 def _family(decl: MapDecl) -> Any:
     # Not by importlib, whose own import takes 0.4 ms.
-    return __import__(f"{__package__}.{decl.lowering}", fromlist=("OPERATIONS",))
+    name = f"{__package__}.{decl.lowering}"
+    return sys.modules.get(name) or __import__(name, fromlist=("OPERATIONS",))
 
 
 def table_of(b: Builder, node: ast.expr) -> MapDecl | None:
