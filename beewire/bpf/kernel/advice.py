@@ -85,8 +85,11 @@ _TABLE = (
     ),
     (
         r"BPF program is too large|too many (?:states|insns)|too complex",
-        "the kernel gave up after following a million instructions",
-        "bound the loop by a smaller constant, or split the program",
+        "the kernel gave up after following a million instructions, here at the end",
+        (
+            "what runs again and again here gives it another state each time: bound the loop "
+            "by a smaller constant, or put it into a subprogram(is_global=True)"
+        ),
     ),
     (
         r"(?:infinite loop detected|back-edge from insn)",

@@ -17,10 +17,12 @@ from beewire.bpf.kernel.path import line_at, steps_of, variables, way
 from beewire.bpf.object import LineInfo, ProgramSpec
 from beewire.errors import KernelError, VerifierError
 
-# From here up to what every kernel takes (UINT_MAX >> 8).
 # What the verifier gives up with: after a million steps, after 8192 branches.
 _GIVES_UP = (errno.E2BIG, errno.EFAULT)
+_GAVE_UP = re.compile(r"BPF program is too large|jumps is too complex")
 _STEPS, _STATISTICS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS
+_LAST_STEPS = 1 << 16
+# From here up to what every kernel takes (UINT_MAX >> 8).
 _FIRST_LOG, _LARGEST_LOG = 1 << 20, (1 << 24) - 1
 
 # What the kernel, as libbpf, makes of an instruction with an unknown CO-RE field.
@@ -44,15 +46,32 @@ def second_try(
         NotPermitted: it never came to the verifier, for lack of a capability.
         KernelError: it never came to the verifier, for another reason.
     """
-    # Of a program that takes too many steps the log would be all those steps.
-    level = _STATISTICS if number in _GIVES_UP else _STEPS
-    result, log = _load_with_log(call, level)
+    gave_up = number in _GIVES_UP
+    result, log = _last_steps(call) if gave_up else _load_with_log(call, _STEPS)
     if result >= 0:
         return result
     reading = read_log(log)
     if reading.reason:
         raise refusal(program, image, reading, log, -result)
     raise _silent(program, number)
+
+
+def _last_steps(call: Callable[..., int]) -> tuple[int, str]:
+    """The end of the log of a program that takes too many steps to keep them all.
+
+    Kernels before 6.4 keep the beginning: then it is no more than what they ended with.
+    """
+    log = bytearray(_LAST_STEPS)
+    level = _STEPS | _STATISTICS
+    result = call(log_level=level, log_size=len(log), log_buf=syscall.address(log))
+    text = log.split(b"\0", 1)[0].decode(errors="replace")
+    if result >= 0:
+        return result, text
+    if not _GAVE_UP.search(text):
+        return _load_with_log(call, _STATISTICS)
+    if result == -errno.ENOSPC:  # the first lines are lost, one perhaps in its middle
+        text = text.partition("\n")[2]
+    return result, text
 
 
 def _load_with_log(call: Callable[..., int], level: int) -> tuple[int, str]:

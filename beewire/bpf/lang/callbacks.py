@@ -22,9 +22,10 @@ from beewire.bpf.lang.exits import stopped
 from beewire.bpf.lang.faults import Rule
 from beewire.bpf.lang.marks import Mark
 from beewire.bpf.lang.passing import UNKNOWN, Passed, facts
+from beewire.bpf.lang.rounds import hidden
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.subprograms import subprogram
-from beewire.bpf.lang.types import BOOL, I64, U64, IntType
+from beewire.bpf.lang.types import BOOL, I64, U64, ArrayType, IntType, ValueType
 from beewire.bpf.lang.unit import Subprogram
 from beewire.bpf.lang.values import Int, Memory, Pointer, Static, Value
 from beewire.hints import Callable, FunctionType, Sequence
@@ -32,7 +33,16 @@ from beewire.reasons import Reason
 from beewire.rows import Row
 
 LOOP = 181
+# Elements of arrays that are looked at one by one; longer ones are gone through.
+_SHORT = 8
 _CALLBACK = Mark(is_subprogram=True, returns=False)
+
+
+class Own(Row):
+    """A struct that a callback is given: its address, and what the callback sees."""
+
+    op: ir.Op
+    template: Memory
 
 
 def callback(
@@ -77,6 +87,8 @@ def called_back(
     seen = [*arriving, None if own is None else own.template]
     passed = _arriving(b, node, frame, seen)
     made = _made(b, node, frame, passed)
+    if own is not None and made.chooses:
+        _veil(b, own)
     if not made.stops:
         return Int(invoke(ir.FunctionRef(made.name), op), I64)
     if made in b.unit.made:  # it stays in `found`, to tell the next caller
@@ -90,6 +102,35 @@ def called_back(
     called = invoke(ir.FunctionRef(made.name), box)
     stopped(b, b.emit(ir.Load(box, 0, 8, space=ir.Space.STACK)))
     return Int(called, I64)
+
+
+def _veil(b: Builder, own: Own) -> None:
+    """Let the kernel not know what numbers a struct holds.
+
+    It follows a callback until it has seen its state before. Of a number that the callback
+    changes and compares it would see another value in each round, until it gives up. The
+    states have to be of one form, too: each number is stored as the callback stores it,
+    the first one of a word last.
+    """
+    zero = hidden(b, ir.Const(0))
+    for at, size in sorted(set(_numbers(own.template.type, 0)), reverse=True):
+        number = b.emit(ir.Load(own.op, at, size, space=ir.Space.MEM))
+        unknown = b.binary(ir.BinOp.OR, number, zero)
+        b.emit(ir.Store(own.op, at, size, unknown, space=ir.Space.MEM))
+
+
+def _numbers(kind: ValueType, offset: int) -> list[tuple[int, int]]:
+    """Where the integers of a type are, and how big; but for those of long arrays."""
+    match kind:
+        case IntType():
+            return [(offset, kind.size)]
+        case StructType():
+            places = [(field.offset, field.type) for field in kind.fields.values()]
+        case ArrayType() if kind.count <= _SHORT:
+            places = [(i * kind.element.size, kind.element) for i in range(kind.count)]
+        case _:
+            return []
+    return [each for at, inner in places for each in _numbers(inner, offset + at)]
 
 
 def _made(b: Builder, node: ast.expr, frame: Frame, passed: list[Passed]) -> Subprogram:
@@ -162,13 +203,6 @@ def _read(frame: Frame, name: str, value: Value) -> Value:
         if asked is not None and isinstance(asked.type, IntType):
             return Int(UNKNOWN, value.type)
     return value
-
-
-class Own(Row):
-    """A struct that a callback is given: its address, and what the callback sees."""
-
-    op: ir.Op
-    template: Memory
 
 
 def own_struct(b: Builder, node: ast.expr) -> Own:

@@ -219,6 +219,11 @@ def _compile(
     _check_count(b, frame)
     b.finish()
     made.helpers = _helpers(b.function)
+    made.chooses = any(
+        isinstance(op, ir.Branch)
+        or (isinstance(op, ir.Call) and op.call is ir.CallKind.SUBPROGRAM)
+        for op in b.function.ops()
+    )
     return made
 
 

@@ -20,6 +20,7 @@ class Subprogram:
     """
 
     __slots__ = (
+        "chooses",
         "chosen",
         "code",
         "function",
@@ -47,6 +48,8 @@ class Subprogram:
         self.chosen = False
         self.in_memory = 0
         self.stops = False
+        # Whether it may go one way or another.
+        self.chooses = False
         # The helpers that it calls (bit = number).
         self.helpers = 0
         # Its instructions, from code generation on.
