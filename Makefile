@@ -43,6 +43,12 @@ format: ## let ruff mend and format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: tables
+tables: ## make the generated tables anew from the facts in data/
+	@scripts/bootstrap check
+	@$(BIN)/python scripts/gen_helpers.py
+	@$(BIN)/python scripts/gen_kinds.py
+
 .PHONY: selftests
 selftests: ## how many of the kernel's own BPF programs load (ARGS="--objects-only")
 	@scripts/bootstrap test

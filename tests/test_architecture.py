@@ -52,7 +52,18 @@ started = HashMap[u32, u64](max_entries=64)
 def on_exec(ctx: Tracepoint) -> None:
     started[current_tgid()] = ktime_ns()
 """
-TARGETS = ("setup", "demo", "test", "fuzz", "check", "format", "bench", "docs", "clean")
+TARGETS = (
+    "setup",
+    "demo",
+    "test",
+    "fuzz",
+    "check",
+    "format",
+    "tables",
+    "bench",
+    "docs",
+    "clean",
+)
 
 
 def test_no_file_is_longer_than_600_lines() -> None:

@@ -19,7 +19,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CHECKOUT = Path(__file__).parent.parent
 TABLE_ROW = re.compile(r"^\| (`.*?) \| ", re.MULTILINE)
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+DOCS = CHECKOUT / "docs"
+PAGES = [
+    CHECKOUT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted((DOCS / "reference").glob("*.md")),
+]
 EXAMPLES = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in PAGES
@@ -71,7 +76,8 @@ def test_the_index_lists_every_page() -> None:
     index = (CHECKOUT / "docs" / "index.md").read_text()
     table = re.findall(r"^\| \[\]\((.+)\.md\) \| .+ \|$", index, re.MULTILINE)
     tree = index.partition(":hidden:\n")[2].partition("```")[0].split()
-    pages = {page.stem for page in PAGES} - {"README", "index"} | {"errors/index"}
+    names = {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES[1:]}
+    pages = names - {"index"} | {"errors/index"}
 
     assert set(table) == pages
     assert set(tree) == pages

@@ -24,6 +24,7 @@ class State(StrEnum):
     GOOD = "yes"
     LIMITED = "limited"
     BAD = "no"
+    UNKNOWN = "unknown"
 
 
 class Finding(NamedTuple):

@@ -1,6 +1,7 @@
 """Say what this machine can and cannot do for Beewire, why, and what to change.
 
 Looks and probes; changes nothing. Exits with 0 if `beewire demo` can run here, else 1.
+With --calls it tells what programs of one type may call here, and exits with 0.
 """
 
 import argparse
@@ -11,23 +12,34 @@ import sys
 import textwrap
 
 import beewire
+from beewire.bpf.kernel import features
 from beewire.cli.checks import Finding, State, checks
-from beewire.cli.probes import probe_findings
+from beewire.cli.probes import everything, probe_findings, program_kind
 from beewire.cli.style import Ink, paint, wants_colour
 
 EPILOG = """\
 examples:
   beewire doctor
-  beewire doctor --json | python3 -m json.tool"""
+  beewire doctor --json | python3 -m json.tool
+  beewire doctor --calls xdp              which helpers and kernel functions?"""
 
-INKS = {State.GOOD: Ink.GOOD, State.LIMITED: Ink.DOUBT, State.BAD: Ink.BAD}
+INKS = {
+    State.GOOD: Ink.GOOD,
+    State.LIMITED: Ink.DOUBT,
+    State.BAD: Ink.BAD,
+    State.UNKNOWN: Ink.DOUBT,
+}
 GROUPS = (
     "machine",
     "permission",
     "kernel",
+    "btf",
+    "mount",
     "program type",
     "attach type",
     "map type",
+    "map flag",
+    "kfunc",
     "lab",
 )
 MARGIN = 12
@@ -37,19 +49,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire doctor`."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "--json", action="store_true", help="print every finding as JSON"
+        "--json", action="store_true", help="print every finding and feature as JSON"
+    )
+    parser.add_argument(
+        "--calls",
+        metavar="TYPE",
+        help="print what programs of this type may call: xdp, tracing, sched_cls, ...",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 0 if the demo can run here, 1 otherwise."""
+    if args.calls:
+        print("\n".join(calls_text(args.calls)))
+        return 0
     findings = sorted([check() for check in checks()] + probe_findings(), key=by_group)
     if args.json:
-        print(json.dumps(as_json(findings), indent=1))
+        print(json.dumps(as_json(findings) | everything(), indent=1))
     else:
         colour = wants_colour(sys.stdout)
         print("\n".join(as_text(findings, colour=colour)))
     return 1 if obstacles(findings) else 0
+
+
+def calls_text(word: str) -> list[str]:
+    """The helpers and kernel functions of one type of program, in columns' stead."""
+    kind = program_kind(word)
+    if not (found := features.program_type(kind)):
+        return [f"{kind.name}: {found.answer.value}, {found.reason}"]
+    lines = []
+    for title, names in (
+        ("helpers", features.helpers(kind)),
+        ("kernel functions", features.kfuncs(kind)),
+    ):
+        lines += [f"{len(names)} {title} that {kind.name} programs may call"]
+        lines += wrapped(", ".join(names)) if names else []
+    features.save()
+    return lines
 
 
 def by_group(finding: Finding) -> int:

@@ -1,77 +1,105 @@
-"""What the kernel itself answers, for `beewire doctor`: every feature that Beewire uses.
+"""What the kernel itself answers, for `beewire doctor`: every feature there is.
 
-Which ones those are follows from the hooks and maps that the author room offers, and
-which of them the demo needs from the data path's own programs.
+Which of them the demo needs follows from the data path's own programs.
 """
 
-from beewire.bpf import author
 from beewire.bpf.author.collection import reach
-from beewire.bpf.author.hooks import HOOKS
 from beewire.bpf.kernel import features
-from beewire.bpf.kernel.features import Feature
-from beewire.bpf.lang import MapDecl
-from beewire.bpf.object import FEATURES, AttachKind, MapKind
+from beewire.bpf.kernel.features import Answer, Feature
+from beewire.bpf.object import ProgramKind
 from beewire.cli.checks import Finding, State
+from beewire.errors import UsageError
 from beewire.mesh.enrol import PROGRAMS
+
+# The doctor has checks of its own for these, which say what to change.
+_TOLD_ELSEWHERE = ("mount bpf", "mount tracefs", "mount cgroup2", "btf of the kernel")
+_GROUPS = {"": "kernel", "instruction set": "kernel", "token": "kernel"}
+_STATES = {
+    Answer.YES: State.GOOD,
+    Answer.NO: State.BAD,
+    Answer.UNKNOWN: State.UNKNOWN,
+}
 
 
 def probe_findings() -> list[Finding]:
     """Ask the kernel for each feature; some milliseconds altogether."""
-    hooks, maps = data_path()
-    attach_kinds = [
-        hook.attach_kind for hook in HOOKS.values() if hook.attach_kind is not None
+    found, needed = features.all_features(), data_path()
+    told = [
+        finding(feature, demo=feature.name in needed)
+        for feature in found
+        if feature.group != "kfunc" and feature.name not in _TOLD_ELSEWHERE
     ]
-    program_kinds = dict.fromkeys(hook.kind for hook in HOOKS.values())
-    return [
-        *(finding("kernel", found) for found in general()),
-        *(finding("program type", features.program_type(k)) for k in program_kinds),
-        *(
-            finding("attach type", features.attach_kind(kind), demo=kind in hooks)
-            for kind in attach_kinds
-        ),
-        *(
-            finding("map type", features.map_type(kind), demo=kind in maps)
-            for kind in map_kinds()
-        ),
-    ]
+    functions = [feature for feature in found if feature.group == "kfunc"]
+    return [*told, kfunc_finding(functions)]
 
 
-def general() -> list[Feature]:
-    """Features of the kernel that belong to no type of program or map."""
-    return [
-        *(features.isa_level(level) for level in (1, 2, 3, 4)),
-        *(features.of_target(name) for name in FEATURES),
-        features.core(),
-        features.bpf_link(),
-        features.perf_link(),
-    ]
-
-
-def map_kinds() -> list[MapKind]:
-    """Every kind of map that the author room offers."""
-    offered = (getattr(author, name) for name in author.__all__)
-    kinds = {
-        found.kind
-        for found in offered
-        if isinstance(found, type) and issubclass(found, MapDecl)
-    }
-    return sorted(kinds)
-
-
-def data_path() -> tuple[set[AttachKind | None], set[MapKind]]:
-    """The hooks and the maps that the mesh's programs use."""
+def data_path() -> set[str]:
+    """The features that the mesh's programs use, by name."""
     reached = reach(PROGRAMS)
-    hooks = {program.attach_kind for program in reached.programs.values()}
-    return hooks, {declared.kind for declared in reached.maps.values()}
+    kinds = (program.attach_kind for program in reached.programs.values())
+    hooks = {f"attach type {kind.name}" for kind in kinds if kind is not None}
+    return hooks | {f"map type {each.kind.name}" for each in reached.maps.values()}
 
 
-def finding(group: str, feature: Feature, *, demo: bool = False) -> Finding:
+def finding(feature: Feature, *, demo: bool = False) -> Finding:
     """A probe's answer in the doctor's words."""
+    group = _GROUPS.get(feature.group, feature.group)
     name = feature.name.removeprefix(f"{group} ")
-    if feature.available:
-        return Finding(group, name, State.GOOD, "", demo=demo)
-    if feature.forbidden:
+    state, reason = _STATES[feature.answer], feature.reason
+    if state is State.UNKNOWN:
         # The missing capability is a finding of its own, and what keeps the demo back.
-        return Finding(group, name, State.BAD, feature.reason)
-    since = f"; mainline Linux has it since {feature.since}" if feature.since else ""
-    return Finding(group, name, State.BAD, feature.reason + since, "", demo=demo)
+        return Finding(group, name, state, reason)
+    if state is State.BAD and feature.since:
+        reason += f"; mainline Linux has it since {feature.since}"
+    return Finding(group, name, state, reason, "", demo=demo)
+
+
+def kfunc_finding(functions: list[Feature]) -> Finding:
+    """All kernel functions in one line: there are hundreds."""
+    there = sum(map(bool, functions))
+    unknown = [each for each in functions if each.unknown]
+    if unknown and not there:
+        return Finding("kfunc", "functions", State.UNKNOWN, unknown[0].reason)
+    detail = f"{there} of the {len(functions)} that Beewire has heard of"
+    state = State.GOOD if there else State.BAD
+    return Finding("kfunc", "functions", state, detail)
+
+
+def everything() -> dict[str, object]:
+    """Every feature for programs to read, and what may be used with what.
+
+    The first time after a boot this takes seconds: 20 000 calls are tried.
+    """
+    kinds = [kind for kind in ProgramKind if kind]
+    maps = [kind for kind in features.MapKind if kind]
+    told: dict[str, object] = {
+        "features": [
+            {
+                "name": each.name,
+                "group": each.group,
+                "since": each.since,
+                "answer": each.answer.value,
+                "reason": each.reason,
+            }
+            for each in features.all_features()
+        ],
+        "helpers": {kind.name: list(features.helpers(kind)) for kind in kinds},
+        "kfuncs": {kind.name: list(features.kfuncs(kind)) for kind in kinds},
+        "map_flags": {
+            kind.name: [flag.name for flag in features.map_flags(kind)] for kind in maps
+        },
+    }
+    features.save()
+    return told
+
+
+def program_kind(word: str) -> ProgramKind:
+    """The type of program that a command line names, in any case.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    known = {kind.name.lower(): kind for kind in ProgramKind if kind}
+    if word.lower() not in known:
+        raise UsageError(f"there is no program type {word!r}: {', '.join(known)}")
+    return known[word.lower()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from beewire.bpf.kernel import Feature
+from beewire.bpf.kernel.features import Answer, Feature
 from beewire.cli.checks import Finding, State, checks
 from beewire.cli.doctor import GROUPS, as_json, as_text, obstacles
 from beewire.cli.probes import finding
@@ -48,11 +48,13 @@ def test_what_is_missing_for_one_reason_shares_it() -> None:
 
 
 def test_what_this_process_may_not_ask_is_no_lack_of_the_kernel() -> None:
-    unknown = Feature("map type HASH", "3.19", False, "this process lacks it", True)
+    unknown = Feature(
+        "map type HASH", "3.19", Answer.UNKNOWN, "missing CAP_BPF", "map type"
+    )
 
-    found = finding("map type", unknown, demo=True)
+    found = finding(unknown, demo=True)
 
-    assert found == Finding("map type", "HASH", State.BAD, "this process lacks it")
+    assert found == Finding("map type", "HASH", State.UNKNOWN, "missing CAP_BPF")
 
 
 def test_colour_is_used_only_where_it_is_wanted() -> None:

@@ -18,6 +18,7 @@
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
     prepared    programs that were compiled elsewhere (skeleton: how such modules are made)
+    features    what this kernel can do (from the kernel room)
     home        which declaration became what in the kernel
     bound       the way from a declared object to its Home
     garbage     no garbage collection while programs are compiled
@@ -180,6 +181,7 @@ if TYPE_CHECKING:
         Global,
         PerCpuGlobal,
     )
+    from beewire.bpf.kernel import features
     from beewire.bpf.lang import (
         Kernel,
         Ref,
@@ -364,7 +366,8 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "cgroup_sock_release", "chars", "cmpxchg", "collect", "connect4", "connect6",
     "connect_unix", "context", "cpu_id", "current", "current_cgroup_id",
     "current_comm", "current_gid", "current_pid", "current_pid_tgid", "current_tgid",
-    "current_uid", "device", "embedded", "enum_value", "evaluate", "exists", "fentry",
+    "current_uid", "device", "embedded", "enum_value", "evaluate", "exists", "features",
+    "fentry",
     "fetch_add", "fetch_and", "fetch_or", "fetch_xor", "fexit", "field",
     "flow_dissector", "fmod_ret", "get_retval", "getpeername4", "getpeername6",
     "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
@@ -391,6 +394,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
 # fmt: on
 
 _HOMES = {
+    "beewire.bpf.kernel": "features",
     "beewire.bpf.author.struct_ops": ("StructOps"),
     "beewire.bpf.lang.symbols": ("Ksym kfunc"),
     "beewire.bpf.lang.tcp_sock": ("BpfTcpSock"),

@@ -41,11 +41,11 @@ def open_index(path: str, directory: str, notes: str = _NOTES) -> Index:
     """
     data = _read_btf(path)
     identity = build_id(notes)
-    if not identity or not _is_private(directory):
+    if not identity or not is_private(directory):
         return Index.build(data)
     place = f"{directory}/btf-{identity}"
     # An index is shorter than what it is of: it has 8 bytes for each 12 or more there.
-    dump = _read_own(place, len(data))
+    dump = read_own(place, len(data))
     if dump is not None:
         try:
             return Index.load(dump, data)
@@ -53,7 +53,7 @@ def open_index(path: str, directory: str, notes: str = _NOTES) -> Index:
             # Damaged, or of another format or BTF: made anew below.
             pass
     index = Index.build(data)
-    _replace(place, index.dump())
+    replace(place, index.dump())
     return index
 
 
@@ -100,7 +100,7 @@ def _read_btf(path: str) -> "bytes | mmap.mmap":
         ) from error
 
 
-def _is_private(directory: str) -> bool:
+def is_private(directory: str) -> bool:
     """Whether only this user can have put files there; creates it when missing."""
     # A user without a home has "~/.cache", which is no place below the current one.
     if not directory.startswith("/"):
@@ -120,7 +120,7 @@ def _is_private(directory: str) -> bool:
     return is_directory and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
-def _read_own(path: str, limit: int) -> bytes | None:
+def read_own(path: str, limit: int) -> bytes | None:
     """The content of a file of this user's that nobody else may write, or None.
 
     Nor is it read when it has more than `limit` bytes, or is no regular file.
@@ -144,7 +144,7 @@ def _read_own(path: str, limit: int) -> bytes | None:
         os.close(fd)
 
 
-def _replace(path: str, content: bytes) -> None:
+def replace(path: str, content: bytes) -> None:
     """Put `content` at `path` in one step, so that no reader sees a half."""
     temporary = f"{path}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

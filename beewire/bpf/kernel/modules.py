@@ -43,7 +43,7 @@ def find_in_modules(base: Index, name: str, kind: Kind) -> tuple[Module, int] | 
 
 def indexes_with(base: Index, text: bytes) -> Iterator[tuple[str, Index]]:
     """The names and types of those modules among whose types these bytes occur."""
-    for module in _names():
+    for module in names():
         try:
             with open(f"{DIRECTORY}/{module}", "rb") as file:  # noqa: PTH123 - no pathlib here
                 data = file.read()
@@ -54,7 +54,8 @@ def indexes_with(base: Index, text: bytes) -> Iterator[tuple[str, Index]]:
             continue
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """The modules that are loaded and tell their types."""
     try:
         return sorted(set(os.listdir(DIRECTORY)) - {"vmlinux"})  # noqa: PTH208 - no pathlib here
     except OSError:

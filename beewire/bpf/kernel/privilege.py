@@ -78,8 +78,17 @@ def _status(field: str) -> str:
 
 def has_capability(name: str) -> bool:
     """Whether `name` is in the effective set of this process."""
-    effective = int(_status("CapEff") or "0", 16)
-    return bool(effective >> CAPABILITIES[name] & 1)
+    return bool(int(effective() or "0", 16) >> CAPABILITIES[name] & 1)
+
+
+def effective() -> str:
+    """The effective capabilities of this process, as /proc shows them."""
+    return _status("CapEff")
+
+
+def filtered() -> bool:
+    """Whether a seccomp filter decides which system calls this process may make."""
+    return _status("Seccomp") not in {"", "0"}
 
 
 def missing(need: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,7 +127,7 @@ def why_forbidden(need: tuple[str, ...]) -> str:
         )
     if (mode := lockdown()) != "none":
         return f"kernel lockdown is in {mode} mode, which forbids it even to root"
-    if _status("Seccomp") not in {"", "0"}:
+    if filtered():
         return (
             "the capabilities are there but a seccomp filter is active; allow bpf(2) "
             "and perf_event_open(2) in the container's seccomp profile"
