@@ -14,6 +14,7 @@
     |-- AttachError                         a program cannot be attached where it was asked to
     |-- MapError (also a LookupError)       a map operation that the map does not allow
     |-- MeshError                           the mesh or its lab cannot do what was asked
+    |-- GuestError                          another kernel cannot be booted, or it died
     `-- UsageError                          the command line or a user's file is wrong
 
 `str()` of each is one sentence; longer context travels in `__notes__`.
@@ -166,6 +167,13 @@ class MapError(BeewireError, LookupError):
 
 class MeshError(BeewireError):
     """The mesh or its lab cannot do what was asked."""
+
+
+class GuestError(BeewireError):
+    """A guest cannot be made, or it died before its command ended.
+
+    What its console said last is in the notes.
+    """
 
 
 class UsageError(BeewireError):

@@ -48,6 +48,11 @@ COMMANDS = (
         "what this machine can and cannot do for Beewire, and what to change",
     ),
     Command(
+        "guest",
+        "beewire.cli.guest",
+        "run a command under another kernel, in a virtual machine",
+    ),
+    Command(
         "bench",
         "beewire.cli.bench",
         "run a benchmark of a Beewire checkout",

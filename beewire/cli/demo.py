@@ -71,7 +71,7 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo that `args` ask for and return its exit code."""
-    from beewire.mesh.lab.interrupts import Stopped, unwinding  # noqa: PLC0415
+    from beewire.interrupts import Stopped, unwinding  # noqa: PLC0415
 
     progress = Progress(sys.stderr)
     try:

@@ -9,12 +9,12 @@ small servers; `interception` is the plug that is compared; `demo`, `follow`, `r
 and `table` are `beewire demo`.
 """
 
+from beewire.interrupts import Stopped, unwinding
 from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.demo import DemoConfig, DemoResult, run_demo
 from beewire.mesh.lab.envoy import SidecarConfig
 from beewire.mesh.lab.follow import Hop, follow
 from beewire.mesh.lab.interception import SIDECAR, Beewire, Interception, Iptables
-from beewire.mesh.lab.interrupts import Stopped, unwinding
 from beewire.mesh.lab.load import LoadConfig, LoadResult, load
 from beewire.mesh.lab.measure import conntrack_entries, cpu_us, iptables_rules
 from beewire.mesh.lab.mesh import Mesh, mesh

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 from beewire.errors import MeshError
+from beewire.interrupts import held
 from beewire.mesh.lab import _system
 from beewire.mesh.lab.cgroups import Cgroup
-from beewire.mesh.lab.interrupts import held
 from beewire.mesh.lab.namespaces import Namespace
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from beewire.errors import MeshError
+from beewire.interrupts import undisturbed
 from beewire.mesh.lab.cgroups import Cgroup
-from beewire.mesh.lab.interrupts import undisturbed
 from beewire.mesh.lab.namespaces import Namespace
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.runs import Run
