@@ -467,12 +467,7 @@ def _refer_to_stack(b: Builder, variable: Variable, value: Memory) -> None:
             f"{variable.name!r} would be a second name for a struct on the stack",
             "use the first name, or take a copy: .copy()",
         )
-    if value.align_at(0) < min(value.type.align, 8):
-        raise Rule(
-            Reason.ALIGNMENT,
-            f"{value.describe()} is not aligned on the stack: nothing can refer to it",
-            "reach it through the struct, or take a copy: .copy()",
-        )
+    _check_aligned(value, 8)
     root = value.op
     while isinstance(root, ir.Binary):
         root = root.args[0]
@@ -504,6 +499,23 @@ def _assign_none(b: Builder, variable: Variable) -> None:
     b.flow = b.flow.assign(variable).narrow(variable, is_none=True)
 
 
+def _check_aligned(value: Memory, align: int) -> None:
+    # What a name refers to is read in words as wide as its type has them, or `align`.
+    if value.align_at(0) < min(value.type.align, align):
+        raise Rule(
+            Reason.ALIGNMENT,
+            f"{value.describe()} is not aligned on the stack: nothing can refer to it",
+            "reach it through the struct, or take a copy: .copy()",
+        )
+
+
+def _check_like(variable: Variable, held: Value, value: Pointer) -> None:
+    if _is_own(variable) or not value.same_kind(held):
+        raise _other_kind(variable, value)
+    if isinstance(value, Memory) and value.lent and isinstance(held, Memory):
+        _check_aligned(value, held.align_at(0))
+
+
 def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
     held = variable.template
     if variable.declared is not None:
@@ -512,8 +524,8 @@ def _assign_pointer(b: Builder, variable: Variable, value: Pointer) -> None:
     if isinstance(held, Nothing):
         # What the name can refer to is known now.
         raise Retry((b.frame.definition, variable.name), value)
-    if held is not None and (_is_own(variable) or not value.same_kind(held)):
-        raise _other_kind(variable, value)
+    if held is not None:
+        _check_like(variable, held, value)
     if isinstance(value, Memory) and value.offset:
         moved = value.at(b.address(value))
         moved.references, moved.owns = value.references, value.owns

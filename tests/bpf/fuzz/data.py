@@ -137,6 +137,8 @@ class Data(Memory):
             for struct in self.structs
             for field in struct.shape.fields
             if isinstance(field.kind, Shape) and not field.length
+            # On the stack its parts are not aligned, and have no names.
+            if "packed" not in struct.shape.options
         ]
         fitting = [
             (struct, shape) for struct, shape in wholes if shape.base == "Struct"

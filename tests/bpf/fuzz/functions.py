@@ -44,13 +44,10 @@ class Functions(Maps):
         mark = self.rng.choice(MARKS)
         kinds = [self.rng.choice(KINDS[:4]), self.rng.choice(KINDS[4:])]
         takes = gives = ""
-        # A packed struct is not aligned where a subprogram is given it, or makes it.
-        is_packed = "packed" in self.shapes["Inner"].options
-        structs = not (is_packed and mark.startswith("@subprogram"))
-        if structs and self.chance(0.5):
+        if self.chance(0.5):
             takes = self.rng.choice(list(self.shapes))
         result = self.rng.choice(KINDS)
-        if structs and mark != GLOBAL and self.chance(0.4):
+        if mark != GLOBAL and self.chance(0.4):
             gives = self.rng.choice(list(self.shapes))
         elif mark != GLOBAL and self.chance(0.4):
             gives = f"tuple[{self.rng.choice(KINDS[:4])}, {self.rng.choice(KINDS[4:])}]"

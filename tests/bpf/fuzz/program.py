@@ -126,6 +126,13 @@ class _Program(Functions):
     def _types(self) -> None:
         inner = shape(self.rng, "Inner")
         self.shapes = {"Inner": inner, "Outer": shape(self.rng, "Outer", inner)}
+        options = "".join(each.options for each in self.shapes.values())
+        for word, construct in (
+            ("packed", "packed struct"),
+            ("align", "aligned struct"),
+        ):
+            if word in options:
+                self.use(construct)
         self.record = record(self.rng)
         value = self.rng.choice(("u32", "u64", "i32", "i16"))
         self.queue = (self.rng.choice(("Queue", "Stack")), value)

@@ -108,7 +108,7 @@ def shape(rng: random.Random, name: str, inner: Shape | None = None) -> Shape:
             fields.append(Field("either", _union(rng)))
     rng.shuffle(fields)
     options = ""
-    if inner is None and rng.random() < 0.15:
+    if rng.random() < 0.15:
         options = rng.choice((", packed=True", ", align=16"))
     return Shape(name, tuple(fields), options=options)
 

@@ -167,6 +167,19 @@ WHOLE: dict[str, tuple[str, str, str] | tuple[str, str, str, int]] = {
         "twice(): 300 does not fit u8",
         "u8 holds 0 .. 255",
     ),
+    "reference to one of two that are not aligned alike": (
+        (
+            "from beewire.bpf import subprogram\n"
+            "class Inner(Struct):\n    number: u32\n"
+            "class Tight(Struct, packed=True):\n    kind: u8\n    inner: Inner\n"
+            "@subprogram\ndef number(it: Tight, other: Inner) -> u32:\n"
+            "    one = other if it.kind else «it.inner»\n    return one.number\n"
+            "@xdp\ndef program(ctx: XdpContext) -> None:\n"
+            "    it, other = Tight(), Inner()\n    x = number(it, other)\n"
+        ),
+        "a struct (Inner) is not aligned on the stack: nothing can refer to it",
+        "reach it through the struct, or take a copy: .copy()",
+    ),
     "argument that may be None": (
         (
             "def count(r: Record) -> u32:\n    return r.pid\n"
