@@ -25,9 +25,10 @@ from beewire.bpf.lang.passing import UNKNOWN, Passed, facts
 from beewire.bpf.lang.rounds import hidden
 from beewire.bpf.lang.structs import StructType
 from beewire.bpf.lang.subprograms import subprogram
-from beewire.bpf.lang.types import BOOL, I64, U64, ArrayType, IntType, ValueType
+from beewire.bpf.lang.types import BOOL, I64, U64, ArrayType, IntType
 from beewire.bpf.lang.unit import Subprogram
 from beewire.bpf.lang.values import Int, Memory, Pointer, Static, Value
+from beewire.bpf.lang.words import pieces
 from beewire.hints import Callable, FunctionType, Sequence
 from beewire.reasons import Reason
 from beewire.rows import Row
@@ -113,24 +114,25 @@ def _veil(b: Builder, own: Own) -> None:
     the first one of a word last.
     """
     zero = hidden(b, ir.Const(0))
-    for at, size in sorted(set(_numbers(own.template.type, 0)), reverse=True):
+    for at, size in sorted(set(_numbers(own.template)), reverse=True):
         number = b.emit(ir.Load(own.op, at, size, space=ir.Space.MEM))
         unknown = b.binary(ir.BinOp.OR, number, zero)
         b.emit(ir.Store(own.op, at, size, unknown, space=ir.Space.MEM))
 
 
-def _numbers(kind: ValueType, offset: int) -> list[tuple[int, int]]:
-    """Where the integers of a type are, and how big; but for those of long arrays."""
+def _numbers(place: Memory) -> list[tuple[int, int]]:
+    """Offset and size of what integers are read by; but for those of long arrays."""
+    kind = place.type
     match kind:
         case IntType():
-            return [(offset, kind.size)]
+            return [(place.offset + at, size) for at, size in pieces(place, kind.size)]
         case StructType():
-            places = [(field.offset, field.type) for field in kind.fields.values()]
+            parts = [(field.offset, field.type) for field in kind.fields.values()]
         case ArrayType() if kind.count <= _SHORT:
-            places = [(i * kind.element.size, kind.element) for i in range(kind.count)]
+            parts = [(i * kind.element.size, kind.element) for i in range(kind.count)]
         case _:
             return []
-    return [each for at, inner in places for each in _numbers(inner, offset + at)]
+    return [each for at, type_ in parts for each in _numbers(place.part(at, type_))]
 
 
 def _made(b: Builder, node: ast.expr, frame: Frame, passed: list[Passed]) -> Subprogram:

@@ -42,7 +42,7 @@ def _is_aligned(place: Memory, size: int) -> bool:
     return not (place.on_stack or place.lent) or place.align_at(0) >= size
 
 
-def _pieces(place: Memory, size: int) -> list[tuple[int, int]]:
+def pieces(place: Memory, size: int) -> list[tuple[int, int]]:
     """(offset from the place, size) of the accesses that make up `size` bytes."""
     if size in {1, 2, 4, 8} and _is_aligned(place, size):
         return [(0, size)]
@@ -60,7 +60,7 @@ def _pieces(place: Memory, size: int) -> list[tuple[int, int]]:
 def _load_bytes(b: Builder, place: Memory, size: int) -> ir.Op:
     """`size` bytes, up to 8, as one unsigned word."""
     word: ir.Op | None = None
-    for offset, piece in _pieces(place, size):
+    for offset, piece in pieces(place, size):
         at = ir.Load(place.op, place.offset + offset, piece, space=place.space)
         part = b.emit(at)
         if offset:
@@ -71,7 +71,7 @@ def _load_bytes(b: Builder, place: Memory, size: int) -> ir.Op:
 
 
 def _store_bytes(b: Builder, place: Memory, size: int, word: ir.Op) -> None:
-    for offset, piece in _pieces(place, size):
+    for offset, piece in pieces(place, size):
         part = word
         if offset and isinstance(word, ir.Const):
             part = ir.Const((word.value >> 8 * offset) & ((1 << 8 * piece) - 1))
