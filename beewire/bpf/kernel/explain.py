@@ -19,7 +19,11 @@ _SINCE = {
     "LINK_UPDATE": "5.7",
     "LINK_DETACH": "5.9",
     "MAP_FREEZE": "5.2",
+    "MAP_DELETE_BATCH": "5.6",
+    "MAP_LOOKUP_AND_DELETE_BATCH": "5.6",
+    "MAP_LOOKUP_AND_DELETE_ELEM": "4.20",
     "MAP_LOOKUP_BATCH": "5.6",
+    "MAP_UPDATE_BATCH": "5.6",
     "RAW_TRACEPOINT_OPEN": "4.17",
 }
 

@@ -10,7 +10,6 @@ import pytest
 from beewire.bpf.btf import Array, Int, Member, Struct
 from beewire.bpf.kernel import Loaded, Map, MapCodec, possible_cpus
 from beewire.bpf.kernel.maps.codec import default_codec
-from beewire.bpf.kernel.maps.walk import Shape, _by_key
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec
 from beewire.errors import EncodingError, KernelError, MapError
 
@@ -161,26 +160,29 @@ def test_iteration_ends_while_others_write(make_map: MakeMap) -> None:
 
 
 def test_the_walk_by_key_yields_each_key_once(make_map: MakeMap) -> None:
-    m = make_map(MapKind.HASH, max_entries=500)
-    m.update({key: key for key in range(500)})
+    m = make_map(MapKind.HASH, max_entries=5_000)
+    m.update({key: key for key in range(5_000)})
+    m.batched = False
 
-    found = list(_by_key(Shape(m.fd, "m", 4, 8, 500)))
+    found = list(m.items())
 
-    assert len(found) == 500
-    assert len({key for key, _ in found}) == 500
+    assert len(found) == 5_000
+    assert len({key for key, _ in found}) == 5_000
 
 
 def test_the_walk_by_key_ends_when_its_place_is_deleted(make_map: MakeMap) -> None:
-    m = make_map(MapKind.HASH, max_entries=100)
-    m.update({key: key for key in range(100)})
-    seen: list[bytes] = []
+    m = make_map(MapKind.HASH, max_entries=3_000)
+    m.update({key: key for key in range(3_000)})
+    m.batched = False
+    seen = []
 
-    for key, _ in _by_key(Shape(m.fd, "m", 4, 8, 100)):
+    for key in m:
         seen.append(key)
-        m.clear()
-        m.update({key: key for key in range(100)})
+        if len(seen) % 512 == 0:
+            m.clear()
+            m.update({key: key for key in range(3_000)})
 
-    assert len(seen) == len(set(seen)) <= 100
+    assert len(seen) == len(set(seen)) == 3_000
 
 
 def test_an_array_has_all_its_keys_from_the_start(make_map: MakeMap) -> None:
@@ -425,7 +427,7 @@ def test_a_codec_of_ones_own_is_used(
         lambda data: data.rstrip(b"\0").decode(),
         *default_codec(
             MapSpec("m", kind=MapKind.HASH, key_size=4, value_size=8, value=U64)
-        )[2:],
+        )[2:4],
     )
     m = load_now(make_object(spec), codecs={"m": codec}).maps["m"]
 

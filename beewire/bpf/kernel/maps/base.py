@@ -3,6 +3,7 @@
 import errno
 import struct
 
+from beewire.bpf.btf import Struct
 from beewire.bpf.kernel import attr
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
@@ -13,18 +14,21 @@ from beewire.hints import (
     TYPE_CHECKING,
     Any,
     ItemsView,
+    Iterable,
     Iterator,
+    Mapping,
     MutableMapping,
     ValuesView,
 )
 
 if TYPE_CHECKING:
-    from beewire.bpf.kernel.maps.walk import Shape
+    from beewire.bpf.kernel.maps.rows import Decode
+    from beewire.bpf.kernel.maps.shape import Shape
 
 _ELEM = struct.Struct("=IIQQQ")
 _SIZE = attr.MAP_ELEM.size
 
-ANY, NOEXIST, EXIST = 0, 1, 2
+ANY, NOEXIST, EXIST, F_LOCK = 0, 1, 2, 4
 
 # Plain ints for the path of every single operation.
 _LOOKUP = int(Cmd.MAP_LOOKUP_ELEM)
@@ -72,10 +76,12 @@ class Map(Descriptor, MutableMapping[K, V]):
 
     Reading while programs write is safe, each entry by itself. Iteration goes by
     batches where the kernel has them, and always ends. The class for a kind is chosen by
-    `Map.wrap`; `spec` describes the map, `codec` how Python sees it.
+    `Map.wrap`; `spec` describes the map, `codec` how Python sees it. Values that have a
+    `bpf_spin_lock` are read and written under it. With `batched` off entries are read
+    and written one by one, as by kernels that have no batches.
     """
 
-    __slots__ = ("codec", "spec")
+    __slots__ = ("_lock", "batched", "codec", "spec")
 
     def __init__(
         self, fd: int, spec: MapSpec, codec: MapCodec[K, V] | None = None
@@ -83,6 +89,8 @@ class Map(Descriptor, MutableMapping[K, V]):
         super().__init__(fd)
         self.spec = spec
         self.codec: MapCodec[K, V] = codec or default_codec(spec)
+        self.batched = True
+        self._lock = _lock_flag(spec)
 
     @staticmethod
     def wrap(fd: int, spec: MapSpec, codec: AnyCodec | None = None) -> "AnyMap":
@@ -160,7 +168,8 @@ class Map(Descriptor, MutableMapping[K, V]):
 
     def lookup(self, key: K) -> V | None:
         """The value at `key`, or None when the map has no such key."""
-        result, buffer, at = self._element(_LOOKUP, self.codec.encode_key(key))
+        encoded = self.codec.encode_key(key)
+        result, buffer, at = self._element(_LOOKUP, encoded, flags=self._lock)
         if result == -errno.ENOENT:
             return None
         if result < 0:
@@ -193,7 +202,7 @@ class Map(Descriptor, MutableMapping[K, V]):
             _UPDATE,
             self.codec.encode_key(key),
             self._encode(value),
-            flags,
+            flags | self._lock,
         )
         if result in (-errno.EEXIST, -errno.ENOENT) and flags:
             return False
@@ -215,7 +224,8 @@ class Map(Descriptor, MutableMapping[K, V]):
         No update by a program between reading and deleting gets lost (hash families,
         Linux 5.14).
         """
-        result, buffer, at = self._element(_TAKE, self.codec.encode_key(key))
+        encoded = self.codec.encode_key(key)
+        result, buffer, at = self._element(_TAKE, encoded, flags=self._lock)
         if result == -errno.ENOENT:
             return None
         if result < 0:
@@ -225,28 +235,45 @@ class Map(Descriptor, MutableMapping[K, V]):
     # All entries.
 
     def _shape(self) -> "Shape":
-        from beewire.bpf.kernel.maps.walk import Shape  # noqa: PLC0415 - not on the start-up path
+        from beewire.bpf.kernel.maps.shape import Shape  # noqa: PLC0415 - not on the start-up path
 
         spec = self.spec
-        restarts = spec.kind is MapKind.LPM_TRIE
         return Shape(
             self.fd,
             spec.name,
+            spec.kind,
             spec.key_size,
             self._width(),
             spec.max_entries,
-            restarts=restarts,
+            self._lock,
+            self.batched,
         )
 
-    def _entries(self) -> Iterator[tuple[bytes, bytes]]:
-        from beewire.bpf.kernel.maps.walk import entries  # noqa: PLC0415 - not on the start-up path
+    def _read_keys(self) -> "Decode":
+        """What decodes the keys of a whole chunk."""
+        from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
 
-        return entries(self._shape())
+        size = self.spec.key_size
+        return rows.reader(self.codec.keys, self.codec.decode_key, size, size)
+
+    def _read_values(self) -> "Decode":
+        """What decodes the values of a whole chunk."""
+        from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
+
+        size = self.spec.value_size
+        return rows.reader(self.codec.values, self._decode, size, size)
+
+    def _entries(self) -> Iterator[tuple[K, V]]:
+        from beewire.bpf.kernel.maps import many  # noqa: PLC0415 - not on the start-up path
+
+        return many.read(self._shape(), self._read_keys(), self._read_values())
 
     def __iter__(self) -> Iterator[K]:
-        decode = self.codec.decode_key
-        for key, _ in self._entries():
-            yield decode(key)
+        from beewire.bpf.kernel.maps.walk import chunks  # noqa: PLC0415 - not on the start-up path
+
+        decode = self._read_keys()
+        for keys, _, _ in chunks(self._shape()):
+            yield from decode(keys)
 
     def __len__(self) -> int:
         from beewire.bpf.kernel.maps.walk import count_entries  # noqa: PLC0415 - not on the start-up path
@@ -265,17 +292,71 @@ class Map(Descriptor, MutableMapping[K, V]):
         """The values, read in batches; the view may be iterated again."""
         return _Values(self)
 
-    def clear(self) -> None:
-        """Delete every entry; what programs add meanwhile may stay."""
-        for key, _ in list(self._entries()):
-            result, _, _ = self._element(_DELETE, key)
-            # ENOENT, and EINVAL of a SOCKMAP: somebody else was faster.
-            if result < 0 and result not in (-errno.ENOENT, -errno.EINVAL):
-                raise self._refusal(-result, "MAP_DELETE_ELEM", "clear", key)
-
     def to_dict(self) -> dict[K, V]:
-        """All entries as a dict of their own."""
-        return dict(self.items())
+        """All entries as a dict of their own, read in batches."""
+        from beewire.bpf.kernel.maps import many  # noqa: PLC0415 - not on the start-up path
+
+        return many.as_dict(self._shape(), self._read_keys(), self._read_values())
+
+    def to_numpy(self) -> Any:
+        """All keys and all values, as two numpy arrays of one length.
+
+        Structs become structured arrays, with the fields' names; bit-fields are left out.
+
+        Raises:
+            MapError: numpy is not installed.
+        """
+        from beewire.bpf.kernel.maps import arrays  # noqa: PLC0415 - not on the start-up path
+
+        return arrays.entries(self._shape(), self.spec)
+
+    def update(  # type: ignore[override]  # keywords are no keys of a BPF map
+        self, entries: "Mapping[K, V] | Iterable[tuple[K, V]]" = (), /
+    ) -> None:
+        """Set all of a mapping, or of (key, value) pairs, in batches.
+
+        Raises:
+            MapError: one is refused; those before it are stored.
+        """
+        from beewire.bpf.kernel.maps import many  # noqa: PLC0415 - not on the start-up path
+
+        pairs = entries.items() if hasattr(entries, "items") else entries
+        result, key = many.store(
+            self._shape(), self._pack_keys, self._pack_values, pairs
+        )
+        if result < 0:
+            raise self._refusal(-result, "MAP_UPDATE_ELEM", "write", key)
+
+    def _pack_keys(self, keys: list[K]) -> bytearray:
+        from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
+
+        return rows.packed(self.codec.keys, self.codec.encode_key, keys)
+
+    def _pack_values(self, values: list[V]) -> bytearray:
+        from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
+
+        return rows.packed(self.codec.values, self._encode, values)
+
+    def clear(self) -> None:
+        """Delete every entry, in batches; what programs add meanwhile may stay."""
+        from beewire.bpf.kernel.maps import many  # noqa: PLC0415 - not on the start-up path
+
+        result = many.clear(self._shape())
+        if result < 0:
+            raise self._refusal(-result, "MAP_DELETE_ELEM", "clear", "any key")
+
+    def drain(self) -> dict[K, V]:
+        """Remove all entries and return them; no update by a program gets lost.
+
+        Each is read and deleted in one step (hash families, in batches since Linux 5.6).
+        """
+        from beewire.bpf.kernel.maps import many  # noqa: PLC0415 - not on the start-up path
+
+        found = many.drain(self._shape(), self._read_keys(), self._read_values())
+        if found is not None:
+            return found
+        taken = {key: self.take(key) for key in list(self)}
+        return {key: value for key, value in taken.items() if value is not None}
 
     # The map as a whole.
 
@@ -318,6 +399,16 @@ class Map(Descriptor, MutableMapping[K, V]):
 AnyMap = Map[Any, Any]
 
 
+def _lock_flag(spec: MapSpec) -> int:
+    """BPF_F_LOCK where values have a lock: nobody then sees half of an update."""
+    value = spec.value
+    if isinstance(value, Struct):
+        for member in value.members:
+            if getattr(member.type, "name", "") == "bpf_spin_lock":
+                return F_LOCK
+    return 0
+
+
 def _family(kind: MapKind) -> type[AnyMap]:
     """The class for a kind of map; its module is imported when first needed.
 
@@ -340,10 +431,7 @@ class _Items(ItemsView[K, V]):
         self._map = source
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        source = self._map
-        decode = source.codec.decode_key
-        for key, value in source._entries():
-            yield decode(key), source._decode(value)
+        return self._map._entries()
 
 
 class _Values(ValuesView[V]):
@@ -354,6 +442,5 @@ class _Values(ValuesView[V]):
         self._map = source
 
     def __iter__(self) -> Iterator[V]:
-        source = self._map
-        for _, value in source._entries():
-            yield source._decode(value)
+        for _, value in self._map._entries():
+            yield value

@@ -27,16 +27,34 @@ _INDEXED = frozenset({
     MapKind.CPUMAP,
     MapKind.XSKMAP,
 })  # fmt: skip
-_SIZES = (1, 2, 4, 8)
+_LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_SIZES = tuple(_LETTERS)
+
+
+class Rows(Row):
+    """How many items are decoded at once: `format` is what `struct` calls one of them.
+
+    `make` turns the tuple that was unpacked into a Python value; without it the one
+    number in it is the value. `order` is "=" or, in network order, ">".
+    """
+
+    format: str
+    make: Callable[[tuple[Any, ...]], Any] | None = None
+    order: str = "="
 
 
 class MapCodec(Row, Generic[K, V]):
-    """How one map's keys and values become bytes of exactly its sizes, and back."""
+    """How one map's keys and values become bytes of exactly its sizes, and back.
+
+    With `keys` and `values` many are converted at once; they say the same.
+    """
 
     encode_key: Callable[[K], bytes]
     decode_key: Callable[[bytes], K]
     encode_value: Callable[[V], bytes]
     decode_value: Callable[[bytes], V]
+    keys: Rows | None = None
+    values: Rows | None = None
 
 
 # The types of a map that is found by name or pin are known at run time only.
@@ -48,9 +66,15 @@ def default_codec(spec: MapSpec) -> AnyCodec:
     key_type = _strip(spec.key)
     if key_type is None and spec.kind in _INDEXED:
         key_type = btf.Int("unsigned int", 4)
+    value_type = _strip(spec.value)
     key = _codec(key_type, spec.key_size, f"a key of map {spec.name!r}")
-    value = _codec(_strip(spec.value), spec.value_size, f"a value of map {spec.name!r}")
-    return MapCodec(*key, *value)
+    value = _codec(value_type, spec.value_size, f"a value of map {spec.name!r}")
+    return MapCodec(
+        *key,
+        *value,
+        _rows(key_type, spec.key_size),
+        _rows(value_type, spec.value_size),
+    )
 
 
 def _strip(found: btf.Type | None) -> btf.Type | None:
@@ -65,6 +89,13 @@ def _codec(
     if isinstance(found, btf.Int) and found.size == size and size in _SIZES:
         return integer_codec(size, what, signed=found.signed)
     return bytes_codec(size, what)
+
+
+def _rows(found: btf.Type | None, size: int) -> Rows | None:
+    if isinstance(found, btf.Int) and found.size == size and size in _SIZES:
+        letter = _LETTERS[size]
+        return Rows(letter.lower() if found.signed else letter)
+    return None
 
 
 def integer_codec(

@@ -1,15 +1,20 @@
 """Maps that hold sockets, programs or maps: written as descriptors, read as numbers."""
 
 import errno
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.kernel.maps.codec import K
 from beewire.bpf.object import MapKind
 from beewire.errors import EncodingError, MapError
 
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.maps.rows import Decode
+    from beewire.bpf.kernel.maps.shape import Shape
+
 _FD_LIMIT = 1 << 31
 _SOCKETS = (MapKind.SOCKMAP, MapKind.SOCKHASH, MapKind.REUSEPORT_SOCKARRAY)
+_COOKIE = 8  # bytes of a socket's cookie
 _HASHES = (MapKind.SOCKHASH, MapKind.HASH_OF_MAPS)
 
 
@@ -55,6 +60,21 @@ class ReferenceMap(Map[K, "int | HasFileno"]):
                 "to maps with values of 8 bytes"
             )
         return int.from_bytes(data, "little")
+
+    def _pack_values(self, values: "list[int | HasFileno]") -> bytearray:
+        return bytearray().join(map(self._encode, values))
+
+    def _read_values(self) -> "Decode":
+        from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
+
+        size = self.spec.value_size
+        return rows.reader(None, self._decode, size, size)
+
+    def _shape(self) -> "Shape":
+        shape = super()._shape()
+        # A batch ends at the first socket whose cookie does not fit.
+        narrow = self.spec.kind in _SOCKETS and self.spec.value_size < _COOKIE
+        return shape._replace(batched=shape.batched and not narrow)
 
     def __contains__(self, key: object) -> bool:
         # As in Map; true also where the cookie itself cannot be read.

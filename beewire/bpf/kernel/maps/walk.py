@@ -1,163 +1,186 @@
 """Walk over the entries of a map in a bounded number of steps.
 
-Whole buckets at a time where the kernel can (BPF_MAP_LOOKUP_BATCH, Linux 5.6: 0.5 ms for
-1000 entries, where one key after the other takes 10 ms), else key by key.
+Whole batches where the kernel has them (`batch`), else key by key: BPF_MAP_GET_NEXT_KEY
+and BPF_MAP_LOOKUP_ELEM for each entry. A key that is deleted while a walk stands on it
+has no next one, and the kernel begins anew: then keys come again that were seen. The
+walk goes back to the last key that is still there.
 """
 
 import errno
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import chain
+from struct import Struct
 
 from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.explain import ENOTSUPP
+from beewire.bpf.kernel.maps.batch import BUCKETS, INDEXED, BatchReader, supported
+from beewire.bpf.kernel.maps.shape import Chunk, Shape, refusal
+from beewire.bpf.kernel.syscall import Cmd
+from beewire.errors import MapError
 
-_CHUNK = 2048
-_UNSUPPORTED = (-errno.EINVAL, -errno.ENOSYS, -errno.EOPNOTSUPP, -ENOTSUPP)
-
-
-class Shape(NamedTuple):
-    """What a walk needs to know of a map; sizes in bytes, values for all CPUs."""
-
-    fd: int
-    name: str
-    key_size: int
-    value_size: int
-    max_entries: int
-    # Batches begin anew when the key that one ended with is gone.
-    restarts: bool = False
+_CHUNK = 1024
+# How many keys a walk goes back to find one that is still there.
+_BACK = 64
+_INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
-def entries(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each (key, value) that stays in the map meanwhile, once.
+def chunks(shape: Shape) -> Iterator[Chunk]:
+    """Yield the entries, many at a time; a chunk is valid until the next.
 
-    What is added or deleted during the walk may appear or not; what is deleted and put
-    back may appear twice. It ends even when others write without pause.
+    Each that stays in the map meanwhile comes once. What is added or deleted during the
+    walk may appear or not. It ends even when others write without pause.
+
+    Raises:
+        MapError: others change the map faster than it can be walked.
+        KernelError: the kernel refuses.
     """
-    chunk = _batch(shape, None)
-    if chunk is None:
-        yield from _by_key(shape)
-    elif shape.restarts:
-        yield from _once(_in_batches(shape, chunk), 2 * shape.max_entries + 2)
-    else:
-        yield from _in_batches(shape, chunk)
-
-
-def _once(
-    found: Iterator[tuple[bytes, bytes]], limit: int
-) -> Iterator[tuple[bytes, bytes]]:
-    """Each key the first time it comes, among `limit` steps."""
-    seen: set[bytes] = set()
-    for (key, value), _ in zip(found, range(limit), strict=False):
-        if key not in seen:
-            seen.add(key)
-            yield key, value
-
-
-def _in_batches(shape: Shape, first: "_Chunk | None") -> Iterator[tuple[bytes, bytes]]:
-    chunk, size, width = first, shape.key_size, shape.value_size
-    while chunk is not None:
-        keys, values, count, cursor = chunk
-        for i in range(count):
-            key = keys[i * size : (i + 1) * size]
-            yield key, values[i * width : (i + 1) * width]
-        chunk = None if cursor is None else _batch(shape, cursor)
+    if not supported(shape, Cmd.MAP_LOOKUP_BATCH):
+        yield from _once(shape, KeyReader(shape))
+        return
+    reader = BatchReader(shape)
+    if shape.kind not in BUCKETS and shape.kind not in INDEXED:
+        yield from _once(shape, reader)
+        return
+    while (chunk := reader.read()) is not None:
+        yield chunk
 
 
 def count_entries(shape: Shape) -> int:
-    """How many entries there are, as `entries` would yield them."""
-    chunk = _batch(shape, None)
-    if chunk is None or (shape.restarts and chunk[3] is not None):
-        return sum(1 for _ in entries(shape))
-    total = 0
-    while chunk is not None:
-        _, _, count, cursor = chunk
-        total += count
-        chunk = None if cursor is None else _batch(shape, cursor)
-    return total
+    """How many entries there are, as `chunks` would yield them."""
+    return sum(count for _, _, count in chunks(shape))
 
 
-# Keys, values, how many, and where to go on (None: that was the end).
-_Chunk = tuple[bytes, bytes, int, bytearray | None]
+class KeyReader:
+    """Reads a map key by key, `_CHUNK` of them at a time."""
 
-
-def _batch(shape: Shape, cursor: bytearray | None) -> _Chunk | None:
-    """The entries after `cursor`; None where the kernel knows no batches of them."""
-    count = min(_CHUNK, shape.max_entries)
-    while True:
-        # The cursor is a bucket number (u32) or a key.
-        after = bytearray(max(shape.key_size, 4))
-        keys = bytearray(shape.key_size * count)
-        values = bytearray(shape.value_size * count)
-        record = attr.MAP_BATCH.pack(
-            in_batch=syscall.address(cursor) if cursor is not None else 0,
-            out_batch=syscall.address(after),
-            keys=syscall.address(keys),
-            values=syscall.address(values),
-            count=count,
-            map_fd=shape.fd,
+    def __init__(self, shape: Shape, after: bytes | None = None) -> None:
+        self.shape = shape
+        self.stuck = False
+        self._key = bytearray(shape.key_size)
+        self._value = bytearray(shape.value_size)
+        key, value = syscall.address(self._key), syscall.address(self._value)
+        # Each key takes the place of the one before it.
+        self._records = (
+            attr.MAP_ELEM.pack(map_fd=shape.fd, value=key),
+            attr.MAP_ELEM.pack(map_fd=shape.fd, key=key, value=key),
+            attr.MAP_ELEM.pack(
+                map_fd=shape.fd, key=key, value=value, flags=shape.flags
+            ),
         )
-        result = syscall.try_bpf(syscall.Cmd.MAP_LOOKUP_BATCH, record)
-        # One bucket holds more than the buffer: only whole buckets are handed out.
-        if result == -errno.ENOSPC and count < shape.max_entries:
-            count = min(count * 4, shape.max_entries)
-            continue
-        if result in _UNSUPPORTED and cursor is None:
+        first, following, lookup = self._records
+        self._first = syscall.prepared(Cmd.MAP_GET_NEXT_KEY, first)
+        self._following = syscall.prepared(Cmd.MAP_GET_NEXT_KEY, following)
+        self._lookup = syscall.prepared(Cmd.MAP_LOOKUP_ELEM, lookup)
+        self.seek(after)
+
+    def seek(self, key: bytes | None) -> None:
+        """Go on after `key`, or begin anew."""
+        self._ended, self._started = False, key is not None
+        if key is not None:
+            self._key[:] = key
+
+    def read(self) -> Chunk | None:
+        """The next entries; None at the end. There may be none among so many keys.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        if self._ended:
             return None
-        if result < 0 and result != -errno.ENOENT:
-            raise _refusal(-result, "MAP_LOOKUP_BATCH", shape)
-        number = attr.MAP_BATCH.integer(record, "count")
-        return bytes(keys), bytes(values), number, (after if result == 0 else None)
+        keys, values = bytearray(), bytearray()
+        key, value, lookup = self._key, self._value, self._lookup
+        step = self._following if self._started else self._first
+        for _ in range(_CHUNK):
+            if step() < 0:
+                self._end()
+                break
+            step = self._following
+            if lookup() >= 0 or self._is_there():
+                keys += key
+                values += value
+        self._started = True
+        return memoryview(keys), memoryview(values), len(keys) // self.shape.key_size
+
+    def _end(self) -> None:
+        number = syscall.last_errno()
+        if number != errno.ENOENT:
+            raise refusal(number, "MAP_GET_NEXT_KEY", self.shape)
+        self._ended = True
+
+    def _is_there(self) -> bool:
+        """Whether an entry that cannot be read is there all the same.
+
+        ENOENT: somebody deleted it, or nothing is at this index. ENOSPC: a socket map with
+        4-byte values, which has no room for the cookie.
+        """
+        number = syscall.last_errno()
+        if number not in (errno.ENOENT, errno.ENOSPC):
+            raise refusal(number, "MAP_LOOKUP_ELEM", self.shape)
+        return number == errno.ENOSPC
 
 
-def _by_key(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
-    for key in _keys(shape):
-        value = lookup(shape, key)
-        if value is not None:
-            yield key, value
+def _once(shape: Shape, reader: "KeyReader | BatchReader") -> Iterator[Chunk]:
+    """What `reader` reads, without the keys that come again."""
+    size, width = shape.key_size, shape.value_size
+    seen: set[int | bytes] = set()
+    trail = b""
+    left = 4 * shape.max_entries + 4 * _CHUNK
+    while left > 0 and (chunk := reader.read()) is not None:
+        keys, values, count = chunk
+        left -= count or _CHUNK
+        names = _names(keys, size)
+        new = _new(names, seen)
+        seen.update(names[:new])
+        trail = trail[-_BACK * size :] + bytes(keys[: new * size])
+        yield keys[: new * size], values[: new * width], new
+        if new < count:
+            reader.seek(_last_present(shape, trail))
+        elif isinstance(reader, BatchReader) and reader.stuck:
+            reader = KeyReader(shape, reader.cursor)
+    if left <= 0:
+        raise MapError(
+            f"map {shape.name!r} changes faster than it can be read: after four times "
+            f"its {shape.max_entries} entries there was no end"
+        )
 
 
-def _keys(shape: Shape) -> Iterator[bytes]:
-    """Keys by BPF_MAP_GET_NEXT_KEY, one fetched ahead.
-
-    When the key it stands on is deleted the kernel starts again at the first, so keys
-    seen already are passed over, and the number of steps is bounded.
-    """
-    seen: set[bytes] = set()
-    key = next_key(shape, None)
-    for _ in range(2 * shape.max_entries + 2):
-        if key is None:
-            return
-        following = next_key(shape, key)
-        if key not in seen:
-            seen.add(key)
-            yield key
-        key = following
+def _names(keys: memoryview, size: int) -> list[int | bytes]:
+    """The keys as something to tell them apart by."""
+    if size in _INTEGERS:
+        return keys.cast(_INTEGERS[size]).tolist()  # type: ignore[call-overload,no-any-return]  # one of the formats that it names
+    return list(chain.from_iterable(Struct(f"{size}s").iter_unpack(keys)))
 
 
-def next_key(shape: Shape, key: bytes | None) -> bytes | None:
-    """The key after `key` (None: the first), or None at the end."""
-    before = bytearray(key or b"")
-    after = bytearray(shape.key_size)
-    record = attr.MAP_ELEM.pack(
-        map_fd=shape.fd, key=syscall.address(before), value=syscall.address(after)
-    )
-    result = syscall.try_bpf(syscall.Cmd.MAP_GET_NEXT_KEY, record)
-    if result == -errno.ENOENT:
-        return None
-    if result < 0:
-        raise _refusal(-result, "MAP_GET_NEXT_KEY", shape)
-    return bytes(after)
+def _new(names: list[int | bytes], seen: set[int | bytes]) -> int:
+    """How many of `names` come before the first that is there already."""
+    fresh = set(names)
+    if len(fresh) == len(names) and seen.isdisjoint(fresh):
+        return len(names)
+    known = set(seen)
+    for place, name in enumerate(names):
+        if name in known:
+            return place
+        known.add(name)
+    return len(names)
+
+
+def _last_present(shape: Shape, trail: bytes) -> bytes | None:
+    """The last key of a walk that is still in the map; None: begin anew."""
+    size = shape.key_size
+    for at in range(len(trail) - size, -1, -size)[:_BACK]:
+        key = trail[at : at + size]
+        if lookup(shape, key) is not None:
+            return key
+    return None
 
 
 def lookup(shape: Shape, key: bytes) -> bytes | None:
-    """The value at `key`, or None.
-
-    ENOSPC is a socket map with 4-byte values: the socket is there, its cookie does not
-    fit; the value is then "".
-    """
+    """The value at `key`, or None; "" for a socket whose cookie does not fit."""
     where, value = bytearray(key), bytearray(shape.value_size)
     record = attr.MAP_ELEM.pack(
-        map_fd=shape.fd, key=syscall.address(where), value=syscall.address(value)
+        map_fd=shape.fd,
+        key=syscall.address(where),
+        value=syscall.address(value),
+        flags=shape.flags,
     )
     result = syscall.try_bpf(syscall.Cmd.MAP_LOOKUP_ELEM, record)
     if result == -errno.ENOENT:
@@ -165,11 +188,5 @@ def lookup(shape: Shape, key: bytes) -> bytes | None:
     if result == -errno.ENOSPC:
         return b""
     if result < 0:
-        raise _refusal(-result, "MAP_LOOKUP_ELEM", shape)
+        raise refusal(-result, "MAP_LOOKUP_ELEM", shape)
     return bytes(value)
-
-
-def _refusal(number: int, command: str, shape: Shape) -> Exception:
-    from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
-
-    return explain.refusal(number, command, f"read map {shape.name!r}")
