@@ -5,6 +5,8 @@
     program     Program: attach(), spec(), disassemble(); a class for each kind of target
     maps        HashMap, Array, LpmTrie and their kin
     per_cpu     PerCpuHash, PerCpuArray and their kin
+    mapping     what both are in user space
+    alone       maps that no program brought into the kernel
     ring        RingBuf
     sockets     SockMap, SockHash, ReusePortSockArray
     storage     SkStorage, TaskStorage, InodeStorage, CgroupStorage
@@ -114,7 +116,6 @@ if TYPE_CHECKING:
     )
     from beewire.bpf.author.per_cpu import (
         LruPerCpuHash,
-        PerCpu,
         PerCpuArray,
         PerCpuHash,
     )
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
         PerCpuGlobal,
     )
     from beewire.bpf.kernel import features
+    from beewire.bpf.kernel.maps.percpu import PerCpu
     from beewire.bpf.lang import (
         Kernel,
         Ref,
@@ -425,7 +427,8 @@ _HOMES = {
     ),
     "beewire.bpf.author.loaded": "Loaded load",
     "beewire.bpf.author.maps": "Array HashMap LpmTrie LruHash",
-    "beewire.bpf.author.per_cpu": "LruPerCpuHash PerCpu PerCpuArray PerCpuHash",
+    "beewire.bpf.author.per_cpu": "LruPerCpuHash PerCpuArray PerCpuHash",
+    "beewire.bpf.kernel.maps.percpu": "PerCpu",
     "beewire.bpf.author.program": "Program",
     "beewire.bpf.author.ring": "RingBuf",
     "beewire.bpf.author.sockets": "ReusePortSockArray SockHash SockMap",

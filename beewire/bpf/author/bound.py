@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from beewire.bpf.lang import MapDecl, ProgramDecl
 from beewire.errors import MapError
-from beewire.hints import TYPE_CHECKING, NoReturn, TypeVar
+from beewire.hints import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from beewire.bpf.author.home import Home
     from beewire.bpf.kernel import AnyMap
+    from beewire.bpf.kernel.maps.info import MapInfo
 
 D = TypeVar("D", bound="MapDecl | ProgramDecl")
 
@@ -39,6 +42,66 @@ class OnMap(MapDecl):
             KernelError: The path exists, or lies on no BPF file system.
         """
         self.live.pin(path)
+
+    def load(self) -> Self:
+        """A new map in the kernel that is no program's yet: `with table.load() as t:`.
+
+        It is there until it is closed, and longer where something else holds it: a
+        program, a pin, a map of maps.
+
+        Raises:
+            NotPermitted: A capability is missing.
+            KernelError: The kernel refuses.
+        """
+        from beewire.bpf.author.alone import load_map  # noqa: PLC0415 - loads the kernel room
+
+        return load_map(self)
+
+    def open(self, path: str, *, read_only: bool = False) -> Self:
+        """The map that is pinned at `path`, with keys and values as declared.
+
+        Raises:
+            SpecError: It is another kind of map, or another size, or has other types; a
+                `max_entries` of 0 fits any.
+            KernelError: Nothing is pinned there, or it is no map.
+        """
+        from beewire.bpf.author.alone import open_pin  # noqa: PLC0415 - loads the kernel room
+
+        return open_pin(self, path, read_only=read_only)
+
+    def close(self) -> None:
+        """Close a map that `load` or `open` gave. Closing twice does nothing.
+
+        Raises:
+            MapError: It belongs to programs, and goes with them.
+        """
+        if not getattr(self.home, "is_alone", False) or self.home is None:
+            name = self.name or "the map"
+            raise MapError(
+                f"{name} belongs to the programs that use it: close their Loaded; a map "
+                "of your own comes from load() or open()"
+            )
+        self.home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def info(self) -> MapInfo:
+        """What the kernel knows of it: id, sizes, flags, memory, whether it is frozen."""
+        return self.live.info
+
+    def freeze(self) -> None:
+        """Forbid user space to write, for good; programs may write on (Linux 5.2)."""
+        self.live.freeze()
 
     def __eq__(self, other: object) -> bool:
         # As mappings two maps would compare their content, which needs the kernel.

@@ -10,6 +10,7 @@ from beewire.hints import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyCodec, AnyMap
+    from beewire.bpf.kernel.maps import Rows
 
 
 def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
@@ -20,10 +21,25 @@ def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
     found = live.codec
     key, value = decl.stored
     if key is not None and not _is_plain(key):
-        found = found._replace(encode_key=encoder(key), decode_key=decoder(key))
+        found = found._replace(
+            encode_key=encoder(key), decode_key=decoder(key), keys=rows(key)
+        )
     if value is not None and not _is_plain(value):
-        found = found._replace(encode_value=encoder(value), decode_value=decoder(value))
+        found = found._replace(
+            encode_value=encoder(value), decode_value=decoder(value), values=rows(value)
+        )
     return found
+
+
+def rows(type_: ValueType) -> Rows | None:
+    """How many values of a `type_` are decoded at once, where there is a quick way."""
+    from beewire.bpf.kernel.maps import Rows  # noqa: PLC0415 - loads the kernel room
+
+    if isinstance(type_, StructType) and type_.plain:
+        return Rows(type_.format, type_.make)
+    if isinstance(type_, IntType) and type_.enum is None:
+        return Rows(type_.format, None, ">" if type_.is_big_endian else "=")
+    return None
 
 
 def decoder(type_: ValueType) -> Callable[[bytes], Any]:

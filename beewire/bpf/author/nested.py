@@ -8,10 +8,7 @@ space `tenants[7] = tenants.create()`, `tenants[7][key]`.
 
 from __future__ import annotations
 
-from beewire.bpf.author.bound import OnMap, bind
-from beewire.bpf.author.codec import codec
-from beewire.bpf.author.collection import map_spec
-from beewire.bpf.author.home import Home
+from beewire.bpf.author.bound import OnMap
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
@@ -24,19 +21,6 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 M = TypeVar("M", bound=OnMap)
-
-
-class _One(Home):
-    """The home of one map."""
-
-    def __init__(self, live: AnyMap) -> None:
-        super().__init__()
-        self._live = live
-
-    def map(self, declared: MapDecl) -> AnyMap:
-        """The map."""
-        del declared
-        return self._live
 
 
 class _Maps(OnMap, MapDecl, Generic[M]):
@@ -61,25 +45,16 @@ class _Maps(OnMap, MapDecl, Generic[M]):
 
     def create(self) -> M:
         """A new map of the inner kind, to be put in; it lives as long as it is in use."""
-        from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - after attaching
-        from beewire.bpf.kernel.maps.create import create_map  # noqa: PLC0415
-
-        spec = map_spec(self.inner)
-        return self._bound(Map.wrap(create_map(spec), spec))
-
-    def _bound(self, live: AnyMap) -> M:
-        from beewire.bpf.kernel.maps import default_codec  # noqa: PLC0415 - as above
-
-        # The kernel does not keep the types of maps like these.
-        live.spec = map_spec(self.inner)
-        live.codec = default_codec(live.spec)
-        live.codec = codec(self.inner, live)
-        return bind(self.inner, _One(live))
+        if not self.inner.name:
+            self.inner.name = f"{self.name}.inner"
+        return self.inner.load()
 
     def _at(self, key: object) -> M:
-        from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - after attaching
+        from beewire.bpf.author.alone import around  # noqa: PLC0415 - after attaching
+        from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - as above
 
-        return self._bound(Map.from_id(self.live[key], self.inner.name))
+        live = Map.from_id(self.live[key], self.inner.name)
+        return around(self.inner, live, f"the map at {key!r} in {self.name}")
 
     def _put(self, key: object, table: M | AnyMap) -> None:
         self.live[key] = table.live if isinstance(table, OnMap) else table

@@ -155,22 +155,6 @@ def _has_struct_ops(spec: ObjectSpec) -> bool:
     return any(each.kind is MapKind.STRUCT_OPS for each in spec.maps.values())
 
 
-def check_fits(wanted: MapSpec, given: MapSpec) -> None:
-    """Make sure that programs written for `wanted` can use the map `given`.
-
-    Raises:
-        SpecError: they differ; the message says in what.
-    """
-    for field in ("kind", "key_size", "value_size", "max_entries"):
-        asked, found = getattr(wanted, field), getattr(given, field)
-        if asked != found and not (field == "max_entries" and asked == 0):
-            raise SpecError(
-                f"the map given for {wanted.name!r} does not fit: {field} is "
-                f"{getattr(found, 'name', found)}, the program expects "
-                f"{getattr(asked, 'name', asked)}"
-            )
-
-
 class _Work:
     """What one `load` has done so far, so that it can be undone."""
 
@@ -219,14 +203,13 @@ class _Work:
             if spec.kind is MapKind.STRUCT_OPS:
                 self._create_table(name, types)
                 continue
-            found = self.given[name] if name in self.given else self._from_pin(spec)
+            found = self._given(name, spec) or self._from_pin(spec)
             if found is None:
                 found = Map.wrap(
                     create_map(spec, types.fields(name)), spec, self.codecs.get(name)
                 )
                 self.loaded.own(found)
                 self._pin(found)
-            check_fits(spec, found.spec)
             self.loaded.maps[name] = found
 
     def create_sections(
@@ -237,7 +220,7 @@ class _Work:
                 self._fill_arena(contents[name])
                 continue
             spec = section_spec(self.spec.name, section)
-            found = self.given.get(name)
+            found = self._given(name, spec)
             if found is None:
                 found = Map.wrap(create_map(spec, types.fields(name)), spec)
                 self.loaded.own(found)
@@ -245,7 +228,6 @@ class _Work:
                     found[0] = bytes(contents[name])
                 if is_constant(name):
                     found.freeze()
-            check_fits(spec, found.spec)
             self.loaded.sections[name] = Section(found, section.variables)
             self.loaded.own(self.loaded.sections[name])
 
@@ -310,6 +292,17 @@ class _Work:
         self.loaded.own(found)
         self.loaded.sections[ARENA_SECTION] = found
 
+    def _given(self, name: str, spec: MapSpec) -> AnyMap | None:
+        found = self.given.get(name)
+        if found is not None:
+            self._check(spec, found, f"the map given for {name!r}")
+        return found
+
+    def _check(self, spec: MapSpec, found: AnyMap, what: str) -> None:
+        from beewire.bpf.kernel.fits import check_fits  # noqa: PLC0415 - where any are shared
+
+        check_fits(spec, found.spec, what)
+
     def _pin_path(self, spec: MapSpec) -> str | None:
         if self.pin_dir is None and not spec.pinned:
             return None
@@ -323,6 +316,7 @@ class _Work:
             return None
         found = Map.from_pin(path, self.codecs.get(spec.name))
         self.loaded.own(found)
+        self._check(spec, found, f"the map pinned at {path}")
         return found
 
     def _pin(self, found: AnyMap) -> None:

@@ -9,8 +9,13 @@ from beewire.errors import KernelError, NotPermitted
 BPFFS = "/sys/fs/bpf"
 
 
+RDONLY = 1 << 3  # BPF_F_RDONLY
+
+
 def pin(fd: int, path: str) -> None:
     """Give `fd` the name `path`, which must lie on a BPF file system.
+
+    The kernel makes the pin readable and writable for its owner only (mode 0600).
 
     Raises:
         KernelError: the path exists, or its directory is missing or no bpffs.
@@ -24,7 +29,7 @@ def pin(fd: int, path: str) -> None:
         raise _refusal(-result, "OBJ_PIN", f"pin at {path}", place)
 
 
-def open_pin(path: str, kind: str) -> int:
+def open_pin(path: str, kind: str, *, read_only: bool = False) -> int:
     """A new descriptor of the `kind` ("map", "link") at `path`; the caller closes it.
 
     Raises:
@@ -32,7 +37,8 @@ def open_pin(path: str, kind: str) -> int:
         NotPermitted: CAP_BPF, or the right to read the file, is missing.
     """
     name = _name(path, "OBJ_GET")
-    record = attr.OBJ.pack(pathname=syscall.address(name))
+    flags = RDONLY if read_only else 0
+    record = attr.OBJ.pack(pathname=syscall.address(name), file_flags=flags)
     result = syscall.try_bpf(syscall.Cmd.OBJ_GET, record)
     if result < 0:
         raise _refusal(-result, "OBJ_GET", f"open the pin {path}", path)
@@ -79,6 +85,28 @@ def ensure_bpffs(path: str = BPFFS) -> str:
     if result < 0:
         raise _mount_refusal(-result, path)
     return path
+
+
+def ensure_directory(path: str) -> None:
+    """Make the directory for pins, for its owner only (0700), unless it is there.
+
+    Its parent must be there, and lie on a BPF file system.
+
+    Raises:
+        KernelError: it cannot be made.
+    """
+    try:
+        os.mkdir(path, 0o700)  # noqa: PTH102 - no pathlib here
+    except FileExistsError:
+        return
+    except OSError as error:
+        number = error.errno or errno.EIO
+        why = os.strerror(number).lower()
+        raise KernelError(number, "mkdir", f"cannot make {path}: {why}") from None
+    if not is_bpffs(path):
+        os.rmdir(path)  # noqa: PTH106 - no pathlib here
+        about = f"make a directory for pins at {path}"
+        raise _refusal(errno.EPERM, "OBJ_PIN", about, os.path.dirname(path) or ".")  # noqa: PTH120
 
 
 def is_bpffs(path: str) -> bool:

@@ -51,6 +51,14 @@ class StructType(ValueType):
             state[name] = each.type.take(items)
         return value
 
+    def make(self, items: tuple[Any, ...]) -> "Composite":
+        """The struct of what `format` unpacked, where it is plain."""
+        if not self.flat:
+            return self.take(iter(items))
+        value = self.python.__new__(self.python)
+        value.__dict__.update(zip(self.fields, items, strict=True))
+        return value
+
     def put(self, value: Any, items: list[Any]) -> None:
         """Append the fields of `value`, an instance of `python`."""
         if not isinstance(value, self.python):

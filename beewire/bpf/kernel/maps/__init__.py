@@ -6,20 +6,29 @@ percpu      lists of values, one for each possible CPU
 references  sockets, programs and maps: set by descriptor, read by number
 storage     values in sockets, files, tasks and cgroups
 keyless     ring buffers and others that are no mapping
-codec       values <-> bytes
-walk        iteration that ends
+queues      queues, stacks and Bloom filters
+struct_ops  tables of callbacks
+codec       values <-> bytes (rows: many at once; arrays: as numpy has them)
+many        all entries: read, stored, deleted
+walk        iteration that ends (batch: by batches; shape: what it has to know)
 create      MapSpec -> a new map
-describe    an existing map -> MapSpec
+describe    an existing map -> MapSpec (info: what else the kernel tells)
 """
 
 from beewire.bpf.kernel.maps.base import AnyMap, Map
-from beewire.bpf.kernel.maps.codec import AnyCodec, MapCodec, default_codec
+from beewire.bpf.kernel.maps.codec import AnyCodec, MapCodec, Rows, default_codec
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.array import ArrayMap
+    from beewire.bpf.kernel.maps.info import MapInfo
     from beewire.bpf.kernel.maps.keyless import KeylessMap
-    from beewire.bpf.kernel.maps.percpu import PerCpuArray, PerCpuHash, possible_cpus
+    from beewire.bpf.kernel.maps.percpu import (
+        PerCpu,
+        PerCpuArray,
+        PerCpuHash,
+        possible_cpus,
+    )
     from beewire.bpf.kernel.maps.references import HasFileno, ReferenceMap
     from beewire.bpf.kernel.maps.storage import StorageMap
 
@@ -27,6 +36,8 @@ _LAZY = {
     "ArrayMap": "array",
     "HasFileno": "references",
     "KeylessMap": "keyless",
+    "MapInfo": "info",
+    "PerCpu": "percpu",
     "PerCpuArray": "percpu",
     "PerCpuHash": "percpu",
     "ReferenceMap": "references",
@@ -52,9 +63,12 @@ __all__ = [
     "KeylessMap",
     "Map",
     "MapCodec",
+    "MapInfo",
+    "PerCpu",
     "PerCpuArray",
     "PerCpuHash",
     "ReferenceMap",
+    "Rows",
     "StorageMap",
     "default_codec",
     "possible_cpus",

@@ -1,18 +1,69 @@
 """Arrays: the keys are 0 to max_entries-1, and always there."""
 
 import errno
-from collections.abc import Iterator
-from typing import NoReturn
 
 from beewire.bpf.kernel.maps.base import Map
-from beewire.bpf.kernel.maps.codec import V
+from beewire.bpf.kernel.maps.codec import MapCodec, V
+from beewire.bpf.object import MapSpec
 from beewire.errors import MapError
+from beewire.hints import TYPE_CHECKING, Any, Iterator, NoReturn
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+MMAPABLE = 0x400  # BPF_F_MMAPABLE
 
 
 class ArrayMap(Map[int, V]):
     """An array; an entry that nobody wrote is all zero."""
 
-    __slots__ = ()
+    __slots__ = ("_memory",)
+
+    def __init__(
+        self, fd: int, spec: MapSpec, codec: MapCodec[int, V] | None = None
+    ) -> None:
+        super().__init__(fd, spec, codec)
+        self._memory: mmap | None = None
+
+    @property
+    def memory(self) -> "mmap":
+        """The values, each at a multiple of 8 bytes, as programs see them (Linux 5.5).
+
+        They are read-only where user space may not write (`freeze`).
+
+        Raises:
+            MapError: the map was not made to be mapped.
+        """
+        if self._memory is None:
+            self._memory = self._mapped()
+        return self._memory
+
+    def _mapped(self) -> "mmap":
+        from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap  # noqa: PLC0415 - few are
+
+        if not self.spec.flags & MMAPABLE:
+            raise MapError(
+                f"array {self.name!r} cannot be mapped: make it with BPF_F_MMAPABLE, "
+                "as Array[...](..., mmap=True) does"
+            )
+        length = (self.spec.value_size + 7 & ~7) * self.spec.max_entries
+        try:
+            return mmap(self.fd, length, MAP_SHARED, PROT_READ | PROT_WRITE)
+        except PermissionError:
+            return mmap(self.fd, length, MAP_SHARED, PROT_READ)
+
+    def to_numpy(self, *, copy: bool = True) -> Any:
+        """All values as a numpy array; without `copy`, the memory that programs see."""
+        if copy:
+            return super().to_numpy()
+        from beewire.bpf.kernel.maps import arrays  # noqa: PLC0415 - not on the start-up path
+
+        return arrays.columns(self.spec, self.memory, self.spec.value_size + 7 & ~7)
+
+    def close(self) -> None:
+        """Give the descriptor back. An array over its memory stays what it is."""
+        self._memory = None
+        super().close()
 
     def __len__(self) -> int:
         return self.spec.max_entries
@@ -35,6 +86,10 @@ class ArrayMap(Map[int, V]):
         )
 
     def clear(self) -> NoReturn:
+        """Refused, as every deletion from an array."""
+        del self[0]
+
+    def drain(self) -> NoReturn:
         """Refused, as every deletion from an array."""
         del self[0]
 

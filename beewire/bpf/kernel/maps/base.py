@@ -22,6 +22,7 @@ from beewire.hints import (
 )
 
 if TYPE_CHECKING:
+    from beewire.bpf.kernel.maps.info import MapInfo
     from beewire.bpf.kernel.maps.rows import Decode
     from beewire.bpf.kernel.maps.shape import Shape
 
@@ -98,8 +99,13 @@ class Map(Descriptor, MutableMapping[K, V]):
         return _family(spec.kind)(fd, spec, codec)
 
     @staticmethod
-    def from_pin(path: str, codec: AnyCodec | None = None) -> "AnyMap":
+    def from_pin(
+        path: str, codec: AnyCodec | None = None, *, read_only: bool = False
+    ) -> "AnyMap":
         """Open the map pinned at `path`; its spec comes from the kernel.
+
+        With `read_only` it cannot be written by this handle, and no right to write the
+        pin is needed.
 
         Raises:
             KernelError: nothing is pinned there, or it is no map.
@@ -107,7 +113,7 @@ class Map(Descriptor, MutableMapping[K, V]):
         from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
         from beewire.bpf.kernel.maps.describe import describe  # noqa: PLC0415 - not on the start-up path
 
-        fd = pins.open_pin(path, "map")
+        fd = pins.open_pin(path, "map", read_only=read_only)
         handle = Descriptor(fd)
         with handle:
             spec = describe(fd, path)
@@ -134,6 +140,13 @@ class Map(Descriptor, MutableMapping[K, V]):
     def name(self) -> str:
         """The name in the object; the kernel may know it cut to 15 characters."""
         return self.spec.name
+
+    @property
+    def info(self) -> "MapInfo":
+        """What the kernel knows of it: id, sizes, flags, memory, whether it is frozen."""
+        from beewire.bpf.kernel.maps.info import map_info  # noqa: PLC0415 - not on the start-up path
+
+        return map_info(self.fd)
 
     # What families change: the value as the kernel copies it.
 

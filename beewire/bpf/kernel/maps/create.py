@@ -93,20 +93,29 @@ def create_map(spec: MapSpec, types: Mapping[str, int] = _UNTYPED) -> int:
     return _create(spec, **types)
 
 
-def _create(spec: MapSpec, **extra: int) -> int:
-    max_entries = spec.max_entries
-    if spec.kind is MapKind.PERF_EVENT_ARRAY and max_entries == 0:
+def size_of(spec: MapSpec) -> int:
+    """The `max_entries` that the map is created with."""
+    if spec.kind is MapKind.PERF_EVENT_ARRAY and spec.max_entries == 0:
         from beewire.bpf.kernel.maps.percpu import possible_cpus  # noqa: PLC0415 - rare
 
-        max_entries = possible_cpus()
+        return possible_cpus()
     if spec.kind in (MapKind.RINGBUF, MapKind.USER_RINGBUF):
-        max_entries = _ring_size(max_entries)
+        return _ring_size(spec.max_entries)
+    return spec.max_entries
+
+
+def flags_of(spec: MapSpec) -> int:
+    """The flags that the map is created with."""
+    return spec.flags | (NO_PREALLOC if spec.kind in _LAZY else 0)
+
+
+def _create(spec: MapSpec, **extra: int) -> int:
     record = attr.MAP_CREATE.pack(
         map_type=spec.kind,
         key_size=spec.key_size,
         value_size=spec.value_size,
-        max_entries=max_entries,
-        map_flags=spec.flags | (NO_PREALLOC if spec.kind in _LAZY else 0),
+        max_entries=size_of(spec),
+        map_flags=flags_of(spec),
         map_name=kernel_name(spec.name),
         map_extra=spec.extra,
         numa_node=spec.numa_node,

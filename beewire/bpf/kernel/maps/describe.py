@@ -28,6 +28,7 @@ def describe(fd: int, name: str = "") -> MapSpec:
         flags=number(info, "map_flags"),
         key=key,
         value=value,
+        extra=number(info, "map_extra"),
     )
 
 
