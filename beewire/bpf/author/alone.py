@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from beewire.bpf import kernel
-from beewire.bpf.author.bound import OnMap, bind
 from beewire.bpf.author.codec import codec
 from beewire.bpf.author.collection import Reached, compile_into, map_spec
 from beewire.bpf.author.home import Home
 from beewire.bpf.kernel.fits import check_fits
 from beewire.bpf.lang import MapDecl
-from beewire.hints import TypeVar
-
-M = TypeVar("M", bound=OnMap)
 
 
 class Alone(Home):
@@ -34,25 +30,24 @@ class Alone(Home):
             self._live.close()
 
 
-def load_map(declared: M) -> M:
-    """A new map in the kernel, as `declared` says."""
-    name = declared.name or type(declared).__name__
+def load_map(declared: MapDecl) -> Alone:
+    """The home of a new map, as `declared` says."""
+    declared.name = name = declared.name or type(declared).__name__
     reached = Reached(name, ())
     reached.maps[name] = declared
-    declared.name = name
     home = Alone()
     home.load(compile_into(reached, {}, kernel.running()))
-    return bind(declared, home)
+    return home
 
 
-def open_pin(declared: M, path: str, *, read_only: bool) -> M:
-    """The map that is pinned at `path`, seen as `declared` says."""
+def open_pin(declared: MapDecl, path: str, *, read_only: bool) -> Alone:
+    """The home of the map that is pinned at `path`, seen as `declared` says."""
     live = kernel.Map.from_pin(path, read_only=read_only)
     return around(declared, live, f"the map pinned at {path}")
 
 
-def around(declared: M, live: kernel.AnyMap, what: str) -> M:
-    """`live`, which the result owns, seen as `declared` says.
+def around(declared: MapDecl, live: kernel.AnyMap, what: str) -> Alone:
+    """The home of `live`, which it owns, seen as `declared` says.
 
     Raises:
         SpecError: it is another kind of map, or holds something else.
@@ -68,4 +63,4 @@ def around(declared: M, live: kernel.AnyMap, what: str) -> M:
     live.spec.key, live.spec.value = wanted.key, wanted.value
     live.codec = kernel.default_codec(live.spec)
     live.codec = codec(declared, live)
-    return bind(declared, home)
+    return home

@@ -55,7 +55,7 @@ class OnMap(MapDecl):
         """
         from beewire.bpf.author.alone import load_map  # noqa: PLC0415 - loads the kernel room
 
-        return load_map(self)
+        return bind(self, load_map(self))
 
     def open(self, path: str, *, read_only: bool = False) -> Self:
         """The map that is pinned at `path`, with keys and values as declared.
@@ -67,7 +67,7 @@ class OnMap(MapDecl):
         """
         from beewire.bpf.author.alone import open_pin  # noqa: PLC0415 - loads the kernel room
 
-        return open_pin(self, path, read_only=read_only)
+        return bind(self, open_pin(self, path, read_only=read_only))
 
     def close(self) -> None:
         """Close a map that `load` or `open` gave. Closing twice does nothing.

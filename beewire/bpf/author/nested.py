@@ -8,7 +8,7 @@ space `tenants[7] = tenants.create()`, `tenants[7][key]`.
 
 from __future__ import annotations
 
-from beewire.bpf.author.bound import OnMap
+from beewire.bpf.author.bound import OnMap, bind
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
@@ -54,7 +54,9 @@ class _Maps(OnMap, MapDecl, Generic[M]):
         from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - as above
 
         live = Map.from_id(self.live[key], self.inner.name)
-        return around(self.inner, live, f"the map at {key!r} in {self.name}")
+        return bind(
+            self.inner, around(self.inner, live, f"the map at {key!r} in {self.name}")
+        )
 
     def _put(self, key: object, table: M | AnyMap) -> None:
         self.live[key] = table.live if isinstance(table, OnMap) else table
