@@ -60,6 +60,15 @@ class ArrayMap(Map[int, V]):
 
         return arrays.columns(self.spec, self.memory, self.spec.value_size + 7 & ~7)
 
+    def freeze(self) -> None:
+        """Forbid writing from user space, for good; `memory` is read-only then.
+
+        Raises:
+            MapError: somebody has mapped it for writing.
+        """
+        self._memory = None  # not closed: an array may lie over it
+        super().freeze()
+
     def close(self) -> None:
         """Give the descriptor back. An array over its memory stays what it is."""
         self._memory = None
@@ -76,6 +85,11 @@ class ArrayMap(Map[int, V]):
             last = self.spec.max_entries - 1
             return MapError(
                 f"array {self.name!r} has the keys 0 to {last}; {key!r} is none of them"
+            )
+        if number == errno.EBUSY and command == "MAP_FREEZE":
+            return MapError(
+                f"array {self.name!r} is mapped for writing, so it cannot be frozen: let "
+                "go of the numpy arrays over its memory first"
             )
         return super()._refusal(number, command, verb, key)
 
