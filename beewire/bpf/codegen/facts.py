@@ -27,6 +27,9 @@ _ALLOWS: dict[CmpOp, tuple[str, int]] = {
     CmpOp.NE: ("", _LT | _GT),
 }
 
+_ASKS_MOST = frozenset((CmpOp.ULT, CmpOp.ULE, CmpOp.UGT, CmpOp.UGE))
+_NONE = 1 << 64
+
 _Pair = tuple[Op, "Op | int", int]
 _Fact = tuple[Block, CmpOp]
 
@@ -34,11 +37,12 @@ _Fact = tuple[Block, CmpOp]
 class Facts:
     """Facts by the pair of values compared, and the branches that made them."""
 
-    __slots__ = ("constants", "pairs", "tested", "tree")
+    __slots__ = ("constants", "limits", "pairs", "tested", "tree")
 
     def __init__(self, tree: Dominators) -> None:
         self.tree = tree
         self.pairs: dict[_Pair, list[_Fact]] = {}
+        self.limits: dict[Op, list[tuple[Block, CmpOp, int]]] = {}
         self.constants: dict[Op, list[tuple[Block, Const]]] = {}
         self.tested: dict[Op, list[Block]] = {}
 
@@ -58,6 +62,8 @@ class Facts:
             if len(target.preds) != 1:
                 continue
             self.pairs.setdefault(pair, []).append((target, op))
+            if isinstance(b, Const) and branch.bits == 64 and b.value >= 0:
+                self.limits.setdefault(a, []).append((target, op, b.value))
             if op is CmpOp.EQ and branch.bits == 64 and isinstance(b, Const):
                 self.equal(a, b, target)
 
@@ -73,7 +79,30 @@ class Facts:
                 answer = _implies(op, branch.op)
                 if answer is not None:
                     return answer
+        if branch.op in _ASKS_MOST and branch.bits == 64:
+            return self._by_limit(block, branch)
         return None
+
+    def _by_limit(self, block: Block, branch: Branch) -> bool | None:
+        """The same for a constant other than those compared with: below 4 is below 8."""
+        a, b = branch.args
+        limits = self.limits.get(a)
+        if limits is None or not isinstance(b, Const) or b.value < 0:
+            return None
+        most, signed, positive = _NONE, _NONE, False
+        for home, op, value in limits:
+            if not self.tree.dominates(home, block):
+                continue
+            if op in {CmpOp.ULT, CmpOp.ULE, CmpOp.EQ}:
+                most = min(most, value - (op is CmpOp.ULT))
+            elif op in {CmpOp.SLT, CmpOp.SLE}:
+                signed = min(signed, value - (op is CmpOp.SLT))
+            elif op in {CmpOp.SGE, CmpOp.SGT}:
+                positive = True
+        if positive:
+            most = min(most, signed)
+        holds = most < b.value + (branch.op in {CmpOp.ULE, CmpOp.UGT})
+        return (branch.op in {CmpOp.ULT, CmpOp.ULE}) if holds else None
 
     def constant(self, op: Op, block: Block) -> Const | None:
         """The constant that `op` is known to equal in `block`."""

@@ -174,6 +174,8 @@ class Builder:
         self.referred: dict[ir.Op, str] = {}
         # Counters that are constants to the kernel, in each round that it walks.
         self.walked: set[ir.Local] = set()
+        # The most that variables of loops over ranges may be; they are not negative.
+        self.most: dict[ir.Local, int] = {}
         # By number: the results of `call_once`, available where the flow says so.
         self._once: dict[int, Variable] = {}
         # Per-CPU globals, found where the flow says so.

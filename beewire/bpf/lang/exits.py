@@ -44,7 +44,7 @@ def _end(b: Builder) -> None:
 
 def bound(b: Builder, index: Int, count: int) -> None:
     """Go on with an index below `count` only."""
-    if _is_plain(index) and highest(index.op, index.type.high) < count:
+    if _is_plain(b, index) and highest(index.op, index.type.high, b.most) < count:
         return
     past, within = b.target("past"), b.target("within")
     b.branch(ir.CmpOp.UGE, index.op, ir.Const(count), past, within)
@@ -53,10 +53,12 @@ def bound(b: Builder, index: Int, count: int) -> None:
     b.start(within)
 
 
-def _is_plain(index: Int) -> bool:
+def _is_plain(b: Builder, index: Int) -> bool:
     """Whether it cannot be negative."""
     match index.op:
         case ir.Binary(op=ir.BinOp.AND, args=[_, ir.Const(value=mask)]) if mask >= 0:
+            return True
+        case ir.GetLocal(local=local) if local in b.most:
             return True
     return not index.type.signed
 

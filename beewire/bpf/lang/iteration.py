@@ -59,7 +59,7 @@ def _elements(b: Builder, node: ast.For, target: ast.Name, value: Memory) -> Non
         b,
         node,
         counting,
-        lambda index: assign(b, name, load(b, element(b, value, index))),
+        lambda index: assign(b, name, load(b, element(b, value, index, sure=True))),
     )
 
 

@@ -69,6 +69,10 @@ def kernel_element(b: Builder, base: KernelField, index: Int | Literal) -> Value
             "copy the array into a field of a Struct, and index that",
         )
     assert isinstance(index, Int)
+    if kind.count:
+        from beewire.bpf.lang.exits import bound  # noqa: PLC0415 - where indices vary
+
+        bound(b, index, kind.count)
     step = ir.Const(element.size)
     offset = b.binary(ir.BinOp.MUL, index.op, step)
     address = b.binary(ir.BinOp.ADD, base.address, offset)

@@ -59,10 +59,24 @@ def for_(b: Builder, node: ast.For) -> None:
 
     def bind(value: Int) -> None:
         assign(b, name, value)
+        own = _walked(b, node)
         if isinstance(value.op, ir.GetLocal) and value.op.local in b.walked:
-            b.walked |= _walked(b, node)
+            b.walked |= own
+        if most is not None:
+            b.most.update(dict.fromkeys(own, most))
 
+    most, before = _most(start, stop, step), dict(b.most)
     count_rounds(b, node, Counting(start, stop, step, kind, rounds), bind)
+    b.most = before
+
+
+def _most(start: Int | Literal, stop: Int | Literal, step: int) -> int | None:
+    """The most that a counter may be, where that is plain and it is never negative."""
+    if not isinstance(start, Literal) or not isinstance(stop, Literal):
+        return None
+    if step > 0:
+        return stop.value - 1 if start.value >= 0 else None
+    return start.value if stop.value >= -1 else None
 
 
 class Counting(Row):

@@ -106,8 +106,19 @@ def in_memory(b: Builder, value: Value, type_: ValueType, name: str) -> ir.Op:
     return place.op
 
 
-def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
-    """`place[index]` of an array or text; constant indices are checked here.
+def element(
+    b: Builder,
+    place: Memory,
+    index: Int | Literal,
+    room: int = 1,
+    *,
+    sure: bool = False,
+) -> Memory:
+    """`place[index]` of an array or text, with `room` for so many elements.
+
+    A constant index is checked here. One that varies, unless it is `sure` to be right, ends
+    the program where it is past the end: the kernel sees memory as a whole, and would let
+    it reach the next field.
 
     Raises:
         Rule: It is no array, or the index is past its end.
@@ -123,11 +134,10 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     if known is not None:
         return place.part(constant_index(known, kind.count) * item.size, item)
     assert isinstance(index, Int)
-    if _is_global(place.op):
-        from beewire.bpf.lang.exits import bound  # noqa: PLC0415 - few programs need it
+    if not sure:
+        from beewire.bpf.lang.exits import bound  # noqa: PLC0415 - where indices vary
 
-        # What lies behind it is another global: the kernel would not mind.
-        bound(b, index, kind.count)
+        bound(b, index, kind.count - room + 1)
     step = item.size
     offset = index.op
     if step & (step - 1) == 0:
@@ -140,12 +150,6 @@ def element(b: Builder, place: Memory, index: Int | Literal) -> Memory:
     if place.space is ir.Space.PACKET:
         base = checked(b, place, base, index.op, item.size)
     return place.element(base, item).part(place.offset, item)
-
-
-def _is_global(op: ir.Op) -> bool:
-    while isinstance(op, ir.Binary):
-        op = op.args[0]
-    return isinstance(op, ir.GlobalRef)
 
 
 def known_number(value: Int | Literal) -> int | None:

@@ -29,8 +29,8 @@ _READERS = frozenset(
 def checked(b: Builder, place: Memory, moved: ir.Op, index: ir.Op, size: int) -> ir.Op:
     """`moved`, which is the address of `place` plus a variable, as the kernel takes it.
 
-    `size` bytes are reached there, at the offset of `place`. An index past the array's
-    end that leaves the packet reaches the array's first element.
+    `size` bytes are reached there, at the offset of `place`. The index is below the
+    array's length, and the array within the packet; but the kernel has to see that again.
 
     Raises:
         Rule: The packet's end is not at hand.

@@ -53,7 +53,7 @@ def part_of(b: Builder, base: Memory, node: ast.Slice) -> Memory:
     if node.step is not None:
         raise Rule(Reason.CONSTRUCT, "a slice has no step here", "go through it")
     low, count = bounds(b, node, kind.count)
-    first = element(b, base, low)
+    first = element(b, base, low, count)
     return first.part(0, array_of(item, count))
 
 
@@ -236,7 +236,7 @@ def _equal_texts(
     at = Int(b.emit(ir.GetLocal(index)), U64)
     bytes_ = []
     for place in (left, right):
-        byte = element(b, place, at)
+        byte = element(b, place, at, sure=True)
         bytes_.append(b.load(byte.op, byte.offset, U8, byte.space).op)
     b.branch(ir.CmpOp.EQ, bytes_[0], bytes_[1], more, orelse)
     b.start(more)

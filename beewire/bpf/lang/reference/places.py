@@ -47,14 +47,8 @@ class Place:
         self.memory[self.offset : self.offset + len(raw)] = raw
 
 
-class GlobalPlace(Place):
-    """A global, or a part of one: an index past its end ends the program."""
-
-    __slots__ = ()
-
-
 class Past(Exception):  # noqa: N818 - a way out, no error
-    """An index past the end of an array of a global."""
+    """An index past the end of an array: the program ends."""
 
 
 def new(kind: ValueType) -> Place:
@@ -126,8 +120,8 @@ def element(place: Place, index: int) -> Place:
     """`place[index]`; from the end when negative.
 
     Raises:
-        Past: There is no such element, of a global: the program ends.
-        BeewireError: There is none of what the kernel looks after: it would refuse it.
+        Past: There is no such element: the program ends.
+        BeewireError: It has no elements.
     """
     kind = place.type
     if isinstance(kind, CharsType):
@@ -137,9 +131,7 @@ def element(place: Place, index: int) -> Place:
     else:
         raise BeewireError(f"evaluate() knows no elements of {kind.name}")
     if not -kind.count <= index < kind.count:
-        if isinstance(place, GlobalPlace):
-            raise Past
-        raise BeewireError(f"index {index} is past the end of {kind.name}")
+        raise Past
     return place.part(index % kind.count * item.size, item)
 
 

@@ -9,7 +9,7 @@ from beewire.bpf.lang.builder import Frame
 from beewire.bpf.lang.decl import GlobalDecl, PerCpuDecl
 from beewire.bpf.lang.flow import Variable
 from beewire.bpf.lang.reference.numbers import Number
-from beewire.bpf.lang.reference.places import GlobalPlace, Place
+from beewire.bpf.lang.reference.places import Place
 from beewire.bpf.lang.reference.world import World
 from beewire.bpf.lang.rounds import MAX_ROUNDS
 from beewire.bpf.lang.types import IntType, Network
@@ -180,8 +180,7 @@ def seen(run: Run, found: Any) -> Any:
     if isinstance(found, int):
         return Number(found if isinstance(found, Network) else int(found))
     if isinstance(found, GlobalDecl):
-        memory = run.world.variable(found)
-        return GlobalPlace(memory, 0, found.type, shared=True)
+        return Place(run.world.variable(found), 0, found.type, shared=True)
     return found
 
 

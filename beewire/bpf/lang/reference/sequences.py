@@ -4,7 +4,15 @@ from typing import Any
 
 from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.reference.numbers import Number, truth
-from beewire.bpf.lang.reference.places import Place, element, encoded, load, new, store
+from beewire.bpf.lang.reference.places import (
+    Past,
+    Place,
+    element,
+    encoded,
+    load,
+    new,
+    store,
+)
 from beewire.bpf.lang.reference.run import Run, answers, method, seen
 from beewire.bpf.lang.types import (
     U8,
@@ -14,7 +22,6 @@ from beewire.bpf.lang.types import (
     find_value_type,
     text_of,
 )
-from beewire.errors import BeewireError
 
 
 def make(run: Run, node: ast.Call, *, text: bool) -> Place:
@@ -56,7 +63,7 @@ def slice_bounds(run: Run, node: ast.Slice, count: int) -> tuple[int, int]:
     high = count if node.upper is None else run.number(node.upper).value
     low, high = (n + count if n < 0 else n for n in (low, high))
     if not 0 <= low < high <= count:
-        raise BeewireError(f"the slice {low}:{high} is past the end")
+        raise Past
     return low, high
 
 
