@@ -19,7 +19,7 @@ from beewire.bpf.lang import (
 )
 from beewire.bpf.lang.btf_types import in_ascii, to_btf
 from beewire.bpf.lang.calls import goto
-from beewire.bpf.lang.decl import Symbol
+from beewire.bpf.lang.decl import DROPPED, Symbol
 from beewire.bpf.lang.types import U64, is_enum
 from beewire.bpf.object import (
     PLAIN,
@@ -278,6 +278,8 @@ def _compile(
         spec.maps[array] = _program_array(array, targets)
     if unit.constants:
         spec.sections[CONSTANTS] = _constant_section(CONSTANTS, bytes(unit.constants))
+    if unit.dropped:
+        spec.sections[DROPPED] = _drop_counters(unit.dropped)
     if reached.symbols:
         _add_externs(spec, reached)
 
@@ -287,6 +289,15 @@ def _constant_section(name: str, content: bytes) -> DataSection:
     text = btf.Array(btf.Int("char", 1, signed=True), len(content))
     variable = DataVariable("constant_texts", 0, len(content), text)
     return DataSection(name, bytearray(content), [variable])
+
+
+def _drop_counters(names: list[str]) -> DataSection:
+    """What counts the records that found their buffer full."""
+    counters = [
+        DataVariable(name, 8 * place, 8, to_btf(U64))
+        for place, name in enumerate(names)
+    ]
+    return DataSection(DROPPED, bytearray(8 * len(names)), counters)
 
 
 def _share_scratch(

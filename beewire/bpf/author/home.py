@@ -13,9 +13,13 @@ from beewire.bpf import kernel
 from beewire.bpf.author.codec import codec
 from beewire.bpf.author.collection import Collection, Reached, compile_into
 from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_globals
+from beewire.bpf.lang.decl import DROPPED, dropped_name
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
-from beewire.hints import Any, Callable, Mapping
+from beewire.hints import TYPE_CHECKING, Any, Mapping
+
+if TYPE_CHECKING:
+    from beewire.bpf.author.ring import Records
 
 Maps = Mapping[str, kernel.AnyMap]
 Values = Mapping[str, int | bytes]
@@ -31,9 +35,7 @@ class Home:
         self._maps: dict[MapDecl, kernel.AnyMap] = {}
         self._programs: dict[ProgramDecl, kernel.Program] = {}
         self._sections: dict[GlobalDecl, kernel.Section] = {}
-        self._readers: dict[
-            MapDecl, kernel.RingReader[Any] | kernel.PerfReader[Any]
-        ] = {}
+        self._readers: dict[MapDecl, kernel.Reader[Any]] = {}
 
     def load(
         self,
@@ -74,9 +76,7 @@ class Home:
             raise MapError(self._absent(declared, use))
         return found
 
-    def reader(
-        self, declared: MapDecl, decode: Callable[[bytes], Any]
-    ) -> kernel.RingReader[Any] | kernel.PerfReader[Any]:
+    def reader(self, declared: Records[Any]) -> kernel.Reader[Any]:
         """The one reader of a buffer of records: each record can be read once.
 
         Raises:
@@ -84,12 +84,23 @@ class Home:
         """
         found = self._readers.get(declared)
         if found is None:
-            make = (
-                kernel.RingReader if isinstance(declared, Ring) else kernel.PerfReader
-            )
-            found = make(self.map(declared), decode)
-            self._readers[declared] = found
+            found = self._readers[declared] = declared.open_reader(self.map(declared))
         return found
+
+    def dropped(self, declared: MapDecl) -> int:
+        """How many records programs could not send by `declared`.
+
+        Raises:
+            MapError: It is not in the kernel.
+        """
+        live, name = self.map(declared), dropped_name(declared)
+        sections = [
+            part.sections[DROPPED]
+            for part in self.parts
+            if DROPPED in part.sections and part.maps.get(declared.name) is live
+        ]
+        counts = [each.read(name) for each in sections if name in each.variables]
+        return sum([int.from_bytes(count, "little") for count in counts])
 
     def program(self, declared: ProgramDecl) -> kernel.Program:
         """The program that `declared` became.

@@ -4,6 +4,8 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from beewire.bpf.kernel.reader import Reader
+
 
 class CtrlC:
     """While open, the first Ctrl-C lets the loop's body finish, the second interrupts it.
@@ -19,6 +21,19 @@ class CtrlC:
         self.seen = False
         self.waiting = False
         self._before: Any = None
+
+    def wait(self, reader: Reader[Any], timeout: float | None) -> bool:
+        """Wait for records; False when the time is over, or Ctrl-C came."""
+        if self.seen or (timeout is not None and timeout <= 0):
+            return False
+        self.waiting = True
+        try:
+            return reader.wait(timeout)
+        except KeyboardInterrupt:
+            self.seen = True
+            return False
+        finally:
+            self.waiting = False
 
     def __enter__(self) -> Self:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -82,7 +82,8 @@ class Prebuilt:
                     yield relocation.symbol, self._declared.maps[relocation.symbol]
                 elif relocation.kind == RelocationKind.GLOBAL:
                     for variable in self._spec.sections[relocation.symbol].variables:
-                        yield variable.name, self._declared.globals[variable.name]
+                        if variable.name in self._declared.globals:
+                            yield variable.name, self._declared.globals[variable.name]
 
     def targets(self) -> Iterator[ProgramDecl]:
         """The programs that it goes to."""
@@ -108,11 +109,18 @@ class Prebuilt:
                 self._add(relocation.symbol, spec)
 
     def _add(self, symbol: str, spec: ObjectSpec) -> None:
-        """What no module declares: kernel functions, and maps that the compiler made."""
+        """What no module declares: kernel functions; maps, sections of the compiler."""
         if symbol in self._spec.externs:
             spec.externs[symbol] = self._spec.externs[symbol]
         if symbol in self._spec.maps and symbol not in spec.maps:
             spec.maps[symbol] = self._spec.maps[symbol]
+        if symbol in self._spec.sections and self._is_ours(symbol):
+            spec.sections.setdefault(symbol, self._spec.sections[symbol])
+
+    def _is_ours(self, section: str) -> bool:
+        """Whether the compiler made a section: no module declares what is in it."""
+        first = self._spec.sections[section].variables[0]
+        return first.name not in self._declared.globals
 
     def _parts(self) -> list[ProgramSpec]:
         found: dict[str, ProgramSpec] = {}
@@ -137,7 +145,8 @@ class Prebuilt:
 
     def _moved(self, relocation: Relocation) -> Relocation:
         """The relocation with the name that its section has by now."""
-        if relocation.kind != RelocationKind.GLOBAL:
+        is_global = relocation.kind == RelocationKind.GLOBAL
+        if not is_global or self._is_ours(relocation.symbol):
             return relocation
         first = self._spec.sections[relocation.symbol].variables[0]
         return relocation._replace(symbol=self._declared.globals[first.name].section)

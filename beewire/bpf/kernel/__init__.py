@@ -55,10 +55,14 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.perf import PerfReader
     from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
     from beewire.bpf.kernel.probed import running
+    from beewire.bpf.kernel.reader import Counts, Reader
     from beewire.bpf.kernel.ring import RingReader
+    from beewire.bpf.kernel.runs import Decoding
     from beewire.bpf.kernel.user_ring import UserRing
 
 _LAZY = {
+    "Counts": "reader",
+    "Decoding": "runs",
     "Feature": "features",
     "Link": "links.base",
     "LinkInfo": "links.base",
@@ -66,6 +70,7 @@ _LAZY = {
     "ProgramInfo": "info",
     "PerfEventLink": "links.perf_event",
     "PerfReader": "perf",
+    "Reader": "reader",
     "RingReader": "ring",
     "Sampling": "links.perf_event",
     "UserRing": "user_ring",
@@ -106,6 +111,8 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "AnyCodec",
     "AnyMap",
+    "Counts",
+    "Decoding",
     "Feature",
     "Link",
     "LinkInfo",
@@ -117,6 +124,7 @@ __all__ = [
     "PerfReader",
     "Program",
     "ProgramInfo",
+    "Reader",
     "RingReader",
     "Sampling",
     "Section",

@@ -1,18 +1,15 @@
-"""Reading ring buffers, in batches, from the memory that the kernel shares."""
+"""Reading ring buffers, in runs, from the memory that the kernel shares."""
 
 import mmap
 import select
-import time
-from _thread import allocate_lock
-from collections import deque
-from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from array import array
 
 from beewire.bpf.kernel.maps import AnyMap
-from beewire.bpf.kernel.syscall import STRONGLY_ORDERED
+from beewire.bpf.kernel.reader import Reader
+from beewire.bpf.kernel.runs import Decoding, Pieces, Run
 from beewire.bpf.object import MapKind
 from beewire.errors import MapError
+from beewire.hints import Callable, TypeVar
 
 T = TypeVar("T")
 
@@ -20,50 +17,52 @@ T = TypeVar("T")
 _BUSY, _DISCARD, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
 _HEADER = 8
 
-# As many records are decoded before the program gets the room back: a full ring is
-# relieved early, and one publication serves many records.
-_BATCH = 1024
+# A run ends after a quarter of the ring, so that programs get room back while others of
+# their records are decoded; many records share one publication nevertheless.
+_PARTS = 4
+# Of records that differ in size as many are taken at once, and runs that are shorter than
+# this are not worth it.
+_MIXED, _SHORT = 256, 8
 
-# A record that is reserved but not yet submitted makes the ring look readable.
-_BUSY_WAIT_S = 0.000_2
 
-
-class RingReader(Generic[T]):
+class RingReader(Reader[T]):
     """Records of one RINGBUF map, in the order in which they were reserved.
 
-    `decode` gets the bytes of a record. The ring does not count what did not fit: the
-    program sees it (reserve gives None, output gives an error) and counts it if that
-    matters; `waiting_bytes` shows how full the ring is. One reader a ring: each record
-    is read once.
-
-        with RingReader(loaded.maps["events"]) as reader:
-            for record in reader:               # waits; ends with the loop
-                ...
-            reader.poll(timeout_ms=100)         # waits for a list of records
+    `decode` gets the bytes of a record, or is a Decoding, which knows their type. The
+    ring does not count what did not fit: programs do (`RingBuf.dropped`). Where programs
+    wake the reader late, it looks by itself every `latency` seconds.
     """
 
     __slots__ = (
+        "_after",
+        "_busy_at",
         "_consumer",
         "_data",
-        "_decode",
-        "_epoll",
-        "_fence",
+        "_gaps",
         "_mask",
+        "_most",
         "_pages",
-        "_pending",
+        "_pattern",
+        "_position",
         "_producer",
+        "_view",
+        "_words",
     )
 
-    def __init__(self, ring: AnyMap, decode: Callable[[bytes], T]) -> None:
+    def __init__(
+        self,
+        ring: AnyMap,
+        decode: Callable[[bytes], T] | Decoding[T],
+        latency: float | None = None,
+    ) -> None:
         if ring.spec.kind is not MapKind.RINGBUF:
             raise MapError(
                 f"map {ring.name!r} is of kind {ring.spec.kind.name}, not RINGBUF"
             )
+        super().__init__(decode, latency)
         page, size = mmap.PAGESIZE, ring.spec.max_entries
-        self._decode = decode
         self._mask = size - 1
-        self._pending: deque[T] = deque()
-        self._fence = allocate_lock()
+        self._most = size // _PARTS
         self._pages = mmap.mmap(
             ring.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
         )
@@ -72,120 +71,114 @@ class RingReader(Generic[T]):
         self._data = mmap.mmap(
             ring.fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
         )
-        # Views of 64-bit words: struct would copy byte by byte, and the kernel could see
-        # half a position.
         self._consumer = memoryview(self._pages).cast("Q")
         self._producer = memoryview(self._data)[:8].cast("Q")
-        self._epoll = select.epoll()
+        self._view = memoryview(self._data)[page:]
+        self._words = self._view.cast("I")
+        # Nobody else moves it.
+        self._position = self._after = int(self._consumer[0])
+        self._gaps = 0
+        self._busy_at = -1
+        # The headers of a run of complete records, as they were last.
+        self._pattern = memoryview(array("I"))
         self._epoll.register(ring.fd, select.EPOLLIN)
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes between the oldest record not yet read and the newest one reserved."""
-        return int(self._producer[0] - self._consumer[0])
+        return int(self._producer[0]) - self._position
 
-    def fileno(self) -> int:
-        """An epoll descriptor that is readable while records wait; for event loops."""
-        return self._epoll.fileno()
+    def _mark(self) -> int:
+        newest = int(self._producer[0])
+        self._order()
+        return newest
 
-    def read(self) -> list[T]:
-        """All records that are there, without waiting; empty when there are none."""
-        records = list(self._pending)
-        self._pending.clear()
-        while batch := self._batch():
-            records += batch
-        return records
+    def _is_behind(self) -> bool:
+        return int(self._producer[0]) != self._position
 
-    def poll(self, timeout_ms: float | None = None) -> list[T]:
-        """Wait until there are records, at most `timeout_ms` (None: for ever).
+    def _publish(self) -> None:
+        self._order()
+        self._consumer[0] = self._position = self._after
+        self.discarded += self._gaps
+        self._gaps = 0
 
-        Returns all that are there; an empty list means that the time is over.
-        """
-        deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
-        while not (records := self.read()):
-            rest = None if deadline is None else deadline - time.monotonic()
-            if rest is not None and rest <= 0:
-                break
-            if self._epoll.poll(rest) and self.waiting_bytes and self._head_is_busy():
-                time.sleep(_BUSY_WAIT_S)
-        return records
+    def _next(self, mark: int, most: int) -> Run | Pieces | None:
+        position = self._position
+        left = mark - position
+        if left <= 0:
+            return None
+        at = position & self._mask
+        size = self._words[at >> 2]
+        stride = (size + _HEADER + 7) & ~7
+        if size & (_BUSY | _DISCARD):
+            return self._mixed(mark, most)
+        fit = min(left // stride, most, self._most // stride or 1)
+        count = self._equal(at >> 2, stride >> 2, size, fit)
+        if count < min(fit, _SHORT):
+            return self._mixed(mark, most)
+        self._order()
+        self._gaps = 0
+        length = count * stride
+        self._after = position + length
+        return Run(self._view[at : at + length], _HEADER, size, stride, count)
 
-    def __iter__(self) -> Iterator[T]:
-        """Yield records for ever, waiting where there are none.
+    def _equal(self, first: int, step: int, size: int, fit: int) -> int:
+        """How many of `fit` headers, from word `first` on, are complete and of `size`."""
+        pattern = self._pattern
+        if len(pattern) < fit or pattern[0] != size:
+            self._pattern = pattern = memoryview(array("I", [size]) * fit)
+        headers = self._words[first : first + fit * step : step]
+        if headers == pattern[:fit]:
+            return fit
+        # They change while we look: decide by what they were at one time.
+        found, wanted = headers.tobytes(), bytes(pattern[:fit])
+        low, high = 1, fit
+        while low < high:
+            middle = (low + high + 1) // 2
+            if found[: 4 * middle] == wanted[: 4 * middle]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
-        Leaving the loop loses nothing: what was read but not yielded comes next time.
-        """
-        while True:
-            while self._pending:
-                yield self._pending.popleft()
-            self._pending.extend(self._batch())
-            if not self._pending:
-                self._pending.extend(self.poll())
-
-    def _batch(self) -> list[T]:
-        """Decode up to _BATCH records and give their room back to the program."""
-        found, position = self._committed()
-        if position == self._consumer[0]:
-            return []
-        # The last room is given back even if a decoder fails, or it would fail for ever.
-        try:
-            page, data, decode = mmap.PAGESIZE, self._data, self._decode
-            return [decode(data[page + at : page + at + size]) for at, size in found]
-        finally:
-            self._consumer[0] = position
-
-    def _committed(self) -> tuple[list[tuple[int, int]], int]:
-        """Offset and length of the records up to the first busy one, and its position."""
+    def _mixed(self, mark: int, most: int) -> Pieces | None:
+        """Records of any size up to the first busy one, without those discarded."""
         found: list[tuple[int, int]] = []
-        position, end = int(self._consumer[0]), int(self._producer[0])
+        position, words = self._position, self._words
+        most = min(most, _MIXED)
+        end = min(mark, position + self._most)
+        gaps = 0
+        while position < mark and position <= end and len(found) < most:
+            at = position & self._mask
+            header = words[at >> 2]
+            if header & _BUSY:
+                self._note_busy(position)
+                break
+            size = header & _LENGTH
+            if header & _DISCARD:
+                gaps += 1
+            else:
+                found.append((at + _HEADER, size))
+            position += (size + _HEADER + 7) & ~7
+        if position == self._position:
+            return None
         self._order()
-        # One byte of the header's length is enough to be wrong on a torn read, so the
-        # header is read as a word too.
-        words, first = memoryview(self._data).cast("I"), mmap.PAGESIZE
-        with words:
-            while position < end and len(found) < _BATCH:
-                at = position & self._mask
-                header = words[(first + at) >> 2]
-                if header & _BUSY:
-                    break
-                size = header & _LENGTH
-                if not header & _DISCARD:
-                    found.append((at + _HEADER, size))
-                position += (size + _HEADER + 7) & ~7
-        self._order()
-        return found, position
+        self._after = position
+        self._gaps = gaps
+        view = self._view
+        return Pieces([bytes(view[at : at + size]) for at, size in found])
 
-    def _head_is_busy(self) -> bool:
-        found, position = self._committed()
-        return not found and position == self._consumer[0]
+    def _note_busy(self, position: int) -> None:
+        if position != self._busy_at:
+            self._busy_at = position
+            self.busy += 1
 
-    def _order(self) -> None:
-        """Keep later reads of the ring later, as the kernel's smp_load_acquire does.
-
-        Two rounds through a lock are a full barrier on machines that reorder loads.
-        """
-        if not STRONGLY_ORDERED:
-            for _ in range(2):
-                with self._fence:
-                    pass
-
-    def close(self) -> None:
-        """Give memory and descriptors back; the map stays open. Idempotent."""
-        if self._epoll.closed:
-            return
-        self._epoll.close()
-        self._consumer.release()
-        self._producer.release()
+    def _unmap(self) -> None:
+        for view in (self._consumer, self._producer, self._words, self._view):
+            view.release()
         self._pages.close()
-        self._data.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        try:
+            self._data.close()
+        except BufferError:
+            # Somebody still looks at a run; the memory goes with the last who does.
+            return

@@ -47,6 +47,16 @@ C = TypeVar("C")
 S = TypeVar("S", bound=Struct)
 
 
+# The section with a counter for each buffer whose records may find it full. Loaders know
+# `.data.*` better than `.bss.*`.
+DROPPED = ".data.dropped"
+
+
+def dropped_name(decl: "MapDecl") -> str:
+    """The variable in it that counts what programs could not send by `decl`."""
+    return f"bw_dropped_{decl.name}"
+
+
 class MapDecl:
     """A map. Subclasses give `kind` and list the `operations` that programs may use.
 
@@ -170,7 +180,18 @@ class Keyed(MapDecl, Generic[K, V]):
         outside("for_each")
 
 
-class Ring(MapDecl, Generic[V]):
+class Sending(MapDecl):
+    """A buffer of records on their way to user space.
+
+    `count_dropped`: programs count what does not fit. `wakeup_bytes`: so many wait before
+    they have the reader woken; 0 is the kernel's own way.
+    """
+
+    count_dropped: bool = False
+    wakeup_bytes: int = 0
+
+
+class Ring(Sending, Generic[V]):
     """A ring buffer of records."""
 
     kind = MapKind.RINGBUF

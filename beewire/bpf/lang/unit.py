@@ -73,11 +73,12 @@ class Unit:
 
     `taken` are names that the object has for other things; `optimize` names the back end
     that generates the code: "llvm", or "" for our own. `constants` is the content of the
-    section CONSTANTS.
+    section CONSTANTS. `dropped` are the counters in the section DROPPED.
     """
 
     __slots__ = (
         "constants",
+        "dropped",
         "found",
         "inlined",
         "made",
@@ -91,6 +92,7 @@ class Unit:
 
     def __init__(self, taken: Iterable[str] = (), optimize: str = "") -> None:
         self.constants = bytearray()
+        self.dropped: list[str] = []
         self.optimize = optimize
         self.made: list[Subprogram] = []
         # By function and kinds of arguments: those that calls may use.
@@ -116,6 +118,12 @@ class Unit:
         name = self.name("programs")
         self.targets[name] = [program]
         return name, 0
+
+    def drop_counter(self, name: str) -> int:
+        """Where the counter of this name, of 8 bytes, lies in the section DROPPED."""
+        if name not in self.dropped:
+            self.dropped.append(name)
+        return self.dropped.index(name) * 8
 
     def by_name(self) -> dict[str, Subprogram]:
         """The subprograms, in the order in which they were compiled."""

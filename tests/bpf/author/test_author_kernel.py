@@ -136,6 +136,7 @@ def test_collect_finds_programs_and_what_they_use() -> None:
     assert {name for each in spec.sections.values() for name, *_ in each.variables} == {
         "settings",
         "step",
+        "bw_dropped_records",
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from beewire.bpf import isa
 from beewire.bpf.isa import AluOp, Insn, JumpOp, Size
-from beewire.bpf.kernel import Loaded, Program, RingReader
+from beewire.bpf.kernel import Decoding, Loaded, Program, RingReader
 from beewire.bpf.object import (
     MapKind,
     MapSpec,
@@ -189,7 +189,7 @@ def catch_busy(program: Program, reader: Read) -> tuple[list[int], list[int]]:
             time.sleep(0.001)
         while_busy = reader.read()
         if not while_busy:
-            after = reader.poll(timeout_ms=10_000)
+            after = reader.poll(timeout=10)
         worker.join()
         if after:
             break
@@ -201,15 +201,15 @@ def test_poll_waits_for_a_record(load_ring: LoadRing) -> None:
     sender = threading.Timer(0.05, send, (program, 3))
     sender.start()
 
-    assert reader.poll(timeout_ms=10_000) == [3]
+    assert reader.poll(timeout=10) == [3]
     sender.join()
 
 
 def test_poll_gives_up_at_its_time(load_ring: LoadRing) -> None:
     _, reader = load_ring(*SEND)
 
-    assert reader.poll(timeout_ms=1) == []
-    assert reader.poll(timeout_ms=0) == []
+    assert reader.poll(timeout=0.001) == []
+    assert reader.poll(timeout=0) == []
 
 
 def test_iteration_waits_and_loses_nothing_when_left(load_ring: LoadRing) -> None:
@@ -237,15 +237,15 @@ def test_the_descriptor_is_readable_while_records_wait(load_ring: LoadRing) -> N
 def test_a_decoder_that_fails_does_not_stop_the_ring(load_ring: LoadRing) -> None:
     program, reader = load_ring(*SEND)
     send(program, 1)
-    failing = reader._decode
+    failing = reader._decoding
 
     def refuse(data: bytes) -> int:
         raise ValueError(data)
 
-    reader._decode = refuse
+    reader._decoding = Decoding(refuse)
     with pytest.raises(ValueError, match="x01"):
         reader.read()
-    reader._decode = failing
+    reader._decoding = failing
     send(program, 2)
 
     assert reader.read() == [2]

@@ -45,8 +45,8 @@ def dtype(type_: Any, size: int) -> Any:
     return imported().dtype(layout(type_, size))
 
 
-def imported() -> Any:
-    """The numpy module.
+def imported(instead: str = "use to_dict()") -> Any:
+    """The numpy module; `instead` is what to do without.
 
     Raises:
         MapError: it is not installed.
@@ -55,6 +55,6 @@ def imported() -> Any:
         import numpy  # noqa: ICN001, PLC0415 - not where it is not asked for
     except ImportError:
         raise MapError(
-            "numpy is not installed: pip install numpy, or use to_dict()"
+            f"numpy is not installed: pip install numpy, or {instead}"
         ) from None
     return numpy

@@ -7,7 +7,7 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import inner_map, present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.conditions import CONTAINS
-from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.decl import DROPPED, MapDecl, Sending, dropped_name
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.memory import in_memory
@@ -180,6 +180,32 @@ def filled(
         nullable=True,
         flag=b.emit(ir.GetLocal(flag)),
     )
+
+
+def is_counted(decl: MapDecl) -> bool:
+    """Whether programs count the records that find this buffer full.
+
+    Of one that is found in a map of maps nobody knows which one it is.
+    """
+    return isinstance(decl, Sending) and decl.count_dropped and decl.operand is None
+
+
+def count_dropped(b: Builder, decl: MapDecl) -> None:
+    """Count that a record found its buffer full."""
+    if is_counted(decl):
+        place = ir.GlobalRef(DROPPED, b.unit.drop_counter(dropped_name(decl)))
+        b.emit(ir.Atomic(ir.AtomicOp.ADD, place, 0, 8, ir.Const(1)))
+
+
+def count_if(b: Builder, op: ir.CmpOp, result: ir.Op, decl: MapDecl) -> None:
+    """Count a record as dropped when `result op 0`."""
+    if is_counted(decl):
+        full, done = b.target("dropped"), b.target("counted")
+        b.branch(op, result, ir.Const(0), full, done)
+        b.start(full)
+        count_dropped(b, decl)
+        b.jump(done)
+        b.start(done)
 
 
 def context_op(b: Builder, node: ast.expr) -> ir.Op:

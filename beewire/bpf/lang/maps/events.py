@@ -9,6 +9,7 @@ from beewire.bpf.lang.maps.common import (
     Operation,
     constant,
     context_op,
+    count_if,
     filled,
     map_ref,
     number,
@@ -35,7 +36,9 @@ def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     ctx, kind = context_op(b, context), value_of(decl)
     op = pointer(b, record, kind, "record")
     where, size = ir.Const(BPF_F_CURRENT_CPU), ir.Const(kind.size)
-    return Int(b.call(PERF_EVENT_OUTPUT, ctx, map_ref(decl), where, op, size), I64)
+    result = b.call(PERF_EVENT_OUTPUT, ctx, map_ref(decl), where, op, size)
+    count_if(b, ir.CmpOp.NE, result, decl)
+    return Int(result, I64)
 
 
 def counter(b: Builder, decl: MapDecl, node: ast.Call) -> Value:

@@ -5,9 +5,11 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.decl import MapDecl
+from beewire.bpf.lang.decl import MapDecl, Sending
 from beewire.bpf.lang.maps.common import (
     Operation,
+    count_dropped,
+    count_if,
     map_ref,
     number,
     pointer,
@@ -36,6 +38,8 @@ RINGBUF_DISCARD = 133
 RINGBUF_QUERY = 134
 USER_RINGBUF_DRAIN = 209
 BPF_RB_AVAIL_DATA = 0
+NO_WAKEUP, FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
+HEADER = 8
 
 
 def emit(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
@@ -46,7 +50,8 @@ def emit(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     if not isinstance(value, Fields) or value.type is not kind:
         op = put(b, record, value, kind, "record")
         size = ir.Const(kind.size)
-        result = b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, ir.Const(0))
+        result = b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, wakeup(b, decl))
+        count_if(b, ir.CmpOp.NE, result, decl)
         sent = b.binary(ir.BinOp.LSHR, result, ir.Const(63))
         return Int(b.binary(ir.BinOp.XOR, sent, ir.Const(1)), BOOL)
     op = reserve(b, decl)
@@ -55,10 +60,11 @@ def emit(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     b.branch(ir.CmpOp.EQ, op, ir.Const(0), full, room)
     b.start(room)
     init_struct(b, Memory(op, 0, kind, ir.Space.MEM), value)
-    b.call(RINGBUF_SUBMIT, op, ir.Const(0))
+    b.call(RINGBUF_SUBMIT, op, wakeup(b, decl))
     b.emit(ir.SetLocal(was_sent, ir.Const(1)))
     b.jump(done)
     b.start(full)
+    count_dropped(b, decl)
     b.emit(ir.SetLocal(was_sent, ir.Const(0)))
     b.jump(done)
     b.start(done)
@@ -71,6 +77,28 @@ def reserve(b: Builder, decl: MapDecl) -> ir.Op:
     return b.call(RINGBUF_RESERVE, map_ref(decl), size, ir.Const(0), kind=ir.Kind.PTR)
 
 
+def wakeup(b: Builder, decl: MapDecl) -> ir.Op:
+    """The flags by which a record wakes the reader, or does not.
+
+    It is woken by the record that brings what waits up to `wakeup_bytes`, or by one of
+    the next three: where several CPUs send at once, each may see more than its own.
+    """
+    if not isinstance(decl, Sending) or not decl.wakeup_bytes:
+        return ir.Const(0)
+    flags = ir.Local("wakeup", ir.Kind.INT)
+    stride = (value_of(decl).size + HEADER + 7) & ~7
+    waits = b.call(RINGBUF_QUERY, map_ref(decl), ir.Const(BPF_RB_AVAIL_DATA))
+    beyond = b.binary(ir.BinOp.SUB, waits, ir.Const(decl.wakeup_bytes))
+    wake, leave, done = b.target("wake"), b.target("leave"), b.target("flags")
+    b.branch(ir.CmpOp.ULT, beyond, ir.Const(4 * stride), wake, leave)
+    for target, value in ((wake, FORCE_WAKEUP), (leave, NO_WAKEUP)):
+        b.start(target)
+        b.emit(ir.SetLocal(flags, ir.Const(value)))
+        b.jump(done)
+    b.start(done)
+    return b.emit(ir.GetLocal(flags))
+
+
 def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     """`events.output(record)`."""
     record, flags = arguments(b, node, ("record", "flags"), 1)
@@ -78,7 +106,10 @@ def output(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
     kind = value_of(decl)
     op = pointer(b, record, kind, "record")
     size = ir.Const(kind.size)
-    return Int(b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, number(b, flags)), I64)
+    how = wakeup(b, decl) if flags is None else number(b, flags)
+    result = b.call(RINGBUF_OUTPUT, map_ref(decl), op, size, how)
+    count_if(b, ir.CmpOp.NE, result, decl)
+    return Int(result, I64)
 
 
 def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
@@ -89,11 +120,13 @@ def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
         raise b.refuse(
             node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
         )
-    record = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
+    op = reserve(b, decl)
+    count_if(b, ir.CmpOp.EQ, op, decl)
+    record = Memory(op, 0, value_of(decl), ir.Space.MEM, nullable=True)
     reference = Reference(
         f"the record of {decl.name}",
         hint,
-        lambda held: b.call(RINGBUF_SUBMIT, held, ir.Const(0)),
+        lambda held: b.call(RINGBUF_SUBMIT, held, wakeup(b, decl)),
         lambda held: b.call(RINGBUF_DISCARD, held, ir.Const(0)),
     )
     return acquire(b, record, reference)
@@ -110,7 +143,8 @@ def _finish(number: int) -> Callable[[Builder, MapDecl, ast.Call], Value]:
             raise b.refuse(record, Reason.WRONG_ARGUMENT, message)
         present(b, value, record)
         give_back(b, value, record, f"{ast.unparse(node.func)}()")
-        b.call(number, value.op, ir.Const(0))
+        how = wakeup(b, decl) if number == RINGBUF_SUBMIT else ir.Const(0)
+        b.call(number, value.op, how)
         return Nothing()
 
     return lower
