@@ -16,10 +16,10 @@ from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_glo
 from beewire.bpf.lang.decl import DROPPED, dropped_name
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
-from beewire.hints import TYPE_CHECKING, Any, Mapping
+from beewire.hints import TYPE_CHECKING, Any, Callable, Mapping
 
 if TYPE_CHECKING:
-    from beewire.bpf.author.ring import Records
+    Reader = kernel.Reader[Any]
 
 Maps = Mapping[str, kernel.AnyMap]
 Values = Mapping[str, int | bytes]
@@ -35,7 +35,7 @@ class Home:
         self._maps: dict[MapDecl, kernel.AnyMap] = {}
         self._programs: dict[ProgramDecl, kernel.Program] = {}
         self._sections: dict[GlobalDecl, kernel.Section] = {}
-        self._readers: dict[MapDecl, kernel.Reader[Any]] = {}
+        self._readers: dict[MapDecl, Reader] = {}
 
     def load(
         self,
@@ -76,7 +76,9 @@ class Home:
             raise MapError(self._absent(declared, use))
         return found
 
-    def reader(self, declared: Records[Any]) -> kernel.Reader[Any]:
+    def reader(
+        self, declared: MapDecl, open_reader: Callable[[kernel.AnyMap], Reader]
+    ) -> Reader:
         """The one reader of a buffer of records: each record can be read once.
 
         Raises:
@@ -84,7 +86,7 @@ class Home:
         """
         found = self._readers.get(declared)
         if found is None:
-            found = self._readers[declared] = declared.open_reader(self.map(declared))
+            found = self._readers[declared] = open_reader(self.map(declared))
         return found
 
     def dropped(self, declared: MapDecl) -> int:

@@ -53,9 +53,7 @@ class Records(OnMap, Generic[V]):
         Raises:
             MapError: It is not in the kernel: nothing that uses it was attached.
         """
-        declared = self.origin
-        found = declared if isinstance(declared, Records) else self
-        return home_of(self).reader(found)
+        return home_of(self).reader(self.origin or self, self.open_reader)
 
     def __iter__(self) -> Iterator[V]:
         """Yield records, waiting where there are none; Ctrl-C ends the iteration.
