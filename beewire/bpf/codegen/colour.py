@@ -119,6 +119,8 @@ def _try(
 def _preference(
     web: int, hints: _Hints, friends: _Friends, colours: list[int]
 ) -> tuple[int, ...]:
+    if web not in hints and web not in friends:
+        return _ORDER
     wishes = dict(hints.get(web, {}))
     for friend in friends.get(web, ()):
         if colours[friend] >= 0:

@@ -63,13 +63,16 @@ class Frame:
         self.touch: dict[Op, Touch] = {}
         kept: set[Slot] = set()
         touching: list[Op] = []
-        for op in function.ops():
-            for i, arg in enumerate(op.args):
-                slot = arg if isinstance(arg, Slot) else self.roots.get(arg)
-                if slot is not None:
-                    self.note(op, i, slot, kept)
-            if isinstance(op, _TOUCHING):
-                touching.append(op)
+        roots = self.roots
+        for block in function.blocks:
+            for op in block.ops:
+                for i, arg in enumerate(op.args):
+                    if isinstance(arg, Slot):
+                        self.note(op, i, arg, kept)
+                    elif arg in roots:
+                        self.note(op, i, roots[arg], kept)
+                if type(op) in _TOUCHING:
+                    touching.append(op)
         for slot in kept:
             self.open |= self.whole(slot)
         for op in touching:
@@ -135,7 +138,7 @@ class Frame:
 _LOOKING = (Load, Call, Branch)
 _WRITING = (Store, Atomic)
 _MEMORY = (Load, Store, Atomic)
-_TOUCHING = (*_MEMORY, Call)
+_TOUCHING = frozenset((*_MEMORY, Call))
 
 
 def read_later(blocks: list[Block], frame: Frame) -> dict[Block, int]:

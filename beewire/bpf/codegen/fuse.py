@@ -38,9 +38,10 @@ _BITWISE = frozenset((CmpOp.SET, CmpOp.CLEAR))
 def fuse(work: Work) -> None:
     """Rewrite branches; drops what they no longer need."""
     uses: dict[Op, int] = {}
-    for op in work.function.ops():
-        for arg in op.args:
-            uses[arg] = uses.get(arg, 0) + 1
+    for block in work.function.blocks:
+        for op in block.ops:
+            for arg in op.args:
+                uses[arg] = uses.get(arg, 0) + 1
     bits = Bits()
     changed = _unwrap_all(work, uses, bits)
     if work.target.at_least(3):

@@ -8,9 +8,14 @@ def reverse_postorder(entry: Block) -> list[Block]:
 
     Of two successors the first comes first, so that source order survives.
     """
-    seen = {entry}
+    return list(_ways(entry))
+
+
+def _ways(entry: Block) -> dict[Block, tuple[Block, ...]]:
+    """The successors of all reachable blocks, in reverse postorder."""
+    ways = {entry: entry.successors()}
     order: list[Block] = []
-    stack = [(entry, list(entry.successors()))]
+    stack = [(entry, list(ways[entry]))]
     while stack:
         block, waiting = stack[-1]
         if not waiting:
@@ -18,11 +23,10 @@ def reverse_postorder(entry: Block) -> list[Block]:
             stack.pop()
             continue
         successor = waiting.pop()
-        if successor not in seen:
-            seen.add(successor)
-            stack.append((successor, list(successor.successors())))
-    order.reverse()
-    return order
+        if successor not in ways:
+            ways[successor] = found = successor.successors()
+            stack.append((successor, list(found)))
+    return {block: ways[block] for block in reversed(order)}
 
 
 def is_ordered(blocks: list[Block]) -> bool:
@@ -39,12 +43,12 @@ def is_ordered(blocks: list[Block]) -> bool:
     return True
 
 
-def link(blocks: list[Block]) -> None:
-    """Fill in `preds`, in the order of `blocks`."""
-    for block in blocks:
+def _link(ways: dict[Block, tuple[Block, ...]]) -> None:
+    """Fill in `preds`, in the order of `ways`."""
+    for block in ways:
         block.preds = []
-    for block in blocks:
-        for successor in block.successors():
+    for block, successors in ways.items():
+        for successor in successors:
             successor.preds.append(block)
 
 
@@ -53,12 +57,11 @@ def prune(function: Function) -> list[Block]:
 
     Only before SSA construction: Phis count on the order of `preds`.
     """
-    order = reverse_postorder(function.blocks[0])
-    if len(order) != len(function.blocks):
-        reached = set(order)
-        function.blocks = [block for block in function.blocks if block in reached]
-    link(order)
-    return order
+    ways = _ways(function.blocks[0])
+    if len(ways) != len(function.blocks):
+        function.blocks = [block for block in function.blocks if block in ways]
+    _link(ways)
+    return list(ways)
 
 
 class Dominators:

@@ -49,12 +49,13 @@ class ContextReads:
     def __init__(self, function: Function) -> None:
         self.written: list[tuple[int, int]] = []
         self.mutable = False
-        for op in function.ops():
-            if isinstance(op, Store):
-                if op.space is Space.CTX:
-                    self.written.append((op.offset, op.offset + op.size))
-            elif isinstance(op, Call) and may_write(op):
-                self.mutable = True
+        for block in function.blocks:
+            for op in block.ops:
+                if isinstance(op, Store):
+                    if op.space is Space.CTX:
+                        self.written.append((op.offset, op.offset + op.size))
+                elif isinstance(op, Call) and may_write(op):
+                    self.mutable = True
         self.known: dict[_Key, Op] = {}
         self.ends: dict[Block, dict[_Key, Op]] = {}
 

@@ -177,7 +177,7 @@ class _Selector:
             for op in block.ops:
                 for i, arg in enumerate(op.args):
                     uses[arg] = uses.get(arg, 0) + 1
-                    if isinstance(arg, _ADDRESSES) and (
+                    if type(arg) in _ADDRESSES and (
                         i
                         or not isinstance(op, Load | Store)
                         or (op.offset and isinstance(arg, FieldAddress))
@@ -381,7 +381,7 @@ class _Selector:
         return Ins(code | 8, left, right, 0, 0, reads, NONE, op.span), inverted
 
 
-_ADDRESSES = (FieldAddress, Binary)
+_ADDRESSES = frozenset((FieldAddress, Binary))
 _LEAVES = (Const, Slot, MapRef, GlobalRef, FunctionRef, SymbolRef)
 _SHIFTS = frozenset((BinOp.SHL, BinOp.LSHR, BinOp.ASHR))
 _DIVISIONS = frozenset((BinOp.UDIV, BinOp.UMOD, BinOp.SDIV, BinOp.SMOD))

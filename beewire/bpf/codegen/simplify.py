@@ -49,7 +49,7 @@ _OFFSET_MIN, _OFFSET_MAX = -(1 << 15), (1 << 15) - 1
 _ROUNDS = 4  # each but the first is needed only after a loop or a decided branch
 _REACH = 64  # numbered operations; to keep a value longer would cost a register
 _BOUNDS = frozenset((BinOp.AND, BinOp.UMOD, BinOp.LSHR))
-_LEAVES = (Const, Param, Slot, MapRef, Global, FunctionRef, SymbolRef)
+_LEAVES = frozenset((Const, MapRef, Global, FunctionRef, SymbolRef))
 
 
 def simplify(work: Work) -> None:
@@ -350,6 +350,8 @@ def _is_tested(sweep: _Sweep, index: Op) -> bool:
 
 def _key(op: Op) -> object:
     """Equal constants are one value."""
+    if type(op) not in _LEAVES:
+        return op
     if isinstance(op, Const):
         return op.value
     if isinstance(op, Global):

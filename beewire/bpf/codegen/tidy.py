@@ -50,7 +50,7 @@ _NONE: frozenset[Op] = frozenset()
 
 
 def tidy(work: Work) -> None:
-    """Make the control flow small; needs a function without Phis."""
+    """Make the control flow small; needs a function without Phis. Leaves `preds` old."""
     function = work.function
     _merge_returns(function.blocks)
     for block in function.blocks:
@@ -337,4 +337,3 @@ def _join(function: Function) -> None:
             gone.add(target)
     if gone:
         function.blocks = [block for block in function.blocks if block not in gone]
-        graph.link(function.blocks)
