@@ -15,6 +15,7 @@ from beewire.bpf.lang.source import Source, stored_names
 from beewire.bpf.lang.types import BOOL, IntType
 from beewire.bpf.lang.unit import Unit
 from beewire.bpf.lang.values import (
+    NUMBER,
     Int,
     Literal,
     Memory,
@@ -459,7 +460,7 @@ class Builder:
                 f"a number in network order ({value.type.name}) is no integer here"
             )
             raise self.refuse(node, Reason.BYTE_ORDER, message, host)
-        if isinstance(value, Int | Literal):
+        if isinstance(value, NUMBER):
             return value
         hint = ""
         if is_cell(value):

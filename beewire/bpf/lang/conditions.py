@@ -36,6 +36,8 @@ _COMPARE: dict[type[ast.cmpop], tuple[str, ir.CmpOp, ir.CmpOp]] = {
     ast.Gt: (">", ir.CmpOp.UGT, ir.CmpOp.SGT),
     ast.GtE: (">=", ir.CmpOp.UGE, ir.CmpOp.SGE),
 }
+_IDENTITY = (ast.Is, ast.IsNot)
+_MEMBERSHIP = (ast.In, ast.NotIn)
 _SWAPPED = {
     ir.CmpOp.ULT: ir.CmpOp.UGT,
     ir.CmpOp.ULE: ir.CmpOp.UGE,
@@ -113,10 +115,10 @@ def compare(b: Builder, node: ast.Compare, then: Target, orelse: Target) -> None
     for i, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
         last = i == len(node.ops) - 1
         more = then if last else b.target("chain")
-        if isinstance(op, ast.Is | ast.IsNot):
+        if isinstance(op, _IDENTITY):
             _is_none(b, node, (left_node, right_node), more, orelse)
             left = None
-        elif isinstance(op, ast.In | ast.NotIn):
+        elif isinstance(op, _MEMBERSHIP):
             inside = isinstance(op, ast.In)
             ways = (more, orelse) if inside else (orelse, more)
             _contains(b, left_node, right_node, *ways)

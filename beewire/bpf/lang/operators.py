@@ -8,6 +8,7 @@ from beewire.bpf.lang.flow import Target, Variable
 from beewire.bpf.lang.ints import Operand, arithmetic, check_64, fold, inverse, join
 from beewire.bpf.lang.types import BOOL, I64, IntType
 from beewire.bpf.lang.values import (
+    NUMBER,
     Int,
     Literal,
     Nothing,
@@ -336,9 +337,9 @@ def list_(b: Builder, node: ast.List) -> Value:
 
 def _operand(b: Builder, node: ast.expr) -> Int | Literal | Static:
     value = b.expr(node)
-    if isinstance(value, Static) and isinstance(value.obj, str | bytes):
+    if isinstance(value, NUMBER):
         return value
-    if isinstance(value, Int | Literal):
+    if isinstance(value, Static) and isinstance(value.obj, str | bytes):
         return value
     if isinstance(value, Nothing | Pointer) or is_cell(value):
         return b.integer(node)

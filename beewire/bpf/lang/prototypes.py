@@ -84,6 +84,16 @@ def _read(start: int) -> Prototype:
 
 def callable_by(kind: ProgramKind, attach_kind: AttachKind | None, flags: int) -> int:
     """The helpers that such a program may call, bit = number; ANY where unknown."""
+    found = _callable.get((kind, attach_kind, flags))
+    if found is None:
+        found = _callable[kind, attach_kind, flags] = _allowed(kind, attach_kind, flags)
+    return found
+
+
+_callable: dict[tuple[ProgramKind, AttachKind | None, int], int] = {}
+
+
+def _allowed(kind: ProgramKind, attach_kind: AttachKind | None, flags: int) -> int:
     sleepable = "s" if flags & _SLEEPABLE else "-"
     attached = attach_kind.name if attach_kind is not None else "-"
     for attach in (attached, "-"):

@@ -54,6 +54,10 @@ class Int(Value):
         return f"an integer ({self.type.name})"
 
 
+# What arithmetic takes; a union would be made anew at each test.
+NUMBER = (Int, Literal)
+
+
 class Nothing(Value):
     """None."""
 
