@@ -17,7 +17,7 @@ from typing import Any
 
 from beewire.bpf.author import Program, RingBuf, SockHash, SockMap
 from beewire.bpf.author.collection import Reached, reach
-from beewire.bpf.isa import Insn
+from beewire.bpf.isa import CALL, CALL_HELPER, Insn
 from beewire.bpf.kernel import Link
 from beewire.cli import printk, show
 from beewire.cli.userfile import STDIN, import_file, programs_of, told
@@ -30,7 +30,6 @@ examples:
   beewire run connect.py --cgroup /sys/fs/cgroup/user.slice
   beewire run packets.py --interface eth0 --records 100"""
 
-CALL = 0x85
 NOUNS = {
     "cgroup": "a cgroup",
     "interface": "an interface",
@@ -226,7 +225,7 @@ def uses_printk(program: Program[Any]) -> bool:
     """Whether a program calls a helper that prints; loads the program."""
     insns: tuple[Insn, ...] = program.live.spec.insns
     return any(
-        insn.opcode == CALL and insn.src == 0 and insn.imm in printk.PRINTING
+        insn.opcode == CALL and insn.src == CALL_HELPER and insn.imm in printk.PRINTING
         for insn in insns
     )
 

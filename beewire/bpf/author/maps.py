@@ -9,10 +9,10 @@ In programs they have `lookup`, `table[key] = value`, `table[key] += n`, `del`, 
 from __future__ import annotations
 
 from beewire.bpf.author.mapping import Deletable, Fixed, Takeable
-from beewire.bpf.lang import Keyed, Ref
+from beewire.bpf.lang import Keyed
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Any, TypeVar, overload
+from beewire.hints import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -26,16 +26,6 @@ MMAPABLE = 0x400  # BPF_F_MMAPABLE: user space may map the values
 
 class Table(Fixed[K, V], Keyed[K, V]):
     """Operations that maps with one value for each key share."""
-
-    @overload
-    def lookup(self: Table[K, int], key: K) -> Ref[int] | None: ...
-    @overload
-    def lookup(self: Table[K, bool], key: K) -> Ref[bool] | None: ...
-    @overload
-    def lookup(self, key: K) -> V | None: ...
-    def lookup(self, key: Any) -> Any:
-        """In programs: a reference to the value of `key`, or None."""
-        self.in_programs("lookup", f"{self.name or 'table'}.get({key!r})")
 
     def to_numpy(self) -> Any:
         """All keys and all values, as two numpy arrays of one length.

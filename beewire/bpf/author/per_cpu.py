@@ -31,16 +31,6 @@ class PerCpuTable(Fixed[K, "PerCpu[V]"], Keyed[K, V]):
         self.live[key] = value
 
     @overload
-    def lookup(self: PerCpuTable[K, int], key: K) -> Ref[int] | None: ...
-    @overload
-    def lookup(self: PerCpuTable[K, bool], key: K) -> Ref[bool] | None: ...
-    @overload
-    def lookup(self, key: K) -> V | None: ...
-    def lookup(self, key: Any) -> Any:
-        """In programs: a reference to the running CPU's value of `key`, or None."""
-        self.in_programs("lookup", f"{self.name or 'table'}.get({key!r})")
-
-    @overload
     def lookup_cpu(self: PerCpuTable[K, int], key: K, cpu: int) -> Ref[int] | None: ...
     @overload
     def lookup_cpu(

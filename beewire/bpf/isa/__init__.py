@@ -58,6 +58,7 @@ from beewire.bpf.isa.insn import (
 )
 from beewire.bpf.isa.opcodes import (
     ADDR_SPACE_CAST,
+    CALL,
     CALL_HELPER,
     CALL_KFUNC,
     CALL_SUBPROGRAM,
@@ -101,6 +102,7 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "ADDR_SPACE_CAST",
+    "CALL",
     "CALL_HELPER",
     "CALL_KFUNC",
     "CALL_SUBPROGRAM",

@@ -3,8 +3,8 @@
 import struct
 from typing import NamedTuple
 
+from beewire.bpf import isa
 from beewire.bpf.btf import Func, Index
-from beewire.bpf.isa import Insn
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.btf_objects import types_of
 from beewire.bpf.kernel.descriptor import Descriptor
@@ -12,9 +12,7 @@ from beewire.bpf.object import LineInfo, MapKind, ProgramKind, ProgramSpec
 from beewire.bpf.object.listing import program_text
 from beewire.errors import KernelError, UsageError
 
-_LD_IMM64 = 0x18
-_CALL = 0x85
-_PSEUDO_MAPS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
+_PSEUDO_MAPS = (isa.PSEUDO_MAP_FD, isa.PSEUDO_MAP_VALUE)
 _FUNC_INFO = struct.Struct("<II")
 _LINE_INFO = struct.Struct("<IIII")
 
@@ -101,16 +99,16 @@ def _read(fd: int, info: bytearray) -> _Dump:
     return _Dump(bytes(insns), bytes(lines), bytes(functions), ids)
 
 
-def _decode(data: bytes) -> tuple[Insn, ...]:
+def _decode(data: bytes) -> tuple[isa.Insn, ...]:
     """As isa.decode, but lets pass what only the kernel itself writes."""
-    out: list[Insn] = []
+    out: list[isa.Insn] = []
     slots = struct.iter_unpack("<BBhi", data)
     for opcode, registers, off, imm in slots:
         wide = imm
-        if opcode == _LD_IMM64:
+        if opcode == isa.LD_IMM64:
             high = next(slots)[3]
             wide = (high & 0xFFFF_FFFF) << 32 | imm & 0xFFFF_FFFF
-        out.append(Insn(opcode, registers & 15, registers >> 4, off, wide))
+        out.append(isa.Insn(opcode, registers & 15, registers >> 4, off, wide))
     return tuple(out)
 
 
@@ -140,21 +138,21 @@ def _function_notes(data: bytes, types: Index | None) -> dict[int, str]:
     }
 
 
-def _map_notes(insns: tuple[Insn, ...], names: dict[int, str]) -> dict[int, str]:
+def _map_notes(insns: tuple[isa.Insn, ...], names: dict[int, str]) -> dict[int, str]:
     found, slot = {}, 0
     for insn in insns:
-        if insn.opcode == _LD_IMM64 and insn.src in _PSEUDO_MAPS:
+        if insn.opcode == isa.LD_IMM64 and insn.src in _PSEUDO_MAPS:
             number = insn.imm & 0xFFFF_FFFF
             found[slot] = f"map {number} {names.get(number, '')}".rstrip()
         slot += insn.slots
     return found
 
 
-def _call_notes(insns: tuple[Insn, ...]) -> dict[int, str]:
+def _call_notes(insns: tuple[isa.Insn, ...]) -> dict[int, str]:
     """The names of the functions called, where /proc/kallsyms tells addresses."""
     calls, slot = {}, 0
     for insn in insns:
-        if insn.opcode == _CALL and insn.src == 0 and insn.imm:
+        if insn.opcode == isa.CALL and insn.src == isa.CALL_HELPER and insn.imm:
             calls[slot] = insn.imm
         slot += insn.slots
     symbols = _symbols() if calls else {}

@@ -14,14 +14,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beewire.bpf.isa import Insn, InsnClass
+from beewire.bpf.isa import CALL, Insn, InsnClass
 from beewire.bpf.kernel.assemble import Image
 from beewire.bpf.kernel.log import in_words, registers
 from beewire.bpf.object import LineInfo
 
 _STEP = re.compile(r"^(\d+): \(([0-9a-f]{2})\)")
 _RESUME = re.compile(r"^from (\d+) to \d+")
-_CALL = 0x85
 _SHOWN = 12  # lines of the way that are told
 
 
@@ -98,7 +97,7 @@ def _state(image: Image, steps: list[Step], places: list[_Assignment]) -> str:
         here = (line.line, line.column) if line else (0, 0)
         if target >= 0 and any(place.start <= here <= place.end for place in places):
             state, register = "", target
-        elif target == register or (insn and insn.opcode == _CALL and register < 6):
+        elif target == register or (insn and insn.opcode == CALL and register < 6):
             register = -1  # something else is in it from here on
         if register >= 0:
             state = step.after.get(register, state)
@@ -109,7 +108,7 @@ def _written(insn: Insn | None) -> int:
     """The register that an instruction writes, or -1."""
     if insn is None:
         return -1
-    if insn.opcode == _CALL:
+    if insn.opcode == CALL:
         return 0
     group = insn.opcode & 7
     writes = {InsnClass.ALU, InsnClass.ALU64, InsnClass.LD, InsnClass.LDX}

@@ -17,6 +17,7 @@ from beewire.hints import (
     Callable,
     ClassVar,
     Generic,
+    NoReturn,
     TypeVar,
     overload,
 )
@@ -86,6 +87,11 @@ class MapDecl:
         self.flags = flags
         self._types: dict[str, ValueType] = {}
 
+    def in_programs(self, operation: str, instead: str = "") -> NoReturn:
+        """Refuse an operation that only programs have; `instead` is user space's."""
+        del instead
+        outside(operation)
+
     @property
     def key(self) -> ValueType | None:
         """The type of keys; None where the map has none."""
@@ -149,9 +155,9 @@ class Keyed(MapDecl, Generic[K, V]):
     def lookup(self: "Keyed[K, bool]", key: K) -> Ref[bool] | None: ...
     @overload
     def lookup(self, key: K) -> V | None: ...
-    def lookup(self, key: Any) -> Any:  # noqa: ARG002
-        """In programs: a reference to the value of `key`, or None."""
-        outside("lookup")
+    def lookup(self, key: Any) -> Any:
+        """In programs: a reference to the value of `key`, the running CPU's, or None."""
+        self.in_programs("lookup", f"{self.name or 'table'}.get({key!r})")
 
     def insert(self, key: K, value: V) -> int:  # noqa: ARG002
         """In programs: add `key` unless it is there; 0, or -EEXIST (-17) and the like."""

@@ -6,7 +6,7 @@ The kernel adds up the stack of every chain of calls: 512 bytes, and eight frame
 from beewire.bpf import codegen, ir
 from beewire.bpf.btf import types as btf
 from beewire.bpf.codegen import Code
-from beewire.bpf.isa import call_helper
+from beewire.bpf.isa import CALL, CALL_HELPER
 from beewire.bpf.lang import source
 from beewire.bpf.lang.unit import Subprogram, Unit
 from beewire.bpf.object.kinds import ProgramKind
@@ -24,7 +24,6 @@ MAX_FRAMES = 8  # MAX_CALL_FRAMES
 # check_max_stack_depth() rounds each frame up; newer kernels do so to 16 bytes only.
 _ROUND = 32
 TAIL_CALL = 12  # BPF_FUNC_tail_call
-_CALL = call_helper(0).opcode
 
 
 def generate(function: ir.Function, unit: Unit, target: Target) -> Code:
@@ -149,7 +148,7 @@ def _deepest(
 def _goes(code: Code) -> bool:
     """Whether a function has a tail call."""
     return any(
-        insn.opcode == _CALL and not insn.src and insn.imm == TAIL_CALL
+        insn.opcode == CALL and insn.src == CALL_HELPER and insn.imm == TAIL_CALL
         for insn in code.insns
     )
 
