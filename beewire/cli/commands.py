@@ -23,6 +23,11 @@ COMMANDS = (
         "attach every program of a Python file and print what they report",
     ),
     Command(
+        "profile",
+        "beewire.cli.profile",
+        "where time goes: a flame graph of what runs, or of what waits",
+    ),
+    Command(
         "check",
         "beewire.cli.check",
         "compile the programs of a Python file, and say what is wrong with them",

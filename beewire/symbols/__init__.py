@@ -14,13 +14,13 @@ perfmap     what just-in-time compilers tell
 image       one mapped file with its functions
 process     one process: address -> Frame
 symbolizer  the kernel and all processes
-demangle    names of C++ and Rust
+demangling  names of C++ and Rust
 """
 
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beewire.symbols.demangle import demangle
+    from beewire.symbols.demangling import demangle
     from beewire.symbols.elf import ElfFile
     from beewire.symbols.image import Image
     from beewire.symbols.kallsyms import KernelSymbol, KernelSymbols
@@ -44,7 +44,7 @@ _HOMES = {
     "SymbolTable": "table",
     "Symbolizer": "symbolizer",
     "UserSymbol": "table",
-    "demangle": "demangle",
+    "demangle": "demangling",
 }
 
 

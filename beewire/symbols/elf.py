@@ -7,13 +7,14 @@ ObjectError or without one, in memory of a few times the file's size.
 
 import os
 import struct
+import sys
+from array import array
 
 from beewire.errors import ObjectError
 from beewire.hints import Callable, Self
 from beewire.rows import Row
 
 EXECUTABLE = 1  # PF_X
-FUNCTION, INDIRECT_FUNCTION = 2, 10  # STT_FUNC, STT_GNU_IFUNC
 _LOAD, _NOTE = 1, 4  # PT_*
 _SYMTAB, _NOTES, _NOBITS, _DYNSYM = 2, 7, 8, 11  # SHT_*
 _BUILD_ID = 3  # NT_GNU_BUILD_ID
@@ -31,10 +32,6 @@ _SECTION = {1: "IIIIIIIIII", 2: "IIQQQQIIQQ"}
 _SYMBOL = {1: "IIIBBH", 2: "IBBHQQ"}
 
 RawRow = tuple[int, ...]
-# Address, size, where the name is, type.
-Symbols = list[tuple[int, int, int, int]]
-# Functions; and what hand-written assembly leaves without a type.
-_CODE = (0, FUNCTION, INDIRECT_FUNCTION)
 
 
 class Segment(Row):
@@ -44,6 +41,18 @@ class Segment(Row):
     address: int
     size: int
     flags: int
+
+
+class Symbols(Row):
+    """One symbol table, column by column.
+
+    `facts` are the first word of `Elf64_Sym`, little-endian: st_name, st_info << 32,
+    st_shndx << 48.
+    """
+
+    addresses: "array[int]"
+    sizes: "array[int]"
+    facts: "array[int]"
 
 
 class Section(Row):
@@ -159,10 +168,9 @@ class ElfFile:
         found = []
         for kind in (_SYMTAB, _DYNSYM):
             for section in self.sections:
-                if section.kind != kind or section.link >= len(self.sections):
-                    continue
-                names = self.content(self.sections[section.link])
-                found.append((self._symbols(self.content(section)), names))
+                if section.kind == kind and section.link < len(self.sections):
+                    names = self.content(self.sections[section.link])
+                    found.append((self._symbols(self.content(section)), names))
         return found
 
     # Reading.
@@ -229,19 +237,22 @@ class ElfFile:
 
     def _symbols(self, table: bytes) -> Symbols:
         layout = struct.Struct(self._order + _SYMBOL[self._bits])
-        whole = len(table) // layout.size * layout.size
-        rows = layout.iter_unpack(memoryview(table)[:whole])
-        if self._bits == 2:
-            return [
-                (value, size, name, info & 15)
-                for name, info, _, section, value, size in rows
-                if section and value and info & 15 in _CODE
-            ]
-        return [
-            (value, size, name, info & 15)
-            for name, value, size, info, _, section in rows
-            if section and value and info & 15 in _CODE
-        ]
+        whole = memoryview(table)[: len(table) // layout.size * layout.size]
+        if self._bits == 2 and self._order == "<" and sys.byteorder == "little":
+            # Three words a symbol, which slices take apart without a loop.
+            words = array("Q")
+            words.frombytes(whole)
+            return Symbols(words[1::3], words[2::3], words[0::3])
+        found = Symbols(array("Q"), array("Q"), array("Q"))
+        for row in layout.iter_unpack(whole):
+            if self._bits == 2:
+                name, info, _, section, value, size = row
+            else:
+                name, value, size, info, _, section = row
+            found.addresses.append(value)
+            found.sizes.append(size)
+            found.facts.append(name | info << 32 | section << 48)
+        return found
 
 
 def text(data: bytes, offset: int) -> str:

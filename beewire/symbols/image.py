@@ -72,7 +72,7 @@ class Image:
         except ObjectError as error:
             self.fault = str(error)
             return SymbolTable(())
-        if not len(table):
+        if next(iter(table), None) is None:
             self.fault = "it was stripped, and no file with its symbols is installed"
         return table
 

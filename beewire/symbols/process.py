@@ -5,7 +5,7 @@ import os
 from beewire.errors import ObjectError
 from beewire.hints import Self
 from beewire.rows import Row
-from beewire.symbols.demangle import demangle
+from beewire.symbols.demangling import demangle
 from beewire.symbols.elf import ElfFile
 from beewire.symbols.image import Image, open_mapped
 from beewire.symbols.mappings import Mapping, Mappings

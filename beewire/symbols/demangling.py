@@ -1,15 +1,16 @@
 """Names of C++ and Rust functions as their authors wrote them.
 
 LLVM's demangler does it, where the extra `symbols` is installed (pycxxfilt). Without it
-C++ is left to the machine's libstdc++, where there is one, and other names stay as they
-are. What Rust adds to make names unique is taken off.
+C++ is left to the machine's libstdc++, where there is one, and names of Rust's newer
+scheme stay as they are. What Rust adds to make names unique is taken off.
 """
 
 import re
 
 from beewire.hints import Callable
 
-_HASH = re.compile(r"::h[0-9a-f]{16}$")
+# Rust's older scheme: parts with their lengths, of which the last is a hash.
+_LEGACY = re.compile(r"_?_ZN(\d.*)17h[0-9a-f]{16}E$")
 # What rustc writes for characters that linkers do not take (rustc-demangle, "legacy").
 _ESCAPES = {
     "SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ",",
@@ -54,26 +55,27 @@ def demangle(name: str) -> str:
 
 def _demangled(name: str, run: Demangler) -> str:
     base, clone = name, ""
-    found = run(base)
+    found = legacy_rust(base) or run(base)
     if found is None and (match := _CLONE.search(name)):
         base, clone = name[: match.start()], match[1]
-        found = run(base)
-    if found is None:
-        return name
-    return (legacy_rust(found) if _HASH.search(found) else found) + clone
+        found = legacy_rust(base) or run(base)
+    return name if found is None else found + clone
 
 
-def legacy_rust(name: str) -> str:
-    """A name of Rust's older scheme, which is C++'s with a hash and escapes in it."""
-    plain = _HASH.sub("", name)
-    plain = _ESCAPE.sub(_unescaped, plain).replace("..", "::")
-    # Parts begin with a letter or "_", which is put before what does not.
-    return "::".join(
-        part[1:] if part[:2] in _PUT else part for part in plain.split("::")
-    )
-
-
-_PUT = {"_<", "_&", "_*", "_(", "_["}
+def legacy_rust(name: str) -> str | None:
+    """A name of Rust's older scheme, as it was written; None for any other."""
+    match = _LEGACY.match(name)
+    rest, parts = (match[1] if match else ""), []
+    while rest:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        size = int(rest[:digits][:6] or "0")
+        part, rest = rest[digits : digits + size], rest[digits + size :]
+        if not part or digits > 6 or len(part) < size:
+            return None
+        # It begins with a letter or "_", which is put before what does not.
+        plain = part[1:] if part.startswith("_$") else part
+        parts.append(_ESCAPE.sub(_unescaped, plain).replace("..", "::"))
+    return "::".join(parts) or None
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -1,0 +1,28 @@
+"""Where time goes: sampled stacks of what runs, or timed stacks of what waits.
+
+    with Symbolizer() as symbols:
+        with Recorder(Options(pids=(1234,)), symbols) as recorder:
+            recorder.wait(10)
+            profile = resolve(recorder.finish(), symbols)
+        print(folded(profile.stacks))
+
+programs   the eBPF programs
+recorder   attach them, follow the processes, count
+watch      what the processes have mapped
+stacks     addresses -> frames, folded text, how whole the stacks are
+"""
+
+from beewire.trace.profile.recorder import Options, Recorder, Recording, Sample
+from beewire.trace.profile.stacks import Profile, Stack, Wholeness, folded, resolve
+
+__all__ = [
+    "Options",
+    "Profile",
+    "Recorder",
+    "Recording",
+    "Sample",
+    "Stack",
+    "Wholeness",
+    "folded",
+    "resolve",
+]
