@@ -16,10 +16,9 @@ from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_glo
 from beewire.bpf.lang.decl import DROPPED, dropped_name
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
-from beewire.hints import TYPE_CHECKING, Any, Callable, Mapping
+from beewire.hints import Any, Callable, Mapping, TypeVar
 
-if TYPE_CHECKING:
-    Reader = kernel.Reader[Any]
+E = TypeVar("E", bound="kernel.Reader[Any] | kernel.UserRing")
 
 Maps = Mapping[str, kernel.AnyMap]
 Values = Mapping[str, int | bytes]
@@ -35,7 +34,7 @@ class Home:
         self._maps: dict[MapDecl, kernel.AnyMap] = {}
         self._programs: dict[ProgramDecl, kernel.Program] = {}
         self._sections: dict[GlobalDecl, kernel.Section] = {}
-        self._readers: dict[MapDecl, Reader] = {}
+        self._ends: dict[MapDecl, kernel.Reader[Any] | kernel.UserRing] = {}
 
     def load(
         self,
@@ -76,18 +75,16 @@ class Home:
             raise MapError(self._absent(declared, use))
         return found
 
-    def reader(
-        self, declared: MapDecl, open_reader: Callable[[kernel.AnyMap], Reader]
-    ) -> Reader:
-        """The one reader of a buffer of records: each record can be read once.
+    def end(self, declared: MapDecl, opens: Callable[[kernel.AnyMap], E]) -> E:
+        """The one end that this process has of a buffer: its reader, or its writer.
 
         Raises:
             MapError: It is not in the kernel.
         """
-        found = self._readers.get(declared)
+        found = self._ends.get(declared)
         if found is None:
-            found = self._readers[declared] = open_reader(self.map(declared))
-        return found
+            found = self._ends[declared] = opens(self.map(declared))
+        return found  # type: ignore[return-value]  # what `opens` made before
 
     def dropped(self, declared: MapDecl) -> int:
         """How many records programs could not send by `declared`.
@@ -149,8 +146,8 @@ class Home:
 
     def close(self) -> None:
         """Close everything; links that were made stay."""
-        while self._readers:
-            self._readers.popitem()[1].close()
+        while self._ends:
+            self._ends.popitem()[1].close()
         while self.parts:
             self.parts.pop().close()
 

@@ -53,7 +53,7 @@ class Records(OnMap, Generic[V]):
         Raises:
             MapError: It is not in the kernel: nothing that uses it was attached.
         """
-        return home_of(self).reader(self.origin or self, self.open_reader)
+        return home_of(self).end(self.origin or self, self.open_reader)
 
     def __iter__(self) -> Iterator[V]:
         """Yield records, waiting where there are none; Ctrl-C ends the iteration.

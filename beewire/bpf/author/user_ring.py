@@ -8,13 +8,21 @@ In user space `commands.send(Command(...))`; in programs
 
 from __future__ import annotations
 
-from beewire.bpf.author.bound import OnMap
+from beewire.bpf.author.bound import OnMap, home_of
 from beewire.bpf.author.codec import encoder
 from beewire.bpf.author.ring import DEFAULT_SIZE, check_size
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Any, Callable, Generic, TypeVar, overload
+from beewire.hints import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Generic,
+    Iterable,
+    TypeVar,
+    overload,
+)
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import UserRing
@@ -42,7 +50,6 @@ class UserRingBuf(OnMap, MapDecl, Generic[V]):
     ) -> None:
         check_size(size)
         super().__init__(size, flags=flags, name=name)
-        self._writers: dict[int, UserRing] = {}
 
     @property
     def stored(self) -> tuple[ValueType | None, ValueType | None]:
@@ -67,14 +74,19 @@ class UserRingBuf(OnMap, MapDecl, Generic[V]):
         """The writing end, for records of any size: `reserve`, `submit`, `discard`."""
         from beewire.bpf.kernel import UserRing  # noqa: PLC0415 - after attaching
 
-        live = self.live
-        found = self._writers.get(live.fd)
-        if found is None:
-            found = self._writers[live.fd] = UserRing(live)
-        return found
+        return home_of(self).end(self.origin or self, UserRing)
 
-    def send(self, record: V) -> bool:
-        """Hand a record to the programs that drain the ring; False when it is full."""
+    def send(self, record: V, timeout: float = 0) -> bool:
+        """Hand a record to the programs that drain the ring; False when it is full.
+
+        It waits up to `timeout` seconds for them to make room.
+        """
         value = self.value
         assert value is not None
-        return self.writer.submit(encoder(value)(record))
+        return self.writer.submit(encoder(value)(record), timeout)
+
+    def send_all(self, records: Iterable[V]) -> int:
+        """Hand over as many records as there is room for; how many that were."""
+        value = self.value
+        assert value is not None
+        return self.writer.submit_all(map(encoder(value), records))

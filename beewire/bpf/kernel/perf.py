@@ -126,7 +126,7 @@ class PerfReader(Reader[T]):
     def _mark(self) -> dict[_Buffer, int]:
         """The buffers that have something, and up to where."""
         heads = {each: int(each.words[_HEAD]) for each in self._buffers}
-        self._order()
+        self._fence.order()
         return {each: at for each, at in heads.items() if at != each.words[_TAIL]}
 
     def _is_behind(self) -> bool:
@@ -156,7 +156,7 @@ class PerfReader(Reader[T]):
         buffer, head = mark.popitem()
         tail = int(buffer.words[_TAIL])
         self._chunk = memoryview(buffer.copy(tail, head))
-        self._order()
+        self._fence.order()
         buffer.words[_TAIL] = head
         return True
 

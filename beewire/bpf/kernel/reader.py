@@ -1,33 +1,19 @@
 """Reading records as programs send them: what ring buffers and perf buffers share.
 
-Memory order. A program fills a record, clears the busy bit of its header and moves its
-position on; a reader looks at these in the opposite order, and gives the room back last.
-
-- Positions are words of 64 bits that both sides change while the other looks. An item of
-  a memoryview of format Q is read, and written, by one memcpy of 8 aligned bytes, which
-  compilers make one load or store: nobody sees a half.
-- The only part of a header that changes once the producer's position covers it is its
-  highest byte (busy, discard), so that however it is loaded, it is the old or the new.
-- x86 keeps loads in order, and stores behind earlier loads. Elsewhere `_order` does, which
-  goes through a lock twice: the release of the first round and the acquire of the second
-  are ordered by the architecture (arm64: STLR before LDAR), so that nothing passes both.
-- Before a reader sleeps, its position must be visible and the producer's be looked at
-  again, or each side could miss the other's step: the one thing that x86 reorders as
-  well. `_barrier` is the same pair of rounds, on every machine.
+`fence` says in which order memory is looked at, and why.
 """
 
 import gc
 import select
 import sys
 import time
-from _thread import allocate_lock
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from itertools import islice
 from operator import length_hint
 
+from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
-from beewire.bpf.kernel.syscall import STRONGLY_ORDERED
 from beewire.errors import MapError
 from beewire.hints import (
     TYPE_CHECKING,
@@ -98,7 +84,7 @@ class Reader(ABC, Generic[T]):
         self._decoding = decode if isinstance(decode, Decoding) else Decoding(decode)
         # Programs that wake a reader late leave it to look by itself so often.
         self._latency = latency
-        self._fence = allocate_lock()
+        self._fence = Fence()
         self._epoll = select.epoll()
         # What is left of the run that an iteration is in the midst of.
         self._held: Iterator[Any] = iter(())
@@ -223,7 +209,7 @@ class Reader(ABC, Generic[T]):
             rest = None if deadline is None else deadline - time.monotonic()
             if rest is not None and rest <= 0:
                 return False
-            self._barrier()
+            self._fence.full()
             if not self._is_behind():
                 self._epoll.poll(_least(rest, self._latency))
             elif not self._is_ready():
@@ -249,7 +235,7 @@ class Reader(ABC, Generic[T]):
                 rest = None if deadline is None else deadline - loop.time()
                 if rest is not None and rest <= 0:
                     return False
-                self._barrier()
+                self._fence.full()
                 if not self._is_behind():
                     await self._arrival(loop, _least(rest, self._latency))
                 elif not self._is_ready():
@@ -281,17 +267,6 @@ class Reader(ABC, Generic[T]):
                 return True
             self._publish()
         return False
-
-    def _order(self) -> None:
-        """Keep later loads, and the next store, behind earlier loads: see above."""
-        if not STRONGLY_ORDERED:
-            self._barrier()
-
-    def _barrier(self) -> None:
-        """Keep whatever follows behind whatever came before: see above."""
-        for _ in range(2):
-            with self._fence:
-                pass
 
     def poll(self, timeout: float | None = None) -> list[T]:
         """Wait until there are records, at most `timeout` seconds (None: for ever).

@@ -90,14 +90,14 @@ class RingReader(Reader[T]):
 
     def _mark(self) -> int:
         newest = int(self._producer[0])
-        self._order()
+        self._fence.order()
         return newest
 
     def _is_behind(self) -> bool:
         return int(self._producer[0]) != self._position
 
     def _publish(self) -> None:
-        self._order()
+        self._fence.order()
         self._consumer[0] = self._position = self._after
         self.discarded += self._gaps
         self._gaps = 0
@@ -116,7 +116,7 @@ class RingReader(Reader[T]):
         count = self._equal(at >> 2, stride >> 2, size, fit)
         if count < min(fit, _SHORT):
             return self._mixed(mark, most)
-        self._order()
+        self._fence.order()
         self._gaps = 0
         length = count * stride
         self._after = position + length
@@ -162,7 +162,7 @@ class RingReader(Reader[T]):
             position += (size + _HEADER + 7) & ~7
         if position == self._position:
             return None
-        self._order()
+        self._fence.order()
         self._after = position
         self._gaps = gaps
         view = self._view
