@@ -40,7 +40,7 @@ _EXTENSIONS = (Extend, Binary, Load)
 def demand(work: Work) -> None:
     """Replace extensions and masks that nobody notices by what they are made of."""
     blocks = work.function.blocks
-    wanted = _round_loops(blocks)
+    wanted = _round_loops(blocks) if work.dominators().has_loops else {}
     renamed: dict[Op, Op] = {}
     narrows = work.target.at_least(3)
     short: list[Op] = []  # what 32-bit arithmetic computes, and extends for nothing

@@ -67,11 +67,12 @@ def prune(function: Function) -> list[Block]:
 class Dominators:
     """Who dominates whom, in constant time (`order` is a reverse postorder)."""
 
-    __slots__ = ("end", "first", "idom", "order")
+    __slots__ = ("end", "first", "has_loops", "idom", "order")
 
     def __init__(self, order: list[Block]) -> None:
         self.order = order
-        self.idom = idom = _immediate(order)
+        idom, self.has_loops = _immediate(order)
+        self.idom = idom
         size = dict.fromkeys(order, 1)
         for block in reversed(order[1:]):
             size[idom[block]] += size[block]
@@ -90,8 +91,11 @@ class Dominators:
         return first[upper] <= first[lower] < self.end[upper]
 
 
-def _immediate(order: list[Block]) -> dict[Block, Block]:
-    """Immediate dominators (Cooper, Harvey, Kennedy: two fingers on the tree)."""
+def _immediate(order: list[Block]) -> tuple[dict[Block, Block], bool]:
+    """Immediate dominators, and whether a way leads back.
+
+    Cooper, Harvey, Kennedy: two fingers on the tree.
+    """
     number = {block: i for i, block in enumerate(order)}
     entry = order[0]
     idom = {entry: entry}
@@ -108,7 +112,7 @@ def _immediate(order: list[Block]) -> dict[Block, Block]:
             if best is not None and idom.get(block) is not best:
                 idom[block] = best
                 changed = has_loops  # without any, one round sees all that comes before
-    return idom
+    return idom, has_loops
 
 
 def _meet(
@@ -126,6 +130,9 @@ def loops(
     order: list[Block], dominators: Dominators | None = None
 ) -> dict[Block, set[Block]]:
     """The natural loops by their heads; of two that share one, the union."""
+    tree = dominators or Dominators(order)
+    if not tree.has_loops:
+        return {}
     number = {block: i for i, block in enumerate(order)}
     backs = [
         (block, successor)
@@ -134,9 +141,6 @@ def loops(
         if number[successor] <= number[block]
     ]
     found: dict[Block, set[Block]] = {}
-    if not backs:
-        return found
-    tree = dominators or Dominators(order)
     for tail, head in backs:
         if tree.dominates(head, tail):
             _collect(found.setdefault(head, {head}), tail, number)

@@ -111,14 +111,15 @@ def _walk(ranges: Ranges, part: Part, start: int, end: int, out: _Set) -> None:
         register = ins.write
         if register >= 0:
             bit = 1 << i
-            last = until.pop(register, i + 1)
-            live[register] |= (1 << last) - bit
+            live[register] |= (1 << until.pop(register, i + 1)) - bit
             defs[register] |= bit
             weight[register] += factor
-            if ins.code == CALL:
+            kind = ins.code
+            if kind == MOV:
+                if not ins.off:
+                    ranges.moves.append((factor, i, ins))
+            elif kind == CALL:
                 ranges.calls |= bit
-            elif ins.code == MOV and ins.off == 0:
-                ranges.moves.append((factor, i, ins))
         for register in ins.reads:
             weight[register] += factor
             if register not in until:

@@ -142,7 +142,8 @@ class _Selector:
         self.cache: dict[object, int] = {}
         self.uses: dict[Op, int] = {}
         self.whole: set[Op] = set()  # addresses needed as values
-        self.carried = carried(work.function.blocks)
+        has_loops = work.dominators().has_loops
+        self.carried = carried(work.function.blocks) if has_loops else {}
 
     def run(self, blocks: list[Block]) -> None:
         """Select block by block, then join the parts and their Phis."""

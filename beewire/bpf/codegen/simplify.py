@@ -89,7 +89,8 @@ class _Sweep:
         self.work = work
         self.target = work.target
         self.bits = Bits()
-        if not work.bounded:  # else the verifier does not follow each round
+        # Where there are others, the verifier does not follow each round.
+        if not work.bounded and work.dominators().has_loops:
             self.bits.ones.update(counters(work.function.blocks))
         self.facts = Facts(work.dominators())
         self.reads = ContextReads(work.function)
