@@ -142,8 +142,7 @@ class _Selector:
         self.cache: dict[object, int] = {}
         self.uses: dict[Op, int] = {}
         self.whole: set[Op] = set()  # addresses needed as values
-        has_loops = work.dominators().has_loops
-        self.carried = carried(work.function.blocks) if has_loops else {}
+        self.carried = carried(work.function.blocks) if work.loops() else {}
 
     def run(self, blocks: list[Block]) -> None:
         """Select block by block, then join the parts and their Phis."""
