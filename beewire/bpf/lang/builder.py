@@ -351,6 +351,7 @@ class Builder:
 
     def _go(self, target: Target, flow: Flow) -> None:
         if not self.live:
+            target.pass_by(flow)
             return
         if target.started and target.flow is not None:
             # The next round begins with what the first one had, no more and no less.
@@ -400,9 +401,8 @@ class Builder:
         target.started = True
         self.block = target.block
         self.function.blocks.append(target.block)
-        if target.flow is not None:
-            self.flow = target.flow
-            self.live = True
+        self.live = self.live or target.flow is not None
+        self.flow = target.flow or target.unreached or self.flow
 
     def leave(self, terminator: ir.Op) -> None:
         """End the block with a return."""

@@ -146,12 +146,19 @@ class Target:
     A jump to one that was `started` is another round of a loop.
     """
 
-    __slots__ = ("block", "flow", "started")
+    __slots__ = ("block", "flow", "started", "unreached")
 
     def __init__(self, name: str) -> None:
         self.block = ir.Block(name)
         self.flow: Flow | None = None
+        # What would hold here, were the code that leads here not dead.
+        self.unreached: Flow | None = None
         self.started = False
+
+    def pass_by(self, flow: Flow) -> None:
+        """Record a way in from dead code."""
+        before = self.unreached
+        self.unreached = flow if before is None else before.merge(flow)
 
     def enter(self, flow: Flow) -> None:
         """Record a way in."""

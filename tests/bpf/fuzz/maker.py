@@ -58,6 +58,11 @@ class Maker:
         self.room = 200  # bytes of structs on the stack that may still be made
         self._count = 0
 
+    @property
+    def packed(self) -> bool:
+        """Whether a struct of the program is packed."""
+        return any("packed" in shape.options for shape in self.shapes.values())
+
     # Text.
 
     def use(self, construct: str) -> None:

@@ -68,11 +68,11 @@ class Memory(Statements):
         if not struct.shared:
             self.use("field augmented")
             symbol = self.rng.choice(ATOMIC)
-        elif bits(kind) >= 32:
+        elif bits(kind) >= 32 and not self.packed:
             self.use("atomic")
             symbol = self.rng.choice(ATOMIC)
         else:
-            return
+            return  # what is not aligned cannot be changed atomically
         self.line(indent, f"{text} {symbol}= {self.name(sign).text}")
 
     def word(self, indent: int, _depth: int) -> None:

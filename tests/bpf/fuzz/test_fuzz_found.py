@@ -124,6 +124,21 @@ def made(a: u32) -> Outer:
 def program(ctx: XdpContext) -> u32:
     return made(ctx.length).b1 + made(3).b1
 """,
+    "a record in a loop of no rounds, and what may end the program": """
+class Record(Struct):
+    r0: u8
+    r1: i8
+events = RingBuf[Record](1 << 16)
+mine = PerCpuGlobal(u64)
+@xdp
+def program(ctx: XdpContext) -> u32:
+    for _ in range(0):
+        with events.reserve() as e:
+            if e is not None:
+                e.r0 = mine.value
+                e.r1 = 3
+    return ctx.length
+""",
     "packed structs that functions share": """
 class Inner(Struct):
     first: u32
