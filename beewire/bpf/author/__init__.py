@@ -16,7 +16,7 @@
     nested      ArrayOfMaps, HashOfMaps, ProgArray
     user_ring   UserRingBuf
     arena       Arena
-    variable    Global, Const, PerCpuGlobal
+    variable    Global, Const, PerCpuGlobal, Kconfig
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
     prepared    programs that were compiled elsewhere (skeleton: how such modules are made)
@@ -180,6 +180,7 @@ if TYPE_CHECKING:
     from beewire.bpf.author.variable import (
         Const,
         Global,
+        Kconfig,
         PerCpuGlobal,
     )
     from beewire.bpf.kernel import features
@@ -352,7 +353,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "Arena", "Array", "ArrayOfMaps", "AttachedStorage", "BloomFilter", "BpfSock",
     "BpfTcpSock", "CgroupArray", "CgroupStorage", "Const", "CpuMap", "DevMap",
     "DevMapHash", "DeviceAccess", "FlowDissector", "FlowKeys", "Global", "HashMap",
-    "HashOfMaps", "InodeStorage", "Kernel", "Kptr", "Ksym", "LircSample", "ListHead",
+    "HashOfMaps", "InodeStorage", "Kconfig", "Kernel", "Kptr", "Ksym", "LircSample", "ListHead",
     "ListNode", "Loaded", "LpmTrie", "LruHash", "LruPerCpuHash", "Netfilter",
     "PerCpu", "PerCpuArray", "PerCpuAttachedStorage", "PerCpuGlobal", "PerCpuHash",
     "PerfCounter", "PerfEvent", "PerfEventArray", "Port", "ProgArray", "Program",
@@ -449,7 +450,7 @@ _HOMES = {
         "AttachedStorage CgroupStorage InodeStorage PerCpuAttachedStorage "
         "SkStorage TaskStorage"
     ),
-    "beewire.bpf.author.variable": "Const Global PerCpuGlobal",
+    "beewire.bpf.author.variable": "Const Global Kconfig PerCpuGlobal",
     "beewire.bpf.object": "Target",
     "beewire.bpf.lang": (
         "Kernel Ref Struct Union World array be16 be32 be64 bits chars embedded "

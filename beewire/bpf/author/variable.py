@@ -5,6 +5,7 @@ limit = Global(u32, 7)          # limit.value
 table = Global(array(u32, 8))   # table[i]
 verbose = Const(bool)           # verbose.value: set before it is loaded
 seen = PerCpuGlobal(u64)        # seen.value in programs, seen.values in user space
+hz = Kconfig(u32, "CONFIG_HZ")  # hz.value: as the kernel was configured
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _OWN = frozenset(
         "is_struct",
         "is_named",
         "is_place",
+        "option",
+        "optional",
         "read_only",
     )
 )
@@ -141,6 +144,31 @@ def Const(type: Any, initial: Any = None, *, name: str = "") -> Any:  # noqa: A0
         SpecError: As for Global.
     """
     return _checked(Variable(type, initial, name=name, read_only=True))
+
+
+def Kconfig(type: object, option: str, *, optional: bool = False) -> Ref[int]:  # noqa: A002, N802 - reads as a type
+    """Declare an option of the kernel's configuration, a constant of programs.
+
+        hz = Kconfig(u32, "CONFIG_HZ")      # hz.value
+        has_jit = Kconfig(bool, "CONFIG_BPF_JIT", optional=True)
+
+    The loader reads it from /boot/config-* or /proc/config.gz; `LINUX_KERNEL_VERSION` is
+    one, too (Linux 6.18.44 is 0x6122c). A number is read into an integer, `y` and `n` into
+    a bool, `y`, `n` and `m` as a letter into `u8`, a text into `chars(n)`. One that is
+    `optional` is 0 where the kernel has no such option; another one refuses to be loaded.
+
+    Raises:
+        SpecError: `type` is no type of a fixed size, or `option` no name of one.
+    """
+    if not option.startswith(("CONFIG_", "LINUX_")):
+        raise SpecError(
+            f"{option!r} is no option of the kernel: they begin with CONFIG_, such as "
+            "CONFIG_HZ; or LINUX_KERNEL_VERSION"
+        )
+    declared: Any = Variable(
+        type, name=option, read_only=True, option=True, optional=optional
+    )
+    return declared  # type: ignore[no-any-return]
 
 
 def _checked(declared: Variable) -> Variable:

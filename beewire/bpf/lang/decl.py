@@ -308,8 +308,9 @@ class PerfCounter(Struct):
 class GlobalDecl:
     """A variable that programs and user space share, in `.data` or `.bss`.
 
-    One that is `read_only` stands in `.rodata`: the verifier knows what it holds.
-    `section` and `offset` are set by `lay_out_globals`; `initial` is what it holds at
+    One that is `read_only` stands in `.rodata`: the verifier knows what it holds. So does
+    an `option` of the kernel's configuration, in `.kconfig`: the loader reads it; 0 where
+    there is none of that name, if it is `optional`. `section` and `offset` are set by `lay_out_globals`; `initial` is what it holds at
     load.
     """
 
@@ -320,8 +321,11 @@ class GlobalDecl:
         *,
         name: str = "",
         read_only: bool = False,
+        option: bool = False,
+        optional: bool = False,
     ) -> None:
         self.type = value_type(type)
+        self.option, self.optional = option, optional
         self.read_only = read_only
         self.initial = initial
         self.name = name

@@ -1,6 +1,6 @@
 """Where global variables lie: `.data` when they start with a value, `.bss` when with 0.
 
-Constants lie in `.rodata`.
+Constants lie in `.rodata`, options of the kernel's configuration in `.kconfig`.
 """
 
 from beewire.bpf.lang.btf_types import to_btf
@@ -22,7 +22,7 @@ def lay_out_globals(declared: dict[str, GlobalDecl]) -> dict[str, DataSection]:
         content = pack(initial, decl.type)
         section_name = ".data" if any(content) else ".bss"
         if decl.read_only:
-            section_name = ".rodata"
+            section_name = ".kconfig" if decl.option else ".rodata"
         section = sections.get(section_name)
         if section is None:
             section = sections[section_name] = DataSection(
@@ -34,7 +34,7 @@ def lay_out_globals(declared: dict[str, GlobalDecl]) -> dict[str, DataSection]:
         decl.offset = len(section.content)
         section.content.extend(content)
         place = (decl.name, decl.offset, len(content), to_btf(decl.type))
-        section.variables.append(Variable(*place))
+        section.variables.append(Variable(*place, weak=decl.optional))
     return sections
 
 

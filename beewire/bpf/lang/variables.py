@@ -199,7 +199,10 @@ def global_memory(decl: GlobalDecl) -> Memory:
             f"the global {decl.name!r} has no place yet",
             "globals belong to the module that declares them, at its top level",
         )
-    base = ir.GlobalRef(decl.section, decl.offset)
+    if decl.option:  # whoever loads it finds it by its name
+        base = ir.GlobalRef(decl.name, 0)
+    else:
+        base = ir.GlobalRef(decl.section, decl.offset)
     return Memory(
         base,
         0,

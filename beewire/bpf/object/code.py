@@ -229,7 +229,7 @@ def _resolve(
     symbol = source.symbol(reference.symbol)
     wide = insn.slots == 2
     if symbol.section == elf.UNDEFINED:
-        return _extern(source, symbol, slot, wide=wide)
+        return _extern(source, symbol, slot, insn)
     section = source.section(symbol.section)
     if source.is_code(symbol.section):
         distance = _signed(insn.imm) // SLOT if wide else insn.imm + 1
@@ -244,9 +244,13 @@ def _resolve(
     raise ObjectError(f"an instruction refers to section {section.name!r}")
 
 
-def _extern(source: Source, symbol: elf.Symbol, slot: int, *, wide: bool) -> Relocation:
+def _extern(
+    source: Source, symbol: elf.Symbol, slot: int, insn: isa.Insn
+) -> Relocation:
+    wide = insn.slots == 2
     if wide and symbol.name in source.options:
-        return Relocation(slot, RelocationKind.GLOBAL, symbol.name)
+        offset = _signed(insn.imm)
+        return Relocation(slot, RelocationKind.GLOBAL, symbol.name, offset)
     if symbol.name not in source.spec.externs:
         raise ObjectError(f"{symbol.name!r} is declared nowhere, not even __ksym")
     kind = RelocationKind.KSYM if wide else RelocationKind.KFUNC
