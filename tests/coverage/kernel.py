@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from beewire.bpf import (
     Array,
+    Kconfig,
     Kernel,
     Ksym,
     RawTracepoint,
@@ -145,6 +146,8 @@ def bpf_never_was(number: u32) -> u64: ...  # type: ignore[empty-body]
 
 requests = Array[Request](max_entries=1)
 runqueues = Ksym[rq]("runqueues", per_cpu=True)
+version = Kconfig(u32, "LINUX_KERNEL_VERSION")
+no_option = Kconfig(bool, "CONFIG_BEEWIRE_NONE", optional=True)
 schedule = Ksym[None]("schedule")
 never_there = Ksym[u64]("never_there")
 
@@ -239,6 +242,11 @@ def weak_functions(ctx: Request) -> int:
 def typed_variables(ctx: Request) -> int:
     running = runqueues.here().nr_running
     return 1 if running < 1 << 20 else 0
+
+
+@syscall
+def configured(ctx: Request) -> int:
+    return 1 if version.value >= 0x50000 and not no_option.value else 0
 
 
 @syscall
