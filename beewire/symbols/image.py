@@ -12,11 +12,11 @@ from beewire.symbols.table import SymbolTable, UserSymbol
 class Image:
     """A program or library: functions by their place in the file.
 
-    It owns a descriptor until it was asked for a function, or is closed. `fault` says
-    why it has no symbols, where that is so.
+    It owns a descriptor until it was asked for a function, or is closed. `build_id` is
+    known once `elf` was asked for; `fault` says why it has no symbols, where that is so.
     """
 
-    __slots__ = ("_elf", "_fd", "_table", "fault", "path", "root")
+    __slots__ = ("_elf", "_fd", "_table", "build_id", "fault", "path", "root")
 
     def __init__(
         self, path: str, *, fd: int = -1, elf: ElfFile | None = None, root: str = ""
@@ -27,6 +27,7 @@ class Image:
         """
         self.path, self.root = path, root
         self.fault = ""
+        self.build_id = b""
         self._fd, self._elf = fd, elf
         self._table: SymbolTable | None = None
         if fd < 0 and elf is None:
@@ -43,6 +44,7 @@ class Image:
         if self._elf is None and self._fd >= 0:
             try:
                 self._elf = ElfFile.open(self._fd)
+                self.build_id = self._elf.build_id
             except ObjectError as error:
                 self.fault = str(error)
                 self.close()

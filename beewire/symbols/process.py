@@ -69,6 +69,17 @@ class Images:
             for image in self._found.values():
                 image.table  # noqa: B018 - reads it
 
+    def built_as(self, build_id: bytes) -> Image | None:
+        """The file of a build, if a process that was looked into has it mapped.
+
+        What is shorter than the 20 bytes that the kernel gives is filled up by zeros.
+        """
+        for image in self._found.values():
+            own = image.build_id if image.elf else b""
+            if own and build_id.rstrip(b"\0") == own.rstrip(b"\0"):
+                return image
+        return None
+
     def without_symbols(self) -> dict[str, str]:
         """Paths of files that told no names, and why."""
         return {each.path: each.fault for each in self._found.values() if each.fault}
@@ -129,13 +140,13 @@ class Process:
             return self._own(address, mapping)
         image = self._images.of(self.pid, mapping)
         offset = address - mapping.start + mapping.offset
-        return _named(image, offset)
+        return frame_in(image, offset)
 
     def _own(self, address: int, mapping: Mapping | None) -> Frame:
         """A function in memory of its own: the vDSO's, or a compiler's in the process."""
         if mapping is not None and mapping.path == "[vdso]":
             self._vdso = self._vdso or _read_vdso(self.pid, mapping)
-            return _named(self._vdso, address - mapping.start + mapping.offset)
+            return frame_in(self._vdso, address - mapping.start + mapping.offset)
         name = self._perf_map.find(address) if self._perf_map else None
         if name is not None:
             return Frame(name, "[jit]", "jit")
@@ -145,7 +156,8 @@ class Process:
         return Frame("", path, "unknown")
 
 
-def _named(image: Image, offset: int) -> Frame:
+def frame_in(image: Image, offset: int) -> Frame:
+    """The function of the byte at `offset` of a file."""
     symbol = image.find(offset)
     if symbol is None:
         return Frame("", image.name, "unknown")

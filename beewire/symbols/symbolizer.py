@@ -3,7 +3,7 @@
 from beewire.errors import NotPermitted
 from beewire.hints import Iterable, Self
 from beewire.symbols.kallsyms import KernelSymbols
-from beewire.symbols.process import UNKNOWN, Frame, Images, Process
+from beewire.symbols.process import UNKNOWN, Frame, Images, Process, frame_in
 
 
 class Symbolizer:
@@ -54,6 +54,14 @@ class Symbolizer:
         if symbol is None:
             return UNKNOWN._replace(module="[kernel]")
         return Frame(symbol.name, symbol.module, "kernel", address - symbol.address)
+
+    def place(self, build_id: bytes, offset: int) -> Frame:
+        """The function at `offset` of the file that was built as `build_id`.
+
+        Of files that processes have mapped which were asked for, and held, before.
+        """
+        image = self.images.built_as(build_id)
+        return UNKNOWN if image is None else frame_in(image, offset)
 
     def user_stack(self, pid: int, addresses: Iterable[int]) -> list[Frame]:
         """Frames of a process, innermost first.

@@ -12,7 +12,8 @@
     storage     SkStorage, TaskStorage, InodeStorage, CgroupStorage
     queues      Queue, Stack, BloomFilter
     redirects   DevMap, DevMapHash, CpuMap, XskMap
-    events      PerfEventArray, StackTrace, CgroupArray
+    events      PerfEventArray, CgroupArray
+    stacks      StackTrace, StackBuildIds
     nested      ArrayOfMaps, HashOfMaps, ProgArray
     user_ring   UserRingBuf
     arena       Arena
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from beewire.bpf.author.events import (
         CgroupArray,
         PerfEventArray,
-        StackTrace,
     )
     from beewire.bpf.author.hooks import (
         bind4,
@@ -145,6 +145,10 @@ if TYPE_CHECKING:
         ReusePortSockArray,
         SockHash,
         SockMap,
+    )
+    from beewire.bpf.author.stacks import (
+        StackBuildIds,
+        StackTrace,
     )
     from beewire.bpf.author.storage import (
         AttachedStorage,
@@ -361,7 +365,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "ReusePortSockArray", "RingBuf", "SkAction", "SkBuff", "SkLookup", "SkMsg",
     "SkReuseport", "SkStorage", "SockAddr", "SockHash", "SockMap", "SockOp",
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
-    "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
+    "StackBuildIds", "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
     "TcpState", "Timer", "Tracepoint", "Union", "UserRingBuf", "WorkQueue", "Worker",
     "World", "XdpAction", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
     "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
@@ -433,7 +437,8 @@ _HOMES = {
     "beewire.bpf.author.program": "Program",
     "beewire.bpf.author.ring": "RingBuf",
     "beewire.bpf.author.sockets": "ReusePortSockArray SockHash SockMap",
-    "beewire.bpf.author.events": "CgroupArray PerfEventArray StackTrace",
+    "beewire.bpf.author.events": "CgroupArray PerfEventArray",
+    "beewire.bpf.author.stacks": "StackBuildIds StackTrace",
     "beewire.bpf.author.nested": "ArrayOfMaps HashOfMaps ProgArray",
     "beewire.bpf.author.queues": "BloomFilter Queue Stack",
     "beewire.bpf.author.redirects": "CpuMap DevMap DevMapHash Port Worker XskMap",

@@ -1,10 +1,8 @@
-"""Perf buffers and counters, stack traces, arrays of cgroups.
+"""Perf buffers and counters, arrays of cgroups.
 
     samples = PerfEventArray[Sample]()
-    stacks = StackTrace(max_entries=1024)
 
-In programs `samples.output(ctx, Sample(...))`, `stacks.stack_id(ctx)`; in user space
-`for s in samples:`, `stacks[n]`.
+In programs `samples.output(ctx, Sample(...))`; in user space `for s in samples:`.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from __future__ import annotations
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.ring import LATENCY, Records, check_size, check_wakeup
 from beewire.bpf.lang.decl import MapDecl, PerfCounter, Sending
-from beewire.bpf.lang.types import U32, U64, ArrayType, ValueType
+from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Iterator, TypeVar
+from beewire.hints import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyMap, PerfReader
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 PERF_SIZE = 1 << 16
-MAX_STACK = 127  # PERF_MAX_STACK_DEPTH, unless an administrator changed it
 
 
 class PerfEventArray(Records[V], Sending):
@@ -98,64 +95,6 @@ class PerfEventArray(Records[V], Sending):
 
     def __delitem__(self, cpu: int) -> None:
         del self.live[cpu]
-
-
-class StackTrace(OnMap, MapDecl):
-    """Call stacks by number: lists of addresses, innermost first (Linux 4.6).
-
-    In programs `stacks.stack_id(ctx)` notes the present stack, at most `depth` frames of
-    it, and gives its number.
-    """
-
-    kind = MapKind.STACK_TRACE
-    operations = frozenset({"stack_id"})
-    lowering = "events"
-
-    def __init__(
-        self,
-        max_entries: int,
-        *,
-        depth: int = MAX_STACK,
-        flags: int = 0,
-        name: str = "",
-    ) -> None:
-        super().__init__(max_entries, flags=flags, name=name)
-        self._frames = ArrayType(U64, depth)
-
-    @property
-    def stored(self) -> tuple[ValueType, ValueType]:
-        """The frames of a stack by its number."""
-        return U32, self._frames
-
-    def stack_id(self, ctx: Context, *, user: bool = False, skip: int = 0) -> int:
-        """In programs: note the kernel's stack, or the process's, and give its number.
-
-        `skip` frames are left out. Negative: -EEXIST (-17) where another stack has the
-        same place, -EFAULT (-14) where there is none.
-        """
-        del ctx, user, skip
-        self.in_programs("stack_id")
-
-    def __getitem__(self, number: int) -> list[int]:
-        """The addresses of a stack, innermost first.
-
-        Raises:
-            KeyError: There is no stack of that number.
-        """
-        found: list[int] = self.live[number]
-        return [address for address in found if address]
-
-    def __delitem__(self, number: int) -> None:
-        del self.live[number]
-
-    def __contains__(self, number: object) -> bool:
-        return number in self.live
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.live)
-
-    def __len__(self) -> int:
-        return len(self.live)
 
 
 class CgroupArray(OnMap, MapDecl):
