@@ -285,9 +285,9 @@ def notes(profile: Profile) -> tuple[str, ...]:
         found.append(
             f"{recording.lost:,} samples were lost: there were too many stacks"
         )
-    if recording.unseen:
+    if whole.unseen:
         found.append(
-            f"{recording.unseen} processes ended before their memory could be looked at:"
+            f"{whole.unseen} processes ended before their memory could be looked at:"
             " their user frames are missing"
         )
     if profile.kernel_fault:

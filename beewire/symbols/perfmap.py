@@ -46,11 +46,15 @@ class PerfMap:
 
 
 class Whereabouts(Row):
-    """What tells which map is a process's: its pid where it runs, and its user."""
+    """What tells which map is a process's: its pid where it runs, and its user.
+
+    `at_home` says that its root is ours.
+    """
 
     pid: int
     inner_pid: int
     user: int
+    at_home: bool
 
 
 def whereabouts(pid: int) -> Whereabouts | None:
@@ -63,23 +67,32 @@ def whereabouts(pid: int) -> Whereabouts | None:
                     inner = int(line.split()[-1])
                 elif line.startswith("Uid:"):
                     user = int(line.split()[2])
+        at_home = os.path.samefile(f"/proc/{pid}/root", "/")  # noqa: PTH121 - as above
     except OSError:
         return None
-    return Whereabouts(pid, inner, user)
+    return Whereabouts(pid, inner, user, at_home)
 
 
 def read_perf_map(where: Whereabouts) -> PerfMap | None:
     """The map that a process wrote, under its own root and its own pid; None without one.
 
-    Anybody may write to /tmp: it counts only if the process's user, or root, owns it.
+    It is read after the process's end, too, where the root is ours. Anybody may write to /tmp: it counts only if the process's user, or root, owns it.
     """
-    path = f"/proc/{where.pid}/root/tmp/perf-{where.inner_pid}.map"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    name = f"tmp/perf-{where.inner_pid}.map"
+    fd = _open(f"/proc/{where.pid}/root/{name}")
+    if fd < 0 and where.at_home:
+        fd = _open(f"/{name}")
+    if fd < 0:
         return None
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid not in {0, where.user}:
             return None
         return PerfMap(file.read(_MOST))
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return -1

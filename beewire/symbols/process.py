@@ -119,11 +119,13 @@ class Process:
         try:
             self.mappings.update(Mappings.read(self.pid))
         except OSError:
-            return False
-        self._where = self._where or whereabouts(self.pid)
+            lives = False
+        else:
+            lives = True
+            self._where = self._where or whereabouts(self.pid)
         if self._where is not None:
             self._perf_map = read_perf_map(self._where) or self._perf_map
-        return True
+        return lives
 
     def hold(self) -> None:
         """Open all files that it has mapped, so that they can be read after its end."""

@@ -77,7 +77,7 @@ def test_a_map_of_another_user_is_not_believed() -> None:
     try:
         if os.geteuid() == 0:
             os.chown(path, 12345, 12345)
-        where = Whereabouts(os.getpid(), os.getpid(), 4711)
+        where = Whereabouts(os.getpid(), os.getpid(), 4711, at_home=True)
         mine = whereabouts(os.getpid())
 
         assert read_perf_map(where) is None
@@ -97,6 +97,22 @@ def test_code_of_a_compiler_in_the_process_has_the_names_of_its_map() -> None:
         path.unlink()
 
     assert frame == Frame("py::work:/srv/app.py", "[jit]", "jit")
+
+
+def test_the_map_of_a_process_is_found_after_its_end() -> None:
+    with subprocess.Popen(["sleep", "30"]) as process, Images() as images:
+        found = Process(process.pid, images)
+        path = Path(f"/tmp/perf-{process.pid}.map")
+        path.write_text("1000 10 late\n")
+        process.kill()
+        process.wait()
+        try:
+            lives = found.refresh()
+        finally:
+            path.unlink()
+
+    assert not lives
+    assert found.frame(0x1000).name == "late"
 
 
 def test_a_process_in_a_pid_namespace_is_asked_by_its_own_number(

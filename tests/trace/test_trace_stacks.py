@@ -20,7 +20,7 @@ NAMELESS = Frame("", "libfoo.so", "unknown")
 
 
 def recording(*samples: Sample) -> Recording:
-    return Recording(list(samples), Options(), 1.0, 0, 0)
+    return Recording(list(samples), Options(), 1.0, 0)
 
 
 def sample(user: list[int], **more: bool) -> Sample:
@@ -84,3 +84,12 @@ def test_stacks_without_a_place_are_counted_and_shown(lost: dict[str, bool]) -> 
 
     assert profile.wholeness.lost == 1
     assert [stack[-1].label for stack in profile.stacks] == ["[stack lost]"]
+
+
+def test_a_process_that_nobody_saw_is_counted() -> None:
+    gone = Sample(2**22 + 1, "", "gone", 1, [], [0x1000])
+
+    with Symbolizer() as symbols:
+        profile = resolve(recording(gone), symbols)
+
+    assert profile.wholeness.unseen == 1

@@ -43,12 +43,16 @@ def _row(hot: Hot, total: int, graph: Graph) -> str:
     return (
         f'<tr><td class="name"><svg class="{colour(hot.frame)}" width="9" height="9">'
         f'<rect width="9" height="9" rx="2"/></svg>{escape(hot.frame.label)}</td>'
-        f'<td class="module">{escape(hot.frame.module or "kernel")}</td>'
+        f'<td class="module">{escape(_where(hot))}</td>'
         f'<td class="number" title="{escape(graph.show(hot.own))}">{own:.1f} %</td>'
         f'<td class="bar"><i style="width:{own:.2f}%"></i></td>'
         f'<td class="number" title="{escape(graph.show(hot.total))}">{whole:.1f} %</td>'
         f"</tr>\n"
     )
+
+
+def _where(hot: Hot) -> str:
+    return hot.frame.module or ("kernel" if hot.frame.kind == "kernel" else "")
 
 
 _PAGE = """\

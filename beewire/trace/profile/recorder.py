@@ -55,17 +55,12 @@ class Sample(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """What was recorded, in how many `seconds`.
-
-    `lost` counts samples that found no place, `unseen` processes that ended before they
-    could be looked at.
-    """
+    """What was recorded, in how many `seconds`; `lost` counts what had no place."""
 
     samples: list[Sample]
     options: Options
     seconds: float
     lost: int
-    unseen: int
 
 
 class Recorder:
@@ -171,7 +166,7 @@ class Recorder:
         samples = [*self._counted(), *map(self._of_whole, self._whole)]
         self._watch.finish()
         lost = int(self._loaded.globals["lost"])
-        return Recording(samples, self.options, seconds, lost, self._watch.unseen)
+        return Recording(samples, self.options, seconds, lost)
 
     def _counted(self) -> list[Sample]:
         counts = dict(self._loaded[programs.counts].items())

@@ -38,6 +38,8 @@ _TRACING = (
     "bpf_get_stackid",
     "__traceiter_",
 )
+# Where every wait ends, whatever it waits for.
+_WAITING = ("__schedule", "schedule", "preempt_schedule", "io_schedule")
 LOST = Frame("[stack lost]", "", "note")
 READY = Frame("[ready: waits for a CPU]", "", "note")
 
@@ -46,13 +48,15 @@ class Wholeness(NamedTuple):
     """How much of the user stacks is there, in the profile's unit.
 
     `early` is what ends before a thread's beginning, by the module that it ends in;
-    `deep` what has more frames than are taken; `lost` what had no place.
+    `deep` what has more frames than are taken; `lost` what had no place. `unseen` counts
+    processes that ended before they could be looked at.
     """
 
     total: int
     early: dict[str, int]
     deep: int
     lost: int
+    unseen: int
 
 
 class Profile(NamedTuple):
@@ -75,18 +79,22 @@ def resolve(recording: Recording, symbols: Symbolizer) -> Profile:
     stacks: Counter[Stack] = Counter()
     early: Counter[str] = Counter()
     total = deep = lost = 0
+    unseen: set[int] = set()
+    off_cpu = recording.options.off_cpu
     for sample in recording.samples:
         user = _code(symbols.user_stack(sample.pid, sample.user))
-        stacks[_stack(sample, user, symbols)] += sample.value
+        stacks[_stack(sample, user, symbols, off_cpu=off_cpu)] += sample.value
         lost += sample.value if sample.user_lost or sample.kernel_lost else 0
         if not sample.user:
             continue
         total += sample.value
-        if len(sample.user) >= DEPTH:
+        if not len(symbols.process(sample.pid).mappings):
+            unseen.add(sample.pid)
+        elif len(sample.user) >= DEPTH:
             deep += sample.value
         elif not user or not user[-1].name.startswith(_FIRST):
             early[user[-1].module if user else "[unknown]"] += sample.value
-    wholeness = Wholeness(total, dict(early.most_common()), deep, lost)
+    wholeness = Wholeness(total, dict(early.most_common()), deep, lost, len(unseen))
     without = symbols.images.without_symbols()
     return Profile(dict(stacks), wholeness, recording, symbols.kernel_fault, without)
 
@@ -99,14 +107,17 @@ def _code(frames: list[Frame]) -> list[Frame]:
     return frames
 
 
-def _stack(sample: Sample, user: list[Frame], symbols: Symbolizer) -> Stack:
+def _stack(
+    sample: Sample, user: list[Frame], symbols: Symbolizer, *, off_cpu: bool
+) -> Stack:
     process = sample.process or sample.thread
     found = [Frame(process, "", "process")]
     if sample.thread != process:
         found.append(Frame(sample.thread, "", "thread"))
     found += [frame._replace(offset=0) for frame in reversed(user)]
     kernel = symbols.kernel_stack(sample.kernel)
-    while kernel and kernel[0].name.startswith(_TRACING):
+    inner = _TRACING + _WAITING if off_cpu else _TRACING
+    while len(kernel) > 1 and kernel[0].name.startswith(inner):
         del kernel[0]
     found += [frame._replace(offset=0) for frame in reversed(kernel)]
     if sample.user_lost or sample.kernel_lost:

@@ -50,12 +50,6 @@ class Watch:
         for process in self._symbols.processes.values():
             process.refresh()
 
-    @property
-    def unseen(self) -> int:
-        """How many sampled processes told nothing of their memory."""
-        found = self._symbols.processes.values()
-        return sum(1 for process in found if not len(process.mappings))
-
     def _apply(self, event: TaskEvent) -> None:
         known = self._symbols.processes.get(event.pid)
         match event:
