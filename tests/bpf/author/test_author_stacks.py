@@ -86,12 +86,12 @@ def test_stacks_of_this_process_have_frames_of_its_interpreter(
             work(lambda: len(loaded[by_address]) > 5)
         numbers = [number for number in loaded[by_address] if number >= 0]
         found = {
-            frame.name
+            frame
             for number in numbers
             for frame in symbols.user_stack(os.getpid(), loaded[stacks][number])
         }
 
-    assert any("Py" in name or "sort" in name for name in found)
+    assert any(frame.name and "python" in frame.module for frame in found)
 
 
 def test_places_in_files_have_the_same_names(symbols: Symbolizer) -> None:
@@ -103,8 +103,8 @@ def test_places_in_files_have_the_same_names(symbols: Symbolizer) -> None:
         numbers = [number for number in loaded[by_place] if number >= 0]
         frames = [place for number in numbers for place in loaded[places][number]]
 
-    named = [symbols.place(*place).name for place in frames if place.build_id]
-    assert any("Py" in name or "sort" in name for name in named)
+    named = [symbols.place(*place) for place in frames if place.build_id]
+    assert any(frame.name and "python" in frame.module for frame in named)
 
 
 def test_a_stack_is_sent_as_it_is(symbols: Symbolizer) -> None:
