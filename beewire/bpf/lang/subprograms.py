@@ -216,7 +216,7 @@ def _compile(
     if b.stops and (mark.returns or b.told is not None):
         for end in b.ends:
             end.args[0] = ir.Const(1)
-    _check_count(b, frame)
+    _check_count(b, frame, by_end=b.stops and made.in_memory > 0)
     b.finish()
     made.helpers = _helpers(b.function)
     made.chooses = any(
@@ -258,14 +258,15 @@ def _as_asked(b: Builder, asked: Wanted, value: Value) -> Value:
     return value
 
 
-def _check_count(b: Builder, frame: Frame) -> None:
+def _check_count(b: Builder, frame: Frame, *, by_end: bool) -> None:
     count = len(b.function.params)
     if count > MAX_ARGUMENTS:
         raise b.refuse(
             frame.definition,
             Reason.SUBPROGRAM,
-            f"{frame.definition.name}() takes {count} registers of arguments, and a "
-            f"subprogram has {MAX_ARGUMENTS}",
+            f"{frame.definition.name}() takes {count} registers of arguments"
+            f"{', one for what it returns: it may end the program' if by_end else ''}, "
+            f"and a subprogram has {MAX_ARGUMENTS}",
             "put some of them into a Struct, or mark the function @inline",
         )
 

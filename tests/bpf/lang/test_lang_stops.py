@@ -6,6 +6,7 @@ import pytest
 
 from beewire.bpf import Target, collect, load
 from beewire.bpf.object.target import ITERATORS, LOOP_HELPER, MAY_GOTO
+from beewire.errors import CompileError
 from tests.bpf.lang.cells import evaluated, program, results
 from tests.bpf.lang.test_lang_control import needed
 
@@ -163,3 +164,23 @@ def test_what_cannot_end_the_program_costs_nothing() -> None:
         return len(collect([names["program"]]).programs["program"].insns)
 
     assert size("four[i & 3]") == size("i & 3") == size("i + 1")
+
+
+def test_a_sixth_register_for_what_it_returns_is_refused() -> None:
+    names = program(
+        SPIN.replace(
+            "def spin(n: u64)", "def spin(n: u64, a: u64, b: u64, c: u64, d: u64)"
+        ),
+        "results[0] = spin(at.a, 1, 2, 3, 4)",
+    )
+
+    with pytest.raises(CompileError) as refused:
+        collect([names["program"]])
+
+    fault = refused.value.diagnostics[0]
+    assert fault.code == "BW155"
+    assert fault.message == (
+        "spin() takes 6 registers of arguments, one for what it returns: it may end the "
+        "program, and a subprogram has 5"
+    )
+    assert fault.hint == "put some of them into a Struct, or mark the function @inline"
