@@ -6,6 +6,7 @@
     maps        HashMap, Array, LpmTrie and their kin
     per_cpu     PerCpuHash, PerCpuArray and their kin
     mapping     what both are in user space
+    prefixes    IPv4Prefix, IPv6Prefix: keys of tries
     alone       maps that no program brought into the kernel
     ring        RingBuf
     sockets     SockMap, SockHash, ReusePortSockArray
@@ -17,6 +18,7 @@
     nested      ArrayOfMaps, HashOfMaps, ProgArray
     user_ring   UserRingBuf
     arena       Arena
+    instructions InsnArray
     variable    Global, Const, PerCpuGlobal, Kconfig
     collection  programs -> ObjectSpec, with the maps and globals that they use
     loaded      load(): any number of Loaded from one module, side by side
@@ -72,11 +74,12 @@ if TYPE_CHECKING:
         tracepoint,
         xdp,
     )
+    from beewire.bpf.author.instructions import InsnArray, InsnPlace
     from beewire.bpf.author.loaded import (
         Loaded,
         load,
     )
-    from beewire.bpf.author.maps import Array, HashMap, LpmTrie, LruHash
+    from beewire.bpf.author.maps import Array, HashMap, LpmTrie, LruHash, ResizableHash
     from beewire.bpf.author.nested import (
         ArrayOfMaps,
         HashOfMaps,
@@ -119,6 +122,7 @@ if TYPE_CHECKING:
         PerCpuArray,
         PerCpuHash,
     )
+    from beewire.bpf.author.prefixes import IPv4Prefix, IPv6Prefix
     from beewire.bpf.author.prepared import (
         prebuilt,
     )
@@ -357,11 +361,12 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "Arena", "Array", "ArrayOfMaps", "AttachedStorage", "BloomFilter", "BpfSock",
     "BpfTcpSock", "CgroupArray", "CgroupStorage", "Const", "CpuMap", "DevMap",
     "DevMapHash", "DeviceAccess", "FlowDissector", "FlowKeys", "Global", "HashMap",
-    "HashOfMaps", "InodeStorage", "Kconfig", "Kernel", "Kptr", "Ksym", "LircSample", "ListHead",
+    "HashOfMaps", "IPv4Prefix", "IPv6Prefix", "InodeStorage", "InsnArray",
+    "InsnPlace", "Kconfig", "Kernel", "Kptr", "Ksym", "LircSample", "ListHead",
     "ListNode", "Loaded", "LpmTrie", "LruHash", "LruPerCpuHash", "Netfilter",
     "PerCpu", "PerCpuArray", "PerCpuAttachedStorage", "PerCpuGlobal", "PerCpuHash",
     "PerfCounter", "PerfEvent", "PerfEventArray", "Port", "ProgArray", "Program",
-    "PtRegs", "Queue", "RawTracepoint", "RbNode", "RbRoot", "Ref",
+    "PtRegs", "Queue", "RawTracepoint", "RbNode", "RbRoot", "Ref", "ResizableHash",
     "ReusePortSockArray", "RingBuf", "SkAction", "SkBuff", "SkLookup", "SkMsg",
     "SkReuseport", "SkStorage", "SockAddr", "SockHash", "SockMap", "SockOp",
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
@@ -431,8 +436,10 @@ _HOMES = {
         "setsockopt sk_lookup sk_msg sock_ops tracepoint xdp"
     ),
     "beewire.bpf.author.loaded": "Loaded load",
-    "beewire.bpf.author.maps": "Array HashMap LpmTrie LruHash",
+    "beewire.bpf.author.maps": "Array HashMap LpmTrie LruHash ResizableHash",
     "beewire.bpf.author.per_cpu": "LruPerCpuHash PerCpuArray PerCpuHash",
+    "beewire.bpf.author.prefixes": "IPv4Prefix IPv6Prefix",
+    "beewire.bpf.author.instructions": "InsnArray InsnPlace",
     "beewire.bpf.kernel.maps.percpu": "PerCpu",
     "beewire.bpf.author.program": "Program",
     "beewire.bpf.author.ring": "RingBuf",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from beewire.bpf.lang import MapDecl
 from beewire.bpf.lang.structs import Composite, StructType
 from beewire.bpf.lang.types import IntType, ValueType, pack, unpack
+from beewire.bpf.object.kinds import MapKind
 from beewire.errors import EncodingError
 from beewire.hints import TYPE_CHECKING, Any, Callable
 
@@ -28,6 +29,11 @@ def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
         found = found._replace(
             encode_value=encoder(value), decode_value=decoder(value), values=rows(value)
         )
+    if decl.kind is MapKind.LPM_TRIE:
+        from beewire.bpf.author.prefixes import accepting_prefixes  # noqa: PLC0415 - tries only
+
+        encode = accepting_prefixes(found.encode_key, live.spec.key_size)
+        found = found._replace(encode_key=encode)
     return found
 
 

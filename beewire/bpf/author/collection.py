@@ -381,6 +381,7 @@ def map_spec(declared: MapDecl) -> MapSpec:
         value=to_btf(value) if value else None,
         inner=None if inner is None else map_spec(inner),
         extra=declared.extra,
+        pinned=declared.pinned,
     )
 
 

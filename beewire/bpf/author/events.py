@@ -100,7 +100,7 @@ class PerfEventArray(Records[V], Sending):
 class CgroupArray(OnMap, MapDecl):
     """Cgroups by number, to ask whether something lies below them (Linux 4.8).
 
-    User space puts descriptors of cgroup directories in; the kernel does not tell them.
+    User space puts cgroups in, by path or descriptor; the kernel does not tell them.
     """
 
     kind = MapKind.CGROUP_ARRAY
@@ -125,7 +125,8 @@ class CgroupArray(OnMap, MapDecl):
         del ctx, index
         self.in_programs("has_packet")
 
-    def __setitem__(self, index: int, cgroup: int | HasFileno) -> None:
+    def __setitem__(self, index: int, cgroup: int | HasFileno | str) -> None:
+        """Put a cgroup there: a descriptor of its directory, or its path."""
         self.live[index] = cgroup
 
     def __delitem__(self, index: int) -> None:

@@ -8,6 +8,7 @@ from beewire.bpf.author.bound import OnMap
 from beewire.hints import (
     TYPE_CHECKING,
     Any,
+    Generic,
     ItemsView,
     Iterable,
     Iterator,
@@ -21,23 +22,10 @@ from beewire.hints import (
 
 K = TypeVar("K")
 V = TypeVar("V")
-W = TypeVar("W")
 
 
-class Fixed(OnMap, Mapping[K, V]):
-    """A map whose keys are always there: its values are read and set."""
-
-    def __getitem__(self, key: K) -> V:
-        value: V = self.live[key]
-        return value
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self.live[key] = value
-
-    if not TYPE_CHECKING:  # to checkers there is no such thing
-
-        def __delitem__(self, key: object) -> NoReturn:
-            del self.live[key]
+class Listed(OnMap, Generic[K, V]):
+    """A map whose entries user space can list."""
 
     def __contains__(self, key: object) -> bool:
         return key in self.live
@@ -59,6 +47,22 @@ class Fixed(OnMap, Mapping[K, V]):
     def to_dict(self) -> dict[K, V]:
         """All entries as a dict, read in batches."""
         return self.live.to_dict()
+
+
+class Fixed(Listed[K, V], Mapping[K, V]):
+    """A map whose keys are always there: its values are read and set."""
+
+    def __getitem__(self, key: K) -> V:
+        value: V = self.live[key]
+        return value
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.live[key] = value
+
+    if not TYPE_CHECKING:  # to checkers there is no such thing
+
+        def __delitem__(self, key: object) -> NoReturn:
+            del self.live[key]
 
     @overload
     def update(self, key: K, value: V, /) -> int: ...

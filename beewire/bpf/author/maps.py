@@ -17,6 +17,8 @@ from beewire.hints import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from mmap import mmap
 
+    from beewire.bpf.author.prefixes import Prefix
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -51,6 +53,16 @@ class LruHash(Table[K, V], Takeable[K, V]):
     kind = MapKind.LRU_HASH
 
 
+class ResizableHash(Table[K, V], Takeable[K, V]):
+    """A hash table whose buckets grow with its content (`BPF_MAP_TYPE_RHASH`, Linux 7.3).
+
+    `max_entries` only bounds it: memory is taken as entries come.
+    """
+
+    kind = MapKind.RHASH
+    implied_flags = NO_PREALLOC
+
+
 class LpmTrie(Table[K, V], Deletable[K, V]):
     """Longest prefix match: keys are a prefix length (u32) and the bytes it is of.
 
@@ -59,10 +71,13 @@ class LpmTrie(Table[K, V], Deletable[K, V]):
     """
 
     kind = MapKind.LPM_TRIE
+    implied_flags = NO_PREALLOC
 
-    def __init__(self, max_entries: int, *, flags: int = 0, name: str = "") -> None:
-        # The kernel has no tries that take their memory beforehand.
-        super().__init__(max_entries, flags=flags | NO_PREALLOC, name=name)
+    if TYPE_CHECKING:  # keys may be texts, and what `ipaddress` makes
+
+        def __getitem__(self, key: K | Prefix) -> V: ...
+        def __setitem__(self, key: K | Prefix, value: V) -> None: ...
+        def __delitem__(self, key: K | Prefix) -> None: ...
 
 
 class Array(Table[int, V]):
@@ -75,11 +90,16 @@ class Array(Table[int, V]):
     parameters = ("value",)
 
     def __init__(
-        self, max_entries: int, *, mmap: bool = False, flags: int = 0, name: str = ""
+        self,
+        max_entries: int,
+        *,
+        mmap: bool = False,
+        flags: int = 0,
+        name: str = "",
+        pinned: bool = False,
     ) -> None:
-        super().__init__(
-            max_entries, flags=flags | (MMAPABLE if mmap else 0), name=name
-        )
+        flags |= MMAPABLE if mmap else 0
+        super().__init__(max_entries, flags=flags, name=name, pinned=pinned)
 
     @property
     def key(self) -> ValueType:

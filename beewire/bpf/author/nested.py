@@ -9,15 +9,18 @@ space `tenants[7] = tenants.create()`, `tenants[7][key]`.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap, bind
+from beewire.bpf.author.mapping import Listed
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.errors import SpecError
-from beewire.hints import TYPE_CHECKING, Generic, Iterator, TypeVar
+from beewire.errors import KernelError, SpecError
+from beewire.hints import TYPE_CHECKING, Any, Generic, Iterator, TypeVar
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyMap, Program
     from beewire.bpf.lang.contexts import Context
+
+INNER_MAP = 0x1000  # BPF_F_INNER_MAP: arrays of any length may be put in
 
 K = TypeVar("K")
 M = TypeVar("M", bound=OnMap)
@@ -31,11 +34,17 @@ class _Maps(OnMap, MapDecl, Generic[M]):
     inner: M
 
     def __init__(
-        self, inner: M, max_entries: int, *, flags: int = 0, name: str = ""
+        self,
+        inner: M,
+        max_entries: int,
+        *,
+        flags: int = 0,
+        name: str = "",
+        pinned: bool = False,
     ) -> None:
         if inner.inner is not None:
             raise SpecError("a map inside a map holds no maps itself")
-        super().__init__(max_entries, flags=flags, name=name)
+        super().__init__(max_entries, flags=flags, name=name, pinned=pinned)
         self.inner = inner
 
     @property
@@ -49,6 +58,13 @@ class _Maps(OnMap, MapDecl, Generic[M]):
             self.inner.name = f"{self.name}.inner"
         return self.inner.load()
 
+    def _each(self) -> Iterator[tuple[Any, M]]:
+        for key in self.live:
+            try:
+                yield key, self._at(key)
+            except (KeyError, KernelError):  # it went away meanwhile
+                continue
+
     def _at(self, key: object) -> M:
         from beewire.bpf.author.alone import around  # noqa: PLC0415 - after attaching
         from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - as above
@@ -59,7 +75,18 @@ class _Maps(OnMap, MapDecl, Generic[M]):
         )
 
     def _put(self, key: object, table: M | AnyMap) -> None:
-        self.live[key] = table.live if isinstance(table, OnMap) else table
+        live = table.live if isinstance(table, OnMap) else table
+        self._check(key, live)
+        self.live[key] = live
+
+    def _check(self, key: object, live: AnyMap) -> None:
+        from beewire.bpf.author.collection import map_spec  # noqa: PLC0415 - after attaching
+        from beewire.bpf.kernel.fits import check_fits  # noqa: PLC0415 - as above
+
+        wanted = map_spec(self.inner)
+        if wanted.kind is not MapKind.ARRAY or wanted.flags & INNER_MAP:
+            wanted.max_entries = 0  # any: bpf_map_meta_equal()
+        check_fits(wanted, live.spec, f"the map given for {key!r} in {self.name}")
 
     def _take(self, key: object) -> None:
         del self.live[key]
@@ -95,7 +122,11 @@ class ArrayOfMaps(_Maps[M]):
         self._take(key)
 
     def __iter__(self) -> Iterator[int]:
-        return (key for key in self.live if key in self.live)
+        return iter(self.live)
+
+    def items(self) -> Iterator[tuple[int, M]]:
+        """Numbers and the maps there, each opened as it comes."""
+        return self._each()
 
 
 class HashOfMaps(_Maps[M], Generic[K, M]):
@@ -120,8 +151,12 @@ class HashOfMaps(_Maps[M], Generic[K, M]):
     def __iter__(self) -> Iterator[K]:
         return iter(self.live)
 
+    def items(self) -> Iterator[tuple[K, M]]:
+        """Keys and the maps there, each opened as it comes."""
+        return self._each()
 
-class ProgArray(OnMap, MapDecl):
+
+class ProgArray(Listed[int, int], MapDecl):
     """Programs by number, for tail calls (Linux 4.2).
 
     In programs `steps.tail_call(ctx, n)` goes there, and comes back only where nothing
@@ -153,12 +188,3 @@ class ProgArray(OnMap, MapDecl):
 
     def __delitem__(self, index: int) -> None:
         del self.live[index]
-
-    def __contains__(self, index: object) -> bool:
-        return index in self.live
-
-    def __iter__(self) -> Iterator[int]:
-        return (index for index in self.live if index in self.live)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

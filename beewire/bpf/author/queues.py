@@ -115,11 +115,17 @@ class BloomFilter(OnMap, MapDecl, Generic[V]):
     lowering = "queues"
 
     def __init__(
-        self, max_entries: int, *, hashes: int = 5, flags: int = 0, name: str = ""
+        self,
+        max_entries: int,
+        *,
+        hashes: int = 5,
+        flags: int = 0,
+        name: str = "",
+        pinned: bool = False,
     ) -> None:
         if hashes not in _HASHES:
             raise SpecError(f"{hashes} hash functions: a Bloom filter has 1 to 15")
-        super().__init__(max_entries, flags=flags, name=name)
+        super().__init__(max_entries, flags=flags, name=name, pinned=pinned)
         self.extra = hashes
 
     def add(self, value: V) -> int:

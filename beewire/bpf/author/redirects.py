@@ -8,12 +8,13 @@ In programs `return ports.redirect(key)`; in user space `ports[0] = "veth0"`.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap
+from beewire.bpf.author.mapping import Listed
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.structs import Struct
 from beewire.bpf.lang.types import U32, ValueType, u32
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import MapError
-from beewire.hints import TYPE_CHECKING, Iterator
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps import HasFileno
@@ -69,21 +70,7 @@ class _Redirect(OnMap, MapDecl):
         del self.live[key]
 
 
-class _Listed(_Redirect):
-    """Those that user space can read."""
-
-    def __contains__(self, key: object) -> bool:
-        """Whether there is an entry (in programs too, for devices and sockets)."""
-        return key in self.live
-
-    def __iter__(self) -> Iterator[int]:
-        return (key for key in self.live if key in self.live)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-class _Devices(_Listed):
+class _Devices(Listed[int, Port], _Redirect):
     operations = frozenset({"redirect", "contains"})
 
     @property
@@ -116,7 +103,7 @@ class DevMapHash(_Devices):
     kind = MapKind.DEVMAP_HASH
 
 
-class CpuMap(_Listed):
+class CpuMap(Listed[int, Worker], _Redirect):
     """CPUs by number: the rest of the stack works on packets there (Linux 4.15)."""
 
     kind = MapKind.CPUMAP

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.author.mapping import delete
+from beewire.bpf.author.mapping import Listed, delete
 from beewire.bpf.lang import Sockets
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import U32, U64, ValueType
 from beewire.bpf.object.kinds import MapKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from beewire.bpf.kernel.maps.references import HasFileno
+    from beewire.bpf.kernel.maps import HasFileno
     from beewire.bpf.lang.constants import SkAction
     from beewire.bpf.lang.contexts import (
         BpfSock,
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 
-class SocketTable(OnMap, Sockets[K]):
+class SocketTable(Listed[K, int], Sockets[K]):
     """Operations that both maps of sockets share."""
 
     @property
@@ -48,15 +46,6 @@ class SocketTable(OnMap, Sockets[K]):
 
     def __delitem__(self, key: K) -> None:
         del self.live[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.live
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self.live)
-
-    def __len__(self) -> int:
-        return len(self.live)
 
     def lookup(self, key: K) -> BpfSock | None:
         """In programs: the socket at `key`, or None; give it back by `sk_release`."""

@@ -10,15 +10,21 @@ space the key is a descriptor of the owner. A value goes with its owner.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.author.mapping import delete
+from beewire.bpf.author.mapping import Fixed, delete
 from beewire.bpf.lang import Ref, Storage
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import I32, U64, ValueType
 from beewire.bpf.object.kinds import MapKind
-from beewire.hints import TYPE_CHECKING, Any, Generic, Iterator, TypeVar, overload
+from beewire.errors import MapError
+from beewire.hints import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
-    from beewire.bpf.kernel.maps.references import HasFileno
+    from os import PathLike
+
+    from beewire.bpf.kernel.maps import HasFileno, PerCpu
+
+    Path = str | PathLike[str]
+    Owner = int | HasFileno | Path
 
 V = TypeVar("V")
 
@@ -28,22 +34,24 @@ NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, which the kernel demands of storage
 class LocalStorage(OnMap, Storage[V]):
     """Operations that all kinds of storage share. Nobody can list the owners."""
 
-    def __init__(self, *, flags: int = 0, name: str = "") -> None:
-        super().__init__(0, flags=flags | NO_PREALLOC, name=name)
+    implied_flags = NO_PREALLOC
+
+    def __init__(self, *, flags: int = 0, name: str = "", pinned: bool = False) -> None:
+        super().__init__(0, flags=flags, name=name, pinned=pinned)
 
     @property
     def key(self) -> ValueType:
         """A descriptor: how user space names the owner."""
         return I32
 
-    def __getitem__(self, owner: int | HasFileno) -> V:
+    def __getitem__(self, owner: Owner) -> V:
         value: V = self.live[owner]
         return value
 
-    def __setitem__(self, owner: int | HasFileno, value: V) -> None:
+    def __setitem__(self, owner: Owner, value: V) -> None:
         self.live[owner] = value
 
-    def __delitem__(self, owner: int | HasFileno) -> None:
+    def __delitem__(self, owner: Owner) -> None:
         del self.live[owner]
 
     def __contains__(self, owner: object) -> bool:
@@ -95,7 +103,7 @@ class TaskStorage(LocalStorage[V]):
 class InodeStorage(LocalStorage[V]):
     """A value in each file that has one, for LSM programs (Linux 5.10).
 
-    In user space the key is an open file, or its descriptor.
+    In user space the key is an open file, its descriptor, or its path.
     """
 
     kind = MapKind.INODE_STORAGE
@@ -104,18 +112,18 @@ class InodeStorage(LocalStorage[V]):
 class CgroupStorage(LocalStorage[V]):
     """A value in each cgroup that has one (`BPF_MAP_TYPE_CGRP_STORAGE`, Linux 6.2).
 
-    In user space the key is a descriptor of the cgroup's directory.
+    In user space the key is the path of the cgroup's directory, or a descriptor of it.
     """
 
     kind = MapKind.CGRP_STORAGE
 
 
-class AttachedStorage(OnMap, MapDecl, Generic[V]):
+class AttachedStorage(Fixed[int, V], MapDecl):
     """A value for each cgroup that a program is attached to, for cgroup programs.
 
     `BPF_MAP_TYPE_CGROUP_STORAGE` (Linux 4.19; shared by attach kinds since 5.9). It is
-    there as long as a program is attached; in user space the key is the cgroup's id, its
-    directory's inode. Use CgroupStorage where Linux 6.2 will do.
+    there as long as a program is attached; in user space the key is the cgroup's path, or its
+    id, which is its directory's inode. Use CgroupStorage where Linux 6.2 will do.
     """
 
     kind = MapKind.CGROUP_STORAGE
@@ -139,21 +147,28 @@ class AttachedStorage(OnMap, MapDecl, Generic[V]):
         """In programs: the value of the cgroup that the program is attached to."""
         self.in_programs("here", f"{self.name or 'state'}[cgroup_id]")
 
-    def __getitem__(self, cgroup: int) -> V:
-        value: V = self.live[cgroup]
+    def __getitem__(self, cgroup: int | Path) -> V:
+        value: V = self.live[_cgroup_id(cgroup)]
         return value
 
-    def __setitem__(self, cgroup: int, value: V) -> None:
-        self.live[cgroup] = value
+    def __setitem__(self, cgroup: int | Path, value: V) -> None:
+        self.live[_cgroup_id(cgroup)] = value
 
     def __contains__(self, cgroup: object) -> bool:
-        return cgroup in self.live
+        return _cgroup_id(cgroup) in self.live
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.live)
 
-    def __len__(self) -> int:
-        return len(self.live)
+def _cgroup_id(cgroup: object) -> object:
+    """What the kernel calls a cgroup that is given by its path."""
+    import os  # noqa: PLC0415 - after attaching
+
+    if not isinstance(cgroup, str | os.PathLike):
+        return cgroup
+    try:
+        return os.stat(cgroup).st_ino  # noqa: PTH116 - no pathlib here
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise MapError(f"the cgroup {os.fspath(cgroup)}: {why}") from None
 
 
 class PerCpuAttachedStorage(AttachedStorage[V]):
@@ -163,5 +178,5 @@ class PerCpuAttachedStorage(AttachedStorage[V]):
 
     if TYPE_CHECKING:
 
-        def __getitem__(self, cgroup: int) -> list[V]:  # type: ignore[override]
+        def __getitem__(self, cgroup: int | Path) -> PerCpu[V]:  # type: ignore[override]
             """One value for each CPU."""

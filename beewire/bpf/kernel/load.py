@@ -60,10 +60,10 @@ def load(
 
     `maps` are used in the place of those with their names and stay the giver's.
     `globals` sets variables of data sections before any program runs. `codecs` says how
-    Python sees keys and values. With `pin_dir` (on a bpffs), maps pinned there under
-    their names are used, and the others are pinned. When anything fails, everything
-    created so far is closed and unpinned. Maps that ask to be pinned (LIBBPF_PIN_BY_NAME)
-    are also without `pin_dir`: below /sys/fs/bpf.
+    Python sees keys and values. With `pin_dir` (on a bpffs; made, with mode 0700, unless
+    it is there), maps pinned there under their names are used, and the others are pinned.
+    When anything fails, everything created so far is closed and unpinned. Maps that ask
+    to be pinned (LIBBPF_PIN_BY_NAME) are also without `pin_dir`: below /sys/fs/bpf.
 
     Raises:
         VerifierError: the kernel refuses a program; with its Python line and the log.
@@ -322,5 +322,9 @@ class _Work:
     def _pin(self, found: AnyMap) -> None:
         path = self._pin_path(found.spec)
         if path is not None:
+            if self.pin_dir is not None:
+                from beewire.bpf.kernel.pins import ensure_directory  # noqa: PLC0415 - as above
+
+                ensure_directory(self.pin_dir)
             found.pin(path)
             self.pinned.append(path)

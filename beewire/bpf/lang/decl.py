@@ -64,7 +64,8 @@ class MapDecl:
     `name` is the variable's, given when the module is collected, unless the author gave
     one (`is_named`). `key` and `value` come
     from the subscript (`HashMap[Key, u64](...)`); `max_entries` counts entries (bytes for
-    ring buffers); `flags` are BPF_F_* of map creation.
+    ring buffers); `flags` are BPF_F_* of map creation. All that load a `pinned` map share
+    the one under its name in the directory of pins (LIBBPF_PIN_BY_NAME).
     """
 
     kind: ClassVar[MapKind]
@@ -77,14 +78,24 @@ class MapDecl:
     inner: "MapDecl | None" = None
     # Of a map found in one: the register that it is in, while a program is compiled.
     operand: Any = None
+    # Flags without which the kernel makes no map of this kind.
+    implied_flags: ClassVar[int] = 0
     # `map_extra` of map creation: of Bloom filters and arenas.
     extra: int = 0
 
-    def __init__(self, max_entries: int = 0, *, flags: int = 0, name: str = "") -> None:
+    def __init__(
+        self,
+        max_entries: int = 0,
+        *,
+        flags: int = 0,
+        name: str = "",
+        pinned: bool = False,
+    ) -> None:
         self.name = name
         self.is_named = bool(name)
         self.max_entries = max_entries
-        self.flags = flags
+        self.flags = flags | self.implied_flags
+        self.pinned = pinned
         self._types: dict[str, ValueType] = {}
 
     def in_programs(self, operation: str, instead: str = "") -> NoReturn:

@@ -4,7 +4,7 @@ base        Map: hash, LRU and LPM maps, and what all share
 array       fixed keys, no deletion
 percpu      lists of values, one for each possible CPU
 references  sockets, programs and maps: set by descriptor, read by number
-storage     values in sockets, files, tasks and cgroups
+storage     values in sockets, files, tasks and cgroups (owners: what has a descriptor)
 keyless     ring buffers and others that are no mapping
 queues      queues, stacks and Bloom filters
 struct_ops  tables of callbacks
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.array import ArrayMap
     from beewire.bpf.kernel.maps.info import MapInfo
     from beewire.bpf.kernel.maps.keyless import KeylessMap
+    from beewire.bpf.kernel.maps.owners import HasFileno
     from beewire.bpf.kernel.maps.percpu import (
         PerCpu,
         PerCpuArray,
         PerCpuHash,
         possible_cpus,
     )
-    from beewire.bpf.kernel.maps.references import HasFileno, ReferenceMap
+    from beewire.bpf.kernel.maps.references import ReferenceMap
     from beewire.bpf.kernel.maps.storage import StorageMap
 
 _LAZY = {
     "ArrayMap": "array",
-    "HasFileno": "references",
+    "HasFileno": "owners",
     "KeylessMap": "keyless",
     "MapInfo": "info",
     "PerCpu": "percpu",

@@ -1,6 +1,5 @@
 """MapSpec -> a new map in the kernel."""
 
-import errno
 import os
 
 from beewire.bpf.btf import (
@@ -39,12 +38,13 @@ _TYPED = _STORAGE | {
     MapKind.LRU_HASH,
     MapKind.LRU_PERCPU_HASH,
     MapKind.LPM_TRIE,
+    MapKind.RHASH,
     MapKind.CGROUP_STORAGE,
     MapKind.PERCPU_CGROUP_STORAGE,
 }
 _ARRAYS = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
 # The kernel allocates these entry by entry and insists on being told so.
-_LAZY = _STORAGE | {MapKind.LPM_TRIE}
+_LAZY = _STORAGE | {MapKind.LPM_TRIE, MapKind.RHASH}
 
 
 def map_types(spec: MapSpec) -> tuple[Type, Type] | None:
@@ -124,8 +124,9 @@ def _create(spec: MapSpec, **extra: int) -> int:
     try:
         return syscall.bpf(syscall.Cmd.MAP_CREATE, record, f"create map {spec.name!r}")
     except KernelError as error:
-        if error.errno in (errno.EINVAL, errno.E2BIG):
-            error.add_note(_rule(spec))
+        from beewire.bpf.kernel.maps.refused import explain_refusal  # noqa: PLC0415 - errors only
+
+        explain_refusal(spec, error)
         raise
 
 
@@ -157,25 +158,3 @@ def section_spec(object_name: str, section: DataSection) -> MapSpec:
         max_entries=1,
         flags=flags,
     )
-
-
-def _rule(spec: MapSpec) -> str:
-    """What the kernel asks of a map of this kind."""
-    sizes = (
-        f"it was asked for a {spec.kind.name} with keys of {spec.key_size} bytes, values "
-        f"of {spec.value_size} bytes, max_entries={spec.max_entries} and flags "
-        f"{spec.flags:#x}"
-    )
-    rules = {
-        MapKind.RINGBUF: "max_entries is the size in bytes: a power of two and a "
-        "multiple of the page size; keys and values have size 0",
-        MapKind.LPM_TRIE: "keys are 5 to 260 bytes: a 4-byte prefix length, then data",
-        MapKind.SOCKMAP: "keys are 4 bytes, values 4 or 8",
-        MapKind.SOCKHASH: "values are 4 or 8 bytes, keys at most 512",
-        MapKind.SK_STORAGE: "keys are 4 bytes, max_entries is 0",
-        MapKind.ARRAY: "keys are 4 bytes, values at least 1, max_entries at least 1",
-        MapKind.PERCPU_ARRAY: "keys are 4 bytes, values at least 1 and at most 32 KiB, "
-        "max_entries at least 1",
-    }
-    rule = rules.get(spec.kind, "keys and values are at least 1 byte, max_entries too")
-    return f"{sizes}; {rule}"

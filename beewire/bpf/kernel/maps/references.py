@@ -1,53 +1,48 @@
 """Maps that hold sockets, programs or maps: written as descriptors, read as numbers."""
 
 import errno
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.kernel.maps.codec import K
+from beewire.bpf.kernel.maps.owners import HasFileno, descriptor_of, while_open
 from beewire.bpf.object import MapKind
-from beewire.errors import EncodingError, MapError
+from beewire.errors import MapError
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.rows import Decode
     from beewire.bpf.kernel.maps.shape import Shape
 
-_FD_LIMIT = 1 << 31
 _SOCKETS = (MapKind.SOCKMAP, MapKind.SOCKHASH, MapKind.REUSEPORT_SOCKARRAY)
+_TAKES = {
+    MapKind.SOCKMAP: "sockets that are connected or listen",
+    MapKind.SOCKHASH: "sockets that are connected or listen",
+    MapKind.REUSEPORT_SOCKARRAY: "sockets that listen, with SO_REUSEPORT",
+    MapKind.PROG_ARRAY: "programs, all of the same kind",
+    MapKind.PERF_EVENT_ARRAY: "perf events",
+    MapKind.CGROUP_ARRAY: "directories of cgroups",
+    MapKind.XSKMAP: "AF_XDP sockets",
+    MapKind.ARRAY_OF_MAPS: "maps of the kind, sizes and flags of its inner map",
+    MapKind.HASH_OF_MAPS: "maps of the kind, sizes and flags of its inner map",
+}
 _COOKIE = 8  # bytes of a socket's cookie
 _HASHES = (MapKind.SOCKHASH, MapKind.HASH_OF_MAPS)
-
-
-class HasFileno(Protocol):
-    """A socket, a Map, a Program: anything with a descriptor."""
-
-    def fileno(self) -> int:
-        """The descriptor."""
-
-
-def descriptor_of(handle: object, what: str) -> int:
-    """The descriptor that an int or an object with `fileno()` stands for."""
-    if isinstance(handle, int):
-        if not -_FD_LIMIT <= handle < _FD_LIMIT:
-            raise EncodingError(f"{what} is a descriptor; {handle} cannot be one")
-        return handle
-    fileno = getattr(handle, "fileno", None)
-    if fileno is None:
-        raise EncodingError(
-            f"{what} is a descriptor or an object with fileno(), "
-            f"not {type(handle).__name__}"
-        )
-    number: int = fileno()
-    return number
 
 
 class ReferenceMap(Map[K, "int | HasFileno"]):
     """Set an entry to a socket, program or map; read back its cookie or id.
 
-    A socket map tells cookies only when its values are 8 bytes wide.
+    A cgroup may be named by its path. A socket map tells cookies only when its values are
+    8 bytes wide.
     """
 
     __slots__ = ()
+
+    def _store(self, key: K, value: "int | HasFileno", flags: int) -> bool:
+        if self.spec.kind is not MapKind.CGROUP_ARRAY:
+            return super()._store(key, value, flags)
+        store = super()._store
+        return while_open(value, lambda fd: store(key, fd, flags), "the cgroup")
 
     def _encode(self, value: "int | HasFileno") -> bytes:
         number = descriptor_of(value, f"a value of map {self.name!r}")
@@ -95,6 +90,8 @@ class ReferenceMap(Map[K, "int | HasFileno"]):
         nothing = (errno.EINVAL, errno.E2BIG)
         if command == "MAP_DELETE_ELEM" and number in nothing:
             return KeyError(key)
+        if number == errno.EBADF and command == "MAP_UPDATE_ELEM":
+            number = errno.EINVAL  # open, but of something else
         if number == errno.E2BIG and self.spec.kind not in _HASHES:
             last = self.spec.max_entries - 1
             return MapError(
@@ -103,6 +100,6 @@ class ReferenceMap(Map[K, "int | HasFileno"]):
         return super()._refusal(number, command, verb, key)
 
     def _rule(self, command: str) -> str:
-        if self.spec.kind in _SOCKETS and command == "MAP_UPDATE_ELEM":
-            return "it takes sockets that are connected or listen"
+        if command == "MAP_UPDATE_ELEM" and self.spec.kind in _TAKES:
+            return f"it takes {_TAKES[self.spec.kind]}"
         return super()._rule(command)
