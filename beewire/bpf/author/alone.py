@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from beewire.bpf import kernel
 from beewire.bpf.author.codec import codec
-from beewire.bpf.author.collection import Reached, compile_into, map_spec
+from beewire.bpf.author.collection import ARENA, Reached, compile_into, map_spec
 from beewire.bpf.author.home import Home
 from beewire.bpf.kernel.fits import check_fits
 from beewire.bpf.lang import MapDecl
+from beewire.bpf.object import DataSection, MapKind
 
 
 class Alone(Home):
@@ -63,4 +64,17 @@ def around(declared: MapDecl, live: kernel.AnyMap, what: str) -> Alone:
     live.spec.key, live.spec.value = wanted.key, wanted.value
     live.codec = kernel.default_codec(live.spec)
     live.codec = codec(declared, live)
+    if live.spec.kind is MapKind.ARENA and live.spec.extra:
+        _map(home, live)
     return home
+
+
+def _map(home: Alone, arena: kernel.AnyMap) -> None:
+    """Map an arena, as loading does, at the address that it was made with."""
+    from beewire.bpf.kernel.arena import map_arena  # noqa: PLC0415 - few are one
+
+    part = kernel.Loaded(arena.name)
+    start = DataSection(ARENA, bytearray(), [])
+    part.sections[start.name] = map_arena({arena.name: arena}, start, b"")
+    part.own(part.sections[start.name])
+    home.parts.append(part)

@@ -32,14 +32,29 @@ class Arena(OnMap, MapDecl):
 
     The first page is there from the start, and nobody's until you use it. What is read
     where no page is, is zero. In programs atomic operations work as in a map's values.
+
+    It lies at the same address in every process that maps it. The kernel does not tell
+    the one that it chose: an arena that is pinned, to be opened by others, needs an
+    `address` of its own, such as `1 << 44`.
     """
 
     kind = MapKind.ARENA
     operations = frozenset({"at", "alloc", "free"})
     lowering = "arena"
 
-    def __init__(self, pages: int, *, flags: int = 0, name: str = "") -> None:
-        super().__init__(pages, flags=flags | MMAPABLE, name=name)
+    implied_flags = MMAPABLE
+
+    def __init__(
+        self,
+        pages: int,
+        *,
+        address: int = 0,
+        flags: int = 0,
+        name: str = "",
+        pinned: bool = False,
+    ) -> None:
+        super().__init__(pages, flags=flags, name=name, pinned=pinned)
+        self.extra = address
 
     @property
     def stored(self) -> tuple[ValueType | None, ValueType | None]:
@@ -58,7 +73,10 @@ class Arena(OnMap, MapDecl):
             section = part.sections.get(SECTION)
             if section is not None and section.map is live:
                 return section.memory
-        raise MapError(f"{self.name} is not mapped here")
+        raise MapError(
+            f"{self.name} is not mapped here: of the arenas that others made, those with "
+            "an address can be, as Arena(pages, address=1 << 44)"
+        )
 
     def at(self, offset: int, type: type[S]) -> S:  # noqa: A002 - the word for it
         """The struct at `offset`: in programs a reference, in user space a copy."""

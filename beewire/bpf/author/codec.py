@@ -7,7 +7,7 @@ from beewire.bpf.lang.structs import Composite, StructType
 from beewire.bpf.lang.types import IntType, ValueType, pack, unpack
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import EncodingError
-from beewire.hints import TYPE_CHECKING, Any, Callable
+from beewire.hints import TYPE_CHECKING, Any, Callable, Iterator
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyCodec, AnyMap
@@ -37,15 +37,25 @@ def codec(decl: MapDecl, live: AnyMap) -> AnyCodec:
     return found
 
 
-def rows(type_: ValueType) -> Rows | None:
-    """How many values of a `type_` are decoded at once, where there is a quick way."""
+def rows(type_: ValueType) -> Rows:
+    """How many values of a `type_` are decoded at once."""
     from beewire.bpf.kernel.maps import Rows  # noqa: PLC0415 - loads the kernel room
 
-    if isinstance(type_, StructType) and type_.plain:
-        return Rows(type_.format, type_.make)
     if isinstance(type_, IntType) and type_.enum is None:
         return Rows(type_.format, None, ">" if type_.is_big_endian else "=")
-    return None
+
+    made: list[Any] = []
+
+    def make(raws: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+        # Programs that never read all of a map do without the functions for it.
+        from beewire.bpf.author.records import decoding  # noqa: PLC0415 - see above
+
+        if not made:
+            made.append(decoding(type_))
+        found: Iterator[Any] = made[0].records(raws)
+        return found
+
+    return Rows(type_.format, make)
 
 
 def decoder(type_: ValueType) -> Callable[[bytes], Any]:

@@ -51,14 +51,6 @@ class StructType(ValueType):
             state[name] = each.type.take(items)
         return value
 
-    def make(self, items: tuple[Any, ...]) -> "Composite":
-        """The struct of what `format` unpacked, where it is plain."""
-        if not self.flat:
-            return self.take(iter(items))
-        value = self.python.__new__(self.python)
-        value.__dict__.update(zip(self.fields, items, strict=True))
-        return value
-
     def put(self, value: Any, items: list[Any]) -> None:
         """Append the fields of `value`, an instance of `python`."""
         if not isinstance(value, self.python):
@@ -135,6 +127,8 @@ class Composite:
 
     def __hash__(self) -> int:
         """Over the content, so that structs serve as keys; leave a key unchanged."""
+        if self.__layout__.flat:
+            return hash(tuple(self.__dict__.values()))
         return hash(self.to_bytes())
 
     def _set_bytes(self, raw: bytes) -> None:

@@ -55,6 +55,6 @@ def imported(instead: str = "use to_dict()") -> Any:
         import numpy  # noqa: ICN001, PLC0415 - not where it is not asked for
     except ImportError:
         raise MapError(
-            f"numpy is not installed: pip install numpy, or {instead}"
+            f"numpy is not installed: pip install 'beewire[numpy]', or {instead}"
         ) from None
     return numpy

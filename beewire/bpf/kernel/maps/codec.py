@@ -5,7 +5,7 @@ import sys
 from beewire.bpf.btf import types as btf
 from beewire.bpf.object import MapKind, MapSpec
 from beewire.errors import EncodingError
-from beewire.hints import Any, Callable, Generic, TypeVar
+from beewire.hints import Any, Callable, Generic, Iterator, TypeVar
 from beewire.rows import Row
 
 K = TypeVar("K")
@@ -34,12 +34,12 @@ _SIZES = tuple(_LETTERS)
 class Rows(Row):
     """How many items are decoded at once: `format` is what `struct` calls one of them.
 
-    `make` turns the tuple that was unpacked into a Python value; without it the one
-    number in it is the value. `order` is "=" or, in network order, ">".
+    `make` turns the tuples that are unpacked into Python values; without it the one
+    number in each is the value. `order` is "=" or, in network order, ">".
     """
 
     format: str
-    make: Callable[[tuple[Any, ...]], Any] | None = None
+    make: Callable[[Iterator[tuple[Any, ...]]], Iterator[Any]] | None = None
     order: str = "="
 
 

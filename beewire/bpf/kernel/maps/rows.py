@@ -31,7 +31,7 @@ def reader(
     if rows.make is None:
         return lambda view: chain.from_iterable(layout.iter_unpack(view))
     make = rows.make
-    return lambda view: map(make, layout.iter_unpack(view))
+    return lambda view: make(layout.iter_unpack(view))
 
 
 def packed(

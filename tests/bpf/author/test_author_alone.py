@@ -1,0 +1,549 @@
+"""Maps without programs: made, opened where they are pinned, read in all ways."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from beewire.bpf import (
+    Arena,
+    Array,
+    ArrayOfMaps,
+    AttachedStorage,
+    BloomFilter,
+    CgroupArray,
+    CgroupStorage,
+    CpuMap,
+    DevMap,
+    DevMapHash,
+    HashMap,
+    HashOfMaps,
+    InodeStorage,
+    InsnArray,
+    IPv4Prefix,
+    IPv6Prefix,
+    LpmTrie,
+    LruHash,
+    LruPerCpuHash,
+    PerCpu,
+    PerCpuArray,
+    PerCpuAttachedStorage,
+    PerCpuHash,
+    PerfEventArray,
+    Port,
+    ProgArray,
+    Queue,
+    ResizableHash,
+    ReusePortSockArray,
+    RingBuf,
+    SkStorage,
+    SockHash,
+    SockMap,
+    SpinLock,
+    Stack,
+    StackTrace,
+    Struct,
+    TaskStorage,
+    UserRingBuf,
+    Worker,
+    XskMap,
+    array,
+    be16,
+    chars,
+    features,
+    u32,
+    u64,
+)
+from beewire.bpf.author.bound import OnMap
+from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs, possible_cpus, syscall
+from beewire.bpf.object import MapKind
+from beewire.errors import EncodingError, KernelError, MapError, NotSupported, SpecError
+
+pytestmark = pytest.mark.kernel
+
+
+class Flow(Struct):
+    port: be16
+    name: str = chars(6)
+
+
+class Stats(Struct):
+    packets: u64
+    sizes: list[int] = array(u32, 2)
+
+
+class Locked(Struct):
+    lock: SpinLock
+    value: u64
+
+
+EVERY: list[OnMap] = [
+    HashMap[u32, u64](4),
+    LruHash[u32, u64](4),
+    PerCpuHash[u32, u64](4),
+    LruPerCpuHash[u32, u64](4),
+    ResizableHash[u32, u64](4),
+    Array[u64](4),
+    PerCpuArray[u64](4),
+    LpmTrie[IPv4Prefix, u64](4),
+    Queue[u64](4),
+    Stack[u64](4),
+    BloomFilter[u64](4),
+    RingBuf[u64](size=4096),
+    UserRingBuf[u64](size=4096),
+    PerfEventArray[u64](),
+    StackTrace(4),
+    HashOfMaps[u32, HashMap[u32, u64]](HashMap[u32, u64](4), 4),
+    ArrayOfMaps[Array[u64]](Array[u64](4), 4),
+    Arena(pages=1),
+    ProgArray(4),
+    DevMap(4),
+    DevMapHash(4),
+    CpuMap(1),
+    XskMap(4),
+    SockMap[u32](4),
+    SockHash[u64](4),
+    ReusePortSockArray(4),
+    CgroupArray(4),
+    SkStorage[u64](),
+    TaskStorage[u64](),
+    InodeStorage[u64](),
+    CgroupStorage[u64](),
+    AttachedStorage[u64](),
+    PerCpuAttachedStorage[u64](),
+    InsnArray(4),
+]
+
+
+def kinds(declared: OnMap) -> str:
+    return declared.kind.name
+
+
+def needs(kind: MapKind) -> None:
+    if not features.map_type(kind):
+        pytest.skip(f"this kernel has no {kind.name} maps")
+
+
+@pytest.fixture
+def pins(tmp_path: Path) -> Iterator[str]:
+    path = tmp_path / "bpf"
+    path.mkdir()
+    ensure_bpffs(str(path))
+    yield str(path)
+    assert syscall.unmount(str(path)) == 0
+
+
+def test_there_is_a_class_for_every_kind() -> None:
+    assert {each.kind for each in EVERY} == {*MapKind} - {
+        MapKind.UNSPEC,
+        MapKind.STRUCT_OPS,  # a class of callbacks: StructOps
+    }
+
+
+@pytest.mark.parametrize("declared", EVERY, ids=kinds)
+def test_every_kind_is_made_told_and_pinned(declared: OnMap, pins: str) -> None:
+    needs(declared.kind)
+
+    with declared.load() as table:
+        info = table.info
+        table.pin(f"{pins}/pinned")
+    with declared.open(f"{pins}/pinned") as again:
+        assert again.info.id == info.id
+
+    assert info.kind is declared.kind
+    assert info.memory >= -1
+    assert not info.frozen
+
+
+def test_a_kind_that_the_kernel_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HashMap, "kind", MapKind.RHASH)
+    if features.map_type(MapKind.RHASH):
+        pytest.skip("this kernel has all kinds")
+
+    with pytest.raises(NotSupported, match=r"map type RHASH .*since 7.3"):
+        HashMap[u32, u64](4).load()
+
+
+def test_a_map_of_its_own_is_closed_once() -> None:
+    table = HashMap[u32, u64](4, name="mine").load()
+    table[1] = 5
+    table.close()
+    table.close()
+
+    with pytest.raises((ValueError, MapError)):
+        table[1]
+
+
+def test_a_map_of_programs_is_not_closed_by_itself() -> None:
+    with pytest.raises(MapError, match="hits belongs to the programs that use it"):
+        HashMap[u32, u64](4, name="hits").close()
+
+
+def test_structs_are_keys_and_values() -> None:
+    wanted = {
+        Flow(port=port, name="eth0"): Stats(packets=port * 3, sizes=[port, 1])
+        for port in range(1, 300)
+    }
+    with HashMap[Flow, Stats](1024).load() as table:
+        table.update(wanted)
+
+        assert table.to_dict() == dict(table.items()) == wanted
+        assert table[Flow(port=7, name="eth0")].sizes == [7, 1]
+
+
+def test_arrays_of_numpy_have_the_fields() -> None:
+    numpy = pytest.importorskip("numpy")
+    with HashMap[Flow, Stats](1024).load() as table:
+        table.update(
+            {
+                Flow(port=80 + n, name="eth0"): Stats(packets=n, sizes=[n, n])
+                for n in range(100)
+            }
+        )
+        keys, values = table.to_numpy()
+
+    assert keys.dtype.names == ("port", "name")
+    assert sorted(keys["port"]) == list(range(80, 180))
+    assert set(keys["name"]) == {b"eth0"}
+    assert numpy.array_equal(values["packets"] + 80, keys["port"])
+    assert values["sizes"].sum() == 2 * sum(range(100))
+
+
+def test_numpy_sees_every_cpu() -> None:
+    pytest.importorskip("numpy")
+    with PerCpuArray[u32](3).load() as counters:
+        counters[1] = list(range(1, possible_cpus() + 1))
+        found = counters.to_numpy()
+
+    assert found.shape == (3, possible_cpus())
+    assert found[1].sum() == sum(range(1, possible_cpus() + 1))
+
+
+def test_values_of_every_cpu_add_up() -> None:
+    with PerCpuArray[Stats](2).load() as stats:
+        count = possible_cpus()
+        stats[0] = [Stats(packets=n, sizes=[1, n]) for n in range(count)]
+        found = stats[0]
+
+    total = sum(range(count))
+    assert isinstance(found, PerCpu)
+    assert found.sum() == Stats(packets=total, sizes=[count, total])
+    assert found.max(key=lambda each: each.packets).packets == count - 1
+    assert found.min(key=lambda each: each.packets).packets == 0
+    with pytest.raises(MapError, match=r"write max\(key=...\), such as the field of S"):
+        found.max()
+
+
+def test_texts_have_no_sum() -> None:
+    with PerCpuArray[Flow](1).load() as flows, pytest.raises(MapError, match="no sum"):
+        flows[0].sum()
+
+
+def test_one_value_serves_every_cpu() -> None:
+    with PerCpuHash[u32, u64](4).load() as counters:
+        counters[1] = 7
+
+        assert counters[1] == [7] * possible_cpus()
+        with pytest.raises(EncodingError, match="or one item for all of them: not"):
+            counters[1] = [1] * (possible_cpus() + 1)
+
+
+def test_a_mapped_array_is_the_memory_that_programs_see() -> None:
+    pytest.importorskip("numpy")
+    with Array[u32](5, mmap=True).load() as values:
+        values[2] = 7
+        view = values.to_numpy(copy=False)
+        view[3] = 9
+        copy = values.to_numpy()
+        values[4] = 11
+
+        assert values.to_dict() == {0: 0, 1: 0, 2: 7, 3: 9, 4: 11}
+        assert list(view) == [0, 0, 7, 9, 11]
+        assert list(copy) == [0, 0, 7, 9, 0]
+        with pytest.raises(MapError, match="is mapped for writing"):
+            values.freeze()
+        del view
+        values.freeze()
+        assert values.info.frozen
+        with pytest.raises(MapError, match="frozen or read-only"):
+            values[0] = 1
+        assert values.memory[16] == 7
+        with pytest.raises(TypeError):
+            values.memory[16] = 8
+
+
+def test_an_array_that_is_not_mapped_says_how() -> None:
+    with (
+        Array[u32](5).load() as values,
+        pytest.raises(MapError, match=r"as Array\[...\]\(..., mmap=True\) does"),
+    ):
+        values.to_numpy(copy=False)
+
+
+def test_values_with_a_lock_are_read_under_it() -> None:
+    with Array[Locked](1).load() as accounts:
+        accounts[0] = Locked(lock=SpinLock(), value=5)
+
+        assert accounts[0].value == 5
+        assert accounts.to_dict()[0].value == 5
+        accounts.update({0: Locked(lock=SpinLock(), value=6)})
+        assert accounts[0].value == 6
+
+
+def test_prefixes_are_texts_and_addresses() -> None:
+    with LpmTrie[IPv4Prefix, u32](16).load() as routes:
+        routes["10.0.0.0/8"] = 1
+        routes[ipaddress.ip_network("10.1.0.0/16")] = 2
+        routes.update({IPv4Prefix(bits=32, address=0x01020304): 3})
+
+        assert routes["10.1.2.3"] == 2
+        assert routes[ipaddress.ip_address("10.9.9.9")] == 1
+        assert "11.0.0.0" not in routes
+        assert sorted(map(str, routes)) == ["1.2.3.4/32", "10.0.0.0/8", "10.1.0.0/16"]
+        assert {key.network for key in routes} >= {ipaddress.ip_network("10.0.0.0/8")}
+        del routes["10.0.0.0/8"]
+        assert len(routes) == 2
+
+
+def test_prefixes_of_ipv6() -> None:
+    with LpmTrie[IPv6Prefix, u32](16).load() as routes:
+        routes["fd00::/8"] = 1
+
+        assert routes["fd00::1"] == 1
+        assert [str(key) for key in routes] == ["fd00::/8"]
+        assert IPv6Prefix.of("fd00::/8") in routes
+
+
+@pytest.mark.parametrize(
+    ("prefix", "why"),
+    [
+        ("10.0.0.1/8", "has host bits set"),
+        ("fd00::/8", "the keys are for IPv4, fd00::/8 is IPv6"),
+        ("ten", "is no address or prefix"),
+        (5, "5 is no IPv4Prefix"),
+    ],
+)
+def test_what_is_no_prefix_is_told(prefix: str, why: str) -> None:
+    with (
+        LpmTrie[IPv4Prefix, u32](16).load() as routes,
+        pytest.raises(EncodingError, match=why),
+    ):
+        routes[prefix] = 1
+
+
+def test_ports_and_workers_are_listed() -> None:
+    with DevMap(4).load() as ports, CpuMap(1).load() as workers:
+        ports[2] = "lo"
+        workers[0] = 192
+
+        assert ports.to_dict() == {2: Port(ifindex=1)}
+        assert dict(workers.items()) == {0: Worker(queue_size=192)}
+        assert (list(ports), len(ports), 1 in ports) == ([2], 1, False)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+    with client, accepted:
+        yield client, accepted
+
+
+def test_sockets_are_listed_by_their_cookies(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    with SockHash[u64](4).load() as peers, SockMap[u32](4).load() as slots:
+        peers[10], peers[11], slots[2] = *pair, pair[0]
+
+        assert set(peers.to_dict()) == {10, 11}
+        assert slots.to_dict() == {2: peers[10]}
+        del slots[2]
+        assert len(slots) == 0
+
+
+def test_maps_in_maps_are_listed() -> None:
+    inner = HashMap[u32, u64](4)
+    with HashOfMaps[u32, HashMap[u32, u64]](inner, 4).load() as tenants:
+        with tenants.create() as table:
+            table[1] = 2
+            tenants[9] = table
+
+        assert {key: dict(held.items()) for key, held in tenants.items()} == {9: {1: 2}}
+        with (
+            HashMap[u32, u32](4).load() as other,
+            pytest.raises(
+                SpecError, match=r"for 3 in .*: value_size is 4, the program"
+            ),
+        ):
+            tenants[3] = other
+
+
+@pytest.fixture
+def cgroup() -> Iterator[str]:
+    mount = cgroup2_mount()
+    if not mount:
+        pytest.skip("cgroup2 is not mounted")
+    path = Path(mount) / f"bw-alone-{os.getpid()}"
+    path.mkdir()
+    yield str(path)
+    path.rmdir()
+
+
+def test_cgroups_are_named_by_their_path(cgroup: str) -> None:
+    needs(MapKind.CGRP_STORAGE)
+    with CgroupStorage[u64]().load() as state, CgroupArray(2).load() as groups:
+        state[cgroup] = 7
+        groups[0] = cgroup
+
+        assert state[Path(cgroup)] == 7
+        del state[cgroup]
+        assert cgroup not in state
+        with pytest.raises(
+            MapError, match="a cgroup's directory /no/such cannot be op"
+        ):
+            state["/no/such"] = 1
+        with pytest.raises(MapError, match="it takes directories of cgroups"):
+            groups[1] = "/etc/passwd"
+
+
+def test_files_are_named_by_their_path(tmp_path: Path) -> None:
+    needs(MapKind.INODE_STORAGE)
+    path = tmp_path / "file"
+    path.touch()
+    with InodeStorage[u64]().load() as state, path.open() as file:
+        state[path] = 7
+
+        assert state[file] == 7
+        with pytest.raises(MapError, match="cannot be listed"):
+            state.live.to_dict()
+
+
+def test_tasks_are_named_by_a_pidfd() -> None:
+    needs(MapKind.TASK_STORAGE)
+    fd = os.pidfd_open(os.getpid())
+    with TaskStorage[u64]().load() as state:
+        state[fd] = 7
+
+        assert state[fd] == 7
+        with pytest.raises(
+            EncodingError, match=r"a pidfd \(os.pidfd_open\), is a desc"
+        ):
+            state["me"] = 1
+    os.close(fd)
+
+
+hits = HashMap[u32, Stats](16, name="hits")
+
+
+def test_a_pinned_map_is_opened_by_its_declaration(pins: str) -> None:
+    with hits.load() as table:
+        table[1] = Stats(packets=5, sizes=[1, 2])
+        table.pin(f"{pins}/hits")
+
+    with hits.open(f"{pins}/hits") as again:
+        assert again.to_dict() == {1: Stats(packets=5, sizes=[1, 2])}
+    with HashMap[u32, Stats](0).open(f"{pins}/hits") as any_size:
+        assert any_size.info.max_entries == 16
+    assert Path(f"{pins}/hits").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pinned_map_is_opened_read_only(pins: str) -> None:
+    with hits.load() as table:
+        table.pin(f"{pins}/hits")
+
+    with hits.open(f"{pins}/hits", read_only=True) as again:
+        assert len(again) == 0
+        with pytest.raises(MapError, match="frozen or read-only"):
+            again[1] = Stats(packets=1, sizes=[0, 0])
+
+
+def test_a_pinned_arena_is_mapped_again(pins: str) -> None:
+    needs(MapKind.ARENA)
+    heap = Arena(pages=2, address=1 << 44)
+    with heap.load() as first:
+        first.put(64, Stats(packets=5, sizes=[1, 2]))
+        first.pin(f"{pins}/heap")
+
+    with heap.open(f"{pins}/heap") as again:
+        assert again.at(64, Stats) == Stats(packets=5, sizes=[1, 2])
+
+
+def test_an_arena_without_an_address_is_not_mapped_again(pins: str) -> None:
+    needs(MapKind.ARENA)
+    heap = Arena(pages=2)
+    with heap.load() as first:
+        first.pin(f"{pins}/heap")
+
+    with (
+        heap.open(f"{pins}/heap") as again,
+        pytest.raises(MapError, match=r"as Arena\(pages, address=1 << 44\)"),
+    ):
+        again.at(0, Stats)
+
+
+class Longer(Struct):
+    packets: u64
+    errors: u64
+
+
+class Moved(Struct):
+    sizes: list[int] = array(u32, 2)
+    packets: u64
+
+
+class Other(Struct):
+    packets: u64
+    sizes: u64
+
+
+@pytest.mark.parametrize(
+    ("declared", "why"),
+    [
+        (LruHash[u32, Stats](16), "kind is HASH, the program expects LRU_HASH"),
+        (HashMap[u64, Stats](16), "key_size is 4, the program expects 8"),
+        (HashMap[u32, u64](16), "value_size is 16, the program expects 8"),
+        (HashMap[u32, Stats](17), "max_entries is 16, the program expects 17"),
+        (HashMap[u32, Stats](16, flags=1), "map_flags is 0x0, the program expects 0x1"),
+        (
+            HashMap[u32, Longer](16),
+            "the value has no field 'errors'; it has packets, sizes",
+        ),
+        (
+            HashMap[u32, Moved](16),
+            "the place of field 'sizes' of the value is byte 8, the program expects by",
+        ),
+        (
+            HashMap[u32, Other](16),
+            "field 'sizes' of the value is an array of 2 elements, the program expects",
+        ),
+    ],
+)
+def test_a_pinned_map_that_does_not_fit_says_in_what(
+    declared: HashMap[int, object],
+    why: str,
+    pins: str,
+    open_descriptors: Callable[[], int],
+) -> None:
+    with hits.load() as table:
+        table.pin(f"{pins}/hits")
+    before = open_descriptors()
+
+    with pytest.raises(
+        SpecError, match=f"pinned at {pins}/hits does not fit .*: {why}"
+    ):
+        declared.open(f"{pins}/hits")
+    assert open_descriptors() == before
+
+
+@pytest.fixture
+def open_descriptors() -> Callable[[], int]:
+    return lambda: len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_what_is_not_pinned_is_told(pins: str) -> None:
+    with pytest.raises(KernelError, match="none does not exist"):
+        hits.open(f"{pins}/none")
