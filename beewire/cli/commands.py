@@ -43,6 +43,31 @@ COMMANDS = (
         "show what is in a BPF object, or in a program that the kernel runs",
     ),
     Command(
+        "ps",
+        "beewire.cli.ps",
+        "list the programs in the kernel: who holds them, and where they run",
+    ),
+    Command(
+        "top",
+        "beewire.cli.top",
+        "show live what the programs in the kernel cost",
+    ),
+    Command(
+        "maps",
+        "beewire.cli.maps",
+        "list the maps in the kernel",
+    ),
+    Command(
+        "links",
+        "beewire.cli.links",
+        "list the links in the kernel: which program runs where",
+    ),
+    Command(
+        "show",
+        "beewire.cli.show_object",
+        "show all that is known of one program, map or link",
+    ),
+    Command(
         "stubs",
         "beewire.cli.stubs",
         "write Kernel classes of this kernel's structs, for programs and editors",

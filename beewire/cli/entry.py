@@ -23,6 +23,7 @@ EPILOG = """\
 examples:
   beewire doctor                        can this machine do it?
   beewire run examples/exec_time.py     how long does every program run?
+  beewire top                           what do all programs here cost?
   beewire demo --seconds 2              a quick look at the mesh
 
 `beewire COMMAND --help` says more about each."""

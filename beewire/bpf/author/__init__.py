@@ -24,6 +24,7 @@
     loaded      load(): any number of Loaded from one module, side by side
     prepared    programs that were compiled elsewhere (skeleton: how such modules are made)
     features    what this kernel can do (from the kernel room)
+    inspection  what runs in the kernel, whoever loaded it (held_files: who holds it)
     home        which declaration became what in the kernel
     bound       the way from a declared object to its Home
     garbage     no garbage collection while programs are compiled
@@ -38,6 +39,7 @@ from beewire.bpf.author.garbage import Paused
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beewire.bpf.author import inspection
     from beewire.bpf.author.arena import (
         Arena,
     )
@@ -384,7 +386,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "flow_dissector", "fmod_ret", "get_retval", "getpeername4", "getpeername6",
     "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
     "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
-    "i8", "inline", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
+    "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
     "kernel_type_id", "kfunc", "kprobe", "kretprobe", "ktime_boot_ns",
     "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
     "loop", "lsm", "lsm_cgroup", "lwt_in", "lwt_out", "lwt_seg6local", "lwt_xmit",
@@ -407,6 +409,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
 
 _HOMES = {
     "beewire.bpf.kernel": "features",
+    "beewire.bpf.author.inspection": "inspection",
     "beewire.bpf.author.struct_ops": ("StructOps"),
     "beewire.bpf.lang.symbols": ("Ksym kfunc"),
     "beewire.bpf.lang.tcp_sock": ("BpfTcpSock"),
@@ -497,5 +500,7 @@ def __getattr__(name: str) -> object:
         # Not by importlib, whose own import takes 0.4 ms. A module is an attribute of
         # its package then, as any other name is of its module.
         home = __import__(_HOME_OF[name], fromlist=(name,))
-        globals()[name] = value = getattr(home, name)
+        # A module of this room is handed on as a whole.
+        is_module = _HOME_OF[name] == f"{__name__}.{name}"
+        globals()[name] = value = home if is_module else getattr(home, name)
     return value

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from beewire.bpf import isa
 from beewire.bpf.btf import Func, Index
-from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel import attr, ids, syscall
 from beewire.bpf.kernel.btf_objects import types_of
 from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.bpf.kernel.inspection.objects import kind_name
 from beewire.bpf.object import LineInfo, MapKind, ProgramKind, ProgramSpec
 from beewire.bpf.object.listing import program_text
-from beewire.errors import KernelError, UsageError
 
 _PSEUDO_MAPS = (isa.PSEUDO_MAP_FD, isa.PSEUDO_MAP_VALUE)
 _FUNC_INFO = struct.Struct("<II")
@@ -37,7 +37,17 @@ def program_listing(program_id: int) -> str:
         NotPermitted: CAP_SYS_ADMIN is missing.
         KernelError: any other refusal.
     """
-    with Descriptor(_open(program_id)) as program:
+    spec, notes, head = program_dump(program_id)
+    return "\n".join([*head, program_text(spec, notes)])
+
+
+def program_dump(program_id: int) -> tuple[ProgramSpec, dict[int, str], list[str]]:
+    """Program `program_id` as the verifier made it; notes by slot; its maps in words.
+
+    The section of the ProgramSpec is the type of program. Raises what `program_listing`
+    does.
+    """
+    with ids.open_id(ids.PROGRAM, program_id) as program:
         info = syscall.read_info(program.fd, attr.PROG_INFO)
         dump = _read(program.fd, info)
     types = types_of(attr.PROG_INFO.integer(info, "btf_id"))
@@ -46,28 +56,20 @@ def program_listing(program_id: int) -> str:
     spec = ProgramSpec(
         attr.PROG_INFO.text(info, "name"),
         kind=ProgramKind.UNSPEC,
-        section=_word(ProgramKind, attr.PROG_INFO.integer(info, "type")),
+        section=kind_name(ProgramKind, attr.PROG_INFO.integer(info, "type")),
         insns=insns,
         lines=_lines(dump.lines, types),
     )
-    head = [f"map {number} {names[number]}" for number in dump.maps]
     notes = _map_notes(insns, names) | _call_notes(insns)
     notes |= _function_notes(dump.functions, types)
-    return "\n".join([*head, program_text(spec, notes)])
+    return spec, notes, [f"map {number} {names[number]}" for number in dump.maps]
 
 
-def _open(program_id: int) -> int:
-    record = attr.GET_ID.pack(start_id=program_id)
-    try:
-        return syscall.bpf(
-            syscall.Cmd.PROG_GET_FD_BY_ID, record, f"open program {program_id}"
-        )
-    except KernelError as error:
-        if error.errno == 2:  # ENOENT
-            raise UsageError(
-                f"there is no program {program_id}: `bpftool prog` lists them"
-            ) from None
-        raise
+def read_lines(fd: int, info: bytearray) -> tuple[LineInfo, ...]:
+    """The source lines of the program behind `fd`, of which `info` is known."""
+    return _lines(
+        _read(fd, info).lines, types_of(attr.PROG_INFO.integer(info, "btf_id"))
+    )
 
 
 def _read(fd: int, info: bytearray) -> _Dump:
@@ -176,10 +178,4 @@ def _map_name(number: int) -> str:
     with Descriptor(fd):
         info = syscall.read_info(fd, attr.MAP_INFO)
     kind = attr.MAP_INFO.integer(info, "type")
-    return f"{attr.MAP_INFO.text(info, 'name')} ({_word(MapKind, kind)})"
-
-
-def _word(kinds: type[MapKind] | type[ProgramKind], number: int) -> str:
-    """The name of a kind; a newer kernel has some without."""
-    known = {int(kind): kind.name for kind in kinds}
-    return known.get(number, f"type {number}")
+    return f"{attr.MAP_INFO.text(info, 'name')} ({kind_name(MapKind, kind)})"

@@ -7,9 +7,9 @@ a descriptor, found by going through all BTF that the kernel has.
 import os
 
 from beewire.bpf.btf import Index, Kind
-from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel import attr, ids, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
-from beewire.errors import ObjectError
+from beewire.errors import NotPermitted, ObjectError
 from beewire.hints import Iterator
 
 DIRECTORY = "/sys/kernel/btf"
@@ -64,29 +64,21 @@ def names() -> list[str]:
 
 def _descriptor(name: str) -> int | None:
     """A descriptor of the module's BTF, which needs CAP_SYS_ADMIN."""
-    for fd in _all_descriptors():
-        text = bytearray(_NAME_SIZE)
-        info = attr.BTF_INFO.pack(name=syscall.address(text), name_len=len(text))
-        request = attr.INFO.pack(
-            bpf_fd=fd, info_len=len(info), info=syscall.address(info)
-        )
-        result = syscall.try_bpf(syscall.Cmd.OBJ_GET_INFO_BY_FD, request)
-        is_kernels = attr.BTF_INFO.integer(info, "kernel_btf")
-        if not result and is_kernels and text.split(b"\0")[0].decode() == name:
-            return fd
-        os.close(fd)
+    try:
+        for _, handle in ids.descriptors(ids.BTF):
+            if _module_of(handle.fd) == name:
+                return handle.release()
+    except NotPermitted:
+        return None
     return None
 
 
-def _all_descriptors() -> Iterator[int]:
-    number = 0
-    while True:
-        request = attr.GET_ID.pack(start_id=number)
-        if syscall.try_bpf(syscall.Cmd.BTF_GET_NEXT_ID, request) < 0:
-            return
-        number = attr.GET_ID.integer(request, "next_id")
-        fd = syscall.try_bpf(
-            syscall.Cmd.BTF_GET_FD_BY_ID, attr.GET_ID.pack(start_id=number)
-        )
-        if fd >= 0:
-            yield fd
+def _module_of(fd: int) -> str:
+    """The module whose types these are, or "vmlinux", or ""."""
+    text = bytearray(_NAME_SIZE)
+    info = attr.BTF_INFO.pack(name=syscall.address(text), name_len=len(text))
+    request = attr.INFO.pack(bpf_fd=fd, info_len=len(info), info=syscall.address(info))
+    result = syscall.try_bpf(syscall.Cmd.OBJ_GET_INFO_BY_FD, request)
+    if result < 0 or not attr.BTF_INFO.integer(info, "kernel_btf"):
+        return ""
+    return text.split(b"\0")[0].decode()

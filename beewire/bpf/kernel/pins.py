@@ -36,17 +36,28 @@ def open_pin(path: str, kind: str, *, read_only: bool = False) -> int:
         KernelError: nothing is pinned there, or something of another kind.
         NotPermitted: CAP_BPF, or the right to read the file, is missing.
     """
+    result = open_any(path, read_only=read_only)
+    found = _kind(result)
+    if found and found != kind:
+        os.close(result)
+        about = f"{path} is the pin of a {found}, not of a {kind}"
+        raise KernelError(errno.EINVAL, "OBJ_GET", about)
+    return result
+
+
+def open_any(path: str, *, read_only: bool = False) -> int:
+    """A new descriptor of whatever is pinned at `path`; the caller closes it.
+
+    Raises:
+        KernelError: nothing is pinned there.
+        NotPermitted: CAP_BPF, or the right to read the file, is missing.
+    """
     name = _name(path, "OBJ_GET")
     flags = RDONLY if read_only else 0
     record = attr.OBJ.pack(pathname=syscall.address(name), file_flags=flags)
     result = syscall.try_bpf(syscall.Cmd.OBJ_GET, record)
     if result < 0:
         raise _refusal(-result, "OBJ_GET", f"open the pin {path}", path)
-    found = _kind(result)
-    if found and found != kind:
-        os.close(result)
-        about = f"{path} is the pin of a {found}, not of a {kind}"
-        raise KernelError(errno.EINVAL, "OBJ_GET", about)
     return result
 
 

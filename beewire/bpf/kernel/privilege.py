@@ -96,7 +96,8 @@ def missing(need: tuple[str, ...]) -> tuple[str, ...]:
 
     CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as it does in the kernel.
     """
-    if has_capability("CAP_SYS_ADMIN"):
+    # Where it is asked for itself, it is enough, too.
+    if has_capability("CAP_SYS_ADMIN") or "CAP_SYS_ADMIN" in need:
         need = tuple(name for name in need if name not in {"CAP_BPF", "CAP_PERFMON"})
     return tuple(name for name in need if not has_capability(name))
 

@@ -38,6 +38,8 @@ _NUMBERS = {
     "ppc64le": (361, 319, 21, 52, 54),
 }
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_SETNS = {"x86_64": 308, "ppc64le": 350}  # 268 on the others
+_CLONE_NEWNET = 0x4000_0000
 _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
 
 # Loads are not reordered with older loads there, so a ring needs no fence.
@@ -58,12 +60,16 @@ class Cmd(WireEnum):
     PROG_ATTACH = 8
     PROG_DETACH = 9
     PROG_TEST_RUN = 10
+    PROG_GET_NEXT_ID = 11
+    MAP_GET_NEXT_ID = 12
     PROG_GET_FD_BY_ID = 13
     MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
     RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
     BTF_GET_FD_BY_ID = 19
+    TASK_FD_QUERY = 20
     MAP_LOOKUP_AND_DELETE_ELEM = 21
     MAP_FREEZE = 22
     BTF_GET_NEXT_ID = 23
@@ -73,6 +79,9 @@ class Cmd(WireEnum):
     MAP_DELETE_BATCH = 27
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
+    ENABLE_STATS = 32
     ITER_CREATE = 33
     LINK_DETACH = 34
 
@@ -288,6 +297,18 @@ def unmap_memory(address: int, length: int) -> None:
     function = _libc()["munmap"]
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     function(address, length)
+
+
+def enter_network_namespace(path: str) -> int:
+    """setns(2): this thread, and no other, is in that namespace from now on; or -errno."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return -(error.errno or errno.EIO)
+    try:
+        return _call(_SETNS.get(_MACHINE, 268), fd, _CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def interface_index(name: str) -> int:

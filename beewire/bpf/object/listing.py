@@ -71,14 +71,15 @@ def program_text(program: ProgramSpec, notes: Mapping[int, str] = _NO_NOTES) -> 
             place = f"{source.file}:{source.line}:{source.column}"
             lines.append(f"  ; {place}  {source.text.strip()}")
         said = told.get(slot, ())
-        text = f"{slot:4}: ({insn.opcode:02x}) {_insn(insn, said)}"
+        text = f"{slot:4}: ({insn.opcode:02x}) {insn_text(insn, said)}"
         note = "" if insn.opcode == _CALL and insn.src == 0 else ", ".join(said)
         lines.append(f"  {text:40}  ; {note}" if note else f"  {text}")
         slot += insn.slots
     return "\n".join(lines)
 
 
-def _insn(insn: isa.Insn, said: tuple[str, ...]) -> str:
+def insn_text(insn: isa.Insn, said: tuple[str, ...] = ()) -> str:
+    """Return one instruction in the kernel's notation; `said` names what it calls."""
     if said and insn.opcode == _CALL and insn.src == 0:
         return f"call {said[0]}"
     # The kernel rewrites instructions into some that no program may contain.

@@ -27,9 +27,10 @@ from beewire.bpf.kernel.features.listed import absent, missing_type, type_id
 from beewire.bpf.kernel.features.programs import TRIVIAL
 from beewire.bpf.kernel.probed import try_program
 from beewire.bpf.kernel.versions import MapFlag
-from beewire.bpf.object import AttachKind, MapKind
+from beewire.bpf.object import AttachKind, MapKind, ProgramKind
 
-# Some hooks take programs only that return 1.
+# Hooks of functions take programs that return 0, some others only such as return 1.
+_BY_TYPE = (ProgramKind.TRACING, ProgramKind.LSM)
 _ONE = (isa.mov_imm(0, 1), isa.exit_insn())
 _NOBODY = 0xFFFF_FFFF  # a descriptor that is not open
 _NOWHERE = 0x7FFF_FFFF  # an interface that does not exist
@@ -104,7 +105,7 @@ def _with_program(
         fields["attach_btf_id"] = number
     if kind is AttachKind.PERF_EVENT:
         fields = {}
-    insns = TRIVIAL if kind in _HOOKS else _ONE
+    insns = TRIVIAL if program in _BY_TYPE else _ONE
     result = try_program(insns, program, **fields)
     if result < 0:
         return judge(result, privilege.program_needs(program))

@@ -1,7 +1,9 @@
 """BTF: which types the kernel knows, and whose it tells."""
 
 import os
+import struct
 
+from beewire.bpf import isa
 from beewire.bpf.btf import (
     Builder,
     DataSec,
@@ -26,7 +28,6 @@ from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.features.feature import Feature, Outcome, ask, judge, no, yes
 from beewire.bpf.kernel.features.maps import load_btf
-from beewire.bpf.kernel.features.programs import TRIVIAL
 from beewire.bpf.kernel.modules import DIRECTORY
 from beewire.bpf.kernel.names import VMLINUX
 from beewire.bpf.kernel.probed import try_program
@@ -34,6 +35,7 @@ from beewire.errors import UsageError
 
 _INT = Int("int", 4, signed=True)
 _CORE_TYPE_SIZE = 9  # enum bpf_core_relo_kind
+_LOCAL_SIZE = 4  # no kernel has a task_struct as small as that
 
 
 def _variable(section: str) -> DataSec:
@@ -118,20 +120,38 @@ def core() -> Feature:
 
 
 def _try_core() -> Outcome:
+    """A program that returns what CO-RE makes of the size that its types give a struct.
+
+    It has to be run: without records of functions, kernels load it and look at nothing.
+    """
     builder = Builder()
-    task = Struct("task_struct", 4)
-    records = bytearray(
-        ext.encode_core_relos(builder, [(0, task, "0", _CORE_TYPE_SIZE)])
-    )
+    function = builder.add(Func("f", _FUNCTION, Linkage.STATIC))
+    task = Struct("task_struct", _LOCAL_SIZE)
+    relos = bytearray(ext.encode_core_relos(builder, [(0, task, "0", _CORE_TYPE_SIZE)]))
+    functions = bytearray(struct.pack("=II", 0, function))
     btf_fd = load_btf(builder)
     if btf_fd < 0:
         return judge(btf_fd)
     with Descriptor(btf_fd):
         result = try_program(
-            TRIVIAL,
+            (isa.mov_imm(0, _LOCAL_SIZE), isa.exit_insn()),
             prog_btf_fd=btf_fd,
-            core_relos=syscall.address(records),
+            func_info=syscall.address(functions),
+            func_info_cnt=1,
+            func_info_rec_size=len(functions),
+            core_relos=syscall.address(relos),
             core_relo_cnt=1,
             core_relo_rec_size=ext.CORE_RELO.size,
         )
-    return judge(result)
+    if result < 0:
+        return judge(result)
+    with Descriptor(result) as program:
+        packet = bytearray(64)
+        run = attr.TEST_RUN.pack(
+            prog_fd=program.fd, data_size_in=64, data_in=syscall.address(packet)
+        )
+        ran = syscall.try_bpf(syscall.Cmd.PROG_TEST_RUN, run)
+    if ran < 0:
+        return judge(ran)
+    applied = attr.TEST_RUN.integer(run, "retval") != _LOCAL_SIZE
+    return yes() if applied else no("the kernel takes the records, and ignores them")

@@ -1,0 +1,168 @@
+"""Programs that run without a link: attached in the older way, or from a table."""
+
+import os
+import struct
+from collections.abc import Iterator
+
+from beewire.bpf.kernel import attr, ids, syscall
+from beewire.bpf.kernel.inspection import places
+from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
+from beewire.bpf.kernel.inspection.states import Attachment, MapState
+from beewire.bpf.object import AttachKind
+
+_MOST = 64  # programs at one hook of a cgroup (BPF_CGROUP_MAX_PROGS)
+_TABLE_MOST = 4096  # entries of one table that are looked at
+_TEXT = 512
+
+QUERY = attr.Record("""
+    u32 target
+    u32 attach_type
+    u32 query_flags
+    u32 attach_flags
+    u64 prog_ids
+    u32 prog_cnt
+    u32 _pad
+    u64 prog_attach_flags
+    u64 link_ids
+    u64 link_attach_flags
+    u64 revision
+""")
+_TASK_FD = attr.Record("""
+    u32 pid
+    u32 fd
+    u32 flags
+    u32 buf_len
+    u64 buf
+    u32 prog_id
+    u32 fd_type
+    u64 probe_offset
+    u64 probe_addr
+""")
+_CGROUP_KINDS = tuple(
+    kind
+    for kind in AttachKind
+    if kind.name.startswith("CGROUP_") or kind is AttachKind.LSM_CGROUP
+)
+_NETNS_KINDS = (AttachKind.FLOW_DISSECTOR, AttachKind.SK_LOOKUP)
+_SOCKMAP_KINDS = (
+    *(AttachKind.SK_MSG_VERDICT, AttachKind.SK_SKB_STREAM_PARSER),
+    *(AttachKind.SK_SKB_STREAM_VERDICT, AttachKind.SK_SKB_VERDICT),
+)
+# enum bpf_task_fd_type
+_FD_TYPES = (
+    *("raw_tracepoint", "tracepoint", "kprobe", "kretprobe", "uprobe", "uretprobe"),
+)
+
+Found = tuple[int, Attachment]  # with the id of the program
+
+
+def query(target: int, kind: AttachKind) -> tuple[list[int], list[int]]:
+    """BPF_PROG_QUERY: the ids of the programs there, and of links where it tells them."""
+    programs, links = bytearray(4 * _MOST), bytearray(4 * _MOST)
+    record = QUERY.pack(
+        target=target,
+        attach_type=kind,
+        prog_ids=syscall.address(programs),
+        prog_cnt=_MOST,
+        # Linux before 6.6 does not know this field, and takes it only when it is zero.
+        link_ids=syscall.address(links) if kind in _BY_INTERFACE else 0,
+    )
+    if syscall.try_bpf(syscall.Cmd.PROG_QUERY, record) < 0:
+        return [], []
+    count = min(QUERY.integer(record, "prog_cnt"), _MOST)
+    found = struct.unpack_from(f"={count}I", programs)
+    return list(found), list(struct.unpack_from(f"={count}I", links))
+
+
+_BY_INTERFACE = (
+    *(AttachKind.TCX_INGRESS, AttachKind.TCX_EGRESS),
+    *(AttachKind.NETKIT_PRIMARY, AttachKind.NETKIT_PEER),
+)
+
+
+def in_cgroups() -> Iterator[Found]:
+    """What the cgroups below the mount run, links included."""
+    places.cgroups.cache_clear()
+    for path in places.cgroups().values():
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue  # removed meanwhile
+        try:
+            for kind in _CGROUP_KINDS:
+                for number in query(fd, kind)[0]:
+                    yield number, Attachment(kind.name.lower(), path)
+        finally:
+            os.close(fd)
+
+
+def in_namespace(path: str, name: str) -> Iterator[Found]:
+    """What a network namespace runs for itself, links included."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        for kind in _NETNS_KINDS:
+            for number in query(fd, kind)[0]:
+                yield number, Attachment(kind.name.lower(), name)
+    finally:
+        os.close(fd)
+
+
+def by_perf_events(held: list[Held]) -> Iterator[Found]:
+    """What perf events run, links included: kprobes, uprobes, tracepoints."""
+    for each in held:
+        if each.kind != PERF_EVENT:
+            continue
+        room = bytearray(_TEXT)
+        record = _TASK_FD.pack(
+            pid=each.pid, fd=each.fd, buf=syscall.address(room), buf_len=len(room)
+        )
+        # EOPNOTSUPP: a perf event without a program.
+        if syscall.try_bpf(syscall.Cmd.TASK_FD_QUERY, record) < 0:
+            continue
+        name = room.split(b"\0")[0].decode(errors="replace")
+        number = _TASK_FD.integer(record, "fd_type")
+        offset = _TASK_FD.integer(record, "probe_offset")
+        hook = _FD_TYPES[number] if number < len(_FD_TYPES) else f"type {number}"
+        where = f"{name}:{offset:#x}" if hook in {"uprobe", "uretprobe"} else name
+        yield _TASK_FD.integer(record, "prog_id"), Attachment(hook, where)
+
+
+def in_tables(maps: tuple[MapState, ...]) -> Iterator[Found]:
+    """Programs that stand in maps: tail calls, and sockmaps that ask a program."""
+    for each in maps:
+        if each.kind == "PROG_ARRAY":
+            yield from _tail_calls(each)
+        elif each.kind in {"SOCKMAP", "SOCKHASH"}:
+            yield from _verdicts(each)
+
+
+def _tail_calls(table: MapState) -> Iterator[Found]:
+    fd = ids.try_open(ids.MAP, table.id)
+    if fd < 0:
+        return
+    try:
+        for place in range(min(table.max_entries, _TABLE_MOST)):
+            key, value = bytearray(struct.pack("=I", place)), bytearray(4)
+            record = attr.MAP_ELEM.pack(
+                map_fd=fd, key=syscall.address(key), value=syscall.address(value)
+            )
+            if syscall.try_bpf(syscall.Cmd.MAP_LOOKUP_ELEM, record) >= 0:
+                where = f"map {table.id} ({table.name})[{place}]"
+                yield struct.unpack("=I", value)[0], Attachment("tail_call", where)
+    finally:
+        os.close(fd)
+
+
+def _verdicts(table: MapState) -> Iterator[Found]:
+    fd = ids.try_open(ids.MAP, table.id)
+    if fd < 0:
+        return
+    try:
+        for kind in _SOCKMAP_KINDS:
+            for number in query(fd, kind)[0]:
+                yield number, Attachment(kind.name.lower(), f"map {table.id}")
+    finally:
+        os.close(fd)

@@ -1,0 +1,108 @@
+"""`beewire.bpf.inspection`: what runs in the kernel, and what it costs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beewire.bpf import Array, Tracepoint, inspection, tracepoint, u64
+from beewire.bpf.author.held_files import held_files
+from beewire.bpf.kernel.inspection import Held, held_by_proc
+from beewire.errors import BeewireError
+
+pytestmark = pytest.mark.kernel
+
+runs = Array[u64](max_entries=1)
+
+
+@tracepoint("syscalls:sys_enter_getpgid")
+def on_getpgid(ctx: Tracepoint) -> None:  # noqa: ARG001 - the hook's
+    runs[0] += 1
+
+
+@pytest.fixture
+def attached() -> Iterator[int]:
+    """The id of a program that runs when somebody asks for a process group."""
+    with on_getpgid.attach():
+        yield on_getpgid.live.info().id
+
+
+def ours(found: list[Held]) -> set[tuple[str, int, int]]:
+    return {(each.kind, each.id, each.fd) for each in found if each.pid == os.getpid()}
+
+
+def test_the_iterator_finds_what_proc_tells(attached: int) -> None:
+    try:
+        by_program = held_files()
+    except BeewireError as error:
+        pytest.skip(f"no iterator over files: {type(error).__name__}")
+    by_proc = held_by_proc()
+
+    # While it reads, the iterator's own descriptors are there, too.
+    assert ours(by_proc) <= ours(by_program)
+    assert ("program", attached) in {(each.kind, each.id) for each in by_program}
+    comm = Path("/proc/self/comm").read_text().strip()
+    assert {each.comm for each in by_program if each.pid == os.getpid()} == {comm}
+
+
+def test_a_census_has_programs_maps_and_links_of_this_process(attached: int) -> None:
+    census = inspection.census()
+
+    program = next(each for each in census.programs if each.id == attached)
+    assert (program.kind, program.name) == ("TRACEPOINT", "on_getpgid")
+    assert [owner.pid for owner in program.owners] == [os.getpid()]
+    maps = {each.id: each for each in census.maps}
+    assert [maps[number].name for number in program.map_ids] == ["runs"]
+    links = [each for each in census.links if each.program_id == attached]
+    assert [owner.pid for link in links for owner in link.owners] == [os.getpid()]
+
+
+def test_the_iterator_leaves_nothing_behind(attached: int) -> None:
+    before = {each.id for each in inspection.programs()}
+
+    inspection.census()
+
+    names = {each.name for each in inspection.programs() if each.id not in before}
+    assert attached in before
+    assert "held" not in names
+
+
+def test_watching_tells_how_often_a_program_ran_and_for_how_long(attached: int) -> None:
+    costs = inspection.watch(interval_s=0.2)
+    try:
+        first = next(costs)
+        for _ in range(500):
+            os.getpgid(0)
+        second = next(costs)
+    finally:
+        costs.close()
+
+    before = next(each for each in first if each.program.id == attached)
+    after = next(each for each in second if each.program.id == attached)
+    assert after.runs >= 500 > before.runs
+    assert after.run_time_ns > 0
+    assert after.cpu_percent > 0
+    assert after.ns_per_run == pytest.approx(after.run_time_ns / after.runs)
+    assert [each.run_time_ns for each in second] == sorted(
+        (each.run_time_ns for each in second), reverse=True
+    )
+
+
+def test_watching_switches_statistics_off_at_its_end() -> None:
+    if inspection.always_on():
+        pytest.skip("statistics are on for the whole machine")
+    costs = inspection.watch(interval_s=0.01)
+    next(costs)
+    costs.close()
+
+    before = on_getpgid.live.info().run_count
+    with on_getpgid.attach():
+        os.getpgid(0)
+
+    assert on_getpgid.live.info().run_count == before
+
+
+def test_maps_and_links_are_told_by_themselves(attached: int) -> None:
+    assert "runs" in {each.name for each in inspection.maps()}
+    assert attached in {each.program_id for each in inspection.links()}
