@@ -25,8 +25,15 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted((DOCS / "reference").glob("*.md")),
 ]
+
+
+def named(page: Path) -> str:
+    """A page as it is told in this test's output."""
+    return page.relative_to(CHECKOUT).with_suffix("").as_posix()
+
+
 EXAMPLES = [
-    pytest.param(block, id=f"{page.stem}-{number}")
+    pytest.param(block, id=f"{named(page)}-{number}")
     for page in PAGES
     for number, block in enumerate(
         re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
@@ -83,7 +90,7 @@ def test_the_index_lists_every_page() -> None:
     assert set(tree) == pages
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     known = {command.name for command in COMMANDS}
     shown = set(
@@ -93,7 +100,7 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     assert shown <= known
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([\w./-]+)\)", page.read_text())
 

@@ -8,7 +8,7 @@ from beewire.hints import Iterator
 
 RDONLY_PROG = 0x80  # BPF_F_RDONLY_PROG
 # The kernel sets RDONLY_PROG on these by itself.
-_MARKED = (MapKind.DEVMAP, MapKind.DEVMAP_HASH)
+_MARKED = (MapKind.DEVMAP, MapKind.DEVMAP_HASH, MapKind.INSN_ARRAY)
 
 
 def check_fits(wanted: MapSpec, found: MapSpec, what: str) -> None:

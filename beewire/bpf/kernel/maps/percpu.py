@@ -1,6 +1,6 @@
 """Per-CPU maps: a value is a list, one item for each possible CPU."""
 
-from functools import cache, reduce
+from functools import cache
 
 from beewire.bpf.kernel.maps import rows
 from beewire.bpf.kernel.maps.array import ArrayMap
@@ -47,7 +47,8 @@ class PerCpu(list[V]):
         Raises:
             MapError: they hold something that has no sum, such as a text.
         """
-        return reduce(_plus, self)
+        total: V = _total(self)
+        return total
 
     def max(self, key: Callable[[V], Any] | None = None) -> V:
         """The greatest; of structs the one for which `key` is."""
@@ -77,18 +78,19 @@ class PerCpu(list[V]):
         def __iadd__(self, other: Any, /) -> Self: ...  # type: ignore[misc]  # as above
 
 
-def _plus(one: Any, other: Any) -> Any:
-    if isinstance(one, int):
-        return int(one) + other
-    if isinstance(one, list):
-        return [_plus(a, b) for a, b in zip(one, other, strict=True)]
-    layout = getattr(type(one), "__layout__", None)
+def _total(values: Iterable[Any]) -> Any:
+    first = next(iter(values))
+    if isinstance(first, int):
+        return sum(values)
+    if isinstance(first, list):
+        return [_total(each) for each in zip(*values, strict=True)]
+    layout = getattr(type(first), "__layout__", None)
     if layout is None:
-        raise MapError(f"{one!r} has no sum: it is a {type(one).__name__}")
+        raise MapError(f"{first!r} has no sum: it is a {type(first).__name__}")
     fields = {
-        name: _plus(getattr(one, name), getattr(other, name)) for name in layout.fields
+        name: _total([getattr(each, name) for each in values]) for name in layout.fields
     }
-    return type(one)(**fields)
+    return type(first)(**fields)
 
 
 class _PerCpu(Map[K, PerCpu[V]]):
