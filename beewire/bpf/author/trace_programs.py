@@ -6,7 +6,7 @@ from beewire.bpf.author.program import CgroupProgram, F, Program
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beewire.bpf.kernel import Link, PerfEventLink
+    from beewire.bpf.kernel import EventLink, Link
     from beewire.hints import Iterable
 
 
@@ -71,7 +71,7 @@ class PerfEventProgram(Program[F]):
         kernel: bool = True,
         inherit: bool = False,
         cookie: int = 0,
-    ) -> PerfEventLink:
+    ) -> EventLink:
         """Run it `frequency` times a second of `event`, or every `period` events.
 
         `event` is a name of perf-list(1): "cpu-clock", "page-faults", "cpu-cycles",

@@ -34,15 +34,14 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.ksyms import check_externs
     from beewire.bpf.kernel.links.base import Link, LinkInfo, LinkKind
     from beewire.bpf.kernel.links.cgroup import attach_cgroup, cgroup2_mount
+    from beewire.bpf.kernel.links.event import EventLink
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
+    from beewire.bpf.kernel.links.kprobe import attach_kprobe
     from beewire.bpf.kernel.links.netfilter import attach_netfilter
     from beewire.bpf.kernel.links.netns import attach_netns
-    from beewire.bpf.kernel.links.perf_event import (
-        PerfEventLink,
-        Sampling,
-        attach_perf_event,
-    )
+    from beewire.bpf.kernel.links.perf_event import Sampling, attach_perf_event
     from beewire.bpf.kernel.links.raw_tracepoint import (
+        attach_freplace,
         attach_raw_tracepoint,
         attach_tracing,
     )
@@ -68,7 +67,7 @@ _LAZY = {
     "LinkInfo": "links.base",
     "LinkKind": "links.base",
     "ProgramInfo": "info",
-    "PerfEventLink": "links.perf_event",
+    "EventLink": "links.event",
     "PerfReader": "perf",
     "Reader": "reader",
     "RingReader": "ring",
@@ -76,7 +75,9 @@ _LAZY = {
     "UserRing": "user_ring",
     "XdpMode": "links.xdp",
     "attach_cgroup": "links.cgroup",
+    "attach_freplace": "links.raw_tracepoint",
     "attach_iterator": "links.iterator",
+    "attach_kprobe": "links.kprobe",
     "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
     "attach_perf_event": "links.perf_event",
@@ -113,6 +114,7 @@ __all__ = [
     "AnyMap",
     "Counts",
     "Decoding",
+    "EventLink",
     "Feature",
     "Link",
     "LinkInfo",
@@ -120,7 +122,6 @@ __all__ = [
     "Loaded",
     "Map",
     "MapCodec",
-    "PerfEventLink",
     "PerfReader",
     "Program",
     "ProgramInfo",
@@ -133,7 +134,9 @@ __all__ = [
     "UserRing",
     "XdpMode",
     "attach_cgroup",
+    "attach_freplace",
     "attach_iterator",
+    "attach_kprobe",
     "attach_netfilter",
     "attach_netns",
     "attach_perf_event",

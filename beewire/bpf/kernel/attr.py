@@ -225,6 +225,53 @@ LINK_CREATE = Record("""
     u64 bpf_cookie
 """)
 
+TRACING_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u32 target_btf_id
+    u32 _pad
+    u64 cookie
+""")
+
+ITER_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u64 iter_info
+    u32 iter_info_len
+    u32 _pad
+""")
+
+KPROBE_MULTI_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u32 kprobe_flags
+    u32 cnt
+    u64 syms
+    u64 addrs
+    u64 cookies
+""")
+
+UPROBE_MULTI_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u64 path
+    u64 offsets
+    u64 ref_ctr_offsets
+    u64 cookies
+    u32 cnt
+    u32 uprobe_flags
+    u32 pid
+    u32 _pad
+""")
+
 NETFILTER_LINK = Record("""
     u32 prog_fd
     u32 target_fd
@@ -337,6 +384,18 @@ LINK_INFO = Record("""
     char[64] _rest
 """)
 
+TASK_FD_QUERY = Record("""
+    u32 pid
+    u32 fd
+    u32 flags
+    u32 buf_len
+    u64 buf
+    u32 prog_id
+    u32 fd_type
+    u64 probe_offset
+    u64 probe_addr
+""")
+
 # `struct perf_event_attr` of PERF_ATTR_SIZE_VER0, which every kernel takes.
 PERF_EVENT_ATTR = Record("""
     u32 type
@@ -349,4 +408,20 @@ PERF_EVENT_ATTR = Record("""
     u32 wakeup_events
     u32 bp_type
     u64 bp_addr
+""")
+
+# Of PERF_ATTR_SIZE_VER1: what a probe's event is told beside it. `config1` is one with
+# `bp_addr`, the address of a name; `config2` an offset.
+PROBE_EVENT_ATTR = Record("""
+    u32 type
+    u32 size
+    u64 config
+    u64 sample_period
+    u64 sample_type
+    u64 read_format
+    u64 _bits
+    u32 wakeup_events
+    u32 bp_type
+    u64 config1
+    u64 config2
 """)

@@ -56,7 +56,7 @@ def test_a_tracepoint_program_runs_until_its_link_is_closed(
 
     assert during >= 1
     assert count.hits == during
-    assert link.kind is LinkKind.PERF_EVENT
+    assert link.kind == ("perf_event" if as_link else "ioctl")
 
 
 def test_a_link_outlives_its_program(counter: MakeCounter) -> None:
@@ -126,7 +126,8 @@ def test_a_raw_tracepoint_program_runs(counter: MakeCounter) -> None:
         info = link.info()
 
     assert count.hits >= 1
-    assert info.kind is link.kind is LinkKind.RAW_TRACEPOINT
+    assert info.kind is LinkKind.RAW_TRACEPOINT
+    assert link.kind == "raw_tracepoint"
 
 
 def test_a_raw_tracepoint_that_does_not_exist_is_named(counter: MakeCounter) -> None:
@@ -148,7 +149,7 @@ def test_a_tracing_program_runs_where_its_btf_says(counter: MakeCounter) -> None
         run_true()
 
     assert count.hits >= 1
-    assert link.kind is LinkKind.TRACING
+    assert link.kind == "tracing"
 
 
 CONNECT = """
@@ -443,7 +444,7 @@ def test_a_message_program_is_attached_to_a_sockmap(
     with attach_sockmap(count.program, loaded.maps["s"], as_link=as_link):
         pass
 
-    assert kind is LinkKind.SOCKMAP
+    assert kind == "sockmap"
     assert open_descriptors() == before
 
 
@@ -463,14 +464,14 @@ def test_a_failing_attachment_leaves_no_descriptor(
     assert open_descriptors() == before
 
 
-def test_a_tracepoint_link_cannot_be_detached_by_force(counter: MakeCounter) -> None:
+def test_a_link_that_the_kernel_cannot_detach_is_closed(counter: MakeCounter) -> None:
     count = counter(ProgramKind.TRACEPOINT)
 
-    with (
-        attach_tracepoint(count.program, "sched", "sched_process_exec") as link,
-        pytest.raises(NotSupported, match="detach 'count' on tracepoint"),
-    ):
+    with attach_tracepoint(count.program, "sched", "sched_process_exec") as link:
         link.detach()
+        run_true()
+
+    assert count.hits == 0
 
 
 @pytest.mark.parametrize("index", [0, -1, 1 << 30])
@@ -530,6 +531,6 @@ def test_a_tracepoint_link_keeps_its_program(counter: MakeCounter) -> None:
 
     with (
         attach_raw_tracepoint(count.program, "sched_process_exec") as link,
-        pytest.raises(NotSupported, match="on a link of kind RAW_TRACEPOINT"),
+        pytest.raises(NotSupported, match="on a link of kind 'raw_tracepoint'"),
     ):
         link.update(count.program)

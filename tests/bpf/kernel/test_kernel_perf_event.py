@@ -160,7 +160,7 @@ def test_a_perf_event_link_says_what_it_cannot_do(counter: MakeCounter) -> None:
     program = counter(ProgramKind.PERF_EVENT).program
 
     with attach_perf_event(program, "cpu-clock", OFTEN, as_link=False) as link:
-        with pytest.raises(NotSupported, match="attach it anew"):
+        with pytest.raises(NotSupported, match="attach the other program"):
             link.update(program)
         with pytest.raises(NotSupported, match=r"5\.15"):
             link.pin("/nowhere")

@@ -30,10 +30,6 @@ class LinkKind(WireEnum):
     SOCKMAP = 14
 
 
-# They keep the program that they were made with.
-_FIXED = (LinkKind.RAW_TRACEPOINT, LinkKind.TRACING, LinkKind.PERF_EVENT)
-
-
 class LinkInfo(Row):
     """What the kernel knows of a link.
 
@@ -50,16 +46,23 @@ class LinkInfo(Row):
 class Link(Descriptor):
     """A program attached to a hook.
 
-    Closing it detaches the program, unless the link is pinned. It keeps the program
-    alive: the Program may be closed meanwhile.
+    `kind` names the way that was taken: "tcx", "clsact", "kprobe.multi", "tracefs", ...
+    `cookie` is what `get_attach_cookie` gives in the program. Closing the link detaches
+    the program, unless the link is pinned. It keeps the program alive: the Program may
+    be closed meanwhile.
     """
 
-    __slots__ = ("description", "kind")
+    __slots__ = ("_held", "cookie", "description", "kind")
 
-    def __init__(self, fd: int, kind: LinkKind, description: str) -> None:
+    def __init__(
+        self, fd: int, kind: str | LinkKind, description: str, *, cookie: int = 0
+    ) -> None:
         super().__init__(fd)
-        self.kind = kind
+        # The kernel's name for the kind is the name where there is one way only.
+        self.kind = kind.name.lower() if isinstance(kind, LinkKind) else kind
         self.description = description
+        self.cookie = cookie
+        self._held = ""
 
     @classmethod
     def from_pin(cls, path: str) -> "Link":
@@ -73,7 +76,10 @@ class Link(Descriptor):
         with Descriptor(pins.open_pin(path, "link")) as handle:
             info = syscall.read_info(handle.fd, attr.LINK_INFO)
             kind = LinkKind(attr.LINK_INFO.integer(info, "type"))
-            return cls(handle.release(), kind, f"the link pinned at {path}")
+            # Not what a subclass makes of a descriptor: a bpf_link is all there is.
+            link = Link(handle.release(), kind, f"the link pinned at {path}")
+        link._held = f"the pin {path}"
+        return link
 
     def __repr__(self) -> str:
         return f"<Link {self.description}>"
@@ -81,17 +87,33 @@ class Link(Descriptor):
     def detach(self) -> None:
         """End the attachment at once, also where the link is pinned or held elsewhere.
 
+        Kinds that the kernel cannot end otherwise (tracing) are closed.
+
         Raises:
-            NotSupported: this kind of link ends only when its last holder closes it.
+            NotSupported: such a link is pinned: remove the pin, and close the link.
         """
         record = attr.LINK_DETACH.pack(link_fd=self.fd)
-        syscall.bpf(syscall.Cmd.LINK_DETACH, record, f"detach {self.description}")
+        result = syscall.try_bpf(syscall.Cmd.LINK_DETACH, record)
+        if result >= 0:
+            return
+        if -result not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTSUP):
+            from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+            raise explain.refusal(-result, "LINK_DETACH", f"detach {self.description}")
+        if self._held:
+            what = (
+                f"detaching {self.description} while {self._held} holds it (remove that, "
+                "and close the link)"
+            )
+            raise NotSupported(-result, what)
+        self.close()
 
     def update(self, program: Program) -> None:
         """Put `program` in the place of the present one, without a gap.
 
         Raises:
-            NotSupported: this kind of link cannot change its program.
+            NotSupported: this kind of link cannot change its program: attach the other
+                one, then close this link.
             KernelError: the program is of another kind.
         """
         record = attr.LINK_UPDATE.pack(link_fd=self.fd, new_prog_fd=program.fd)
@@ -99,21 +121,27 @@ class Link(Descriptor):
         try:
             syscall.bpf(syscall.Cmd.LINK_UPDATE, record, about)
         except KernelError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            if self.kind in _FIXED:
-                what = f"another program on a link of kind {self.kind.name}"
-                raise NotSupported(errno.EINVAL, what) from error
+            if self.info().kind not in _UPDATED:
+                raise fixed(self.kind) from error
             why = f"a program of section {program.spec.section!r} does not belong there"
             raise KernelError(
                 errno.EINVAL, "LINK_UPDATE", f"cannot {about}: {why}"
             ) from error
 
     def pin(self, path: str) -> None:
-        """Keep the program attached under `path` on a BPF file system."""
+        """Keep the program attached under `path` on a BPF file system.
+
+        Raises:
+            NotSupported: this kernel attaches in an older way, which ends with the
+                process.
+            KernelError: the path is taken, or on no BPF file system.
+        """
         from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
 
         pins.pin(self.fd, path)
+        self._held = f"the pin {path}"
 
     def info(self) -> LinkInfo:
         """What the kernel knows of the link."""
@@ -126,6 +154,22 @@ class Link(Descriptor):
         elif kind not in (LinkKind.NETNS, LinkKind.XDP):
             target = 0
         return LinkInfo(kind, number(info, "id"), number(info, "prog_id"), target)
+
+
+# Those whose program can be replaced (bpf_link_ops.update_prog); struct_ops: its table.
+_UPDATED = (
+    *(LinkKind.CGROUP, LinkKind.ITER, LinkKind.NETNS, LinkKind.XDP, LinkKind.TCX),
+    *(LinkKind.NETKIT, LinkKind.SOCKMAP, LinkKind.STRUCT_OPS),
+)
+
+
+def fixed(kind: str) -> NotSupported:
+    """The refusal of another program on a link that keeps its own."""
+    what = (
+        f"another program on a link of kind {kind!r}: attach the other program, then "
+        "close this link"
+    )
+    return NotSupported(errno.EOPNOTSUPP, what)
 
 
 def create_link(

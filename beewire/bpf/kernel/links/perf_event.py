@@ -5,20 +5,18 @@ program on the whole machine has an event for each CPU. They are one link here.
 """
 
 import errno
-import os
 
 from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.links.base import Link, LinkKind
+from beewire.bpf.kernel.links.event import EventLink, attach_events, forbidden
 from beewire.bpf.kernel.links.perf_names import Event, find_event
 from beewire.bpf.kernel.program import Program
-from beewire.bpf.object import AttachKind, ProgramKind
-from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
-from beewire.hints import Iterable
+from beewire.bpf.object import ProgramKind
+from beewire.errors import AttachError, KernelError
+from beewire.hints import Callable, Iterable
 from beewire.rows import Row
 
 # Bits of `struct perf_event_attr`, behind read_format.
 _INHERIT, _EXCLUDE_USER, _EXCLUDE_KERNEL, _FREQUENCY = 1 << 1, 1 << 4, 1 << 5, 1 << 10
-_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x4004_2408
 _ANY = -1
 _ONLINE = "/sys/devices/system/cpu/online"
 _MAX_RATE = "/proc/sys/kernel/perf_event_max_sample_rate"
@@ -37,61 +35,6 @@ class Sampling(Row):
     inherit: bool = False
 
 
-class PerfEventLink(Link):
-    """A program on one or more perf events, which end together.
-
-    `events` says on how many; `as_link` whether bpf_links hold them (Linux 5.15) or the
-    events themselves do, by ioctl(2).
-    """
-
-    __slots__ = ("_others", "as_link")
-
-    def __init__(self, fds: list[int], description: str, *, as_link: bool) -> None:
-        first, *others = fds
-        super().__init__(first, LinkKind.PERF_EVENT, description)
-        self._others = others
-        self.as_link = as_link
-
-    @property
-    def events(self) -> int:
-        """How many events run the program: one for each CPU or thread; 0 once closed."""
-        return 0 if self.closed else 1 + len(self._others)
-
-    def close(self) -> None:
-        """Detach from all events. Closing twice does nothing."""
-        super().close()
-        others, self._others = self._others, []
-        for fd in others:
-            os.close(fd)
-
-    def detach(self) -> None:
-        """End the attachment; the same as `close`: the kernel has no other way."""
-        self.close()
-
-    def update(self, program: Program) -> None:
-        """Refused: a perf event keeps its program."""
-        what = f"another program ({program.name!r}) on a perf event; attach it anew"
-        raise NotSupported(errno.EOPNOTSUPP, what)
-
-    def pin(self, path: str) -> None:
-        """Keep the program attached under `path`, where there is one event.
-
-        Raises:
-            NotSupported: there are several events, or no bpf_links of them (before
-                Linux 5.15).
-        """
-        if not self.as_link:
-            what = f"pinning a perf event at {path}"
-            raise NotSupported(errno.EOPNOTSUPP, what, "5.15")
-        if self._others:
-            what = (
-                f"pinning {self.events} perf events under one path ({path}); attach to "
-                "one CPU at a time, with cpus=[n]"
-            )
-            raise NotSupported(errno.EOPNOTSUPP, what)
-        super().pin(path)
-
-
 def attach_perf_event(  # noqa: PLR0913 - what perf_event_open(2) takes
     program: Program,
     event: str,
@@ -101,7 +44,7 @@ def attach_perf_event(  # noqa: PLR0913 - what perf_event_open(2) takes
     cpus: Iterable[int] | None = None,
     cookie: int = 0,
     as_link: bool = True,
-) -> PerfEventLink:
+) -> EventLink:
     """Run `program` at samples of `event`, such as "cpu-clock" or "cpu-cycles".
 
     `pid` is a thread, -1 every task; `cpus` the CPUs to count on, which are all that are
@@ -122,30 +65,18 @@ def attach_perf_event(  # noqa: PLR0913 - what perf_event_open(2) takes
     place = _place(event, pid)
     record = _attributes(find_event(event), sampling)
     where = [_ANY] if cpus is None and pid != _ANY else _wanted(cpus)
-    fds: list[int] = []
-    try:
-        for cpu in where:
-            event_fd = _open(record, pid, cpu, program, place)
-            fds.append(event_fd)
-            link = _link(program, event_fd, cookie) if as_link else -errno.EINVAL
-            as_link = link >= 0
-            if as_link:
-                os.close(event_fd)  # the link holds the event from here on
-                fds[-1] = link
-            else:
-                _run_by_event(program, event_fd, cookie, place)
-    except BaseException:
-        for fd in fds:
-            os.close(fd)
-        raise
-    return PerfEventLink(fds, f"{program.name!r} on {place}", as_link=as_link)
 
+    def opens(cpu: int) -> Callable[[], int]:
+        return lambda: syscall.perf_event_open(record, pid=pid, cpu=cpu)
 
-def _open(record: bytearray, pid: int, cpu: int, program: Program, place: str) -> int:
-    fd = syscall.perf_event_open(record, pid=pid, cpu=cpu)
-    if fd < 0:
-        raise _refusal(-fd, program, place, cpu)
-    return fd
+    return attach_events(
+        program,
+        [(cpu, opens(cpu)) for cpu in where],
+        place,
+        lambda number, cpu: _refusal(number, program, place, cpu),
+        cookies=[cookie] * len(where),
+        as_link=as_link,
+    )
 
 
 def _place(event: str, pid: int) -> str:
@@ -205,26 +136,6 @@ def parse_cpus(text: str) -> list[int]:
     return found
 
 
-def _link(program: Program, event_fd: int, cookie: int) -> int:
-    """A bpf_link of the event, or -errno."""
-    record = attr.LINK_CREATE.pack(
-        prog_fd=program.fd,
-        target_fd=event_fd,
-        attach_type=AttachKind.PERF_EVENT,
-        bpf_cookie=cookie,
-    )
-    return syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
-
-
-def _run_by_event(program: Program, fd: int, cookie: int, place: str) -> None:
-    if cookie:
-        raise NotSupported(errno.EINVAL, "cookies of perf events", "5.15")
-    for request, argument in ((_IOC_SET_BPF, program.fd), (_IOC_ENABLE, 0)):
-        result = syscall.ioctl(fd, request, argument)
-        if result < 0:
-            raise _refusal(-result, program, place, _ANY)
-
-
 def _refusal(
     number: int, program: Program, place: str, cpu: int
 ) -> KernelError | AttachError:
@@ -232,10 +143,7 @@ def _refusal(
     if number == errno.EINVAL and cpu not in {_ANY, *online_cpus()}:
         number = errno.ENODEV
     if number in (errno.EACCES, errno.EPERM):
-        from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
-
-        why = privilege.why_forbidden(("CAP_BPF", "CAP_PERFMON"))
-        return NotPermitted(number, "perf_event_open", f"cannot {about}: {why}")
+        return forbidden(number, about)
     reasons = {
         errno.ENOENT: "this machine has no counter for it, which is usual in virtual "
         "machines; software events such as cpu-clock work everywhere",
