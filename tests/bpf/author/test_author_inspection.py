@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from beewire.bpf import Array, Tracepoint, inspection, tracepoint, u64
+from beewire.bpf import (
+    Array,
+    Kernel,
+    StructOps,
+    Tracepoint,
+    chars,
+    features,
+    inspection,
+    tracepoint,
+    u32,
+    u64,
+)
 from beewire.bpf.author.held_files import held_files
 from beewire.bpf.kernel.inspection import Held, held_by_proc
 from beewire.errors import BeewireError
@@ -19,6 +30,26 @@ runs = Array[u64](max_entries=1)
 @tracepoint("syscalls:sys_enter_getpgid")
 def on_getpgid(ctx: Tracepoint) -> None:  # noqa: ARG001 - the hook's
     runs[0] += 1
+
+
+class sock(Kernel):  # noqa: N801 - the kernel's name
+    sk_mark: u32
+
+
+class Still(StructOps, kernel="tcp_congestion_ops"):
+    name: str = chars(16, default="bw_still")
+
+    @staticmethod
+    def ssthresh(sk: sock) -> u32:  # noqa: ARG004 - the table's
+        return 2
+
+    @staticmethod
+    def undo_cwnd(sk: sock) -> u32:  # noqa: ARG004 - the table's
+        return 2
+
+    @staticmethod
+    def cong_avoid(sk: sock, ack: u32, acked: u32) -> None:  # noqa: ARG004 - the table's
+        return
 
 
 @pytest.fixture
@@ -106,3 +137,14 @@ def test_watching_switches_statistics_off_at_its_end() -> None:
 def test_maps_and_links_are_told_by_themselves(attached: int) -> None:
     assert "runs" in {each.name for each in inspection.maps()}
     assert attached in {each.program_id for each in inspection.links()}
+
+
+def test_programs_of_a_table_of_operations_are_its_members() -> None:
+    if not features.map_type(features.MapKind.STRUCT_OPS):
+        pytest.skip("no tables of operations")
+    with Still.attach():
+        programs = {each.name: each for each in inspection.programs()}
+
+    (place, *_) = programs["Still_ssthresh"].attachments
+    assert (place.kind, place.link_id) == ("struct_ops", 0)
+    assert place.target.endswith("(Still).ssthresh")

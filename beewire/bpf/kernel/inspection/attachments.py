@@ -4,11 +4,15 @@ import os
 import struct
 from collections.abc import Iterator
 
+from beewire.bpf.btf import FuncProto, Ptr, Struct, strip
 from beewire.bpf.kernel import attr, ids, syscall
+from beewire.bpf.kernel.btf_cache import kernel_index
+from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.inspection import places
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState
 from beewire.bpf.object import AttachKind
+from beewire.errors import BeewireError
 
 _MOST = 64  # programs at one hook of a cgroup (BPF_CGROUP_MAX_PROGS)
 _TABLE_MOST = 4096  # entries of one table that are looked at
@@ -137,13 +141,15 @@ def in_tables(maps: tuple[MapState, ...]) -> Iterator[Found]:
             yield from _tail_calls(each)
         elif each.kind in {"SOCKMAP", "SOCKHASH"}:
             yield from _verdicts(each)
+        elif each.kind == "STRUCT_OPS":
+            yield from _operations(each)
 
 
 def _tail_calls(table: MapState) -> Iterator[Found]:
     fd = ids.try_open(ids.MAP, table.id)
     if fd < 0:
         return
-    try:
+    with Descriptor(fd):
         for place in range(min(table.max_entries, _TABLE_MOST)):
             key, value = bytearray(struct.pack("=I", place)), bytearray(4)
             record = attr.MAP_ELEM.pack(
@@ -152,17 +158,49 @@ def _tail_calls(table: MapState) -> Iterator[Found]:
             if syscall.try_bpf(syscall.Cmd.MAP_LOOKUP_ELEM, record) >= 0:
                 where = f"map {table.id} ({table.name})[{place}]"
                 yield struct.unpack("=I", value)[0], Attachment("tail_call", where)
-    finally:
-        os.close(fd)
 
 
 def _verdicts(table: MapState) -> Iterator[Found]:
     fd = ids.try_open(ids.MAP, table.id)
     if fd < 0:
         return
-    try:
+    with Descriptor(fd):
         for kind in _SOCKMAP_KINDS:
             for number in query(fd, kind)[0]:
                 yield number, Attachment(kind.name.lower(), f"map {table.id}")
-    finally:
-        os.close(fd)
+
+
+def _operations(table: MapState) -> Iterator[Found]:
+    """The members of a table of operations; the kernel tells programs by their ids."""
+    fd = ids.try_open(ids.MAP, table.id)
+    if fd < 0:
+        return
+    with Descriptor(fd):
+        key, value = bytearray(4), bytearray(table.value_size)
+        record = attr.MAP_ELEM.pack(
+            map_fd=fd, key=syscall.address(key), value=syscall.address(value)
+        )
+        if syscall.try_bpf(syscall.Cmd.MAP_LOOKUP_ELEM, record) < 0:
+            return
+    for member, at in _members(table.table_type_id):
+        number = struct.unpack_from("=Q", value, at)[0] if at + 8 <= len(value) else 0
+        if number:
+            where = f"map {table.id} ({table.name}).{member}"
+            yield number, Attachment("struct_ops", where)
+
+
+def _members(type_id: int) -> Iterator[tuple[str, int]]:
+    """The functions in a table of operations, and where they stand in bytes."""
+    try:
+        node = kernel_index().type(type_id)
+    except (BeewireError, IndexError):
+        return  # a module's table, or no types at all
+    members = node.members if isinstance(node, Struct) else ()
+    for outer in members:
+        inner = strip(outer.type)
+        # struct bpf_struct_ops_NAME: what all have in common, then the table itself.
+        if outer.name == "data" and isinstance(inner, Struct):
+            for each in inner.members:
+                target = strip(each.type)
+                if isinstance(target, Ptr) and isinstance(strip(target.to), FuncProto):
+                    yield each.name, (outer.offset_bits + each.offset_bits) // 8

@@ -101,6 +101,7 @@ def map_state(fd: int) -> MapState:
         btf_id=number(info, "btf_id"),
         key_type_id=number(info, "btf_key_type_id"),
         value_type_id=number(info, "btf_value_type_id"),
+        table_type_id=number(info, "btf_vmlinux_value_type_id"),
     )
 
 

@@ -55,7 +55,11 @@ class ProgramState(NamedTuple):
 
 
 class MapState(NamedTuple):
-    """A map in the kernel. Sizes are in bytes; `memory` is what the kernel charges for it."""
+    """A map in the kernel. Sizes are in bytes; `memory` is what the kernel charges for it.
+
+    The types of keys and values are of the BTF object `btf_id`, `table_type_id` (a table
+    of operations) is of the kernel's own.
+    """
 
     id: int
     kind: str
@@ -69,6 +73,7 @@ class MapState(NamedTuple):
     btf_id: int
     key_type_id: int
     value_type_id: int
+    table_type_id: int
     program_ids: tuple[int, ...] = ()
     owners: tuple[Owner, ...] = ()
     pins: tuple[str, ...] = ()
