@@ -104,6 +104,8 @@ def measure(args: argparse.Namespace) -> None:
                 print("\n".join(lines(found, every=args.all, height=0)), flush=True)
             if args.once or time.monotonic() + interval / 2 > end:
                 break
+    if redraws:
+        print()
 
 
 def redraw(costs: Sequence[Cost], *, first: bool, every: bool) -> None:

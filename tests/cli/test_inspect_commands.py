@@ -3,16 +3,19 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beewire.bpf import HashMap, Tracepoint, tracepoint, u32, u64
 from beewire.bpf.author.inspection import MapState
+from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs
 from beewire.cli.maps import flag_words
 from beewire.cli.show_object import parse
 from beewire.errors import UsageError
@@ -298,3 +301,83 @@ def test_flags_are_told_by_name() -> None:
     state = state._replace(flags=0x400 | 1 << 30, frozen=True)
 
     assert flag_words(state) == "mmapable, 0x40000000, frozen"
+
+
+@pytest.mark.kernel
+def test_what_bpftool_loaded_and_attached_is_told(
+    beewire: Run, told: Callable[..., Any], tmp_path: Path
+) -> None:
+    if not shutil.which("bpftool"):
+        pytest.skip("no bpftool")
+    cgroup = Path(cgroup2_mount()) / f"bw-tool-{os.getpid()}"
+    pin = Path(ensure_bpffs()) / f"bw-tool-{os.getpid()}"
+    (tmp_path / "prog.py").write_text(FOREIGN)
+    built = beewire("build", str(tmp_path / "prog.py"), "-o", str(tmp_path / "prog.o"))
+    assert built.returncode == 0, built.stderr
+    cgroup.mkdir()
+    try:
+        bpftool("prog", "load", str(tmp_path / "prog.o"), str(pin))
+        where = ("cgroup", "attach", str(cgroup), "connect4", "pinned", str(pin))
+        bpftool(*where, "multi")
+        programs = told("ps")["programs"]
+    finally:
+        pin.unlink(missing_ok=True)
+        cgroup.rmdir()
+
+    found = next(each for each in programs if str(pin) in each["pins"])
+    assert (found["name"], found["owners"]) == ("let_pass", [])
+    assert found["attachments"] == [
+        {"kind": "cgroup_inet4_connect", "target": str(cgroup), "link_id": 0}
+    ]
+
+
+FOREIGN = """
+from beewire.bpf import SockAddr, connect4
+
+@connect4
+def let_pass(ctx: SockAddr) -> int:
+    return 1
+"""
+
+
+def bpftool(*words: str) -> None:
+    subprocess.run(["bpftool", *words], check=True, capture_output=True, timeout=30)
+
+
+BPFTRACE = "tracepoint:syscalls:sys_enter_getpgid { @ = count(); }"
+
+
+@pytest.mark.kernel
+def test_what_bpftrace_runs_is_told(told: Callable[..., Any]) -> None:
+    if not shutil.which("bpftrace"):
+        pytest.skip("no bpftrace")
+    # It looks for tracepoints where they may not be mounted: in a namespace of its own.
+    script = (
+        "mount -t tracefs t /sys/kernel/tracing 2>/dev/null; "
+        'mount -t debugfs d /sys/kernel/debug 2>/dev/null; exec bpftrace -e "$0"'
+    )
+    command = ["unshare", "-m", "sh", "-c", script, BPFTRACE]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as tracer:
+        assert tracer.stdout is not None
+        lines = iter(tracer.stdout.readline, b"")
+        if not any(line.startswith(b"Attaching") for line in lines):
+            pytest.skip("bpftrace does not run here")
+        found = None
+        for _ in range(20):
+            programs = told("ps")["programs"]
+            ours = [p for p in programs if tracer.pid in pids(p) and p["attachments"]]
+            if ours:
+                found = ours[0]
+                break
+        tracer.terminate()
+
+    assert found is not None
+    assert found["kind"] == "TRACEPOINT"
+    assert found["owners"] == [{"pid": tracer.pid, "comm": "bpftrace"}]
+    assert found["attachments"][0]["target"] == "sys_enter_getpgid"
+
+
+def pids(program: dict[str, Any]) -> set[int]:
+    return {owner["pid"] for owner in program["owners"]}

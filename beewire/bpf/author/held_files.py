@@ -15,8 +15,14 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.features.maps import create
 from beewire.bpf.kernel.ids import LINK, MAP, PROGRAM
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
-from beewire.bpf.lang import Kernel, Struct, chars, pointer, u32, u64
-from beewire.bpf.lang.calls import current_tgid, kernel_ptr, seq_write, sizeof
+from beewire.bpf.lang import Kernel, Struct, chars, embedded, pointer, u32, u64
+from beewire.bpf.lang.calls import (
+    current_tgid,
+    kernel_ptr,
+    kernel_str,
+    seq_write,
+    sizeof,
+)
 from beewire.bpf.lang.trace_contexts import bpf_iter_meta
 from beewire.bpf.object import MapKind
 
@@ -66,15 +72,42 @@ class bpf_link(Kernel):  # noqa: N801 - as above
     id: u32
 
 
+class perf_event_attr(Kernel):  # noqa: N801 - as above
+    """What a perf event counts."""
+
+    type: u32
+    config: u64
+
+
+class pmu(Kernel):  # noqa: N801 - as above
+    """The unit that counts perf events."""
+
+    name: int = pointer()
+
+
+class perf_event(Kernel):  # noqa: N801 - as above
+    """A perf event; that of a tracepoint or probe has its programs elsewhere."""
+
+    attr: perf_event_attr = embedded()
+    prog: bpf_prog
+    pmu: pmu
+
+
 class Row(Struct):
-    """One file; `release` is of those of this process in the first reading."""
+    """One file; `release` is of those of this process in the first reading.
+
+    `id` is a perf event's program; `type`, `config` and `unit` tell the event.
+    """
 
     release: u64
+    config: u64
     id: u32
     kind: u32
     pid: u32
     fd: u32
+    type: u32
     comm: str = chars(16)
+    unit: str = chars(16)
 
 
 PROGRAMS, MAPS, LINKS, EVENTS = 1, 2, 3, 4
@@ -94,7 +127,10 @@ def held(
     """Write a Row for each file that is one of ours: of this process, or of any."""
     if task is None or file is None or task.tgid != task.pid:
         return
-    row = Row(release=file.f_op.release, id=0, kind=0, pid=task.tgid, fd=fd, comm="")
+    row = Row(
+        release=file.f_op.release, config=0, id=0, kind=0, pid=task.tgid, fd=fd, type=0,
+        comm="", unit="",
+    )  # fmt: skip
     where = file.private_data
     if of_programs.value == 0:
         if task.tgid != current_tgid():
@@ -109,7 +145,12 @@ def held(
         row.kind = LINKS
         row.id = kernel_ptr(where, bpf_link).id
     elif row.release == of_events.value:
+        event = kernel_ptr(where, perf_event)
         row.kind = EVENTS
+        row.id = event.prog.aux.id
+        row.type = event.attr.type
+        row.config = event.attr.config
+        row.unit = kernel_str(event.pmu.name)
     else:
         return
     row.comm = task.comm
@@ -139,7 +180,17 @@ def held_files() -> list[Held]:
         ):
             part[place].value = releases.get(samples.get(kind, -1), 0)
         found = rows(read_iterator(link))
-    return [Held(_WORDS[row.kind], row.id, row.pid, row.fd, row.comm) for row in found]
+    return [
+        Held(
+            _WORDS[row.kind],
+            row.id,
+            row.pid,
+            row.fd,
+            row.comm,
+            (row.type, row.config, row.unit),
+        )
+        for row in found
+    ]
 
 
 def rows(data: bytes) -> list[Row]:

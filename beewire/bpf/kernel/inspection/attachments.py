@@ -9,6 +9,7 @@ from beewire.bpf.kernel import attr, ids, syscall
 from beewire.bpf.kernel.btf_cache import kernel_index
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.inspection import places
+from beewire.bpf.kernel.inspection.links import perf_name
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState
 from beewire.bpf.object import AttachKind
@@ -115,7 +116,7 @@ def in_namespace(path: str, name: str) -> Iterator[Found]:
 
 
 def by_perf_events(held: list[Held]) -> Iterator[Found]:
-    """What perf events run, links included: kprobes, uprobes, tracepoints."""
+    """What perf events run, links included: samples, kprobes, uprobes, tracepoints."""
     for each in held:
         if each.kind != PERF_EVENT:
             continue
@@ -123,8 +124,10 @@ def by_perf_events(held: list[Held]) -> Iterator[Found]:
         record = _TASK_FD.pack(
             pid=each.pid, fd=each.fd, buf=syscall.address(room), buf_len=len(room)
         )
-        # EOPNOTSUPP: a perf event without a program.
+        # EOPNOTSUPP: no tracepoint or probe; what such an event runs itself is known.
         if syscall.try_bpf(syscall.Cmd.TASK_FD_QUERY, record) < 0:
+            if each.id:
+                yield each.id, Attachment("perf_event", perf_name(*each.event))
             continue
         name = room.split(b"\0")[0].decode(errors="replace")
         number = _TASK_FD.integer(record, "fd_type")

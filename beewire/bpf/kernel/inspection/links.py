@@ -267,11 +267,11 @@ _PERF_HOOKS = {
 }
 
 
-def perf_name(kind: int, config: int) -> str:
-    """A perf event as perf-list(1) names it."""
+def perf_name(kind: int, config: int, unit: str = "") -> str:
+    """A perf event as perf-list(1) names it, or by the `unit` that counts it."""
     wanted = Event(kind, config)
     known = (name for name in event_names() if find_event(name) == wanted)
-    return next(known, f"type {kind} config {config:#x}")
+    return next(known, f"{unit or f'type {kind}'}, config {config:#x}")
 
 
 def _cookie(found: Fields) -> dict[str, object]:

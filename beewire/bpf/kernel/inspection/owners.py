@@ -13,13 +13,18 @@ _OURS = ("bpf-prog", "bpf-map", "bpf_link", "bpf-link")
 
 
 class Held(NamedTuple):
-    """A descriptor of a process; `id` is 0 for perf events, which have none."""
+    """A descriptor of a process.
+
+    For a perf event, `id` is that of the program that it runs itself, if that is known,
+    and `event` its type, number and unit; tracepoints and probes keep their programs elsewhere.
+    """
 
     kind: str
     id: int
     pid: int
     fd: int
     comm: str
+    event: tuple[int, int, str] = (0, 0, "")
 
 
 def held_by_proc() -> list[Held]:
