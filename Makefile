@@ -56,7 +56,7 @@ selftests: ## how many of the kernel's own BPF programs load (ARGS="--objects-on
 
 .PHONY: bench
 bench: ## run the benchmarks (NAME=startup for one, ARGS="--rounds 3")
-	@scripts/bootstrap test
+	@scripts/bootstrap bench
 	@for name in $(or $(NAME),$$($(BIN)/beewire bench | cut -d' ' -f1)); do \
 		$(BIN)/beewire bench $$name $(ARGS) || exit; done
 

@@ -52,12 +52,12 @@ from beewire.errors import BeewireError
 PLOT = Path(__file__).parents[1] / "docs" / "pictures" / "events.svg"
 EVENTS = 4096
 WAYS = ("iterate", "batch", "numpy")
-COLOURS = {
-    "beewire": "#0a5",
-    "beewire.batch": "#5b8",
-    "beewire.iterate": "#9c6",
-    "bcc": "#c33",
-    "bpftrace": "#36c",
+LEGEND = {
+    "beewire": ("Beewire, numpy", "#0a5"),
+    "beewire.batch": ("Beewire, tuples", "#5b8"),
+    "beewire.iterate": ("Beewire, loop", "#9c6"),
+    "bcc": ("BCC", "#c33"),
+    "bpftrace": ("bpftrace", "#36c"),
 }
 
 
@@ -169,7 +169,7 @@ class Found:
             (median(r.offered for r in rung), median(r.lost for r in rung))
             for rung in rungs
         ]
-        return Curve(name, COLOURS[name], points)
+        return Curve(*LEGEND[name], sorted(points))
 
 
 def rates(rounds: int, seconds: float) -> dict[str, Figure]:

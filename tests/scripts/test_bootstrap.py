@@ -35,7 +35,7 @@ def test_a_purpose_that_it_does_not_know_is_refused(words: tuple[str, ...]) -> N
     told = bootstrap(CHECKOUT, *words)
 
     assert told.returncode == 1
-    assert told.stderr == "setup: usage: scripts/bootstrap demo|test|check|docs\n"
+    assert told.stderr == "setup: usage: scripts/bootstrap demo|test|bench|check|docs\n"
 
 
 def test_an_old_python_is_refused_with_what_is_needed(
