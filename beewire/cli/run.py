@@ -1,8 +1,8 @@
 """Attach every program of a Python file, and print what they report until Ctrl-C.
 
-Prints each record of each ring buffer, and each line that programs print with printk, as
-it arrives; then what is in the maps. If FILE defines main(), that is called instead, with
-the programs attached.
+Prints each record of each ring buffer or perf buffer, and each line that programs print
+with printk, as it arrives; then what is in the maps. If FILE defines main(), that is
+called instead, with the programs attached.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from beewire.bpf.author import Program, RingBuf, SockHash, SockMap
+from beewire.bpf.author import Program, SockHash, SockMap
 from beewire.bpf.author.collection import Reached, reach
+from beewire.bpf.author.ring import Records
 from beewire.bpf.isa import CALL, CALL_HELPER, Insn
 from beewire.bpf.kernel import Link
 from beewire.cli import printk, show
@@ -107,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--records has no use: main() of {args.file} does the reading"
         )
-    rings = [each for each in reached.maps.values() if isinstance(each, RingBuf)]
+    rings = [each for each in reached.maps.values() if isinstance(each, Records)]
+    rings = [each for each in rings if each.is_typed]
     with ExitStack() as stack:
         prints = main is None and any(uses_printk(program) for program in programs)
         if args.records and not prints and not rings:
@@ -123,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
             return call(main, path, args.seconds)
         watch(programs, rings, lines, args)
         links.close()
+        for line in show.dropped_text(rings):
+            print(line, file=sys.stderr)
         for line in show.maps_text(reached.maps.values()):
             print(line)
         for line in show.globals_text(reached.globals.values()):
@@ -235,7 +239,7 @@ def uses_printk(program: Program[Any]) -> bool:
 
 def watch(
     programs: list[Program[Any]],
-    rings: list[RingBuf[Any]],
+    rings: list[Records[Any]],
     lines: printk.PrintkLines | None,
     args: argparse.Namespace,
 ) -> None:
@@ -266,7 +270,7 @@ def arriving(selector: selectors.BaseSelector) -> Iterator[str]:
     while True:
         sys.stdout.flush()
         for key, _ in selector.select():
-            if isinstance(key.data, RingBuf):
+            if isinstance(key.data, Records):
                 prefix = f"{key.data.name}: " if several else ""
                 for record in key.data.poll():
                     yield prefix + show.value_text(record)

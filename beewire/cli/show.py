@@ -1,9 +1,10 @@
 """Records, maps and globals as lines of text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from beewire.bpf.author import Array, PerCpu, PerCpuArray
+from beewire.bpf.author.ring import Records
 from beewire.bpf.lang import GlobalDecl, MapDecl, Struct
 
 MOST = 20  # entries of one map that are shown
@@ -65,3 +66,13 @@ def weight(entry: tuple[object, object]) -> int:
     """What entries are sorted by: their number, if that is what they are."""
     value = combined(entry[1]) if isinstance(entry[1], PerCpu) else entry[1]
     return value if isinstance(value, int) else 0
+
+
+def dropped_text(rings: Iterable[Records[Any]]) -> Iterator[str]:
+    """What programs could not send: a line for each buffer that was full."""
+    for ring in rings:
+        if ring.dropped:
+            yield (
+                f"beewire: {ring.name}: {ring.dropped} records dropped, for the buffer "
+                "was full: make it larger"
+            )

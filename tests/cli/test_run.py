@@ -1,6 +1,7 @@
 """`beewire run FILE.py`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,28 @@ def on_exec(ctx: Tracepoint) -> None:
             event.pid, event.name = current_tgid(), current_comm()
 """
 )
+SAMPLES = """
+from beewire.bpf import PerfEventArray, Struct, Tracepoint, tracepoint, u64
+
+class Sample(Struct):
+    number: u64
+
+samples = PerfEventArray[Sample]()
+
+@tracepoint("sched:sched_switch")
+def on_switch(ctx: Tracepoint) -> None:
+    samples.output(ctx, Sample(number=7))
+"""
+FLOOD = """
+from beewire.bpf import RingBuf, Tracepoint, tracepoint, u64
+
+numbers = RingBuf[u64](size=4096)
+
+@tracepoint("sched:sched_switch")
+def on_switch(ctx: Tracepoint) -> None:
+    for number in range(1000):
+        numbers.emit(number)
+"""
 CONNECTS = (
     IMPORTS
     + """
@@ -192,6 +215,24 @@ def test_records_are_printed_as_they_arrive_up_to_their_number(
     lines = told.stdout.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("pid=") and "name='" in line for line in lines)
+
+
+@pytest.mark.kernel
+def test_records_of_perf_buffers_are_printed_too(beewire: Run, write: Write) -> None:
+    done = beewire("run", write(SAMPLES), "--records", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert "number=7" in done.stdout
+
+
+@pytest.mark.kernel
+def test_records_that_were_dropped_are_told(beewire: Run, write: Write) -> None:
+    done = beewire("run", write(FLOOD), "--records", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^beewire: numbers: \d+ records dropped", done.stderr, re.MULTILINE
+    )
 
 
 @pytest.mark.kernel

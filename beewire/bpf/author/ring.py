@@ -42,6 +42,11 @@ PAGE = 4096
 class Records(OnMap, Generic[V]):
     """Operations in user space that ring buffers and perf buffers share."""
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether it has records: perf events to be counted have no type."""
+        return getattr(self, "__orig_class__", None) is not None
+
     def open_reader(self, live: AnyMap) -> Reader[V]:
         """A reader of the buffer that this became in the kernel."""
         raise MapError(f"{live.name!r} has no records to read")
