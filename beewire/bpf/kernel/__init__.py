@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.features import Feature
     from beewire.bpf.kernel.info import ProgramInfo
     from beewire.bpf.kernel.ksyms import check_externs
-    from beewire.bpf.kernel.links.base import Link, LinkInfo, LinkKind
+    from beewire.bpf.kernel.links.base import Link, LinkKind
     from beewire.bpf.kernel.links.cgroup import attach_cgroup, cgroup2_mount
     from beewire.bpf.kernel.links.event import EventLink
+    from beewire.bpf.kernel.links.info import LinkInfo
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
     from beewire.bpf.kernel.links.kprobe import attach_kprobe
     from beewire.bpf.kernel.links.netfilter import attach_netfilter
@@ -64,7 +65,7 @@ _LAZY = {
     "Decoding": "runs",
     "Feature": "features",
     "Link": "links.base",
-    "LinkInfo": "links.base",
+    "LinkInfo": "links.info",
     "LinkKind": "links.base",
     "ProgramInfo": "info",
     "EventLink": "links.event",

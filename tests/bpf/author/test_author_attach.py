@@ -38,6 +38,7 @@ from beewire.bpf import (
 from beewire.bpf.author.hooks import HOOKS
 from beewire.bpf.author.program import CgroupProgram
 from beewire.bpf.kernel import cgroup2_mount
+from beewire.bpf.kernel.links.info import CgroupInfo, NetnsInfo
 from beewire.errors import AttachError
 
 pytestmark = pytest.mark.kernel
@@ -122,14 +123,15 @@ def test_an_empty_program_is_attached_to_a_cgroup(name: str, cgroup: Path) -> No
     program = empty(name)
 
     with load(program) as loaded, loaded[program].attach(cgroup=cgroup) as link:
-        assert link.info().program_id == loaded[program].live.info().id
+        assert link.info.program_id == loaded[program].live.info().id
 
 
 def test_a_program_of_a_cgroup_takes_a_descriptor_too(cgroup: Path) -> None:
     fd = os.open(cgroup, os.O_RDONLY)
     try:
         with load(deny) as loaded, loaded[deny].attach(fd) as link:
-            assert link.info().target == cgroup.stat().st_ino
+            assert isinstance(link.info, CgroupInfo)
+            assert link.info.cgroup_id == cgroup.stat().st_ino
     finally:
         os.close(fd)
 
@@ -138,7 +140,8 @@ def test_a_lookup_program_is_attached_to_a_namespace(netns: str) -> None:
     path = Path("/run/netns") / netns
 
     with load(inbound) as loaded, loaded[inbound].attach(netns=path) as link:
-        assert link.info().target == path.stat().st_ino
+        assert isinstance(link.info, NetnsInfo)
+        assert link.info.netns_ino == path.stat().st_ino
 
 
 def test_a_message_program_is_attached_to_a_map_of_sockets() -> None:
@@ -184,7 +187,7 @@ def test_a_program_is_attached_in_two_places(cgroup: Path) -> None:
     with load(deny) as loaded:
         outer_link, link = loaded[deny].attach(cgroup), loaded[deny].attach(inner)
         with outer_link, link:
-            assert link.info().program_id == outer_link.info().program_id
+            assert link.info.program_id == outer_link.info.program_id
     inner.rmdir()
 
 

@@ -24,6 +24,7 @@ from beewire.bpf.kernel import (
     syscall,
     tracepoint_id,
 )
+from beewire.bpf.kernel.links.info import CgroupInfo, NetnsInfo, XdpInfo
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
 from beewire.errors import AttachError, KernelError, NotSupported
 from tests.netns import enter
@@ -123,7 +124,7 @@ def test_a_raw_tracepoint_program_runs(counter: MakeCounter) -> None:
 
     with attach_raw_tracepoint(count.program, "sched_process_exec") as link:
         run_true()
-        info = link.info()
+        info = link.info
 
     assert count.hits >= 1
     assert info.kind is LinkKind.RAW_TRACEPOINT
@@ -174,7 +175,7 @@ def test_a_connect_program_decides_for_its_cgroup_only(
         outside = subprocess.run(
             [sys.executable, "-c", CONNECT], check=True, capture_output=True, text=True
         ).stdout.strip()
-        info = link.info()
+        info = link.info
     after = run_in_cgroup(CONNECT)
 
     assert (inside, outside, after) == (
@@ -183,7 +184,8 @@ def test_a_connect_program_decides_for_its_cgroup_only(
         "ConnectionRefusedError",
     )
     assert deny.hits == 1
-    assert info.target == Path(cgroup).stat().st_ino
+    assert isinstance(info, CgroupInfo)
+    assert (info.cgroup_id, info.path) == (Path(cgroup).stat().st_ino, cgroup)
 
 
 TRAFFIC = """
@@ -232,7 +234,7 @@ def test_a_cgroup_may_be_given_as_a_descriptor(
     fd = os.open(cgroup, os.O_RDONLY)
 
     with attach_cgroup(count.program, fd) as link:
-        assert link.info().kind is LinkKind.CGROUP
+        assert link.info.kind is LinkKind.CGROUP
     os.close(fd)
 
 
@@ -311,10 +313,11 @@ def test_detach_ends_the_attachment_while_the_link_is_open(
     with attach_cgroup(deny.program, cgroup) as link:
         link.detach()
         found = run_in_cgroup(CONNECT)
-        target = link.info().target
+        info = link.info
 
     assert found == "ConnectionRefusedError"
-    assert target == 0
+    assert isinstance(info, CgroupInfo)
+    assert (info.cgroup_id, info.path) == (0, "")
 
 
 def connect_in(netns: str) -> None:
@@ -335,13 +338,17 @@ def test_a_lookup_program_runs_in_its_namespace_only(
         connect_in(netns)
         during = count.hits
         subprocess.run([sys.executable, "-c", CONNECT], check=True, capture_output=True)
-        info = link.info()
+        info = link.info
     outside = count.hits
     connect_in(netns)
 
     assert during >= 1
     assert outside == during == count.hits
-    assert (info.kind, info.target) == (LinkKind.NETNS, Path(path).stat().st_ino)
+    assert isinstance(info, NetnsInfo)
+    assert (info.netns_ino, info.name) == (
+        Path(path).stat().st_ino,
+        f"netns {netns}",
+    )
 
 
 def test_a_namespace_may_be_given_as_a_descriptor(
@@ -395,11 +402,12 @@ def test_an_xdp_program_sees_the_packets_of_its_interface(
             [*enter(netns), sys.executable, "-c", SEND_PACKETS],
             check=True,
         )
-        info = link.info()
+        info = link.info
 
     assert count.hits >= 1
     assert info.kind is LinkKind.XDP
-    assert info.target > 0
+    assert isinstance(info, XdpInfo)
+    assert info.ifindex > 0
 
 
 def test_a_missing_interface_is_named(counter: MakeCounter) -> None:

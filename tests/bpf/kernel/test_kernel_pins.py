@@ -159,11 +159,11 @@ def test_a_pinned_link_stays_attached(
     count = counter(ProgramKind.SOCK_OPS)
     with attach_cgroup(count.program, cgroup) as link:
         link.pin(f"{bpffs}/link")
-        number = link.info().id
+        number = link.info.id
 
     with Link.from_pin(f"{bpffs}/link") as again:
         assert again.kind == "cgroup"
-        assert again.info().id == number
+        assert again.info.id == number
         again.detach()
 
 

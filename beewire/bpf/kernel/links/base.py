@@ -7,7 +7,10 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.program import Program
 from beewire.enums import WireEnum
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
-from beewire.rows import Row
+from beewire.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.links.info import LinkInfo
 
 
 class LinkKind(WireEnum):
@@ -28,19 +31,6 @@ class LinkKind(WireEnum):
     UPROBE_MULTI = 12
     NETKIT = 13
     SOCKMAP = 14
-
-
-class LinkInfo(Row):
-    """What the kernel knows of a link.
-
-    `target` is the cgroup's id, the namespace's inode or the interface's index; 0 once
-    detached, and for kinds without such a target.
-    """
-
-    kind: LinkKind
-    id: int
-    program_id: int
-    target: int
 
 
 class Link(Descriptor):
@@ -123,7 +113,7 @@ class Link(Descriptor):
         except KernelError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            if self.info().kind not in _UPDATED:
+            if self.info.kind not in _UPDATED:
                 raise fixed(self.kind) from error
             why = f"a program of section {program.spec.section!r} does not belong there"
             raise KernelError(
@@ -143,17 +133,16 @@ class Link(Descriptor):
         pins.pin(self.fd, path)
         self._held = f"the pin {path}"
 
-    def info(self) -> LinkInfo:
-        """What the kernel knows of the link."""
-        info = syscall.read_info(self.fd, attr.LINK_INFO)
-        number = attr.LINK_INFO.integer
-        kind = LinkKind(number(info, "type"))
-        target = number(info, "target")
-        if kind is LinkKind.CGROUP:
-            target |= number(info, "target_high") << 32
-        elif kind not in (LinkKind.NETNS, LinkKind.XDP):
-            target = 0
-        return LinkInfo(kind, number(info, "id"), number(info, "prog_id"), target)
+    @property
+    def info(self) -> "LinkInfo":
+        """What the kernel knows of the link, typed by its kind.
+
+        Raises:
+            KernelError: the kernel does not tell.
+        """
+        from beewire.bpf.kernel.links.info import link_info  # noqa: PLC0415 - not on the start-up path
+
+        return link_info(self.fd)
 
 
 # Those whose program can be replaced (bpf_link_ops.update_prog); struct_ops: its table.

@@ -8,11 +8,14 @@ import errno
 import os
 
 from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.links.base import Link, LinkInfo, LinkKind, fixed
+from beewire.bpf.kernel.links.base import Link, LinkKind, fixed
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
-from beewire.hints import Callable, Iterable
+from beewire.hints import TYPE_CHECKING, Callable, Iterable
+
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.links.info import LinkInfo
 
 TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
 LINK, IOCTL = "perf_event", "ioctl"  # Link.kind
@@ -91,11 +94,14 @@ class EventLink(Link):
             raise NotSupported(errno.EOPNOTSUPP, what)
         super().pin(path)
 
-    def info(self) -> LinkInfo:
+    @property
+    def info(self) -> "LinkInfo":
         """What the kernel knows of it; of kind UNSPEC where no link holds the event."""
         if self.as_link:
-            return super().info()
-        return LinkInfo(LinkKind.UNSPEC, 0, _program_of(self.fd), 0)
+            return super().info
+        from beewire.bpf.kernel.links.info import LinkInfo  # noqa: PLC0415 - rare
+
+        return LinkInfo(LinkKind.UNSPEC, 0, _program_of(self.fd))
 
 
 def attach_events(

@@ -1,0 +1,181 @@
+"""What the kernel knows of a link (`struct bpf_link_info`), typed by its kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.inspection import places
+from beewire.bpf.kernel.links.base import LinkKind
+from beewire.bpf.object import AttachKind
+
+NETFILTER_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+DEFRAGMENT = 1  # BPF_F_NETFILTER_IP_DEFRAG
+
+# What follows the head of `struct bpf_link_info`, by kind.
+_HEAD = "u32 type\nu32 id\nu32 prog_id\nu32 _pad\n"
+_CGROUP = attr.Record(f"{_HEAD}u64 cgroup_id\nu32 attach_type\nu32 _pad2")
+_NETNS = attr.Record(f"{_HEAD}u32 netns_ino\nu32 attach_type")
+_INTERFACE = attr.Record(f"{_HEAD}u32 ifindex\nu32 attach_type")
+_NETFILTER = attr.Record(f"{_HEAD}u32 pf\nu32 hooknum\ns32 priority\nu32 flags")
+_SOCKMAP = attr.Record(f"{_HEAD}u32 map_id\nu32 attach_type")
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """What is known of every link.
+
+    A way of attaching that the kernel has no links for is of kind UNSPEC, and its id 0.
+    """
+
+    kind: LinkKind
+    id: int
+    program_id: int
+
+
+@dataclass(frozen=True)
+class InterfaceInfo(LinkInfo):
+    """Of programs on a network interface: its index, and its name.
+
+    The name is that in the network namespace of the thread that asks; "" where it has
+    none there, or the interface is gone (index 0).
+    """
+
+    attach_kind: AttachKind
+    ifindex: int
+    interface: str
+
+
+@dataclass(frozen=True)
+class XdpInfo(InterfaceInfo):
+    """Of an XDP program: `mode` is where it runs, "native", "generic" or "offloaded"."""
+
+    mode: str
+
+
+@dataclass(frozen=True)
+class FilterInfo(InterfaceInfo):
+    """Of a filter of tc: lower priorities run first, `handle` tells it from others."""
+
+    priority: int
+    handle: int
+
+
+@dataclass(frozen=True)
+class CgroupInfo(LinkInfo):
+    """Of programs on a cgroup: its id (an inode number), and its directory.
+
+    Once the link is detached the id is 0, and the path "".
+    """
+
+    attach_kind: AttachKind
+    cgroup_id: int
+    path: str
+
+
+@dataclass(frozen=True)
+class NetnsInfo(LinkInfo):
+    """Of programs on a network namespace: its inode number, and what it is called.
+
+    That is "netns NAME" where ip(8) named it, "this namespace", or the number again.
+    Once the namespace is gone, or the link detached, it is 0 and "".
+    """
+
+    attach_kind: AttachKind
+    netns_ino: int
+    name: str
+
+
+@dataclass(frozen=True)
+class NetfilterInfo(LinkInfo):
+    """Of programs at a hook of netfilter; `version` is that of IP, 4 or 6."""
+
+    version: int
+    hook: str
+    priority: int
+    defragment: bool
+
+
+@dataclass(frozen=True)
+class SockmapInfo(LinkInfo):
+    """Of programs on a map of sockets."""
+
+    attach_kind: AttachKind
+    map_id: int
+
+
+def link_info(fd: int) -> LinkInfo:
+    """What the kernel knows of the link behind `fd`.
+
+    Raises:
+        KernelError: it is no link.
+    """
+    head = syscall.read_info(fd, attr.LINK_INFO)
+    common = [attr.LINK_INFO.integer(head, name) for name in ("type", "id", "prog_id")]
+    base = LinkInfo(LinkKind(common[0]), *common[1:])
+    tell = _TELL.get(base.kind)
+    return tell(fd, base) if tell else base
+
+
+def _read(fd: int, record: attr.Record) -> dict[str, int]:
+    found = record.unpack(syscall.read_info(fd, record))
+    return {name: value for name, value in found.items() if isinstance(value, int)}
+
+
+def _of_interface(fd: int, base: LinkInfo) -> InterfaceInfo:
+    found = _read(fd, _INTERFACE)
+    index = found["ifindex"]
+    name = syscall.interface_name(index)
+    if base.kind is not LinkKind.XDP:
+        hook = AttachKind(found["attach_type"])
+        return InterfaceInfo(*_head(base), hook, index, name)
+    from beewire.bpf.kernel.links.xdp_netlink import xdp_programs  # noqa: PLC0415 - XDP
+
+    modes = {each.program_id: each.mode for each in xdp_programs(index)} if name else {}
+    mode = modes.get(base.program_id, "")
+    return XdpInfo(*_head(base), AttachKind.XDP, index, name, mode)
+
+
+def _of_cgroup(fd: int, base: LinkInfo) -> CgroupInfo:
+    found = _read(fd, _CGROUP)
+    number, hook = found["cgroup_id"], AttachKind(found["attach_type"])
+    path = places.cgroup_path(number) if number else ""
+    return CgroupInfo(*_head(base), hook, number, path)
+
+
+def _of_netns(fd: int, base: LinkInfo) -> NetnsInfo:
+    found = _read(fd, _NETNS)
+    number, hook = found["netns_ino"], AttachKind(found["attach_type"])
+    name = places.namespace_name(number) if number else ""
+    return NetnsInfo(*_head(base), hook, number, name)
+
+
+def _of_netfilter(fd: int, base: LinkInfo) -> NetfilterInfo:
+    found = _read(fd, _NETFILTER)
+    return NetfilterInfo(
+        *_head(base),
+        {2: 4, 10: 6}.get(found["pf"], 0),
+        NETFILTER_HOOKS[found["hooknum"]],
+        found["priority"],
+        bool(found["flags"] & DEFRAGMENT),
+    )
+
+
+def _of_sockmap(fd: int, base: LinkInfo) -> SockmapInfo:
+    found = _read(fd, _SOCKMAP)
+    hook = AttachKind(found["attach_type"])
+    return SockmapInfo(*_head(base), hook, found["map_id"])
+
+
+def _head(base: LinkInfo) -> tuple[LinkKind, int, int]:
+    return base.kind, base.id, base.program_id
+
+
+_TELL: dict[LinkKind, Callable[[int, LinkInfo], LinkInfo]] = {
+    LinkKind.CGROUP: _of_cgroup,
+    LinkKind.NETNS: _of_netns,
+    LinkKind.XDP: _of_interface,
+    LinkKind.TCX: _of_interface,
+    LinkKind.NETKIT: _of_interface,
+    LinkKind.NETFILTER: _of_netfilter,
+    LinkKind.SOCKMAP: _of_sockmap,
+}
