@@ -12,6 +12,7 @@ maps       Map and its families: mutable mappings
 ring       RingReader: the records of a ring buffer (perf, user_ring: their kin)
 links      attach_*: Program -> Link
 pins       names under a BPF file system
+places     names of cgroups, namespaces and interfaces
 features   what this kernel can do, found out by trying
 probed     the running kernel as the compiler's Target
 target     the running kernel's types (btf_cache)
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.info import ProgramInfo
     from beewire.bpf.kernel.ksyms import check_externs
     from beewire.bpf.kernel.links.base import Link, LinkKind
-    from beewire.bpf.kernel.links.cgroup import attach_cgroup, cgroup2_mount
+    from beewire.bpf.kernel.links.cgroup import attach_cgroup
     from beewire.bpf.kernel.links.event import EventLink
     from beewire.bpf.kernel.links.info import LinkInfo
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.perf import PerfReader
     from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
+    from beewire.bpf.kernel.places import cgroup2_mount
     from beewire.bpf.kernel.probed import running
     from beewire.bpf.kernel.reader import Counts, Reader
     from beewire.bpf.kernel.ring import RingReader
@@ -89,7 +91,7 @@ _LAZY = {
     "attach_tracepoint": "links.tracepoint",
     "attach_tracing": "links.raw_tracepoint",
     "attach_xdp": "links.xdp",
-    "cgroup2_mount": "links.cgroup",
+    "cgroup2_mount": "places",
     "check_externs": "ksyms",
     "ensure_bpffs": "pins",
     "is_bpffs": "pins",

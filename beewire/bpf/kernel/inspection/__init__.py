@@ -6,7 +6,6 @@ objects      programs and maps, as the kernel tells of them
 links        links, as the kernel tells of them
 attachments  what runs without a link: cgroups, perf events, tables
 network      what runs at interfaces, in every network namespace
-places       names of cgroups, namespaces and interfaces
 owners       which processes hold descriptors, by /proc
 pins         what has a name under a BPF file system
 """

@@ -5,10 +5,9 @@ import struct
 from collections.abc import Iterator
 
 from beewire.bpf.btf import FuncProto, Ptr, Struct, strip
-from beewire.bpf.kernel import attr, ids, syscall
+from beewire.bpf.kernel import attr, ids, places, syscall
 from beewire.bpf.kernel.btf_cache import kernel_index
 from beewire.bpf.kernel.descriptor import Descriptor
-from beewire.bpf.kernel.inspection import places
 from beewire.bpf.kernel.inspection.links import perf_name
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState

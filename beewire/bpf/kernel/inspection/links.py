@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 
 from beewire.bpf.btf import Func, Typedef
-from beewire.bpf.kernel import attr, ids, syscall, versions
+from beewire.bpf.kernel import attr, ids, places, syscall, versions
 from beewire.bpf.kernel.descriptor import Descriptor
-from beewire.bpf.kernel.inspection import places
 from beewire.bpf.kernel.inspection.states import LinkState
 from beewire.bpf.kernel.links.perf_names import Event, event_names, find_event
 from beewire.bpf.object import AttachKind

@@ -10,8 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beewire.bpf.kernel import syscall
-from beewire.bpf.kernel.inspection import places
+from beewire.bpf.kernel import places, syscall
 from beewire.bpf.kernel.inspection.attachments import Found, query
 from beewire.bpf.kernel.inspection.states import Attachment
 from beewire.bpf.object import AttachKind

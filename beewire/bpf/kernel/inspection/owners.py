@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beewire.bpf.kernel.inspection import places
+from beewire.bpf.kernel import places
 from beewire.bpf.kernel.inspection.pins import object_of
 from beewire.bpf.kernel.privilege import read_text
 

@@ -3,6 +3,7 @@
 One module a kind, imported one by one: `beewire.bpf.kernel` hands their names on.
 
 base            Link
+kinds           LinkKind
 info            what the kernel knows of one
 event           programs that perf events run, by link or by ioctl
 tracepoint      static tracepoints

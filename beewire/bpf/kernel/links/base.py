@@ -4,8 +4,8 @@ import errno
 
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.bpf.kernel.links import kinds
 from beewire.bpf.kernel.program import Program
-from beewire.enums import WireEnum
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
 from beewire.hints import TYPE_CHECKING
 
@@ -13,24 +13,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.info import LinkInfo
 
 
-class LinkKind(WireEnum):
-    """`enum bpf_link_type`."""
-
-    UNSPEC = 0
-    RAW_TRACEPOINT = 1
-    TRACING = 2
-    CGROUP = 3
-    ITER = 4
-    NETNS = 5
-    XDP = 6
-    PERF_EVENT = 7
-    KPROBE_MULTI = 8
-    STRUCT_OPS = 9
-    NETFILTER = 10
-    TCX = 11
-    UPROBE_MULTI = 12
-    NETKIT = 13
-    SOCKMAP = 14
+LinkKind = kinds.LinkKind
 
 
 class Link(Descriptor):

@@ -74,9 +74,10 @@ def _open(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
+        below = _mount() or "the cgroup2 mount, which is missing"
         raise AttachError(
             f"cgroup {path} does not exist: create it with `mkdir {path}`, or look for "
-            f"it below {cgroup2_mount() or 'the cgroup2 mount, which is missing'}"
+            f"it below {below}"
         ) from None
     except NotADirectoryError:
         raise AttachError(f"{path} is a file; a cgroup is a directory") from None
@@ -88,16 +89,12 @@ def _open(path: str) -> int:
         os.close(fd)
         raise AttachError(
             f"{path} is not a cgroup2 directory: use one below "
-            f"{cgroup2_mount() or '/sys/fs/cgroup, after `mount -t cgroup2`'}"
+            f"{_mount() or '/sys/fs/cgroup, after `mount -t cgroup2`'}"
         )
     return fd
 
 
-def cgroup2_mount() -> str:
-    """Where the cgroup2 file system is mounted, or "" where it is not."""
-    with open("/proc/self/mounts", encoding="utf-8") as mounts:  # noqa: PTH123 - no pathlib here
-        for line in mounts:
-            _, point, kind, *_ = line.split(" ")
-            if kind == "cgroup2":
-                return point
-    return ""
+def _mount() -> str:
+    from beewire.bpf.kernel import places  # noqa: PLC0415 - errors only
+
+    return places.cgroup2_mount()

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.inspection import places
-from beewire.bpf.kernel.links.base import LinkKind
+from beewire.bpf.kernel import attr, places, syscall
+from beewire.bpf.kernel.links.kinds import LinkKind
 from beewire.bpf.object import AttachKind
 
 NETFILTER_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")

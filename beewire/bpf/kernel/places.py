@@ -4,9 +4,17 @@ import os
 from collections.abc import Iterator
 from functools import cache
 
-from beewire.bpf.kernel.links.cgroup import cgroup2_mount
-
 _NETNS = "/run/netns"
+
+
+def cgroup2_mount() -> str:
+    """Where the cgroup2 file system is mounted, or "" where it is not."""
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:  # noqa: PTH123 - no pathlib here
+        for line in mounts:
+            _, point, kind, *_ = line.split(" ")
+            if kind == "cgroup2":
+                return point
+    return ""
 
 
 def cgroup_path(number: int) -> str:
