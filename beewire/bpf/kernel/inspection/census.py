@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from beewire.bpf.kernel import places
 from beewire.bpf.kernel.ids import LINK, MAP, PROGRAM
-from beewire.bpf.kernel.inspection import attachments, network, objects, places
+from beewire.bpf.kernel.inspection import attachments, network, objects
 from beewire.bpf.kernel.inspection.attachments import Found
 from beewire.bpf.kernel.inspection.links import links as every_link
 from beewire.bpf.kernel.inspection.network import OnInterface
