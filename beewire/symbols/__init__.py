@@ -12,6 +12,8 @@ debug       where the symbols of stripped files are
 mappings    /proc/PID/maps
 perfmap     what just-in-time compilers tell
 image       one mapped file with its functions
+cfi         unwind tables
+unwind      callers by unwind tables
 process     one process: address -> Frame
 symbolizer  the kernel and all processes
 demangling  names of C++ and Rust

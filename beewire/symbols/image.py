@@ -3,6 +3,7 @@
 import os
 
 from beewire.errors import ObjectError
+from beewire.symbols.cfi import UnwindTable
 from beewire.symbols.debug import debug_file, mini_debug_info
 from beewire.symbols.elf import ElfFile
 from beewire.symbols.mappings import Mapping
@@ -12,7 +13,7 @@ from beewire.symbols.table import SymbolTable, UserSymbol
 class Image:
     """A program or library: functions by their place in the file.
 
-    It owns a descriptor until it was asked for a function, or is closed. `build_id` is
+    It owns a descriptor until it is closed, and keeps what was read before. `build_id` is
     known once `elf` was asked for; `fault` says why it has no symbols, where that is so.
     """
 
@@ -62,8 +63,16 @@ class Image:
         """Its functions by address; empty where it has none."""
         if self._table is None:
             self._table = self._read()
-            self.close()
         return self._table
+
+    def unwind_table(self) -> UnwindTable | None:
+        """Its unwind table; None where it has none."""
+        if self.elf is None:
+            return None
+        try:
+            return UnwindTable(self.elf)
+        except ObjectError:
+            return None
 
     def _read(self) -> SymbolTable:
         main = self.elf

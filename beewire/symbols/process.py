@@ -68,6 +68,7 @@ class Images:
         if len(self._found) % _MOST_OPEN == 0:
             for image in self._found.values():
                 image.table  # noqa: B018 - reads it
+                image.close()
 
     def built_as(self, build_id: bytes) -> Image | None:
         """The file of a build, if a process that was looked into has it mapped.
@@ -135,23 +136,28 @@ class Process:
             elif mapping.path == "[vdso]" and self._vdso is None:
                 self._vdso = _read_vdso(self.pid, mapping)
 
+    def image_at(self, address: int) -> tuple[Image | None, int]:
+        """The file, or the vDSO, that has the code of an address, and where in it."""
+        mapping = self.mappings.find(address)
+        if mapping is None:
+            return None, 0
+        offset = address - mapping.start + mapping.offset
+        if mapping.is_file:
+            return self._images.of(self.pid, mapping), offset
+        if mapping.path == "[vdso]":
+            self._vdso = self._vdso or _read_vdso(self.pid, mapping)
+            return self._vdso, offset
+        return None, 0
+
     def frame(self, address: int) -> Frame:
         """The function that `address` lies in."""
-        mapping = self.mappings.find(address)
-        if mapping is None or not mapping.is_file:
-            return self._own(address, mapping)
-        image = self._images.of(self.pid, mapping)
-        offset = address - mapping.start + mapping.offset
-        return frame_in(image, offset)
-
-    def _own(self, address: int, mapping: Mapping | None) -> Frame:
-        """A function in memory of its own: the vDSO's, or a compiler's in the process."""
-        if mapping is not None and mapping.path == "[vdso]":
-            self._vdso = self._vdso or _read_vdso(self.pid, mapping)
-            return frame_in(self._vdso, address - mapping.start + mapping.offset)
+        image, offset = self.image_at(address)
+        if image is not None:
+            return frame_in(image, offset)
         name = self._perf_map.find(address) if self._perf_map else None
         if name is not None:
             return Frame(name, "[jit]", "jit")
+        mapping = self.mappings.find(address)
         if mapping is None:
             return UNKNOWN
         path = mapping.path if mapping.path.startswith("[") else "[anon]"

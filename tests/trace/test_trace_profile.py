@@ -11,7 +11,7 @@ import pytest
 
 from beewire.bpf.kernel.task_events import Executed, Forked, Mapped, TaskEvents
 from beewire.symbols import Symbolizer
-from beewire.trace.profile import Options, Profile, Recorder, resolve
+from beewire.trace.profile import Options, Profile, Recorder, resolve, unwind_fault
 
 pytestmark = pytest.mark.kernel
 
@@ -226,3 +226,45 @@ def test_nothing_is_left_attached(busy: int) -> None:
     profiled(Options(pids=(busy,)), 0.1)
 
     assert len(set(Path("/proc/self/fd").iterdir())) == len(before)
+
+
+RECURSIVE = """
+#include <stdlib.h>
+static volatile unsigned long sum;
+static int order(const void *a, const void *b)
+{
+    for (int i = 0; i < 300; i++) sum += i;
+    return *(const int *)a - *(const int *)b;
+}
+__attribute__((noinline)) void sorter(void)
+{
+    int values[64];
+    for (int i = 0; i < 64; i++) values[i] = rand();
+    qsort(values, 64, sizeof *values, order);
+    sum++;
+}
+__attribute__((noinline)) void deeper(int n) { if (n) deeper(n - 1); else sorter(); sum++; }
+int main(void) { for (int i = 0; i < 3000; i++) deeper(20); return 0; }
+"""
+
+
+@pytest.mark.skipif(bool(unwind_fault()), reason="no stacks by unwind tables here")
+def test_callers_are_found_without_frame_pointers(tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler is installed")
+    (tmp_path / "bw-deep.c").write_text(RECURSIVE)
+    flags = "-O2 -fomit-frame-pointer -fno-optimize-sibling-calls"
+    command = f"{compiler} {flags} -o bw-deep bw-deep.c"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+
+    options = Options(frequency=499, unwind=True)
+    with Symbolizer() as symbols, Recorder(options, symbols) as recorder:
+        with subprocess.Popen([tmp_path / "bw-deep"]) as process:
+            recorder.wait(10, os.pidfd_open(process.pid))
+        profile = resolve(recorder.finish(), symbols)
+
+    # order is called by qsort, in the C library, which is called by ours.
+    found = [line for line in lines(profile) if line.endswith(";order")]
+    assert found
+    assert any(";main;" + "deeper;" * 21 + "sorter;qsort" in line for line in found)

@@ -109,10 +109,15 @@ def _call(
     given: Sequence[ast.expr | None],
     defaults: tuple[int, ...],
 ) -> Value:
-    values = evaluated(b, given)
-    ops: list[ir.Op] = []
     kinds = [kind for _, kind in row.arguments]
+    tasks = _running_tasks(b, kinds, given)
+    others = [None if at in tasks else node for at, node in enumerate(given)]
+    values = evaluated(b, others)
+    ops: list[ir.Op] = []
     for position, (argument, value) in enumerate(zip(given, values, strict=True)):
+        if position in tasks:
+            ops.append(tasks[position])
+            continue
         if argument is None or value is None:
             ops.append(ir.Const(defaults[position - len(given)]))
             continue
@@ -125,6 +130,22 @@ def _call(
         give_back(b, values[0], given[0], f"{ast.unparse(node.func)}()")
     op = b.call(row.number, *ops, kind=yields)
     return _result(b, node, row, op, values)
+
+
+def _running_tasks(
+    b: Builder, kinds: list[str], given: Sequence[ast.expr | None]
+) -> dict[int, ir.Op]:
+    """The running task, for each object that is written as `current(...)`."""
+    if "obj" not in kinds:
+        return {}
+    from beewire.bpf.lang.tasks import running_task  # noqa: PLC0415 - where there are any
+
+    found = {}
+    for at, (kind, node) in enumerate(zip(kinds, given, strict=False)):
+        task = running_task(b, node) if kind == "obj" and node is not None else None
+        if task is not None:
+            found[at] = task
+    return found
 
 
 def _is_number(result: str) -> bool:

@@ -73,6 +73,7 @@ _PAGE = """\
 <span id="matched" class="faint" aria-live="polite"></span>
 <button id="reset" type="button" hidden>Reset zoom</button>
 <input id="search" type="search" placeholder="Search functions ( / )" aria-label="Search functions" spellcheck="false">
+<button id="turn" type="button" title="Upside down" aria-label="Upside down">⇅</button>
 <button id="theme" type="button" title="Light or dark" aria-label="Light or dark">◐</button>
 </div>
 </header>

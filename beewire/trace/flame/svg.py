@@ -16,6 +16,8 @@ WIDTH, ROW, MARGIN, TOP, BOTTOM = 1200, 18, 10, 64, 44
 _LETTER = 7.22  # pixels of one letter of the frames' font
 _LEAST = 0.12  # pixels: thinner frames are not drawn
 
+_DEEP = 32  # rows that are seen at once
+
 _SHADES = {"user": 6, "kernel": 4, "jit": 3}
 
 
@@ -37,12 +39,17 @@ def asset(name: str) -> str:
 
 
 def svg(graph: Graph, *, alone: bool = True) -> str:
-    """The SVG: `alone` with style, script and title in it, else for a page that has them."""
+    """The SVG: `alone` with style, script and title in it, else for a page that has them.
+
+    By itself it grows upwards; in a page a deep one hangs from its top, where it is seen.
+    """
     root = tree(graph.stacks)
     least = root.total * _LEAST / (WIDTH - 2 * MARGIN)
     drawn = list(boxes(root, least))
     top, bottom = (TOP, BOTTOM) if alone else (2, 2)
-    height = top + depth_of(drawn) * ROW + bottom
+    depth = depth_of(drawn)
+    hangs = not alone and depth > _DEEP
+    height = top + depth * ROW + bottom
     parts = []
     parts.append(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="flame" width="{WIDTH}" '
@@ -54,7 +61,7 @@ def svg(graph: Graph, *, alone: bool = True) -> str:
     parts.append('<g class="frames">\n')
     scale = (WIDTH - 2 * MARGIN) / root.total if root.total else 0.0
     for box in drawn:
-        y = height - bottom - (box.depth + 1) * ROW
+        y = top + (box.depth if hangs else depth - 1 - box.depth) * ROW
         parts.append(_frame(box, y, scale, root.total, graph.show))
     parts.append("</g>\n")
     if alone:

@@ -6,13 +6,16 @@
             profile = resolve(recorder.finish(), symbols)
         print(folded(profile.stacks))
 
-programs   the eBPF programs
+options    what is to be recorded
+programs   the eBPF programs (deep: the one that copies stacks)
+taking     what each of them leaves, as stacks of addresses
 recorder   attach them, follow the processes, count
 watch      what the processes have mapped
 stacks     addresses -> frames, folded text, how whole the stacks are
 """
 
-from beewire.trace.profile.recorder import Options, Recorder, Recording, Sample
+from beewire.trace.profile.options import Options
+from beewire.trace.profile.recorder import Recorder, Recording, Sample, unwind_fault
 from beewire.trace.profile.stacks import Profile, Stack, Wholeness, folded, resolve
 
 __all__ = [
@@ -25,4 +28,5 @@ __all__ = [
     "Wholeness",
     "folded",
     "resolve",
+    "unwind_fault",
 ]

@@ -1,5 +1,6 @@
 """Recording: attach, follow the processes, and take home what was counted."""
 
+import errno
 import os
 import select
 import time
@@ -8,11 +9,14 @@ from typing import NamedTuple, Self
 
 from beewire.bpf import load
 from beewire.bpf.author import Loaded
-from beewire.bpf.kernel import Link
+from beewire.bpf.kernel.features import helper
 from beewire.bpf.kernel.task_events import TaskEvents
-from beewire.errors import AttachError
+from beewire.bpf.object import ProgramKind
+from beewire.errors import AttachError, NotSupported
 from beewire.symbols import Symbolizer
 from beewire.trace.profile import programs
+from beewire.trace.profile.options import Options
+from beewire.trace.profile.taking import Taken, way_of
 from beewire.trace.profile.watch import Watch
 
 # The inode of the machine's own pid namespace (PROC_PID_INIT_INO).
@@ -20,26 +24,11 @@ _INITIAL_NAMESPACE = 0xEFFFFFFC
 _LOOK_EVERY = 0.1
 
 
-class Options(NamedTuple):
-    """What is recorded: `frequency` in Hz, or waiting of at least `least_us`.
-
-    `children` of `pids` are recorded as well, from now on.
-    """
-
-    pids: tuple[int, ...] = ()
-    children: bool = False
-    cgroup: str = ""
-    frequency: int = 99
-    off_cpu: bool = False
-    kernel: bool = True
-    user: bool = True
-    least_us: int = 1
-
-
 class Sample(NamedTuple):
     """One stack of one thread's name, and how often, or how many ns, it was there.
 
-    Addresses innermost first. `kernel_lost` and `user_lost` say that there was a stack,
+    Addresses innermost first. `whole` says that the user's reach the thread's beginning
+    for sure. `kernel_lost` and `user_lost` say that there was a stack,
     which had no room.
     """
 
@@ -50,6 +39,7 @@ class Sample(NamedTuple):
     kernel: list[int]
     user: list[int]
     ready: bool = False
+    whole: bool = False
     kernel_lost: bool = False
     user_lost: bool = False
 
@@ -78,7 +68,10 @@ class Recorder:
         Raises:
             NotPermitted: CAP_BPF or CAP_PERFMON is missing.
             AttachError: There is no such process or cgroup.
+            NotSupported: Unwind tables are followed on x86-64 only, from Linux 5.15 on.
         """
+        if self.options.unwind and (fault := unwind_fault()):
+            raise NotSupported(errno.EOPNOTSUPP, f"stacks by unwind tables: {fault}")
         with ExitStack() as stack:
             events = stack.enter_context(TaskEvents())
             self._watch = Watch(self._symbols, events)
@@ -86,20 +79,18 @@ class Recorder:
             self._loaded = loaded
             self._select(loaded)
             self._arrivals = loaded[programs.arrivals].reader
-            # The other program never sends any.
-            self._wholes = None if self.options.off_cpu else loaded[programs.wholes]
-            self._whole: list[programs.Whole] = []
+            self._taking = way_of(self.options)(loaded, self.options, self._symbols)
             self._links = stack.enter_context(ExitStack())
             if self.options.children:
                 self._links.enter_context(loaded[programs.follow].attach())
-            self._links.enter_context(self._attach(loaded))
+            self._links.enter_context(self._taking.attach())
             self._started = time.monotonic()
             self._stack = stack.pop_all()
         return self
 
     def _load(self) -> Loaded:
         options = self.options
-        program = programs.off_cpu if options.off_cpu else programs.on_cpu
+        program = way_of(options).program()
         device, inode = _namespace()
         values: dict[str, object] = {
             "namespace_device": device,
@@ -107,8 +98,9 @@ class Recorder:
             "some_pids": bool(options.pids),
             "some_groups": bool(options.cgroup),
             "want_kernel": options.kernel,
-            "want_user": options.user,
         }
+        if not options.unwind:
+            values["want_user"] = options.user
         if options.off_cpu:
             values["least_ns"] = options.least_us * 1000
         together = (program, programs.follow) if options.children else program
@@ -125,13 +117,6 @@ class Recorder:
                 loaded[programs.groups][0] = fd
             finally:
                 os.close(fd)
-
-    def _attach(self, loaded: Loaded) -> Link:
-        if self.options.off_cpu:
-            return loaded[programs.off_cpu].attach()
-        return loaded[programs.on_cpu].attach(
-            "cpu-clock", frequency=self.options.frequency
-        )
 
     def wait(self, seconds: float | None, until: int = -1) -> None:
         """Follow the processes for so long (None: until Ctrl-C).
@@ -155,65 +140,42 @@ class Recorder:
     def _note(self) -> None:
         arrivals: list[int] = self._arrivals.read()
         self._watch.note(arrivals)
-        if self._wholes is not None:
-            self._whole += self._wholes.poll()
+        self._taking.note()
 
     def finish(self) -> Recording:
         """Detach, and give what was counted."""
         self._links.close()
         seconds = time.monotonic() - self._started
         self._note()
-        samples = [*self._counted(), *map(self._of_whole, self._whole)]
+        samples = [self._sample(taken) for taken in self._taking.take()]
         self._watch.finish()
-        lost = int(self._loaded.globals["lost"])
-        return Recording(samples, self.options, seconds, lost)
+        return Recording(samples, self.options, seconds, self._taking.lost)
 
-    def _counted(self) -> list[Sample]:
-        counts = dict(self._loaded[programs.counts].items())
-        if self.options.off_cpu:
-            self._still_waiting(counts)
-        stacks: dict[int, list[int]] = {}
-        for key in counts:
-            for number in (key.kernel, key.user):
-                if number >= 0 and number not in stacks:
-                    stacks[number] = self._loaded[programs.stacks][number]
-        return [
-            self._sample(
-                key, value, stacks.get(key.kernel, []), stacks.get(key.user, [])
-            )
-            for key, value in counts.items()
-        ]
-
-    def _still_waiting(self, counts: dict[programs.Key, int]) -> None:
-        """Add threads that stopped while we looked and did not go on."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        for wait in self._loaded[programs.waits].values():
-            took = now - wait.since
-            if took >= self.options.least_us * 1000:
-                counts[wait.key] = counts.get(wait.key, 0) + took
-
-    def _of_whole(self, whole: programs.Whole) -> Sample:
-        kernel = list(whole.kernel[: max(whole.kernel_size, 0) // 8])
-        user = list(whole.user[: max(whole.user_size, 0) // 8])
-        return self._sample(whole.key, whole.value, kernel, user)
-
-    def _sample(
-        self, key: programs.Key, value: int, kernel: list[int], user: list[int]
-    ) -> Sample:
+    def _sample(self, taken: Taken) -> Sample:
+        key, taken_room = taken.key, programs.TAKEN
         return Sample(
             key.tgid,
             self._watch.name(key.tgid),
             key.comm,
-            value,
-            kernel,
-            user,
+            taken.value,
+            taken.kernel,
+            taken.user,
             ready=bool(key.ready),
-            kernel_lost=key.kernel == programs.TAKEN and not kernel,
-            user_lost=key.user == programs.TAKEN and not user,
+            whole=taken.whole,
+            kernel_lost=key.kernel == taken_room and not taken.kernel,
+            user_lost=key.user == taken_room and not taken.user,
         )
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def unwind_fault() -> str:
+    """Why callers cannot be found by unwind tables here; "" where they can."""
+    if os.uname().machine != "x86_64":
+        return "they are read on x86-64 only"
+    found = helper("task_pt_regs", ProgramKind.PERF_EVENT)
+    return "" if found else found.reason
 
 
 def _namespace() -> tuple[int, int]:

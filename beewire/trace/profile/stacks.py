@@ -4,6 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from beewire.symbols import Frame, Symbolizer
+from beewire.symbols.unwind import MOST_FRAMES
 from beewire.trace.profile.programs import DEPTH
 from beewire.trace.profile.recorder import Recording, Sample
 
@@ -81,6 +82,7 @@ def resolve(recording: Recording, symbols: Symbolizer) -> Profile:
     total = deep = lost = 0
     unseen: set[int] = set()
     off_cpu = recording.options.off_cpu
+    most = MOST_FRAMES if recording.options.unwind else DEPTH
     for sample in recording.samples:
         user = _code(symbols.user_stack(sample.pid, sample.user))
         stacks[_stack(sample, user, symbols, off_cpu=off_cpu)] += sample.value
@@ -90,7 +92,9 @@ def resolve(recording: Recording, symbols: Symbolizer) -> Profile:
         total += sample.value
         if not len(symbols.process(sample.pid).mappings):
             unseen.add(sample.pid)
-        elif len(sample.user) >= DEPTH:
+        elif sample.whole:
+            continue
+        elif len(sample.user) >= most:
             deep += sample.value
         elif not user or not user[-1].name.startswith(_FIRST):
             early[user[-1].module if user else "[unknown]"] += sample.value
@@ -114,7 +118,10 @@ def _stack(
     found = [Frame(process, "", "process")]
     if sample.thread != process:
         found.append(Frame(sample.thread, "", "thread"))
-    found += [frame._replace(offset=0) for frame in reversed(user)]
+    for frame in reversed(user):
+        # Of what has no names, how many calls there were says nothing.
+        if frame.name or frame.label != found[-1].label:
+            found.append(frame._replace(offset=0))
     kernel = symbols.kernel_stack(sample.kernel)
     inner = _TRACING + _WAITING if off_cpu else _TRACING
     while len(kernel) > 1 and kernel[0].name.startswith(inner):

@@ -228,3 +228,19 @@ def test_every_helper_of_no_argument_loads_where_it_is_allowed(kind: str) -> Non
     text = f"{HEAD}\n@{kind}\ndef program(ctx: {context}) -> None:\n{''.join(calls)}"
 
     load(collect([cell(text)["program"]])).close()
+
+
+def test_the_running_task_is_an_object_that_the_kernel_trusts() -> None:
+    text = f"""{HEAD}
+class task_struct(Kernel):
+    pid: i32
+where = Global(u64)
+@tracepoint("sched:sched_switch")
+def program(ctx: Tracepoint) -> None:
+    where.value = u64(helpers.task_pt_regs(current(task_struct)))
+"""
+
+    listing = cell(text)["program"].disassemble()
+
+    assert "call bpf_get_current_task_btf#158" in listing
+    assert "call bpf_get_current_task#35" not in listing

@@ -5,18 +5,16 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.arguments import arguments, required
 from beewire.bpf.lang.attributes import present
 from beewire.bpf.lang.builder import Builder
-from beewire.bpf.lang.calls import current
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.maps.common import Operation, map_ref, value_memory
 from beewire.bpf.lang.memory import kernel_address
+from beewire.bpf.lang.tasks import running_task
 from beewire.bpf.lang.types import I64
 from beewire.bpf.lang.values import ContextValue, Int, KernelMemory, Socket, Value
-from beewire.bpf.lang.variables import static_object
 from beewire.bpf.object.kinds import MapKind
 from beewire.reasons import Reason
 
 GET_LOCAL_STORAGE = 81
-GET_CURRENT_TASK_BTF = 158
 STORAGE_GET_F_CREATE = 1
 
 # Helpers that get and delete a storage map's value.
@@ -60,8 +58,9 @@ def _storage_get(b: Builder, decl: MapDecl, node: ast.Call, flags: int) -> Value
 
 
 def _owner(b: Builder, decl: MapDecl, node: ast.expr) -> ir.Op:
-    if decl.kind is MapKind.TASK_STORAGE and _is_current(b, node):
-        return b.call_once(GET_CURRENT_TASK_BTF, kind=ir.Kind.PTR)
+    task = running_task(b, node) if decl.kind is MapKind.TASK_STORAGE else None
+    if task is not None:
+        return task
     value = b.expr(node)
     struct = _STRUCTS.get(decl.kind)
     if struct is None and isinstance(value, Socket):
@@ -79,13 +78,6 @@ def _owner(b: Builder, decl: MapDecl, node: ast.expr) -> ir.Op:
     hint = f"pass {ast.unparse(node)}.sk" if has_one and not struct else ""
     message = f"{what} is needed here, not {value.describe()}"
     raise b.refuse(node, Reason.WRONG_ARGUMENT, message, hint)
-
-
-def _is_current(b: Builder, node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call) or static_object(b, node.func) is not current:
-        return False
-    arguments(b, node, ("kernel_type",))
-    return True
 
 
 def here(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
