@@ -5,7 +5,6 @@
     program     Program: attach(), spec(), disassemble(); a class for each kind of target
     maps        HashMap, Array, LpmTrie and their kin
     per_cpu     PerCpuHash, PerCpuArray and their kin
-    mapping     what both are in user space
     prefixes    IPv4Prefix, IPv6Prefix: keys of tries
     alone       maps that no program brought into the kernel
     ring        RingBuf

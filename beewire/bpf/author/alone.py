@@ -47,7 +47,9 @@ def open_pin(declared: MapDecl, path: str, *, read_only: bool) -> Alone:
     return around(declared, live, f"the map pinned at {path}")
 
 
-def around(declared: MapDecl, live: kernel.AnyMap, what: str) -> Alone:
+def around(
+    declared: MapDecl, live: kernel.AnyMap, what: str, *, any_size: bool = False
+) -> Alone:
     """The home of `live`, which it owns, seen as `declared` says.
 
     Raises:
@@ -55,6 +57,8 @@ def around(declared: MapDecl, live: kernel.AnyMap, what: str) -> Alone:
     """
     home = Alone(live)
     wanted = map_spec(declared)
+    if any_size:
+        wanted.max_entries = 0
     try:
         check_fits(wanted, live.spec, what)
     except BaseException:

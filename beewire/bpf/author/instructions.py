@@ -6,7 +6,7 @@ place of a jump table; the kernel then says where each of them ended up.
 
 from __future__ import annotations
 
-from beewire.bpf.author.mapping import Fixed
+from beewire.bpf.author.maps import Fixed
 from beewire.bpf.lang import Struct
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import U32, ValueType, u32

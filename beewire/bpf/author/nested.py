@@ -9,7 +9,7 @@ space `tenants[7] = tenants.create()`, `tenants[7][key]`.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap, bind
-from beewire.bpf.author.mapping import Listed
+from beewire.bpf.author.maps import Listed
 from beewire.bpf.lang.decl import MapDecl, ProgramDecl
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind
@@ -70,22 +70,28 @@ class _Maps(OnMap, MapDecl, Generic[M]):
         from beewire.bpf.kernel.maps import Map  # noqa: PLC0415 - as above
 
         live = Map.from_id(self.live[key], self.inner.name)
-        return bind(
-            self.inner, around(self.inner, live, f"the map at {key!r} in {self.name}")
-        )
+        what = f"the map at {key!r} in {self.name}"
+        home = around(self.inner, live, what, any_size=self._any_size)
+        return bind(self.inner, home)
 
     def _put(self, key: object, table: M | AnyMap) -> None:
         live = table.live if isinstance(table, OnMap) else table
         self._check(key, live)
         self.live[key] = live
 
+    @property
+    def _any_size(self) -> bool:
+        """Whether maps of any `max_entries` may be put in: bpf_map_meta_equal()."""
+        inner = self.inner
+        return inner.kind is not MapKind.ARRAY or bool(inner.flags & INNER_MAP)
+
     def _check(self, key: object, live: AnyMap) -> None:
         from beewire.bpf.author.collection import map_spec  # noqa: PLC0415 - after attaching
         from beewire.bpf.kernel.fits import check_fits  # noqa: PLC0415 - as above
 
         wanted = map_spec(self.inner)
-        if wanted.kind is not MapKind.ARRAY or wanted.flags & INNER_MAP:
-            wanted.max_entries = 0  # any: bpf_map_meta_equal()
+        if self._any_size:
+            wanted.max_entries = 0
         check_fits(wanted, live.spec, f"the map given for {key!r} in {self.name}")
 
     def _take(self, key: object) -> None:

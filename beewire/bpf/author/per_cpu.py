@@ -8,7 +8,7 @@ user space they are mappings whose values are a `PerCpu`, a list with `sum()` an
 
 from __future__ import annotations
 
-from beewire.bpf.author.mapping import Fixed, Takeable
+from beewire.bpf.author.maps import Fixed, Takeable
 from beewire.bpf.lang import Keyed, Ref
 from beewire.bpf.lang.types import U32, ValueType
 from beewire.bpf.object.kinds import MapKind

@@ -8,7 +8,7 @@ In programs `return ports.redirect(key)`; in user space `ports[0] = "veth0"`.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.author.mapping import Listed
+from beewire.bpf.author.maps import Listed
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.structs import Struct
 from beewire.bpf.lang.types import U32, ValueType, u32

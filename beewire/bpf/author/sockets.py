@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.author.mapping import Listed, delete
+from beewire.bpf.author.maps import Listed, delete
 from beewire.bpf.lang import Sockets
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import U32, U64, ValueType

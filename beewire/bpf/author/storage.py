@@ -10,7 +10,7 @@ space the key is a descriptor of the owner. A value goes with its owner.
 from __future__ import annotations
 
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.author.mapping import Fixed, delete
+from beewire.bpf.author.maps import Fixed, delete
 from beewire.bpf.lang import Ref, Storage
 from beewire.bpf.lang.decl import MapDecl
 from beewire.bpf.lang.types import I32, U64, ValueType

@@ -31,7 +31,7 @@ from beewire.bpf import (
 from beewire.errors import MapError
 
 if TYPE_CHECKING:
-    from beewire.bpf.author.mapping import Deletable
+    from beewire.bpf.author.maps import Deletable
 
 pytestmark = pytest.mark.kernel
 
