@@ -156,6 +156,17 @@ def try_bpf(cmd: int, record: bytearray, size: int = 0) -> int:
     return -get_errno() if result < 0 else result
 
 
+def try_charged(cmd: int, record: bytearray) -> int:
+    """As `try_bpf`, once more without RLIMIT_MEMLOCK where that may have been in the way."""
+    result = try_bpf(cmd, record)
+    if result == -errno.EPERM and cmd in _CHARGED:
+        from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
+
+        if privilege.raise_memlock():
+            result = try_bpf(cmd, record)
+    return result
+
+
 def prepared(cmd: int, record: bytearray) -> "Callable[[], int]":
     """bpf(2) with arguments that are made once: half of what `try_bpf` takes.
 
@@ -184,12 +195,7 @@ def bpf(cmd: Cmd, record: bytearray, about: str, need: tuple[str, ...] = ()) -> 
         NotSupported: the kernel does not know the command.
         KernelError: any other refusal.
     """
-    result = try_bpf(cmd, record)
-    if result == -errno.EPERM and cmd in _CHARGED:
-        from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
-
-        if privilege.raise_memlock():
-            result = try_bpf(cmd, record)
+    result = try_charged(cmd, record)
     if result < 0:
         from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
 

@@ -31,7 +31,7 @@ from beewire.bpf.kernel.maps.shape import Shape
 from beewire.bpf.kernel.syscall import Cmd
 from beewire.bpf.lang.helpers import get_prandom_u32
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec
-from beewire.errors import MapError
+from beewire.errors import MapError, NotSupported
 
 pytestmark = pytest.mark.kernel
 
@@ -122,7 +122,10 @@ def test_a_hash_is_drained(make_map: MakeMap, *, batched: bool) -> None:
     m.update({key: key for key in range(3000)})
     m.batched = batched
 
-    taken = m.drain()
+    try:
+        taken = m.drain()
+    except NotSupported:
+        pytest.skip("this kernel takes no single entries out of a hash")
 
     assert taken == {key: key for key in range(3000)}
     assert len(m) == 0

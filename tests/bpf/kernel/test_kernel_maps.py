@@ -11,7 +11,7 @@ from beewire.bpf.btf import Array, Int, Member, Struct
 from beewire.bpf.kernel import Loaded, Map, MapCodec, possible_cpus
 from beewire.bpf.kernel.maps.codec import default_codec
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec
-from beewire.errors import EncodingError, KernelError, MapError
+from beewire.errors import EncodingError, KernelError, MapError, NotSupported
 
 pytestmark = pytest.mark.kernel
 
@@ -95,7 +95,10 @@ def test_take_removes_and_returns(make_map: MakeMap) -> None:
     m = make_map(MapKind.HASH)
     m[1] = 10
 
-    assert m.take(1) == 10
+    try:
+        assert m.take(1) == 10
+    except NotSupported:
+        pytest.skip("this kernel takes no single entries out of a hash")
     assert m.take(1) is None
 
 

@@ -149,7 +149,7 @@ def create(kind: MapKind, more: int = 0, value_size: int = 0) -> int:
         # value_type_btf_obj_fd and map_token_fd follow map_extra (Linux 6.9).
         record += struct.pack("=II", _NONE, _NONE)
     try:
-        return syscall.try_bpf(syscall.Cmd.MAP_CREATE, record)
+        return syscall.try_charged(syscall.Cmd.MAP_CREATE, record)
     finally:
         if companion is not None:
             Descriptor(companion).close()

@@ -86,7 +86,8 @@ class ArrayMap(Map[int, V]):
             return MapError(
                 f"array {self.name!r} has the keys 0 to {last}; {key!r} is none of them"
             )
-        if number == errno.EBUSY and command == "MAP_FREEZE":
+        mapped = number == errno.EBUSY and command == "MAP_FREEZE"
+        if mapped and not self.info.frozen:
             return MapError(
                 f"array {self.name!r} is mapped for writing, so it cannot be frozen: let "
                 "go of the numpy arrays over its memory first"

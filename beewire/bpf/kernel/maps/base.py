@@ -9,7 +9,6 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.maps.codec import AnyCodec, K, MapCodec, V, default_codec
 from beewire.bpf.kernel.syscall import Cmd, address, bpf, try_bpf
 from beewire.bpf.object import MapKind, MapSpec
-from beewire.errors import MapError
 from beewire.hints import (
     TYPE_CHECKING,
     Any,
@@ -387,18 +386,13 @@ class Map(Descriptor, MutableMapping[K, V]):
         pins.pin(self.fd, path)
 
     def _refusal(self, number: int, command: str, verb: str, key: object) -> Exception:
-        from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+        from beewire.bpf.kernel.maps import refused  # noqa: PLC0415 - errors only
 
-        name, limit = repr(self.name), self.spec.max_entries
-        # A trie says ENOSPC where the others say E2BIG.
-        if number in (errno.E2BIG, errno.ENOSPC):
-            return MapError(f"map {name} is full: it holds at most {limit} entries")
-        if number == errno.EPERM and command != "MAP_LOOKUP_ELEM":
-            return MapError(f"cannot {verb} map {name}: it is frozen or read-only")
-        if number in (errno.EINVAL, errno.EOPNOTSUPP, explain.ENOTSUPP):
-            rule = self._rule(command)
-            return MapError(f"cannot {verb} map {name} at {key!r}: {rule}")
-        return explain.refusal(number, command, f"{verb} map {name}")
+        # Freezing twice: EBUSY before Linux 5.17.
+        if number == errno.EBUSY and command == "MAP_FREEZE" and self.info.frozen:
+            number = errno.EPERM
+        rule = self._rule(command)
+        return refused.operation(self.spec, number, command, (verb, key, rule))
 
     def _rule(self, command: str) -> str:
         """What the kernel's EINVAL means here."""
