@@ -163,6 +163,7 @@ BTF_LOAD = Record("""
     u32 btf_size
     u32 btf_log_size
     u32 btf_log_level
+    u32 btf_log_true_size
 """)
 
 OBJ = Record("""

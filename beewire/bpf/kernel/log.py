@@ -20,6 +20,10 @@ _SOURCE = re.compile(r"^\s*(?:>>> )?\s*\d+ \|")
 _AT = re.compile(r"(?:at insn|alloc_insn=|from insn|unreachable insn|insn) ?(\d+)")
 
 
+# What a refusal is explained by: ten thousand lines, a second of reading.
+_ENDING = 1 << 20
+
+
 class Reading(NamedTuple):
     """What a log says: slot (-1: none), the reason, more lines of it, the registers.
 
@@ -32,6 +36,11 @@ class Reading(NamedTuple):
     details: tuple[str, ...]
     registers: dict[int, str]
     causes: tuple[str, ...] = ()
+
+
+def ending(log: str) -> str:
+    """The end of a long log, from the start of a line; the rest is no part of why."""
+    return log if len(log) <= _ENDING else log[-_ENDING:].partition("\n")[2]
 
 
 def read_log(log: str) -> Reading:

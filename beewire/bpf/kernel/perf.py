@@ -35,8 +35,8 @@ class _Buffer:
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        self.pages = mmap.mmap(
-            fd, mmap.PAGESIZE + size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+        self.pages = syscall.map_file(
+            fd, mmap.PAGESIZE + size, mmap.PROT_READ | mmap.PROT_WRITE
         )
         self.words = memoryview(self.pages).cast("Q")
 

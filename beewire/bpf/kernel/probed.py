@@ -36,7 +36,7 @@ def try_program(
         license=syscall.address(terms),
         **fields,
     )
-    return syscall.try_bpf(syscall.Cmd.PROG_LOAD, record)
+    return syscall.try_load(record)
 
 
 def try_level(level: int) -> int:

@@ -4,7 +4,6 @@
 """
 
 import gc
-import select
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -12,6 +11,7 @@ from collections.abc import AsyncIterator
 from itertools import islice
 from operator import length_hint
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
 from beewire.errors import MapError
@@ -85,7 +85,7 @@ class Reader(ABC, Generic[T]):
         # Programs that wake a reader late leave it to look by itself so often.
         self._latency = latency
         self._fence = Fence()
-        self._epoll = select.epoll()
+        self._epoll = syscall.poll()
         # What is left of the run that an iteration is in the midst of.
         self._held: Iterator[Any] = iter(())
         self._is_awaited = False

@@ -4,6 +4,7 @@ import mmap
 import select
 from array import array
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.reader import Reader
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
@@ -63,14 +64,10 @@ class RingReader(Reader[T]):
         page, size = mmap.PAGESIZE, ring.spec.max_entries
         self._mask = size - 1
         self._most = size // _PARTS
-        self._pages = mmap.mmap(
-            ring.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        self._pages = syscall.map_file(ring.fd, page, mmap.PROT_READ | mmap.PROT_WRITE)
         # The producer's page, then the data twice in a row: a record that wraps around
         # the end of the ring lies in one piece in memory.
-        self._data = mmap.mmap(
-            ring.fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
-        )
+        self._data = syscall.map_file(ring.fd, page + 2 * size, mmap.PROT_READ, page)
         self._consumer = memoryview(self._pages).cast("Q")
         self._producer = memoryview(self._data)[:8].cast("Q")
         self._view = memoryview(self._data)[page:]

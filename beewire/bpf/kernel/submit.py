@@ -12,9 +12,6 @@ from beewire.bpf.kernel.target import Hook, Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import ProgramSpec
 
-# The verifier gives up with EAGAIN when a signal is pending.
-_TRIES = 5
-
 
 class Records:
     """func_info, line_info and CO-RE records of one image, encoded for BPF_PROG_LOAD.
@@ -58,13 +55,13 @@ def submit(
         if not target.applies_core or target.core_types is not None:
             _apply_core(image, target, types, purpose)
     hook = hook or target.hook(program)
-    attempt = _Attempt(program, image, records, types, hook)
+    attempt = Attempt(program, image, records, types, hook)
     result = attempt.call()
     # Before 5.17 the attr with CO-RE records is longer than what the kernel knows. A
     # program that is too large comes this way too, and is refused again.
     if result == -errno.E2BIG and image.core_relos:
         _apply_core(image, target, types, purpose)
-        attempt = _Attempt(program, image, records, types, hook)
+        attempt = Attempt(program, image, records, types, hook)
         result = attempt.call()
         target.applies_core = result < 0
     if result == -errno.EPERM and _raise_memlock():
@@ -73,7 +70,7 @@ def submit(
         return result
     from beewire.bpf.kernel import verdict  # noqa: PLC0415 - errors only
 
-    return verdict.second_try(program, image, attempt.call, -result)
+    return verdict.second_try(program, image, attempt, -result)
 
 
 def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> None:
@@ -101,13 +98,13 @@ def _descriptors(fds: list[int]) -> bytes:
     return b"".join([fd.to_bytes(4, sys.byteorder) for fd in (0, *fds)])
 
 
-class _Attempt:
+class Attempt:
     """One program as BPF_PROG_LOAD wants it, to be called more than once.
 
     Holds the buffers whose addresses are in the fields.
     """
 
-    __slots__ = ("_buffers", "_fields")
+    __slots__ = ("_buffers", "_fields", "_record")
 
     def __init__(
         self,
@@ -154,10 +151,10 @@ class _Attempt:
 
     def call(self, **extra: int) -> int:
         """A descriptor, or -errno; `extra` adds fields, such as those of a log."""
-        record = attr.PROG_LOAD.pack(**{**self._fields, **extra})
-        result = -errno.EAGAIN
-        for _ in range(_TRIES):
-            result = syscall.try_bpf(syscall.Cmd.PROG_LOAD, record)
-            if result != -errno.EAGAIN:
-                break
-        return result
+        self._record = attr.PROG_LOAD.pack(**{**self._fields, **extra})
+        return syscall.try_load(self._record)
+
+    @property
+    def log_true_size(self) -> int:
+        """What the last call's log would have taken; 0 before Linux 6.4."""
+        return attr.PROG_LOAD.integer(self._record, "log_true_size")

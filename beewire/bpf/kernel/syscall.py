@@ -2,6 +2,9 @@
 
 `bpf` turns a refusal into a KernelError with a sentence; `try_bpf` hands the errno back
 as a negative number, for hot paths and probes where a refusal is an answer.
+
+Whatever is asked of the kernel goes through one object, the System. `use` puts another in
+its place, so that every refusal can be tested, also without a kernel.
 """
 
 import errno
@@ -17,6 +20,7 @@ from _ctypes import (
     dlopen,
     dlsym,
     get_errno,
+    set_errno,
 )
 
 from beewire.bpf.kernel import attr
@@ -25,6 +29,8 @@ from beewire.errors import KernelError
 from beewire.hints import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
+    import mmap
+    import select
     from ctypes import CDLL
 
 _MACHINE = os.uname().machine
@@ -86,6 +92,8 @@ class Cmd(WireEnum):
     LINK_DETACH = 34
 
 
+_TRIES = 5
+
 # Commands that charged RLIMIT_MEMLOCK before Linux 5.11.
 _CHARGED = (Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD)
 
@@ -111,13 +119,99 @@ _syscall3 = _Function(_place)
 _syscall3.argtypes = (_Long,) * 4
 # And without, for arguments that are made once (`prepared`).
 _syscall_as_given = _Function(_place)
+_REAL = (_syscall, _syscall3, _syscall_as_given)
+
+
+class System:
+    """What the toolkit asks of the kernel, call by call; this one asks the real one.
+
+    `call` gives a result or -errno; the others raise OSError, as Python's own do.
+    """
+
+    __slots__ = ()
+
+    def call(self, number: int, *arguments: int) -> int:
+        """syscall(2): bpf, perf_event_open, ioctl, mount and their kin."""
+        padding = (0,) * (6 - len(arguments))
+        result: int = _REAL[0](number, *arguments, *padding)
+        return -get_errno() if result < 0 else result
+
+    def open(self, path: str, flags: int, dir_fd: int | None) -> int:
+        """open(2)."""
+        return os.open(path, flags, dir_fd=dir_fd)
+
+    def duplicate(self, fd: int) -> int:
+        """dup(2), with close-on-exec."""
+        return os.dup(fd)
+
+    def read(self, fd: int, size: int) -> bytes:
+        """read(2)."""
+        return os.read(fd, size)
+
+    def map(self, fd: int, length: int, access: int, offset: int) -> "mmap.mmap":
+        """mmap(2), shared."""
+        import mmap  # noqa: PLC0415 - rings and mapped arrays only
+
+        return mmap.mmap(fd, length, mmap.MAP_SHARED, access, offset=offset)
+
+    def map_at(
+        self, address: int, length: int, access: int, flags: int, fd: int
+    ) -> int:
+        """mmap(2) through libc: the address, or -errno."""
+        import ctypes  # noqa: PLC0415 - arenas only
+
+        function = _libc()["mmap"]
+        function.restype = ctypes.c_void_p
+        function.argtypes = (
+            *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int),
+            *(ctypes.c_int, ctypes.c_int, ctypes.c_long),
+        )
+        found = function(address or None, length, access, flags, fd, 0)
+        refused = found is None or found == ctypes.c_void_p(-1).value
+        return -ctypes.get_errno() if refused else int(found)
+
+    def poll(self) -> "select.epoll":
+        """epoll_create(2)."""
+        import select  # noqa: PLC0415 - rings only
+
+        return select.epoll()
+
+
+_system = System()
+
+
+def use(system: System | None) -> None:
+    """Let every system call go through `system`; None is the kernel again.
+
+    Calls are bound to it by name, so that none of them costs more for it. What
+    `prepared` gave before stays as it was.
+    """
+    global _system, _syscall, _syscall3, _syscall_as_given  # noqa: PLW0603 - the seam
+    _system = system or System()
+    if system is None:
+        _syscall, _syscall3, _syscall_as_given = _REAL
+        return
+
+    def enter(number: int, *arguments: int) -> int:
+        result = system.call(
+            *[getattr(each, "value", each) for each in (number, *arguments)]
+        )
+        if result < 0:
+            set_errno(-result)
+        return max(result, -1)
+
+    _syscall = _syscall3 = _syscall_as_given = enter  # type: ignore[assignment]  # called alike
 
 
 def _call(number: int, *arguments: int) -> int:
     """Result of a system call, or -errno. The GIL is released meanwhile."""
     padding = (0,) * (6 - len(arguments))
     result: int = _syscall(number, *arguments, *padding)
-    return -get_errno() if result < 0 else result
+    if result >= 0:
+        return result
+    refused = get_errno()
+    # PEP 475: after Python's handler of the signal has run, which may raise.
+    return -refused if refused != errno.EINTR else _call(number, *arguments)
 
 
 def _libc() -> "CDLL":
@@ -138,7 +232,7 @@ def _number(index: int) -> int:
 _bpf_number = _number(0)
 
 
-def address(buffer: bytearray) -> int:
+def address(buffer: "bytearray | mmap.mmap") -> int:
     """Where `buffer` lies in memory.
 
     Valid while the caller keeps the buffer and does not resize it: the kernel reads and
@@ -150,10 +244,28 @@ def address(buffer: bytearray) -> int:
 def try_bpf(cmd: int, record: bytearray, size: int = 0) -> int:
     """bpf(2): a non-negative result (often a new descriptor), or -errno.
 
-    `size` is the length of the attr at the start of a `record` that holds more.
+    `size` is the length of the attr at the start of a `record` that holds more. A call
+    that a signal interrupts is made again, after Python's handler has run.
     """
     result: int = _syscall3(_bpf_number, cmd, address(record), size or len(record))
-    return -get_errno() if result < 0 else result
+    if result >= 0:
+        return result
+    refused = get_errno()
+    return -refused if refused != errno.EINTR else try_bpf(cmd, record, size)
+
+
+def try_load(record: bytearray) -> int:
+    """BPF_PROG_LOAD: a descriptor, or -errno.
+
+    The verifier gives up with EAGAIN when a signal is pending: it is asked five times
+    altogether, as libbpf does.
+    """
+    result = -errno.EAGAIN
+    for _ in range(_TRIES):
+        result = try_bpf(Cmd.PROG_LOAD, record)
+        if result != -errno.EAGAIN:
+            break
+    return result
 
 
 def try_charged(cmd: int, record: bytearray) -> int:
@@ -222,6 +334,67 @@ def ioctl(fd: int, request: int, argument: int) -> int:
     return _call(_number(4), fd, request, argument)
 
 
+def open_file(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
+    """open(2) with close-on-exec; raises OSError."""
+    return _system.open(path, flags | os.O_CLOEXEC, dir_fd)
+
+
+def duplicate(fd: int) -> int:
+    """dup(2) with close-on-exec.
+
+    Raises:
+        KernelError: the process has too many open files.
+    """
+    try:
+        return _system.duplicate(fd)
+    except OSError as error:
+        raise _refused(error, "dup", "hold a descriptor a second time") from None
+
+
+def read(fd: int, size: int) -> bytes:
+    """read(2).
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    try:
+        return _system.read(fd, size)
+    except OSError as error:
+        raise _refused(error, "read", "read what the kernel tells") from None
+
+
+def map_file(fd: int, length: int, access: int, offset: int = 0) -> "mmap.mmap":
+    """mmap(2), shared, with `access` of PROT_READ and PROT_WRITE.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    try:
+        return _system.map(fd, length, access, offset)
+    except OSError as error:
+        about = f"map {length} bytes of a map or an event"
+        raise _refused(error, "mmap", about) from None
+
+
+def poll() -> "select.epoll":
+    """epoll_create(2) with close-on-exec.
+
+    Raises:
+        KernelError: the process has too many open files.
+    """
+    try:
+        return _system.poll()
+    except OSError as error:
+        raise _refused(error, "epoll_create", "wait for records") from None
+
+
+def _refused(error: OSError, command: str, about: str) -> KernelError:
+    from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+    number = error.errno or errno.EIO
+    return KernelError(number, command, f"cannot {about}: {explain.reason(number)}")
+
+
 def open_file_system(kind: str) -> int:
     """A directory descriptor on a new mount of `kind` that no path leads to, or -errno.
 
@@ -280,19 +453,9 @@ def map_memory(fd: int, length: int, address: int) -> tuple[int, "memoryview | N
 
     read_write, shared, fixed_no_replace = 3, 0x01, 0x100000
     flags = shared | (fixed_no_replace if address else 0)
-    function = _libc()["mmap"]
-    function.restype = ctypes.c_void_p
-    function.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_long,
-    )
-    found = function(address or None, length, read_write, flags, fd, 0)
-    if found is None or found == ctypes.c_void_p(-1).value:
-        return -ctypes.get_errno(), None
+    found = _system.map_at(address, length, read_write, flags, fd)
+    if found < 0:
+        return found, None
     return found, memoryview((ctypes.c_ubyte * length).from_address(found)).cast("B")
 
 

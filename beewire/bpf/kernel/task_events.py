@@ -108,7 +108,7 @@ class TaskEvents:
             raise explain.refusal(-fd, "perf_event_open", about)
         self._fds.append(fd)
         length = (1 + _PAGES) * mmap.PAGESIZE
-        pages = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        pages = syscall.map_file(fd, length, mmap.PROT_READ | mmap.PROT_WRITE)
         self._pages.append(pages)
         # Whole words: struct would copy byte by byte, and half a position be seen.
         self._words.append(memoryview(pages).cast("Q"))

@@ -8,8 +8,6 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.errors import KernelError, NotPermitted, NotSupported
 from beewire.hints import Iterable
 
-_LOG_SIZE = 1 << 16
-
 
 class TypeIds(Descriptor):
     """Gives out type ids while the object is assembled, then lives as a descriptor.
@@ -81,17 +79,18 @@ class TypeIds(Descriptor):
 
 def _log(fields: dict[str, int]) -> str:
     """Why, in the kernel's words: the same call once more, with a log."""
-    log = bytearray(_LOG_SIZE)
-    record = attr.BTF_LOAD.pack(
-        **fields,
-        btf_log_buf=syscall.address(log),
-        btf_log_size=len(log),
-        btf_log_level=1,
-    )
-    fd = syscall.try_bpf(syscall.Cmd.BTF_LOAD, record)
+    from beewire.bpf.kernel.log_buffer import call_with_log  # noqa: PLC0415 - errors only
+
+    def call(size: int, place: int) -> tuple[int, int]:
+        log = {"btf_log_buf": place, "btf_log_size": size, "btf_log_level": 1}
+        record = attr.BTF_LOAD.pack(**fields, **log)
+        fd = syscall.try_bpf(syscall.Cmd.BTF_LOAD, record)
+        return fd, attr.BTF_LOAD.integer(record, "btf_log_true_size")
+
+    fd, text = call_with_log(call)
     if fd >= 0:
         Descriptor(fd).close()
         return "a second try succeeded"
-    text = log.split(b"\0")[0].decode(errors="replace").strip()
+    text = text.strip()
     cut = " (cut)" if fd == -errno.ENOSPC else ""
     return f"the kernel says{cut}: {text}" if text else "the kernel gives no reason"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.object import MapKind
@@ -47,13 +48,9 @@ class UserRing:
         self._mask = size - 1
         # The kernel's position may be read only; ours and the data, which follow, lie
         # there twice in a row, so that a record that wraps around is in one piece.
-        self._reading = mmap.mmap(ring.fd, page, mmap.MAP_SHARED, mmap.PROT_READ)
-        self._pages = mmap.mmap(
-            ring.fd,
-            page + 2 * size,
-            mmap.MAP_SHARED,
-            mmap.PROT_READ | mmap.PROT_WRITE,
-            offset=page,
+        self._reading = syscall.map_file(ring.fd, page, mmap.PROT_READ)
+        self._pages = syscall.map_file(
+            ring.fd, page + 2 * size, mmap.PROT_READ | mmap.PROT_WRITE, page
         )
         self._consumer = memoryview(self._reading)[:8].cast("Q")
         self._producer = memoryview(self._pages).cast("Q")

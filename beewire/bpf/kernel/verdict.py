@@ -6,14 +6,15 @@ what is not recognised is passed on as it stands, and the whole log is in the er
 
 import errno
 import re
-from collections.abc import Callable
 
 from beewire.bpf.isa import format_insn
 from beewire.bpf.kernel import explain, privilege, syscall
 from beewire.bpf.kernel.advice import advise
 from beewire.bpf.kernel.assemble import Image
-from beewire.bpf.kernel.log import Reading, in_words, read_log
+from beewire.bpf.kernel.log import Reading, ending, in_words, read_log
+from beewire.bpf.kernel.log_buffer import LARGEST, call_with_log
 from beewire.bpf.kernel.path import line_at, steps_of, variables, way
+from beewire.bpf.kernel.submit import Attempt
 from beewire.bpf.object import LineInfo, ProgramSpec
 from beewire.errors import KernelError, VerifierError
 
@@ -22,8 +23,6 @@ _GIVES_UP = (errno.E2BIG, errno.EFAULT)
 _GAVE_UP = re.compile(r"BPF program is too large|jumps is too complex")
 _STEPS, _STATISTICS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS
 _LAST_STEPS = 1 << 16
-# From here up to what every kernel takes (UINT_MAX >> 8).
-_FIRST_LOG, _LARGEST_LOG = 1 << 20, (1 << 24) - 1
 
 # What the kernel, as libbpf, makes of an instruction with an unknown CO-RE field.
 _UNRESOLVED = "invalid func unknown#195896080"
@@ -37,9 +36,12 @@ _EMPTY_LOG = {
 
 
 def second_try(
-    program: ProgramSpec, image: Image, call: Callable[..., int], number: int
+    program: ProgramSpec, image: Image, attempt: Attempt, number: int
 ) -> int:
     """Load again with a log, to raise the reason; a descriptor should that succeed.
+
+    `number` is the errno of the run without one. The run whose log did not fit (ENOSPC)
+    says nothing of the program: it may even have been accepted.
 
     Raises:
         VerifierError: the verifier said something.
@@ -47,41 +49,56 @@ def second_try(
         KernelError: it never came to the verifier, for another reason.
     """
     gave_up = number in _GIVES_UP
-    result, log = _last_steps(call) if gave_up else _load_with_log(call, _STEPS)
+    result, log = _last_steps(attempt) if gave_up else _load_with_log(attempt, _STEPS)
     if result >= 0:
         return result
-    reading = read_log(log)
+    if result == -errno.ENOSPC:
+        if not gave_up:
+            raise _too_long(program, log, number)
+        result = -number
+    reading = read_log(ending(log))
     if reading.reason:
         raise refusal(program, image, reading, log, -result)
     raise _silent(program, number)
 
 
-def _last_steps(call: Callable[..., int]) -> tuple[int, str]:
+def _last_steps(attempt: Attempt) -> tuple[int, str]:
     """The end of the log of a program that takes too many steps to keep them all.
 
     Kernels before 6.4 keep the beginning: then it is no more than what they ended with.
     """
     log = bytearray(_LAST_STEPS)
     level = _STEPS | _STATISTICS
-    result = call(log_level=level, log_size=len(log), log_buf=syscall.address(log))
+    result = attempt.call(
+        log_level=level, log_size=len(log), log_buf=syscall.address(log)
+    )
     text = log.split(b"\0", 1)[0].decode(errors="replace")
     if result >= 0:
         return result, text
     if not _GAVE_UP.search(text):
-        return _load_with_log(call, _STATISTICS)
+        return _load_with_log(attempt, _STATISTICS)
     if result == -errno.ENOSPC:  # the first lines are lost, one perhaps in its middle
         text = text.partition("\n")[2]
     return result, text
 
 
-def _load_with_log(call: Callable[..., int], level: int) -> tuple[int, str]:
-    size = _FIRST_LOG
-    while True:
-        log = bytearray(size)
-        result = call(log_level=level, log_size=size, log_buf=syscall.address(log))
-        if result != -errno.ENOSPC or size == _LARGEST_LOG:
-            return result, log.split(b"\0", 1)[0].decode(errors="replace")
-        size = _LARGEST_LOG
+def _load_with_log(attempt: Attempt, level: int) -> tuple[int, str]:
+    """What a run gives whose log fits; ENOSPC where no buffer is large enough."""
+
+    def call(size: int, place: int) -> tuple[int, int]:
+        result = attempt.call(log_level=level, log_size=size, log_buf=place)
+        return result, attempt.log_true_size
+
+    return call_with_log(call)
+
+
+def _too_long(program: ProgramSpec, log: str, number: int) -> VerifierError:
+    message = (
+        f"the kernel refused program {program.name!r}: {explain.reason(number)} "
+        f"({errno.errorcode.get(number, number)}); the verifier's log is longer than the "
+        f"{LARGEST} bytes that the kernel hands out: .log is a part of it"
+    )
+    return VerifierError(number, message, log=log)
 
 
 def _silent(program: ProgramSpec, number: int) -> KernelError:
@@ -108,7 +125,7 @@ def refusal(
         log=log,
         insn=reading.insn,
     )
-    steps = steps_of(log)
+    steps = steps_of(ending(log))
     for note in (
         _excerpt(line),
         advice and f"hint: {advice.cure}",

@@ -11,7 +11,14 @@ import pytest
 from beewire.bpf import isa
 from beewire.bpf.btf import Func, FuncProto, Int, Param, Ptr
 from beewire.bpf.isa import AtomicOp, Insn, Size
-from beewire.bpf.kernel import Loaded, Program, cgroup2_mount, load
+from beewire.bpf.kernel import (
+    Loaded,
+    Program,
+    cgroup2_mount,
+    ensure_bpffs,
+    load,
+    syscall,
+)
 from beewire.bpf.object import (
     AttachKind,
     DataSection,
@@ -217,3 +224,18 @@ def run_in_cgroup(cgroup: str) -> Callable[[str], str]:
 def open_descriptors() -> Callable[[], int]:
     """How many descriptors this process has."""
     return lambda: len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[str]:
+    path = tmp_path / "bpf"
+    path.mkdir()
+    yield ensure_bpffs(str(path))
+    assert syscall.unmount(str(path)) == 0
+
+
+@pytest.fixture
+def pins(bpffs: str) -> str:
+    """An empty directory on a bpffs; the root of one has entries of the kernel's."""
+    Path(bpffs, "bw-pins").mkdir()
+    return f"{bpffs}/bw-pins"

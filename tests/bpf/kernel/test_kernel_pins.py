@@ -14,7 +14,6 @@ from beewire.bpf.kernel import (
     attach_raw_tracepoint,
     ensure_bpffs,
     is_bpffs,
-    syscall,
 )
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec, ProgramKind
 from beewire.errors import KernelError, SpecError
@@ -26,21 +25,6 @@ pytestmark = pytest.mark.kernel
 
 U32 = Int("unsigned int", 4)
 S64 = Int("long", 8, signed=True)
-
-
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "bpf"
-    path.mkdir()
-    yield ensure_bpffs(str(path))
-    assert syscall.unmount(str(path)) == 0
-
-
-@pytest.fixture
-def pins(bpffs: str) -> str:
-    """An empty directory on a bpffs; the root of one has entries of the kernel's."""
-    Path(bpffs, "bw-pins").mkdir()
-    return f"{bpffs}/bw-pins"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
@@ -72,7 +73,7 @@ def _exclusive(refused: NotPermitted, program: Program, place: str) -> Exception
 
 def _open(path: str) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = syscall.open_file(path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         below = _mount() or "the cgroup2 mount, which is missing"
         raise AttachError(

@@ -1,13 +1,17 @@
 """Iterators: programs that are run by reading a file."""
 
+import errno
 import os
 
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.links.base import Link, LinkKind, create_link
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind
+from beewire.errors import KernelError
 
 _CHUNK = 1 << 16
+# The kernel gives up for the moment after each million objects of which nothing is told.
+_TRIES = 1000
 
 
 def attach_iterator(program: Program) -> Link:
@@ -33,8 +37,20 @@ def read_iterator(link: Link) -> bytes:
     fd = syscall.bpf(syscall.Cmd.ITER_CREATE, record, f"read {link.description}")
     try:
         parts = []
-        while chunk := os.read(fd, _CHUNK):
+        while chunk := _read(fd):
             parts.append(chunk)
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def _read(fd: int) -> bytes:
+    """The next part; b"" is the end."""
+    tries = _TRIES
+    while True:
+        try:
+            return syscall.read(fd, _CHUNK)
+        except KernelError as error:
+            tries -= 1
+            if error.errno != errno.EAGAIN or not tries:
+                raise

@@ -28,7 +28,7 @@ def attach_netns(program: Program, netns: str | int) -> Link:
     if isinstance(netns, int):
         return _link(program, netns, f"the namespace of descriptor {netns}")
     try:
-        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        fd = syscall.open_file(netns)
     except OSError as error:
         raise AttachError(
             f"cannot open network namespace {netns}: {error.strerror}; give a path "

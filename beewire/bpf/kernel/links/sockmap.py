@@ -1,7 +1,6 @@
 """Programs on the messages of the sockets in a sockmap or sockhash."""
 
 import errno
-import os
 
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
@@ -24,22 +23,33 @@ class DirectLink(Link):
     def __init__(
         self, program: Program, sockets: AnyMap, hook: AttachKind, description: str
     ) -> None:
-        super().__init__(os.dup(sockets.fd), LinkKind.SOCKMAP, description)
-        self._program = Descriptor(os.dup(program.fd))
+        self._program = Descriptor(syscall.duplicate(program.fd))
         self._hook = hook
+        super().__init__(syscall.duplicate(sockets.fd), LinkKind.SOCKMAP, description)
 
     def close(self) -> None:
-        """Take the program off the map."""
-        if not self.closed:
-            record = attr.PROG_ATTACH.pack(
-                target_fd=self.fd,
-                attach_bpf_fd=self._program.fd,
-                attach_type=self._hook,
-            )
-            # ENOENT: another program took the place meanwhile.
-            syscall.try_bpf(syscall.Cmd.PROG_DETACH, record)
-            self._program.close()
+        """Take the program off the map.
+
+        Raises:
+            KernelError: the kernel refuses, and the program stays.
+        """
+        if self.closed:
+            return
+        record = attr.PROG_ATTACH.pack(
+            target_fd=self.fd,
+            attach_bpf_fd=self._program.fd,
+            attach_type=self._hook,
+        )
+        result = syscall.try_bpf(syscall.Cmd.PROG_DETACH, record)
+        self._program.close()
         super().close()
+        # ENOENT: another program took the place meanwhile.
+        if result not in (0, -errno.ENOENT):
+            from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+            need = ("CAP_NET_ADMIN",)
+            about = f"take {self.description} off again, where it stays"
+            raise explain.refusal(-result, "PROG_DETACH", about, need)
 
     def detach(self) -> None:
         """End the attachment; the same as `close`."""
@@ -78,11 +88,15 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
     record = attr.PROG_ATTACH.pack(
         target_fd=sockets.fd, attach_bpf_fd=program.fd, attach_type=hook
     )
+    # What can fail comes before what would have to be undone.
+    link = DirectLink(program, sockets, hook, description)
     try:
         about, need = f"attach {program.name!r} to {place}", ("CAP_NET_ADMIN",)
         syscall.bpf(syscall.Cmd.PROG_ATTACH, record, about, need)
     except NotPermitted:
+        link.close()
         raise
     except KernelError as error:
+        link.close()
         raise attach_error(error, program, place) from error
-    return DirectLink(program, sockets, hook, description)
+    return link

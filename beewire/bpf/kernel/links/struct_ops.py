@@ -1,7 +1,5 @@
 """struct_ops: tables of callbacks, registered with the subsystem that they are for."""
 
-import os
-
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.links.base import Link, LinkKind
 from beewire.bpf.kernel.maps import AnyMap
@@ -30,7 +28,9 @@ def attach_struct_ops(table: AnyMap) -> Link:
     )
     syscall.bpf(syscall.Cmd.MAP_UPDATE_ELEM, record, about, ("CAP_NET_ADMIN",))
     if not table.uses_link:
-        return _Registration(os.dup(table.fd), LinkKind.STRUCT_OPS, table.name)
+        return _Registration(
+            syscall.duplicate(table.fd), LinkKind.STRUCT_OPS, table.name
+        )
     record = attr.LINK_CREATE.pack(prog_fd=table.fd, attach_type=AttachKind.STRUCT_OPS)
     fd = syscall.bpf(syscall.Cmd.LINK_CREATE, record, about, ("CAP_NET_ADMIN",))
     return Link(fd, LinkKind.STRUCT_OPS, f"struct_ops {table.name!r}")

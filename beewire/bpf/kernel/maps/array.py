@@ -2,10 +2,11 @@
 
 import errno
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.kernel.maps.codec import MapCodec, V
 from beewire.bpf.object import MapSpec
-from beewire.errors import MapError
+from beewire.errors import KernelError, MapError
 from beewire.hints import TYPE_CHECKING, Any, Iterator, NoReturn
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ArrayMap(Map[int, V]):
         return self._memory
 
     def _mapped(self) -> "mmap":
-        from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap  # noqa: PLC0415 - few are
+        from mmap import PROT_READ, PROT_WRITE  # noqa: PLC0415 - few are
 
         if not self.spec.flags & MMAPABLE:
             raise MapError(
@@ -48,9 +49,11 @@ class ArrayMap(Map[int, V]):
             )
         length = (self.spec.value_size + 7 & ~7) * self.spec.max_entries
         try:
-            return mmap(self.fd, length, MAP_SHARED, PROT_READ | PROT_WRITE)
-        except PermissionError:
-            return mmap(self.fd, length, MAP_SHARED, PROT_READ)
+            return syscall.map_file(self.fd, length, PROT_READ | PROT_WRITE)
+        except KernelError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES):
+                raise
+            return syscall.map_file(self.fd, length, PROT_READ)
 
     def to_numpy(self, *, copy: bool = True) -> Any:
         """All values as a numpy array; without `copy`, the memory that programs see."""
