@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import select
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +60,16 @@ class Faulty(System):
         """read(2)."""
         self._check("read")
         return super().read(fd, size)
+
+    def write(self, fd: int, content: bytes) -> int:
+        """write(2)."""
+        self._check("write")
+        return super().write(fd, content)
+
+    def socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        """socket(2)."""
+        self._check("socket")
+        return super().socket(family, kind, protocol)
 
     def map(self, fd: int, length: int, access: int, offset: int) -> mmap.mmap:
         """mmap(2)."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from beewire.bpf.kernel import explain, privilege
+from beewire.bpf.kernel import explain, privilege, syscall
 from beewire.errors import KernelError, NotPermitted
 
 # Messages of linux/rtnetlink.h.
@@ -47,7 +47,7 @@ class Route:
     """A conversation with rtnetlink; a context manager that ends it."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        self._socket = syscall.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         self._number = 0
         self._socket.settimeout(_SECONDS)
         for option in (_CAP_ACK, _EXT_ACK):

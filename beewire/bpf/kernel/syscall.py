@@ -31,6 +31,7 @@ from beewire.hints import TYPE_CHECKING, Callable
 if TYPE_CHECKING:
     import mmap
     import select
+    import socket
     from ctypes import CDLL
 
 _MACHINE = os.uname().machine
@@ -148,6 +149,16 @@ class System:
         """read(2)."""
         return os.read(fd, size)
 
+    def write(self, fd: int, content: bytes) -> int:
+        """write(2)."""
+        return os.write(fd, content)
+
+    def socket(self, family: int, kind: int, protocol: int) -> "socket.socket":
+        """socket(2)."""
+        import socket  # noqa: PLC0415 - netlink only: it takes 5 ms
+
+        return socket.socket(family, kind, protocol)
+
     def map(self, fd: int, length: int, access: int, offset: int) -> "mmap.mmap":
         """mmap(2), shared."""
         import mmap  # noqa: PLC0415 - rings and mapped arrays only
@@ -201,6 +212,11 @@ def use(system: System | None) -> None:
         return max(result, -1)
 
     _syscall = _syscall3 = _syscall_as_given = enter  # type: ignore[assignment]  # called alike
+
+
+def asks_kernel() -> bool:
+    """Whether it is the kernel that answers, so that answers may be kept."""
+    return type(_system) is System
 
 
 def _call(number: int, *arguments: int) -> int:
@@ -363,6 +379,23 @@ def read(fd: int, size: int) -> bytes:
         raise _refused(error, "read", "read what the kernel tells") from None
 
 
+def write(fd: int, content: bytes) -> int:
+    """write(2) of a command; raises OSError."""
+    return _system.write(fd, content)
+
+
+def open_socket(family: int, kind: int, protocol: int) -> "socket.socket":
+    """socket(2) with close-on-exec.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    try:
+        return _system.socket(family, kind, protocol)
+    except OSError as error:
+        raise _refused(error, "socket", "talk to the kernel") from None
+
+
 def map_file(fd: int, length: int, access: int, offset: int = 0) -> "mmap.mmap":
     """mmap(2), shared, with `access` of PROT_READ and PROT_WRITE.
 
@@ -471,7 +504,7 @@ def unmap_memory(address: int, length: int) -> None:
 def enter_network_namespace(path: str) -> int:
     """setns(2): this thread, and no other, is in that namespace from now on; or -errno."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_file(path)
     except OSError as error:
         return -(error.errno or errno.EIO)
     try:

@@ -21,7 +21,7 @@ def open_tracefs(purpose: str) -> Descriptor:
     """
     for directory in _PLACES:
         if os.path.isdir(f"{directory}/events"):  # noqa: PTH112 - no pathlib here
-            return Descriptor(os.open(directory, os.O_PATH | os.O_CLOEXEC))
+            return Descriptor(syscall.open_file(directory, os.O_PATH))
     root = syscall.open_file_system("tracefs")
     if root < 0:
         raise AttachError(
@@ -38,10 +38,10 @@ def read(root: Descriptor, path: str) -> bytes:
     Raises:
         OSError: it is not there, or cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root.fd)
+    fd = syscall.open_file(path, dir_fd=root.fd)
     with Descriptor(fd):
         parts = []
-        while part := os.read(fd, 1 << 20):
+        while part := syscall.read(fd, 1 << 20):
             parts.append(part)
         return b"".join(parts)
 
@@ -52,10 +52,9 @@ def append(root: Descriptor, path: str, line: str) -> None:
     Raises:
         OSError: the kernel refuses it.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-    fd = os.open(path, flags, dir_fd=root.fd)
+    fd = syscall.open_file(path, os.O_WRONLY | os.O_APPEND, root.fd)
     with Descriptor(fd):
-        os.write(fd, line.encode())
+        syscall.write(fd, line.encode())
 
 
 def names(root: Descriptor, path: str) -> list[str]:
@@ -64,7 +63,7 @@ def names(root: Descriptor, path: str) -> list[str]:
     Raises:
         OSError: it is not there, or cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
+    fd = syscall.open_file(path, os.O_RDONLY | os.O_DIRECTORY, root.fd)
     with Descriptor(fd):
         return os.listdir(fd)  # noqa: PTH208 - a descriptor
 

@@ -97,7 +97,7 @@ def links_of(program_id: int) -> list[int]:
         fd = syscall.try_bpf(open_by_id, bytearray(struct.pack("=III", id_, 0, 0)))
         if fd >= 0:
             with Link(fd, 0, "") as link:  # type: ignore[arg-type]  # of any kind
-                if link.info().program_id == program_id:
+                if link.info.program_id == program_id:
                     found.append(id_)
 
 

@@ -92,7 +92,7 @@ def test_a_kernel_without_bpf_is_told(
 def test_a_map_that_is_too_large_says_what_was_asked_for(
     absent: Absent, spec: ObjectSpec
 ) -> None:
-    absent.say(Cmd.MAP_CREATE, -errno.E2BIG)
+    absent.say(Cmd.MAP_CREATE, -errno.E2BIG, nothing)
 
     error = refused(spec)
 

@@ -11,7 +11,7 @@ import os
 from binascii import crc32
 
 from beewire import __version__
-from beewire.bpf.kernel import btf_cache, privilege
+from beewire.bpf.kernel import btf_cache, privilege, syscall
 
 _MAGIC = "beewire features 1"
 _LIMIT = 1 << 20
@@ -24,6 +24,8 @@ _state = {"read": False, "changed": False}
 
 def known(name: str) -> str | None:
     """The answer that is kept under `name`, or None."""
+    if not syscall.asks_kernel():
+        return None
     if not _state["read"]:
         _state["read"] = True
         kept = _read()
@@ -35,6 +37,8 @@ def known(name: str) -> str | None:
 
 def keep(name: str, text: str, lasting: bool = True) -> None:  # noqa: FBT001, FBT002 - a fact
     """Keep an answer for this process and, if it is `lasting`, for this boot."""
+    if not syscall.asks_kernel():
+        return
     _answers[name] = text
     if lasting and "\n" not in text:
         if not _state["changed"]:
