@@ -153,9 +153,12 @@ def using(system: System) -> Iterator[None]:
 
 
 def descriptors() -> dict[str, str]:
-    """The descriptors of this process, and what they lead to."""
+    """The descriptors of this process, and what they lead to.
+
+    Without that of the kernel's types, which stays for all that is loaded afterwards.
+    """
     found = {}
     for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # that of the directory itself
             found[path.name] = str(path.readlink())
-    return found
+    return {fd: path for fd, path in found.items() if "/btf/" not in path}

@@ -5,6 +5,7 @@ import sys
 
 from beewire.bpf.btf import Int
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
+from beewire.bpf.kernel.attempt import Records
 from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyCodec, AnyMap, Map
 from beewire.bpf.kernel.maps.create import (
@@ -17,7 +18,7 @@ from beewire.bpf.kernel.maps.create import (
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.relocate import relocate
 from beewire.bpf.kernel.section import Section, initial_content
-from beewire.bpf.kernel.submit import Records, submit
+from beewire.bpf.kernel.submit import submit
 from beewire.bpf.kernel.target import Hook, Target
 from beewire.bpf.kernel.type_ids import TypeIds
 from beewire.bpf.object import (

@@ -11,10 +11,10 @@ from beewire.bpf.isa import format_insn
 from beewire.bpf.kernel import explain, privilege, syscall
 from beewire.bpf.kernel.advice import advise
 from beewire.bpf.kernel.assemble import Image
+from beewire.bpf.kernel.attempt import Attempt
 from beewire.bpf.kernel.log import Reading, ending, in_words, read_log
 from beewire.bpf.kernel.log_buffer import LARGEST, call_with_log
 from beewire.bpf.kernel.path import line_at, steps_of, variables, way
-from beewire.bpf.kernel.submit import Attempt
 from beewire.bpf.object import LineInfo, ProgramSpec
 from beewire.errors import KernelError, VerifierError
 
