@@ -9,13 +9,11 @@ from beewire.errors import UsageError
 
 
 class Child:
-    """A process that has forked and not executed yet; `ended` is readable at its end."""
+    """A process that has forked and not executed yet."""
 
     def __init__(self, pid: int, gate: int) -> None:
         self.pid = pid
-        self.ended = os.pidfd_open(pid)
         self._gate = gate
-        self._reaped = False
 
     def go(self) -> None:
         """Let it execute the command."""
@@ -24,7 +22,6 @@ class Child:
     def close(self) -> int:
         """Wait for its end, after making it where it did not come; its exit code."""
         os.close(self._gate)
-        os.close(self.ended)
         found, status = os.waitpid(self.pid, os.WNOHANG)
         if not found:
             os.kill(self.pid, signal.SIGTERM)

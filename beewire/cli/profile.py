@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from beewire.cli.child import child
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=seconds,
         metavar="S",
-        help="for so long (default: until Ctrl-C, or COMMAND's end)",
+        help="for so long (default: until Ctrl-C, or the end of what is looked at)",
     )
     parser.add_argument(
         "--frequency",
@@ -162,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
         least_us=args.min_us,
         unwind=unwinds(args),
     )
+    args.subject = subject(args)
     with Symbolizer() as symbols:
         profile = record(options, symbols, args)
     write(profile, args)
@@ -187,9 +188,24 @@ def record(options: Options, symbols: Symbolizer, args: argparse.Namespace) -> P
             if started:
                 started.go()
             print(f"beewire: {doing(options, args)}", file=sys.stderr)
-            with interruptible():
-                recorder.wait(args.seconds, started.ended if started else -1)
+            with interruptible(), endings(options.pids) as ends:
+                recorder.wait(args.seconds, ends)
             return resolve(recorder.finish(), symbols)
+
+
+@contextmanager
+def endings(pids: tuple[int, ...]) -> Iterator[list[int]]:
+    """Descriptors that are readable when these processes have ended."""
+    with ExitStack() as stack:
+        found = []
+        for number in pids:
+            try:
+                fd = os.pidfd_open(number)
+            except ProcessLookupError:
+                continue
+            stack.callback(os.close, fd)
+            found.append(fd)
+        yield found
 
 
 @contextmanager
@@ -215,11 +231,11 @@ def doing(options: Options, args: argparse.Namespace) -> str:
     end = f"{args.seconds:g} seconds" if args.seconds else "Ctrl-C ends"
     if args.command:
         end = f"until {args.command[0]} ends"
-    return f"{how} of {subject(args)}; {end}"
+    return f"{how} of {args.subject}; {end}"
 
 
 def subject(args: argparse.Namespace) -> str:
-    """What is looked at."""
+    """What is looked at, by names that processes have now."""
     if args.command:
         return " ".join(args.command)
     if args.pid:
@@ -258,7 +274,7 @@ def write(profile: Profile, args: argparse.Namespace) -> None:
 def title(args: argparse.Namespace) -> str:
     """The headline."""
     kind = "Off-CPU" if args.off_cpu else "On-CPU"
-    return f"{kind} time: {subject(args)}"
+    return f"{kind} time: {args.subject}"
 
 
 def subtitle(profile: Profile) -> str:
@@ -315,8 +331,8 @@ def notes(profile: Profile) -> tuple[str, ...]:
         )
     if whole.unseen:
         found.append(
-            f"{whole.unseen} processes ended before their memory could be looked at:"
-            " their user frames are missing"
+            f"{whole.unseen} {'process' if whole.unseen == 1 else 'processes'} ended before"
+            " anybody could look: their user frames are missing"
         )
     if profile.kernel_fault:
         found.append(f"kernel functions have no names: {profile.kernel_fault}")

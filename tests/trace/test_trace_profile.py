@@ -191,6 +191,16 @@ def test_a_command_is_profiled_until_it_ends(
     assert "samples in" in told.stderr
 
 
+def test_a_process_is_looked_at_until_it_ends(beewire: Run, program: Path) -> None:
+    # It has time to be looked at before it begins, under the same number.
+    script = f"sleep 4; exec {program} once"
+    with subprocess.Popen(["sh", "-c", script]) as process:
+        told = beewire("profile", "-p", str(process.pid), "--seconds", "40")
+
+    assert told.returncode == 0, told.stderr
+    assert "busy_leaf" in told.stdout
+
+
 def test_folded_text_goes_to_standard_output(beewire: Run, busy: int) -> None:
     told = beewire("profile", "-p", str(busy), "--seconds", "0.5", "--frequency", "499")
 
@@ -261,7 +271,9 @@ def test_callers_are_found_without_frame_pointers(tmp_path: Path) -> None:
     options = Options(frequency=499, unwind=True)
     with Symbolizer() as symbols, Recorder(options, symbols) as recorder:
         with subprocess.Popen([tmp_path / "bw-deep"]) as process:
-            recorder.wait(10, os.pidfd_open(process.pid))
+            ended = os.pidfd_open(process.pid)
+            recorder.wait(10, [ended])
+            os.close(ended)
         profile = resolve(recorder.finish(), symbols)
 
     # order is called by qsort, in the C library, which is called by ours.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from beewire.symbols import Frame
 from beewire.trace.flame.tree import Box, Stack, boxes, depth_of, tree
 
-WIDTH, ROW, MARGIN, TOP, BOTTOM = 1200, 18, 10, 64, 44
+WIDTH, ROW, MARGIN, TOP, BOTTOM = 1200, 18, 10, 78, 12
 _LETTER = 7.22  # pixels of one letter of the frames' font
 _LEAST = 0.12  # pixels: thinner frames are not drawn
 
@@ -41,14 +41,14 @@ def asset(name: str) -> str:
 def svg(graph: Graph, *, alone: bool = True) -> str:
     """The SVG: `alone` with style, script and title in it, else for a page that has them.
 
-    By itself it grows upwards; in a page a deep one hangs from its top, where it is seen.
+    It grows upwards, as flames do; a deep one hangs from the top, where it is seen.
     """
     root = tree(graph.stacks)
     least = root.total * _LEAST / (WIDTH - 2 * MARGIN)
     drawn = list(boxes(root, least))
     top, bottom = (TOP, BOTTOM) if alone else (2, 2)
     depth = depth_of(drawn)
-    hangs = not alone and depth > _DEEP
+    hangs = depth > _DEEP
     height = top + depth * ROW + bottom
     parts = []
     parts.append(
@@ -57,7 +57,7 @@ def svg(graph: Graph, *, alone: bool = True) -> str:
         f'role="img" aria-label="{escape(graph.title)}">\n'
     )
     if alone:
-        parts.append(_around(graph, height))
+        parts.append(_around(graph))
     parts.append('<g class="frames">\n')
     scale = (WIDTH - 2 * MARGIN) / root.total if root.total else 0.0
     for box in drawn:
@@ -70,8 +70,8 @@ def svg(graph: Graph, *, alone: bool = True) -> str:
     return "".join(parts)
 
 
-def _around(graph: Graph, height: int) -> str:
-    """What stands above and below the frames of an SVG by itself."""
+def _around(graph: Graph) -> str:
+    """What stands above the frames of an SVG by itself."""
     return (
         f"<style>\n{asset('flame.css')}</style>\n"
         f'<rect class="ground" width="100%" height="100%"/>\n'
@@ -83,7 +83,7 @@ def _around(graph: Graph, height: int) -> str:
         'tabindex="0" role="button" hidden="hidden">reset zoom</text>\n'
         f'<text class="subtitle" id="matched" x="{WIDTH - MARGIN}" y="46" '
         'text-anchor="end"> </text>\n'
-        f'<text class="details" id="details" x="{MARGIN}" y="{height - 16}"> </text>\n'
+        f'<text class="details" id="details" x="{MARGIN}" y="66"> </text>\n'
     )
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import NamedTuple, Self
 
@@ -118,24 +119,27 @@ class Recorder:
             finally:
                 os.close(fd)
 
-    def wait(self, seconds: float | None, until: int = -1) -> None:
+    def wait(self, seconds: float | None, until: Iterable[int] = ()) -> None:
         """Follow the processes for so long (None: until Ctrl-C).
 
-        `until` is a descriptor: when it is readable, the time is over as well.
+        `until` are descriptors, such as those of pidfd_open(2): when all of them have
+        been readable, the time is over as well.
         """
         end = None if seconds is None else time.monotonic() + seconds
+        left = set(until)
+        some = bool(left)
         with select.epoll() as poll:
-            poll.register(self._arrivals.fileno(), select.EPOLLIN)
-            if until >= 0:
-                poll.register(until, select.EPOLLIN)
-            while True:
+            for fd in (self._arrivals.fileno(), *left):
+                poll.register(fd, select.EPOLLIN)
+            while left or not some:
                 rest = _LOOK_EVERY if end is None else end - time.monotonic()
                 if rest <= 0:
                     return
-                ready = poll.poll(min(rest, _LOOK_EVERY))
+                ready = {fd for fd, _ in poll.poll(min(rest, _LOOK_EVERY))}
                 self._note()
-                if any(fd == until for fd, _ in ready):
-                    return
+                for fd in left & ready:
+                    poll.unregister(fd)
+                left -= ready
 
     def _note(self) -> None:
         arrivals: list[int] = self._arrivals.read()
