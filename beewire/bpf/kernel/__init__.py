@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.info import LinkInfo
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
     from beewire.bpf.kernel.links.kprobe import attach_kprobe
+    from beewire.bpf.kernel.links.multi import (
+        MultiLink,
+        attach_kprobe_multi,
+        attach_uprobe_multi,
+    )
     from beewire.bpf.kernel.links.netfilter import attach_netfilter
     from beewire.bpf.kernel.links.netns import attach_netns
     from beewire.bpf.kernel.links.perf_event import Sampling, attach_perf_event
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.struct_ops import attach_struct_ops
     from beewire.bpf.kernel.links.tcx import attach_tcx
     from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
+    from beewire.bpf.kernel.links.uprobe import attach_uprobe
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.perf import PerfReader
@@ -69,6 +75,7 @@ _LAZY = {
     "Link": "links.base",
     "LinkInfo": "links.info",
     "LinkKind": "links.base",
+    "MultiLink": "links.multi",
     "ProgramInfo": "info",
     "EventLink": "links.event",
     "PerfReader": "perf",
@@ -81,6 +88,7 @@ _LAZY = {
     "attach_freplace": "links.raw_tracepoint",
     "attach_iterator": "links.iterator",
     "attach_kprobe": "links.kprobe",
+    "attach_kprobe_multi": "links.multi",
     "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
     "attach_perf_event": "links.perf_event",
@@ -90,6 +98,8 @@ _LAZY = {
     "attach_tcx": "links.tcx",
     "attach_tracepoint": "links.tracepoint",
     "attach_tracing": "links.raw_tracepoint",
+    "attach_uprobe": "links.uprobe",
+    "attach_uprobe_multi": "links.multi",
     "attach_xdp": "links.xdp",
     "cgroup2_mount": "places",
     "check_externs": "ksyms",
@@ -125,6 +135,7 @@ __all__ = [
     "Loaded",
     "Map",
     "MapCodec",
+    "MultiLink",
     "PerfReader",
     "Program",
     "ProgramInfo",
@@ -140,6 +151,7 @@ __all__ = [
     "attach_freplace",
     "attach_iterator",
     "attach_kprobe",
+    "attach_kprobe_multi",
     "attach_netfilter",
     "attach_netns",
     "attach_perf_event",
@@ -149,6 +161,8 @@ __all__ = [
     "attach_tcx",
     "attach_tracepoint",
     "attach_tracing",
+    "attach_uprobe",
+    "attach_uprobe_multi",
     "attach_xdp",
     "cgroup2_mount",
     "check_externs",
