@@ -127,6 +127,18 @@ if TYPE_CHECKING:
     from beewire.bpf.author.prepared import (
         prebuilt,
     )
+    from beewire.bpf.author.probe_hooks import (
+        kprobe,
+        kprobe_multi,
+        kprobe_session,
+        kretprobe,
+        kretprobe_multi,
+        uprobe,
+        uprobe_multi,
+        uprobe_session,
+        uretprobe,
+        uretprobe_multi,
+    )
     from beewire.bpf.author.program import (
         Program,
     )
@@ -171,16 +183,12 @@ if TYPE_CHECKING:
         fexit,
         fmod_ret,
         iter,  # noqa: A004 - libbpf's word for it
-        kprobe,
-        kretprobe,
         lsm,
         lsm_cgroup,
         perf_event,
         raw_tracepoint_writable,
         syscall,
         tp_btf,
-        uprobe,
-        uretprobe,
         usdt,
     )
     from beewire.bpf.author.user_ring import (
@@ -386,7 +394,8 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
     "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
     "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
-    "kernel_type_id", "kfunc", "kprobe", "kretprobe", "ktime_boot_ns",
+    "kernel_type_id", "kfunc", "kprobe", "kprobe_multi", "kprobe_session",
+    "kretprobe", "kretprobe_multi", "ktime_boot_ns",
     "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
     "loop", "lsm", "lsm_cgroup", "lwt_in", "lwt_out", "lwt_seg6local", "lwt_xmit",
     "netfilter", "netkit_peer", "netkit_primary", "netns_cookie", "ntohl", "ntohs",
@@ -401,7 +410,8 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "skb_cgroup_id", "sock_ops", "sock_ops_cb_flags_set", "socket_cookie",
     "socket_filter", "socket_uid", "store_release", "subprogram", "syscall", "sysctl",
     "tc", "tc_action", "tcx_egress", "tcx_ingress", "tp_btf", "tracepoint",
-    "type_matches", "u16", "u32", "u64", "u8", "uprobe", "uretprobe", "usdt",
+    "type_matches", "u16", "u32", "u64", "u8", "uprobe", "uprobe_multi",
+    "uprobe_session", "uretprobe", "uretprobe_multi", "usdt",
     "user_str", "xchg", "xdp", "xdp_cpumap", "xdp_devmap",
 ]
 # fmt: on
@@ -418,8 +428,12 @@ _HOMES = {
         "SocketFilter Sysctl"
     ),
     "beewire.bpf.author.trace_hooks": (
-        "fentry fexit fmod_ret iter kprobe kretprobe lsm lsm_cgroup perf_event "
-        "raw_tracepoint_writable syscall tp_btf uprobe uretprobe usdt"
+        "fentry fexit fmod_ret iter lsm lsm_cgroup perf_event raw_tracepoint_writable "
+        "syscall tp_btf usdt"
+    ),
+    "beewire.bpf.author.probe_hooks": (
+        "kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi uprobe "
+        "uprobe_multi uprobe_session uretprobe uretprobe_multi"
     ),
     "beewire.bpf.author.net_hooks": (
         "connect_unix device flow_dissector getpeername_unix getsockname_unix "

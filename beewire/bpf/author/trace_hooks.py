@@ -25,7 +25,6 @@ from beewire.bpf.lang.trace_contexts import (
     BtfArguments,
     PerfEvent,
     ProbeArguments,
-    ReturnArguments,
     SyscallArgs,
 )
 from beewire.bpf.object.sections import parse_section
@@ -36,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., "int | None"])
 P = TypeVar("P", bound="Program[Any]")
 
 
-def _mark(
+def mark(
     cls: type[P],
     section: str,
     function: object,
@@ -60,7 +59,7 @@ def _mark(
     return program
 
 
-def _target(hook: str, target: object, example: str) -> str:
+def target_name(hook: str, target: object, example: str) -> str:
     """`target`, which has to be a name."""
     if isinstance(target, str) and target.isidentifier():
         return target
@@ -74,8 +73,8 @@ def tp_btf(name: str) -> Callable[[F], TracingProgram[F]]:
     Raises:
         SpecError: `name` is no name of a tracepoint, which has no category here.
     """
-    section = f"tp_btf/{_target('tp_btf', name, 'sched_switch')}"
-    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+    section = f"tp_btf/{target_name('tp_btf', name, 'sched_switch')}"
+    return lambda function: mark(TracingProgram, section, function, nothing=True)
 
 
 def fentry(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
@@ -86,8 +85,10 @@ def fentry(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgra
     Raises:
         SpecError: `name` is no name of a function.
     """
-    section = _sleepable("fentry", _target("fentry", name, "tcp_connect"), sleepable)
-    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+    section = sleepable_section(
+        "fentry", target_name("fentry", name, "tcp_connect"), sleepable
+    )
+    return lambda function: mark(TracingProgram, section, function, nothing=True)
 
 
 def fexit(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
@@ -99,8 +100,10 @@ def fexit(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram
     Raises:
         SpecError: `name` is no name of a function.
     """
-    section = _sleepable("fexit", _target("fexit", name, "tcp_connect"), sleepable)
-    return lambda function: _mark(TracingProgram, section, function, nothing=True)
+    section = sleepable_section(
+        "fexit", target_name("fexit", name, "tcp_connect"), sleepable
+    )
+    return lambda function: mark(TracingProgram, section, function, nothing=True)
 
 
 def fmod_ret(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
@@ -112,9 +115,9 @@ def fmod_ret(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProg
     Raises:
         SpecError: `name` is no name of a function.
     """
-    target = _target("fmod_ret", name, "security_file_open")
-    section = _sleepable("fmod_ret", target, sleepable)
-    return lambda function: _mark(TracingProgram, section, function)
+    target = target_name("fmod_ret", name, "security_file_open")
+    section = sleepable_section("fmod_ret", target, sleepable)
+    return lambda function: mark(TracingProgram, section, function)
 
 
 def lsm(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F]]:
@@ -126,8 +129,8 @@ def lsm(name: str, *, sleepable: bool = False) -> Callable[[F], TracingProgram[F
     Raises:
         SpecError: `name` is no name of a hook.
     """
-    section = _sleepable("lsm", _target("lsm", name, "file_open"), sleepable)
-    return lambda function: _mark(TracingProgram, section, function)
+    section = sleepable_section("lsm", target_name("lsm", name, "file_open"), sleepable)
+    return lambda function: mark(TracingProgram, section, function)
 
 
 def lsm_cgroup(name: str) -> Callable[[F], LsmCgroupProgram[F]]:
@@ -136,8 +139,8 @@ def lsm_cgroup(name: str) -> Callable[[F], LsmCgroupProgram[F]]:
     Raises:
         SpecError: `name` is no name of a hook.
     """
-    section = f"lsm_cgroup/{_target('lsm_cgroup', name, 'socket_bind')}"
-    return lambda function: _mark(LsmCgroupProgram, section, function)
+    section = f"lsm_cgroup/{target_name('lsm_cgroup', name, 'socket_bind')}"
+    return lambda function: mark(LsmCgroupProgram, section, function)
 
 
 def iter(  # noqa: A001 - libbpf's word for it
@@ -155,8 +158,8 @@ def iter(  # noqa: A001 - libbpf's word for it
     Raises:
         SpecError: `name` is no name of an iterator.
     """
-    section = _sleepable("iter", _target("iter", name, "task"), sleepable)
-    return lambda function: _mark(IteratorProgram, section, function)
+    section = sleepable_section("iter", target_name("iter", name, "task"), sleepable)
+    return lambda function: mark(IteratorProgram, section, function)
 
 
 def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
@@ -165,52 +168,15 @@ def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
     Raises:
         SpecError: `name` is no name of a tracepoint.
     """
-    target = _target("raw_tracepoint_writable", name, "nbd_send_request")
+    target = target_name("raw_tracepoint_writable", name, "nbd_send_request")
     section = f"raw_tracepoint.w/{target}"
-    return lambda function: _mark(TracingProgram, section, function, RawTracepoint)
-
-
-def kprobe(name: str) -> Callable[[F], Program[F]]:
-    """The entry of nearly any kernel function; `def f(sk: sock)` or `def f(ctx: PtRegs)`.
-
-    Pointers are addresses here: what is behind them is read by CO-RE and probe reads.
-
-    Raises:
-        SpecError: `name` is no name of a function.
-    """
-    section = f"kprobe/{_target('kprobe', name, 'tcp_connect')}"
-    return lambda function: _mark(Program, section, function, ProbeArguments)
-
-
-def kretprobe(name: str) -> Callable[[F], Program[F]]:
-    """The return of a kernel function: `def f(result: i32)` or `def f(ctx: PtRegs)`.
-
-    Raises:
-        SpecError: `name` is no name of a function.
-    """
-    section = f"kretprobe/{_target('kretprobe', name, 'tcp_connect')}"
-    return lambda function: _mark(Program, section, function, ReturnArguments)
-
-
-def uprobe(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
-    """The entry of a function in user space: `@uprobe("/bin/bash:readline")`.
-
-    Its arguments are integers, or `user_str(address)`; `def f(ctx: PtRegs)` has all.
-    """
-    section = _sleepable("uprobe", place, sleepable)
-    return lambda function: _mark(Program, section, function, ProbeArguments)
-
-
-def uretprobe(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
-    """The return of a function in user space: `def f(result: u64)`."""
-    section = _sleepable("uretprobe", place, sleepable)
-    return lambda function: _mark(Program, section, function, ReturnArguments)
+    return lambda function: mark(TracingProgram, section, function, RawTracepoint)
 
 
 def usdt(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
     """A static probe of user space, `path:provider:name`: `def f(ctx: PtRegs)`."""
-    section = _sleepable("usdt", place, sleepable)
-    return lambda function: _mark(Program, section, function, ProbeArguments)
+    section = sleepable_section("usdt", place, sleepable)
+    return lambda function: mark(Program, section, function, ProbeArguments)
 
 
 def perf_event(function: F) -> PerfEventProgram[F]:
@@ -218,7 +184,7 @@ def perf_event(function: F) -> PerfEventProgram[F]:
 
     `f.attach("cpu-clock", frequency=99)` says of which, and how often.
     """
-    return _mark(PerfEventProgram, "perf_event", function, PerfEvent, nothing=True)
+    return mark(PerfEventProgram, "perf_event", function, PerfEvent, nothing=True)
 
 
 def syscall(function: F) -> Program[F]:
@@ -226,9 +192,10 @@ def syscall(function: F) -> Program[F]:
 
     `Request` is a Struct; what the program writes there, user space reads.
     """
-    return _mark(Program, "syscall", function, SyscallArgs)
+    return mark(Program, "syscall", function, SyscallArgs)
 
 
-def _sleepable(hook: str, target: str, sleepable: bool) -> str:  # noqa: FBT001 - passed on
+def sleepable_section(hook: str, target: str, sleepable: bool) -> str:  # noqa: FBT001 - passed on
+    """The section of a hook's programs, those that may wait with ".s"."""
     name = f"{hook}.s" if sleepable else hook
     return f"{name}/{target}" if target else name

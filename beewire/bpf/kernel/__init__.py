@@ -29,6 +29,7 @@ from beewire.bpf.kernel.target import Target
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beewire.bpf.kernel.binaries import split_place
     from beewire.bpf.kernel.btf_cache import kernel_index
     from beewire.bpf.kernel.features import Feature
     from beewire.bpf.kernel.info import ProgramInfo
@@ -109,6 +110,7 @@ _LAZY = {
     "possible_cpus": "maps.percpu",
     "running": "probed",
     "read_iterator": "links.iterator",
+    "split_place": "binaries",
     "tracepoint_id": "links.tracepoint",
 }
 
@@ -174,5 +176,6 @@ __all__ = [
     "possible_cpus",
     "read_iterator",
     "running",
+    "split_place",
     "tracepoint_id",
 ]

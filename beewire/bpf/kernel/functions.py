@@ -86,7 +86,7 @@ def why_not(name: str) -> str:
             "it may be inlined, in a module that is not loaded, or named otherwise"
         )  # fmt: skip
         return f"this kernel has no function {name!r}; {hint}"
-    if name in _forbidden():
+    if name in forbidden():
         return (
             "the kernel forbids probes in that function (kprobes/blacklist: it is "
             "noinstr, or probes need it themselves); probe a function that calls it"
@@ -97,7 +97,8 @@ def why_not(name: str) -> str:
     )
 
 
-def _forbidden() -> set[str]:
+def forbidden() -> set[str]:
+    """The functions that no probe may be in, where the kernel tells."""
     # "0xffffffff81000000-0xffffffff81000010\tname"
     try:
         with open(_BLACKLIST, encoding="ascii") as file:  # noqa: PTH123 - as elsewhere here

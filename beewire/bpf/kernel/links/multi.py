@@ -60,7 +60,7 @@ def attach_kprobe_multi(
 
     `names` is a pattern such as "tcp_*", of which all functions that can be traced are
     taken, or a list of names. `cookies` gives `get_attach_cookie` what it tells in each;
-    0 where a function is not in it. `way="perf_event"` takes a perf event for each.
+    0 where a function is not in it. `way="ioctl"` takes a perf event for each.
 
     Raises:
         AttachError: there is no such function, or one of them cannot be probed.
@@ -74,18 +74,24 @@ def attach_kprobe_multi(
     else:
         chosen = [(name, 0) for name in names]
         place = f"kernel functions {', '.join(names)}"
-    _check_cookies(cookies, [name for name, _ in chosen])
+    found = [name for name, _ in chosen]
+    _check_names(found, cookies)
     if not way:
         result = _kprobe_link(program, chosen, cookies, returns=returns)
         if result >= 0:
-            kind = _kind(program, "kprobe")
             about = f"{program.name!r} on {place}"
-            return MultiLink(result, kind, about, [name for name, _ in chosen])
+            return MultiLink(result, _kind(program, "kprobe"), about, found)
         if -result not in _MISSING:
-            raise _refusal(-result, program, [name for name, _ in chosen], place)
+            raise _refusal(-result, program, found, place)
     _check_session(program)
-    return _by_kprobes(
-        program, [name for name, _ in chosen], cookies, place, returns=returns
+    return attach_probes(
+        program,
+        "kprobe",
+        [Place(name, 0, 0, returns) for name in found],
+        place,
+        lambda number, _: _refusal(number, program, found, place),
+        cookies=[cookies.get(name, 0) for name in found],
+        way=way,
     )
 
 
@@ -113,24 +119,6 @@ def _kprobe_link(
         cookies=syscall.address(values) if cookies else 0,
     )
     return syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
-
-
-def _by_kprobes(
-    program: Program,
-    names: Sequence[str],
-    cookies: Mapping[str, int],
-    place: str,
-    *,
-    returns: bool,
-) -> event.EventLink:
-    return attach_probes(
-        program,
-        "kprobe",
-        [Place(name, 0, 0, returns) for name in names],
-        place,
-        lambda number, _: _refusal(number, program, names, place),
-        cookies=[cookies.get(name, 0) for name in names],
-    )
 
 
 def _refusal(
@@ -169,13 +157,12 @@ def attach_uprobe_multi(  # noqa: PLR0913 - what the kernel's link takes
             chosen = binary.functions(names)
         else:
             chosen = [(name, binary.offset(name)) for name in names]
-    _check_cookies(cookies, [name for name, _ in chosen])
+    found = [name for name, _ in chosen]
+    _check_names(found, cookies)
     places = [Place(binary.path, offset, 0, returns) for _, offset in chosen]
     values = [cookies.get(name, 0) for name, _ in chosen]
     about = f"{len(chosen)} functions of {binary.path}"
-    return attach_places(
-        program, places, about, [name for name, _ in chosen], values, pid=pid, way=way
-    )
+    return attach_places(program, places, about, found, values, pid=pid, way=way)
 
 
 def attach_places(  # noqa: PLR0913 - as above
@@ -209,7 +196,7 @@ def attach_places(  # noqa: PLR0913 - as above
         lambda number, _: uprobe.refusal(number, program, about, pid),
         pid=pid,
         cookies=cookies,
-        way="" if way == event.LINK else way,
+        way=way,
     )
 
 
@@ -255,7 +242,9 @@ def _check(program: Program, kinds: Sequence[AttachKind], hook: str) -> None:
         )
 
 
-def _check_cookies(cookies: Mapping[str, int], names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], cookies: Mapping[str, int]) -> None:
+    if not names:
+        raise AttachError("there is no function to attach to: the list is empty")
     unknown = cookies.keys() - set(names)
     if unknown:
         raise AttachError(

@@ -8,6 +8,8 @@ from beewire.bpf.kernel.links.probe import Place, attach_probes
 from beewire.bpf.kernel.program import Program
 from beewire.errors import AttachError, KernelError
 
+_ENOTSUPP = 524  # the kernel's own, which errno.h does not name
+
 
 def attach_uprobe(  # noqa: PLR0913 - where, and in which way
     program: Program,
@@ -65,6 +67,8 @@ def refusal(
         "in a mapped part of the file, or the file system has none",
         errno.EILSEQ: "no probe can be there: it is not the start of an instruction",
         errno.EOPNOTSUPP: "no probe can be in such an instruction",
+        _ENOTSUPP: "no probe can be there: it is not the start of an instruction that "
+        "can be stepped over",
         errno.EIO: "the file system of that file keeps no pages: copy the file elsewhere",
     }
     if number in reasons:

@@ -1,0 +1,30 @@
+"""What tests of links ask of the kernel."""
+
+import errno
+import time
+from collections.abc import Callable
+
+import pytest
+
+from beewire.bpf.kernel import attr, syscall
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Whether a program leaves the kernel, which takes a moment after its last user."""
+
+    def check(number: int) -> bool:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            record = attr.GET_ID.pack(start_id=number)
+            found = syscall.try_bpf(syscall.Cmd.PROG_GET_FD_BY_ID, record)
+            if found == -errno.ENOENT:
+                return True
+            if found >= 0:
+                import os  # noqa: PLC0415
+
+                os.close(found)
+            time.sleep(0.02)
+        return False
+
+    return check
