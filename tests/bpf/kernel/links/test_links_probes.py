@@ -193,7 +193,7 @@ def test_a_session_runs_at_the_entry_and_at_the_return(counter: MakeCounter) -> 
 
     count = counter(ProgramKind.KPROBE, AttachKind.TRACE_KPROBE_SESSION, verdict=0)
     if not features.attach_kind(AttachKind.TRACE_KPROBE_SESSION).available:
-        with pytest.raises(NotSupported, match="kprobe sessions.*6.10"):
+        with pytest.raises(NotSupported, match=r"kprobe sessions.*6\.10"):
             attach_kprobe_multi(count.program, [FUNCTION])
         return
 
