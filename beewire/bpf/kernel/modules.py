@@ -41,6 +41,15 @@ def find_in_modules(base: Index, name: str, kind: Kind) -> tuple[Module, int] | 
     return None
 
 
+def index_of(base: Index, module: str) -> Index | None:
+    """The types of one module, or None where it does not tell them."""
+    try:
+        with open(f"{DIRECTORY}/{module}", "rb") as file:  # noqa: PTH123 - no pathlib here
+            return Index.build(file.read(), base)
+    except (OSError, ObjectError):
+        return None
+
+
 def indexes_with(base: Index, text: bytes) -> Iterator[tuple[str, Index]]:
     """The names and types of those modules among whose types these bytes occur."""
     for module in names():
@@ -66,15 +75,15 @@ def _descriptor(name: str) -> int | None:
     """A descriptor of the module's BTF, which needs CAP_SYS_ADMIN."""
     try:
         for _, handle in ids.descriptors(ids.BTF):
-            if _module_of(handle.fd) == name:
+            if module_of(handle.fd) == name:
                 return handle.release()
     except NotPermitted:
         return None
     return None
 
 
-def _module_of(fd: int) -> str:
-    """The module whose types these are, or "vmlinux", or ""."""
+def module_of(fd: int) -> str:
+    """The module whose types the BTF object `fd` is, or "vmlinux"; "" for others."""
     text = bytearray(_NAME_SIZE)
     info = attr.BTF_INFO.pack(name=syscall.address(text), name_len=len(text))
     request = attr.INFO.pack(bpf_fd=fd, info_len=len(info), info=syscall.address(info))

@@ -38,19 +38,25 @@ _NETWORK = ("CAP_NET_ADMIN",)
 _TRACING = ("CAP_PERFMON",)
 _LSMS = "/sys/kernel/security/lsm"
 
-# BTF names of what is hooked, where the kind of program hooks by BTF.
-_HOOKS = {
-    AttachKind.TRACE_RAW_TP: ("btf_trace_sched_switch", Kind.TYPEDEF),
-    AttachKind.TRACE_FENTRY: ("bpf_fentry_test1", Kind.FUNC),
-    AttachKind.TRACE_FEXIT: ("bpf_fentry_test1", Kind.FUNC),
-    AttachKind.TRACE_FSESSION: ("bpf_fentry_test1", Kind.FUNC),
-    AttachKind.MODIFY_RETURN: ("bpf_modify_return_test", Kind.FUNC),
-    AttachKind.TRACE_ITER: ("bpf_iter_task", Kind.FUNC),
-    AttachKind.LSM_MAC: ("bpf_lsm_quota_on", Kind.FUNC),
-    AttachKind.LSM_CGROUP: ("bpf_lsm_socket_bind", Kind.FUNC),
+# BTF names of what is hooked, where the kind of program hooks by BTF; the second is for
+# kernels in which the first may not be hooked that way.
+_TEST = ("bpf_fentry_test1",)
+_HOOKS: dict[AttachKind, tuple[tuple[str, ...], Kind]] = {
+    AttachKind.TRACE_RAW_TP: (("btf_trace_sched_switch",), Kind.TYPEDEF),
+    AttachKind.TRACE_FENTRY: (_TEST, Kind.FUNC),
+    AttachKind.TRACE_FEXIT: (_TEST, Kind.FUNC),
+    AttachKind.TRACE_FSESSION: (_TEST, Kind.FUNC),
+    # The test's function only where errors may be injected into functions.
+    AttachKind.MODIFY_RETURN: (
+        ("bpf_modify_return_test", "security_quota_on"),
+        Kind.FUNC,
+    ),
+    AttachKind.TRACE_ITER: (("bpf_iter_task",), Kind.FUNC),
+    AttachKind.LSM_MAC: (("bpf_lsm_quota_on",), Kind.FUNC),
+    AttachKind.LSM_CGROUP: (("bpf_lsm_socket_bind",), Kind.FUNC),
 }
 # struct link_create, with the arms that Beewire's own records do not have.
-_KPROBE_MULTI = attr.Record("""
+KPROBE_MULTI = attr.Record("""
     u32 prog_fd
     u32 target_fd
     u32 attach_type
@@ -61,7 +67,7 @@ _KPROBE_MULTI = attr.Record("""
     u64 addrs
     u64 cookies
 """)
-_UPROBE_MULTI = attr.Record("""
+UPROBE_MULTI = attr.Record("""
     u32 prog_fd
     u32 target_fd
     u32 attach_type
@@ -96,21 +102,30 @@ def _with_program(
 ) -> Outcome:
     """What comes of a program that is loaded for this kind."""
     program, _ = versions.ATTACH_KINDS[kind]
-    fields = {"expected_attach_type": int(kind)}
-    if kind in _HOOKS:
-        name, what = _HOOKS[kind]
-        number = type_id(name, what)
-        if number is None:
-            return no(missing_type(name))
-        fields["attach_btf_id"] = number
-    if kind is AttachKind.PERF_EVENT:
-        fields = {}
     insns = TRIVIAL if program in _BY_TYPE else _ONE
-    result = try_program(insns, program, **fields)
+    result = -errno.ENOENT
+    for fields in _ways_to_load(kind):
+        result = try_program(insns, program, **fields)
+        if result >= 0:
+            break
+    if result == -errno.ENOENT:
+        return no(missing_type(_HOOKS[kind][0][0]))
     if result < 0:
         return judge(result, privilege.program_needs(program))
     with Descriptor(result) as handle:
         return then(kind, handle.fd)
+
+
+def _ways_to_load(kind: AttachKind) -> list[dict[str, int]]:
+    """The fields of BPF_PROG_LOAD for this kind; none where there is nothing to hook."""
+    if kind is AttachKind.PERF_EVENT:
+        return [{}]
+    fields = {"expected_attach_type": int(kind)}
+    if kind not in _HOOKS:
+        return [fields]
+    names, what = _HOOKS[kind]
+    numbers = [type_id(name, what) for name in names]
+    return [fields | {"attach_btf_id": number} for number in numbers if number]
 
 
 def _loads(_kind: AttachKind, _program: int) -> Outcome:
@@ -190,7 +205,7 @@ def _kprobe_multi(kind: AttachKind, program: int) -> Outcome:
     """A function that does not exist is ESRCH, or ENOENT."""
     name = bytearray(b"bw_no_such_function\0")
     place = bytearray(struct.pack("=Q", syscall.address(name)))
-    record = _KPROBE_MULTI.pack(
+    record = KPROBE_MULTI.pack(
         prog_fd=program, attach_type=kind, cnt=1, syms=syscall.address(place)
     )
     result = syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
@@ -200,7 +215,7 @@ def _kprobe_multi(kind: AttachKind, program: int) -> Outcome:
 def _uprobe_multi(kind: AttachKind, program: int) -> Outcome:
     """A directory is no file to probe: EBADF."""
     path, offsets = bytearray(b"/\0"), bytearray(8)
-    record = _UPROBE_MULTI.pack(
+    record = UPROBE_MULTI.pack(
         prog_fd=program,
         attach_type=kind,
         path=syscall.address(path),

@@ -16,8 +16,12 @@ _PASSING = (
     *(errno.ENOSPC, errno.ENOBUFS),
 )
 
-# Probes ask for nothing that is wrong in itself.
-_UNKNOWN_TO_IT = "the kernel does not know it, or is built without it"
+# What a refusal means here: probes ask for nothing that is wrong in itself.
+_REASONS = {
+    errno.EINVAL: "the kernel does not know it, or is built without it",
+    errno.EACCES: "the verifier does not let it pass",
+    errno.E2BIG: "the kernel is too old to know what it would be asked",
+}
 
 
 class Answer(Enum):
@@ -111,8 +115,7 @@ def judge(
     if -result in signs:
         return yes()
     code = errno.errorcode.get(-result, str(-result))
-    why = _UNKNOWN_TO_IT if result == -errno.EINVAL else explain.reason(-result)
-    reason = f"{why} ({code})"
+    reason = f"{_REASONS.get(-result) or explain.reason(-result)} ({code})"
     if -result in _PASSING:
         return unknown(reason)
     return forbidden(need) if result == -errno.EPERM else no(reason)
@@ -138,6 +141,9 @@ def ask(group: str, what: str, since: str, probe: Callable[[], Outcome]) -> Feat
         word, _, reason = kept.partition(" ")
         return Feature(name, since, Answer(word), reason, group)
     outcome = probe()
+    # Before Linux 5.11 EPERM may mean that RLIMIT_MEMLOCK is reached.
+    if outcome.answer is not Answer.YES and not outcome.lasting:
+        outcome = probe() if privilege.raise_memlock() else outcome
     store.keep(
         name, f"{outcome.answer.value} {outcome.reason}".strip(), outcome.lasting
     )

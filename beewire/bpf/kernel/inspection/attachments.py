@@ -31,7 +31,7 @@ QUERY = attr.Record("""
     u64 link_attach_flags
     u64 revision
 """)
-_TASK_FD = attr.Record("""
+TASK_FD = attr.Record("""
     u32 pid
     u32 fd
     u32 flags
@@ -120,7 +120,7 @@ def by_perf_events(held: list[Held]) -> Iterator[Found]:
         if each.kind != PERF_EVENT:
             continue
         room = bytearray(_TEXT)
-        record = _TASK_FD.pack(
+        record = TASK_FD.pack(
             pid=each.pid, fd=each.fd, buf=syscall.address(room), buf_len=len(room)
         )
         # EOPNOTSUPP: no tracepoint or probe; what such an event runs itself is known.
@@ -129,11 +129,11 @@ def by_perf_events(held: list[Held]) -> Iterator[Found]:
                 yield each.id, Attachment("perf_event", perf_name(*each.event))
             continue
         name = room.split(b"\0")[0].decode(errors="replace")
-        number = _TASK_FD.integer(record, "fd_type")
-        offset = _TASK_FD.integer(record, "probe_offset")
+        number = TASK_FD.integer(record, "fd_type")
+        offset = TASK_FD.integer(record, "probe_offset")
         hook = _FD_TYPES[number] if number < len(_FD_TYPES) else f"type {number}"
         where = f"{name}:{offset:#x}" if hook in {"uprobe", "uretprobe"} else name
-        yield _TASK_FD.integer(record, "prog_id"), Attachment(hook, where)
+        yield TASK_FD.integer(record, "prog_id"), Attachment(hook, where)
 
 
 def in_tables(maps: tuple[MapState, ...]) -> Iterator[Found]:

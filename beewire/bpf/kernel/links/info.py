@@ -4,19 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from beewire.bpf.kernel import attr, places, syscall
+from beewire.bpf.kernel.links import records
 from beewire.bpf.kernel.links.kinds import LinkKind
 from beewire.bpf.object import AttachKind
 
 NETFILTER_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 DEFRAGMENT = 1  # BPF_F_NETFILTER_IP_DEFRAG
-
-# What follows the head of `struct bpf_link_info`, by kind.
-_HEAD = "u32 type\nu32 id\nu32 prog_id\nu32 _pad\n"
-_CGROUP = attr.Record(f"{_HEAD}u64 cgroup_id\nu32 attach_type\nu32 _pad2")
-_NETNS = attr.Record(f"{_HEAD}u32 netns_ino\nu32 attach_type")
-_INTERFACE = attr.Record(f"{_HEAD}u32 ifindex\nu32 attach_type")
-_NETFILTER = attr.Record(f"{_HEAD}u32 pf\nu32 hooknum\ns32 priority\nu32 flags")
-_SOCKMAP = attr.Record(f"{_HEAD}u32 map_id\nu32 attach_type")
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def _read(fd: int, record: attr.Record) -> dict[str, int]:
 
 
 def _of_interface(fd: int, base: LinkInfo) -> InterfaceInfo:
-    found = _read(fd, _INTERFACE)
+    found = _read(fd, records.INTERFACE)
     index = found["ifindex"]
     name = syscall.interface_name(index)
     if base.kind is not LinkKind.XDP:
@@ -135,21 +128,21 @@ def _of_interface(fd: int, base: LinkInfo) -> InterfaceInfo:
 
 
 def _of_cgroup(fd: int, base: LinkInfo) -> CgroupInfo:
-    found = _read(fd, _CGROUP)
+    found = _read(fd, records.CGROUP)
     number, hook = found["cgroup_id"], AttachKind(found["attach_type"])
     path = places.cgroup_path(number) if number else ""
     return CgroupInfo(*_head(base), hook, number, path)
 
 
 def _of_netns(fd: int, base: LinkInfo) -> NetnsInfo:
-    found = _read(fd, _NETNS)
+    found = _read(fd, records.NETNS)
     number, hook = found["netns_ino"], AttachKind(found["attach_type"])
     name = places.namespace_name(number) if number else ""
     return NetnsInfo(*_head(base), hook, number, name)
 
 
 def _of_netfilter(fd: int, base: LinkInfo) -> NetfilterInfo:
-    found = _read(fd, _NETFILTER)
+    found = _read(fd, records.NETFILTER)
     return NetfilterInfo(
         *_head(base),
         {2: 4, 10: 6}.get(found["pf"], 0),
@@ -160,7 +153,7 @@ def _of_netfilter(fd: int, base: LinkInfo) -> NetfilterInfo:
 
 
 def _of_sockmap(fd: int, base: LinkInfo) -> SockmapInfo:
-    found = _read(fd, _SOCKMAP)
+    found = _read(fd, records.SOCKMAP)
     hook = AttachKind(found["attach_type"])
     return SockmapInfo(*_head(base), hook, found["map_id"])
 
