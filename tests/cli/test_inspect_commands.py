@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from beewire.bpf import HashMap, Tracepoint, tracepoint, u32, u64
+from beewire.bpf import HashMap, Tracepoint, features, tracepoint, u32, u64
 from beewire.bpf.author.inspection import MapState
 from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs
 from beewire.cli.maps import flag_words
@@ -69,7 +69,7 @@ def test_ps_tells_a_program_with_its_place_and_who_holds_it(
     line, *notes = section(done.stdout, program)
     assert done.returncode == 0
     assert line.split()[1:3] == ["tracepoint", "on_getpgid"]
-    assert any("(link " in note for note in notes)
+    assert any("sys_enter_getpgid" in note or "(link " in note for note in notes)
     assert any(OURS in note for note in notes)
 
 
@@ -79,7 +79,7 @@ def test_ps_has_everything_as_json(told: Callable[..., Any], program: int) -> No
 
     assert found["kind"] == "TRACEPOINT"
     assert [owner["pid"] for owner in found["owners"]] == [os.getpid()]
-    assert [place["link_id"] > 0 for place in found["attachments"]] == [True]
+    assert len(found["attachments"]) == 1
     assert {"tag", "loaded_at", "run_count", "memory", "pins"} <= found.keys()
 
 
@@ -161,6 +161,8 @@ def test_maps_tells_a_map_with_its_programs(beewire: Run, program: int) -> None:
 def test_links_tells_which_program_runs_where(
     beewire: Run, told: Callable[..., Any], program: int
 ) -> None:
+    if not features.perf_link():
+        pytest.skip("no links of perf events")
     (link,) = [e for e in told("links")["links"] if e["program_id"] == program]
 
     line, *notes = section(beewire("links").stdout, link["id"])
@@ -348,6 +350,7 @@ BPFTRACE = "tracepoint:syscalls:sys_enter_getpgid { @ = count(); }"
 
 
 @pytest.mark.kernel
+@pytest.mark.timeout("180")
 def test_what_bpftrace_runs_is_told(told: Callable[..., Any]) -> None:
     if not shutil.which("bpftrace"):
         pytest.skip("no bpftrace")
@@ -360,23 +363,31 @@ def test_what_bpftrace_runs_is_told(told: Callable[..., Any]) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as tracer:
-        assert tracer.stdout is not None
-        lines = iter(tracer.stdout.readline, b"")
-        if not any(line.startswith(b"Attaching") for line in lines):
-            pytest.skip("bpftrace does not run here")
-        found = None
-        for _ in range(20):
-            programs = told("ps")["programs"]
-            ours = [p for p in programs if tracer.pid in pids(p) and p["attachments"]]
-            if ours:
-                found = ours[0]
-                break
-        tracer.terminate()
+        try:
+            found = traced(tracer, told)
+        finally:
+            tracer.terminate()
 
     assert found is not None
     assert found["kind"] == "TRACEPOINT"
     assert found["owners"] == [{"pid": tracer.pid, "comm": "bpftrace"}]
     assert found["attachments"][0]["target"] == "sys_enter_getpgid"
+
+
+def traced(
+    tracer: subprocess.Popen[bytes], told: Callable[..., Any]
+) -> dict[str, Any] | None:
+    """The program of a bpftrace that is starting, once it is attached."""
+    assert tracer.stdout is not None
+    lines = iter(tracer.stdout.readline, b"")
+    if not any(line.startswith(b"Attaching") for line in lines):
+        pytest.skip("bpftrace does not run here")
+    for _ in range(20):
+        programs: list[dict[str, Any]] = told("ps")["programs"]
+        for each in programs:
+            if tracer.pid in pids(each) and each["attachments"]:
+                return each
+    return None
 
 
 def pids(program: dict[str, Any]) -> set[int]:

@@ -191,7 +191,7 @@ def test_what_needs_a_capability_is_unknown_without_it(python: Run) -> None:
         "-c",
         UNPRIVILEGED
         + "for each in (f.map_type(f.MapKind.HASH), f.program_type(f.ProgramKind.XDP),"
-        " f.attach_kind(f.AttachKind.TCX_INGRESS), f.btf('floats'), f.isa_level(2),"
+        " f.attach_kind(f.AttachKind.CGROUP_INET4_CONNECT), f.btf('floats'), f.isa_level(2),"
         " f.helper('map_lookup_elem', f.ProgramKind.XDP)):"
         " print(each.answer.value, each.reason, sep=': ')\n"
         "print(f.helpers(f.ProgramKind.XDP))",
