@@ -27,7 +27,7 @@ class Text(Struct):
     characters: bytes = array(u8, GROUPS * 4)
 
 
-texts = RingBuf[Text](size=1 << 16)
+texts = RingBuf[Text](size=1 << 16, count_dropped=False)
 counters = PerCpuArray[u64](max_entries=2)
 
 

@@ -119,7 +119,7 @@ class Settings(Struct):
     off: bool
 
 
-summaries = RingBuf[Summary](size=1 << 20)
+summaries = RingBuf[Summary](size=1 << 20, count_dropped=False)
 kinds = PerCpuArray[u64](max_entries=32)
 lost = PerCpuArray[u64](max_entries=1)
 settings = Global(Settings)

@@ -70,7 +70,7 @@ class Record(Struct):
 
 
 flows = LruHash[Flow, Stats](max_entries=65536)
-records = RingBuf[Record](size=1 << 20)
+records = RingBuf[Record](size=1 << 20, count_dropped=False)
 counters = PerCpuArray[u64](max_entries=4)
 
 

@@ -60,7 +60,7 @@ class Settings(Struct):
 
 stopped = LruHash[u32, Stopped](max_entries=16384)
 waits = PerCpuHash[u32, Waits](max_entries=4096)
-slow = RingBuf[Slow](size=1 << 16)
+slow = RingBuf[Slow](size=1 << 16, count_dropped=False)
 settings = Global(Settings, Settings(slow_us=100_000))
 
 

@@ -117,7 +117,7 @@ class Audit(Struct):
 
 
 origins = LruHash[u32, Origin](max_entries=16384)
-audits = RingBuf[Audit](size=1 << 20)
+audits = RingBuf[Audit](size=1 << 20, count_dropped=False)
 counters = PerCpuArray[u64](max_entries=2)
 
 

@@ -93,7 +93,7 @@ class Quality(Struct):
 
 
 states = SkStorage[State]()
-metrics = RingBuf[Metrics](size=1 << 20)
+metrics = RingBuf[Metrics](size=1 << 20, count_dropped=False)
 quality = LruHash[Destination, Quality](max_entries=8192)
 counters = PerCpuArray[u64](max_entries=len(Counter))
 

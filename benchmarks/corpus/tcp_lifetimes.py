@@ -59,7 +59,7 @@ class Port(Struct):
 
 
 starts = LruHash[u64, Start](max_entries=16384)
-lifetimes = RingBuf[Lifetime](size=1 << 18)
+lifetimes = RingBuf[Lifetime](size=1 << 18, count_dropped=False)
 histogram = PerCpuHash[u32, u64](max_entries=SLOTS)
 by_port = HashMap[Port, u64](max_entries=4096)
 

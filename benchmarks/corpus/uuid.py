@@ -25,7 +25,7 @@ class Text(Struct):
 
 
 known = LruHash[u32, Uuid](max_entries=8192)
-published = RingBuf[Text](size=1 << 16)
+published = RingBuf[Text](size=1 << 16, count_dropped=False)
 
 
 def digit(value: u32) -> u8:

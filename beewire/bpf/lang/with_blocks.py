@@ -90,20 +90,15 @@ def _with_reference(
     variable = find(b.frame, item.optional_vars.id)
     assert variable is not None
     [reference] = value.references
-    held = value.op
     frame = b.frame
     variable.fixed = True
-    frame.cleanups.append(
-        lambda: _release(b, variable, reference, lambda: reference.abandon(held), held)
-    )
+    frame.cleanups.append(lambda: _release(b, variable, reference, reference.abandon))
     try:
         _body(
             b,
             rest,
             body,
-            lambda: _release(
-                b, variable, reference, lambda: reference.give_back(held), held
-            ),
+            lambda: _release(b, variable, reference, reference.give_back),
         )
     finally:
         frame.cleanups.pop()
@@ -123,21 +118,22 @@ def _release(
     b: Builder,
     variable: Variable,
     reference: Reference,
-    call: Callable[[], object],
-    held: ir.Op,
+    call: Callable[[ir.Op], object],
 ) -> None:
     if reference not in b.flow.held:
         return
     if reference in b.flow.released:
         b.lose(reference, "on one of the ways through its 'with' block")
         return
+    assert variable.local is not None
     if variable in b.flow.sure:
-        call()
+        call(b.emit(ir.GetLocal(variable.local)))
     else:
         some, done = b.target("held"), b.target("released")
-        b.branch(ir.CmpOp.EQ, held, ir.Const(0), done, some)
+        there = b.emit(ir.GetLocal(variable.flag or variable.local))
+        b.branch(ir.CmpOp.EQ, there, ir.Const(0), done, some)
         b.start(some)
-        call()
+        call(b.emit(ir.GetLocal(variable.local)))
         b.jump(done)
         b.start(done)
     reference.by = "its 'with' block"

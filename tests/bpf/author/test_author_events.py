@@ -206,7 +206,7 @@ def test_a_ring_without_programs_is_read_too() -> None:
 
 SENT = st.sampled_from(["short", "short", "short", "long", "gap"])
 READ = st.sampled_from(["read", "rows", "array", "loop", "two"])
-STEPS = st.lists(st.one_of(SENT, READ), max_size=200)
+STEPS = st.lists(st.one_of(SENT, READ), max_size=120)
 Program = Callable[[], object]
 
 
@@ -243,7 +243,7 @@ def take(reader: RingReader[Any], way: str) -> int:
 @given(steps=STEPS)
 @settings(
     deadline=None,
-    max_examples=40,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_records_come_in_order_whatever_lies_between_them(
@@ -272,7 +272,7 @@ def test_records_come_in_order_whatever_lies_between_them(
 @given(many=st.lists(st.integers(0, 200), max_size=12))
 @settings(
     deadline=None,
-    max_examples=30,
+    max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_records_keep_their_content_around_the_end(

@@ -145,7 +145,7 @@ def test_a_record_that_never_fits_is_refused(loaded: Loaded, timeout: float) -> 
 )
 @settings(
     deadline=None,
-    max_examples=40,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_records_of_any_size_arrive_around_the_end(

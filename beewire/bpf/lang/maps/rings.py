@@ -10,6 +10,7 @@ from beewire.bpf.lang.maps.common import (
     Operation,
     count_dropped,
     count_if,
+    is_counted,
     map_ref,
     number,
     pointer,
@@ -120,9 +121,9 @@ def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
         raise b.refuse(
             node, Reason.WITH, "reserve() stands in a 'with' statement only", hint
         )
-    op = reserve(b, decl)
-    count_if(b, ir.CmpOp.EQ, op, decl)
-    record = Memory(op, 0, value_of(decl), ir.Space.MEM, nullable=True)
+    record = Memory(reserve(b, decl), 0, value_of(decl), ir.Space.MEM, nullable=True)
+    if is_counted(decl):
+        record = _counted(b, decl, record)
     reference = Reference(
         f"the record of {decl.name}",
         hint,
@@ -130,6 +131,33 @@ def reserve_record(b: Builder, decl: MapDecl, node: ast.Call) -> Value:
         lambda held: b.call(RINGBUF_DISCARD, held, ir.Const(0)),
     )
     return acquire(b, record, reference)
+
+
+def _counted(b: Builder, decl: MapDecl, record: Memory) -> Memory:
+    """The record, once it is counted where it is None.
+
+    Whether it is there is a number from here on: kernels before 6.2 forget that a pointer
+    to memory was tested, and look for its way back where it is None as well.
+    """
+    place, flag = ir.Local("record", ir.Kind.PTR), ir.Local("record?", ir.Kind.INT)
+    full, room, done = b.target("full"), b.target("room"), b.target("reserved")
+    b.branch(ir.CmpOp.EQ, record.op, ir.Const(0), full, room)
+    for target, value, is_there in ((room, record.op, 1), (full, ir.Const(0), 0)):
+        b.start(target)
+        if not is_there:
+            count_dropped(b, decl)
+        b.emit(ir.SetLocal(place, value))
+        b.emit(ir.SetLocal(flag, ir.Const(is_there)))
+        b.jump(done)
+    b.start(done)
+    return Memory(
+        b.emit(ir.GetLocal(place)),
+        0,
+        record.type,
+        record.space,
+        nullable=True,
+        flag=b.emit(ir.GetLocal(flag)),
+    )
 
 
 def _finish(number: int) -> Callable[[Builder, MapDecl, ast.Call], Value]:
