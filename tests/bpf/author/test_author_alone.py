@@ -2,7 +2,10 @@
 
 import ipaddress
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,16 +52,27 @@ from beewire.bpf import (
     TaskStorage,
     UserRingBuf,
     Worker,
+    XdpAction,
+    XdpContext,
     XskMap,
     array,
     be16,
+    be32,
     chars,
     features,
+    load,
     u32,
     u64,
+    xdp,
 )
 from beewire.bpf.author.bound import OnMap
-from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs, possible_cpus, syscall
+from beewire.bpf.kernel import (
+    Map,
+    cgroup2_mount,
+    ensure_bpffs,
+    possible_cpus,
+    syscall,
+)
 from beewire.bpf.object import MapKind
 from beewire.errors import EncodingError, KernelError, MapError, NotSupported, SpecError
 
@@ -317,6 +331,30 @@ def test_prefixes_of_ipv6() -> None:
         assert IPv6Prefix.of("fd00::/8") in routes
 
 
+routes = LpmTrie[IPv4Prefix, u32](16)
+
+
+@xdp
+def route(ctx: XdpContext) -> XdpAction:
+    wanted = IPv4Prefix(bits=32, address=be32(0x0A010203))
+    if ctx.length > 100:
+        wanted = IPv4Prefix(bits=32, address=be32(0x0B000000))
+    if (found := routes.lookup(wanted)) is None:
+        return XdpAction.ABORTED
+    return XdpAction.PASS if found.value == 7 else XdpAction.DROP
+
+
+def test_programs_find_what_python_put_in() -> None:
+    with load(route) as loaded:
+        table, program = loaded[routes], loaded.programs["route"].live
+        table["10.0.0.0/8"] = 1
+        assert program.test_run(bytes(64)).retval == XdpAction.DROP
+        table["10.1.0.0/16"] = 7
+
+        assert program.test_run(bytes(64)).retval == XdpAction.PASS
+        assert program.test_run(bytes(128)).retval == XdpAction.ABORTED
+
+
 @pytest.mark.parametrize(
     ("prefix", "why"),
     [
@@ -380,6 +418,33 @@ def test_maps_in_maps_are_listed() -> None:
             ),
         ):
             tenants[3] = other
+
+
+def test_maps_in_arrays_are_listed_where_there_are_any() -> None:
+    inner = Array[u64](2)
+    with ArrayOfMaps[Array[u64]](inner, 8).load() as shards:
+        with shards.create() as table:
+            table[1] = 5
+            shards[6] = table
+
+        assert list(shards) == [6]
+        assert {at: held.to_dict() for at, held in shards.items()} == {6: {0: 0, 1: 5}}
+        with (
+            Array[u64](3).load() as longer,
+            pytest.raises(SpecError, match="max_entries is 3, the program expects 2"),
+        ):
+            shards[0] = longer
+
+
+def test_inner_hashes_may_be_of_any_size() -> None:
+    inner = HashMap[u32, u64](4)
+    with (
+        HashOfMaps[u32, HashMap[u32, u64]](inner, 4).load() as tenants,
+        HashMap[u32, u64](100).load() as large,
+    ):
+        tenants[1] = large
+
+        assert tenants[1].info.max_entries == 100
 
 
 @pytest.fixture
@@ -483,6 +548,43 @@ def test_an_arena_without_an_address_is_not_mapped_again(pins: str) -> None:
         pytest.raises(MapError, match=r"as Arena\(pages, address=1 << 44\)"),
     ):
         again.at(0, Stats)
+
+
+def test_all_that_load_a_pinned_map_share_it(
+    pins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beewire.bpf.kernel.pins.BPFFS", pins)
+    shared = HashMap[u32, u64](4, name="shared", pinned=True)
+    with shared.load() as one, shared.load() as other:
+        one[1] = 5
+
+        assert other[1] == 5
+        assert one.info.id == other.info.id
+    with pytest.raises(SpecError, match=f"pinned at {pins}/shared does not fit"):
+        HashMap[u32, u32](4, name="shared", pinned=True).load()
+
+
+def test_what_is_pinned_outlives_a_process_that_is_killed(pins: str) -> None:
+    source = (
+        "import os, signal\n"
+        "from beewire.bpf import HashMap, u32, u64\n"
+        "hits = HashMap[u32, u64](4, name='hits')\n"
+        "kept, lost = hits.load(), hits.load()\n"
+        f"kept.pin('{pins}/kept')\n"
+        "kept[1] = 5\n"
+        "print(kept.info.id, lost.info.id, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False
+    )
+    kept, lost = map(int, done.stdout.split())
+
+    assert done.returncode == -signal.SIGKILL
+    with HashMap[u32, u64](4).open(f"{pins}/kept") as table:
+        assert (table.info.id, table.to_dict()) == (kept, {1: 5})
+    with pytest.raises(KernelError):
+        Map.from_id(lost)
 
 
 class Longer(Struct):

@@ -110,6 +110,26 @@ def test_a_pin_directory_is_filled_and_then_used(
     assert os.listdir(pins) == ["hits"]  # noqa: PTH208 - names only
 
 
+def test_a_directory_for_pins_is_made_for_its_owner(
+    pins: str, spec: ObjectSpec, load_now: Callable[..., Loaded]
+) -> None:
+    load_now(spec, pin_dir=f"{pins}/mine")
+
+    assert Path(f"{pins}/mine").stat().st_mode & 0o777 == 0o700
+    assert Path(f"{pins}/mine/hits").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_directory_for_pins_is_made_elsewhere(
+    tmp_path: Path, spec: ObjectSpec, load_now: Callable[..., Loaded]
+) -> None:
+    with pytest.raises(KernelError, match="is not on a BPF file system; mount one"):
+        load_now(spec, pin_dir=str(tmp_path / "mine"))
+    with pytest.raises(KernelError, match=r"cannot make .*: no such file or directory"):
+        load_now(spec, pin_dir=str(tmp_path / "no" / "mine"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pinned_map_of_another_shape_is_refused(
     bpffs: str,
     spec: ObjectSpec,
