@@ -176,7 +176,7 @@ def test_buffers_grow_until_a_bucket_fits(
     wanted = {key: key for key in range(4096)}
     m.update(wanted)
     # Room for one entry: many buckets hold two or more.
-    monkeypatch.setattr(batch, "_BYTES", 12)
+    monkeypatch.setattr(batch, "BYTES", 12)
 
     assert m.to_dict() == wanted
 

@@ -24,8 +24,9 @@ BUCKETS = frozenset({
 # Keys of these are indices, which nobody deletes.
 INDEXED = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
 
+_BUCKET = 8  # bytes of a bucket number at most
 # As much as stays in a CPU's cache until it is decoded.
-_BYTES = 1 << 18
+BYTES = 1 << 18
 _ABSENT = (-errno.EINVAL, -errno.ENOSYS, -errno.EOPNOTSUPP, -ENOTSUPP, -errno.EFAULT)
 
 _known: dict[tuple[MapKind, Cmd], bool] = {}
@@ -55,11 +56,11 @@ class BatchReader:
         self.shape = shape
         self.stuck = False
         self._command = command
-        # A bucket number (u32) or a key; the kernel reads it first and writes it last.
-        self._cursor = bytearray(max(shape.key_size, 4))
+        # A bucket number or a key; the kernel reads it first and writes it last.
+        self._cursor = bytearray(max(shape.key_size, _BUCKET))
         self._started = False
         self._ended = False
-        self._make_room(_BYTES // (shape.key_size + shape.value_size) or 1)
+        self._make_room(BYTES // (shape.key_size + shape.value_size) or 1)
 
     def _make_room(self, count: int) -> None:
         self._count = min(count, max(self.shape.max_entries, 1))
@@ -68,14 +69,14 @@ class BatchReader:
 
     @property
     def cursor(self) -> bytes | None:
-        """Where the next batch begins; None at the beginning."""
-        return bytes(self._cursor) if self._started else None
+        """The key after which the next batch begins; None at the beginning."""
+        return bytes(self._cursor[: self.shape.key_size]) if self._started else None
 
     def seek(self, key: bytes | None) -> None:
         """Go on after `key`, or begin anew: where cursors are keys."""
         self._started, self._ended = key is not None, False
         if key is not None:
-            self._cursor[:] = key
+            self._cursor[: len(key)] = key
 
     def read(self) -> Chunk | None:
         """The next batch, valid until the one after it; None at the end.

@@ -12,7 +12,13 @@ from itertools import chain
 from struct import Struct
 
 from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.maps.batch import BUCKETS, INDEXED, BatchReader, supported
+from beewire.bpf.kernel.maps.batch import (
+    BUCKETS,
+    BYTES,
+    INDEXED,
+    BatchReader,
+    supported,
+)
 from beewire.bpf.kernel.maps.shape import Chunk, Shape, refusal
 from beewire.bpf.kernel.syscall import Cmd
 from beewire.errors import MapError
@@ -50,7 +56,7 @@ def count_entries(shape: Shape) -> int:
 
 
 class KeyReader:
-    """Reads a map key by key, `_CHUNK` of them at a time."""
+    """Reads a map key by key, some at a time."""
 
     def __init__(self, shape: Shape, after: bytes | None = None) -> None:
         self.shape = shape
@@ -70,6 +76,8 @@ class KeyReader:
         self._first = syscall.prepared(Cmd.MAP_GET_NEXT_KEY, first)
         self._following = syscall.prepared(Cmd.MAP_GET_NEXT_KEY, following)
         self._lookup = syscall.prepared(Cmd.MAP_LOOKUP_ELEM, lookup)
+        size = shape.key_size + shape.value_size
+        self._count = max(1, min(_CHUNK, BYTES // size))
         self.seek(after)
 
     def seek(self, key: bytes | None) -> None:
@@ -89,7 +97,7 @@ class KeyReader:
         keys, values = bytearray(), bytearray()
         key, value, lookup = self._key, self._value, self._lookup
         step = self._following if self._started else self._first
-        for _ in range(_CHUNK):
+        for _ in range(self._count):
             if step() < 0:
                 self._end()
                 break
