@@ -3,7 +3,8 @@
     python scripts/probe_types.py 6.1=FILE 6.12=FILE ...
 
 Each FILE is a kernel's BTF: its /sys/kernel/btf/vmlinux, or the section .BTF of its
-vmlinux. What the two files already say of other kernels is kept.
+vmlinux; `beewire guest --kernel 5.10 -- cat /sys/kernel/btf/vmlinux >FILE` gets one.
+What the two files already say of other kernels is kept.
 """
 
 import sys
@@ -17,6 +18,7 @@ import gen_kinds
 
 KERNELS = gen_kinds.ROOT / "data" / "kernels.txt"
 KFUNCS = gen_kinds.KFUNCS
+_SETS = "btf_kfunc_id_set"  # what lists them, in kernels that have any
 KERNELS_HEAD = """\
 # Which kinds the kernels have that Debian ships: kernel, enum, how many enumerators of
 # data/kinds.txt its BTF lists, the last of them. By scripts/probe_types.py.
@@ -44,6 +46,8 @@ def main() -> int:
     since = {row[0]: row[1] for row in _rows(KFUNCS)}
     names = {name for index in indexes.values() for name in kfuncs(index)} | set(since)
     for release in sorted(indexes, key=version, reverse=True):
+        if not indexes[release].find(_SETS, Kind.STRUCT):
+            continue  # functions, but none that programs may call
         here = {name for name in names if indexes[release].find(name, Kind.FUNC)}
         for name in here:
             since[name] = min(since.get(name, release), release, key=version)
