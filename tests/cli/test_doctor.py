@@ -106,3 +106,38 @@ def test_every_group_of_features_is_reported(beewire: Run) -> None:
     told = json.loads(beewire("doctor", "--json").stdout)
 
     assert {found["group"] for found in told["findings"]} == set(GROUPS)
+
+
+@pytest.mark.kernel
+def test_json_has_every_feature_and_what_goes_together(beewire: Run) -> None:
+    told = json.loads(beewire("doctor", "--json").stdout)
+
+    groups = {each["group"] for each in told["features"]}
+    assert {
+        *("instruction set", "btf", "program type", "map type", "map flag"),
+        *("attach type", "kfunc", "token", "mount"),
+    } <= groups
+    assert {each["answer"] for each in told["features"]} <= {"yes", "no", "unknown"}
+    assert [
+        e["name"] for e in told["features"] if e["answer"] != "yes" and not e["reason"]
+    ] == []
+    assert "xdp_adjust_head" in told["helpers"]["XDP"]
+    assert "xdp_adjust_head" not in told["helpers"]["SCHED_CLS"]
+    assert "NO_PREALLOC" in told["map_flags"]["HASH"]
+    assert told["kfuncs"].keys() == told["helpers"].keys()
+
+
+@pytest.mark.kernel
+def test_calls_of_one_type_of_program_are_told(beewire: Run) -> None:
+    done = beewire("doctor", "--calls", "xdp")
+
+    assert done.returncode == 0
+    assert " helpers that XDP programs may call" in done.stdout
+    assert "xdp_adjust_head" in done.stdout
+
+
+def test_a_type_of_program_that_does_not_exist_is_refused(beewire: Run) -> None:
+    done = beewire("doctor", "--calls", "nonsense")
+
+    assert done.returncode == 2
+    assert "there is no program type 'nonsense': socket_filter, kprobe" in done.stderr
