@@ -9,11 +9,15 @@ import pytest
 from beewire.bpf import (
     Array,
     Kernel,
+    PtRegs,
     StructOps,
     Tracepoint,
     chars,
     features,
+    fentry,
+    i32,
     inspection,
+    kprobe,
     tracepoint,
     u32,
     u64,
@@ -152,3 +156,36 @@ def test_programs_of_a_table_of_operations_are_its_members() -> None:
     (place, *_) = programs["Still_ssthresh"].attachments
     assert (place.kind, place.link_id) == ("struct_ops", 0)
     assert place.target.endswith("(Still).ssthresh")
+
+
+@fentry("bpf_fentry_test1")
+def on_test(a: i32) -> None:  # noqa: ARG001 - the function's
+    runs[0] += 1
+
+
+def test_a_traced_function_is_told_by_name() -> None:
+    if not features.attach_kind(features.AttachKind.TRACE_FENTRY):
+        pytest.skip("functions cannot be traced here")
+    with on_test.attach():
+        programs = {each.name: each for each in inspection.programs()}
+
+    (place,) = programs["on_test"].attachments
+    assert (place.kind, place.target) == ("trace_fentry", "bpf_fentry_test1")
+
+
+@kprobe("vfs_getattr")
+def on_getattr(ctx: PtRegs) -> None:  # noqa: ARG001 - the hook's
+    runs[0] += 1
+
+
+def test_a_probed_function_is_told_by_name() -> None:
+    try:
+        link = on_getattr.attach()
+    except BeewireError as error:
+        pytest.skip(f"no kprobes: {type(error).__name__}")
+    with link:
+        programs = {each.name: each for each in inspection.programs()}
+
+    (place,) = programs["on_getattr"].attachments
+    assert place.kind == "kprobe"
+    assert "vfs_getattr" in place.target

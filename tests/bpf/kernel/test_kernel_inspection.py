@@ -1,5 +1,6 @@
 """What the kernel says of the programs, maps and links in it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -35,8 +36,10 @@ from beewire.bpf.kernel.inspection import (
     take_census,
 )
 from beewire.bpf.kernel.statistics import always_on, statistics
+from beewire.bpf.kernel.syscall import System
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
 from beewire.errors import UsageError
+from tests.systems import BPF
 
 pytestmark = pytest.mark.kernel
 
@@ -334,3 +337,28 @@ def test_without_the_capability_it_says_which_is_missing(
     assert told.stdout.startswith(
         "cannot list the programs of this machine: this process lacks CAP_SYS_ADMIN;"
     ), told.stderr
+
+
+class Before58(System):
+    """A kernel that has no statistics by descriptor."""
+
+    __slots__ = ()
+
+    def call(self, number: int, *arguments: int) -> int:
+        """syscall(2)."""
+        if number == BPF and arguments[0] == syscall.Cmd.ENABLE_STATS:
+            return -errno.EINVAL
+        return super().call(number, *arguments)
+
+
+def test_the_switch_for_the_whole_machine_is_put_back() -> None:
+    if always_on():
+        pytest.skip("statistics are on for the whole machine")
+    syscall.use(Before58())
+    try:
+        with statistics():
+            meanwhile = always_on()
+    finally:
+        syscall.use(None)
+
+    assert (meanwhile, always_on()) == (True, False)

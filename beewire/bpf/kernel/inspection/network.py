@@ -1,49 +1,32 @@
-"""Programs on network interfaces, asked by netlink: XDP, and filters of tc.
+"""Programs on network interfaces, asked by netlink: XDP, tcx, netkit, filters of tc.
 
-Both are told for the namespace of the thread that asks; a thread of its own goes through
-the others.
+They are told for the namespace of the thread that asks; a thread of its own goes through
+all of them.
 """
 
-import socket
-import struct
+import os
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beewire.bpf.kernel import places, syscall
+from beewire.bpf.kernel import netlink, places, syscall
 from beewire.bpf.kernel.inspection.attachments import Found, query
 from beewire.bpf.kernel.inspection.states import Attachment
+from beewire.bpf.kernel.links.xdp_netlink import decode_programs
+from beewire.bpf.kernel.netlink import IFINFO, TCMSG, Route
 from beewire.bpf.object import AttachKind
+from beewire.errors import KernelError
 
-_ROUTE = 0  # NETLINK_ROUTE
-_GETLINK, _NEWLINK, _GETQDISC, _NEWQDISC, _GETTFILTER, _NEWTFILTER = (
-    18,
-    16,
-    38,
-    36,
-    46,
-    44,
-)
-_ERROR, _DONE = 2, 3
-_REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
-_HEADER = struct.Struct("=IHHII")
-_IFINFO = struct.Struct("=BxHiII")
-_TCMSG = struct.Struct("=BxxxiIII")
-_IFLA_IFNAME, _IFLA_XDP = 3, 43
-_XDP_ATTACHED = 2
-# IFLA_XDP_PROG_ID, and one id for each mode where there are several.
-_XDP_IDS = {4: "", 5: "native", 6: "generic", 7: "offloaded"}
-_XDP_MODES = {1: "native", 2: "generic", 3: "offloaded"}
-_TCA_KIND, _TCA_OPTIONS = 1, 2
-_TCA_BPF_NAME, _TCA_BPF_ID = 7, 11
-_CLSACT = {0xFFFF_FFF2: "ingress", 0xFFFF_FFF3: "egress"}
+_NAME = 3  # IFLA_IFNAME
+_KIND, _OPTIONS = 1, 2  # TCA_KIND, TCA_OPTIONS
+_PROGRAM = 11  # TCA_BPF_ID
+_CLSACT = {0xFFFF_FFF2: "clsact ingress", 0xFFFF_FFF3: "clsact egress"}
 _INGRESS = 0xFFFF_0000
 _INTERFACE_KINDS = (
     *(AttachKind.TCX_INGRESS, AttachKind.TCX_EGRESS),
     *(AttachKind.NETKIT_PRIMARY, AttachKind.NETKIT_PEER),
 )
-_READ = 1 << 16
-_TIMEOUT = 5.0
+OWN = "this namespace"
 
 
 class OnInterface(NamedTuple):
@@ -58,15 +41,9 @@ class OnInterface(NamedTuple):
 
     def attachment(self) -> Found:
         """The same as others are told."""
-        where = (
-            self.interface
-            if self.namespace == OWN
-            else f"{self.interface} in {self.namespace}"
-        )
+        own = self.namespace == OWN
+        where = self.interface if own else f"{self.interface} in {self.namespace}"
         return self.program_id, Attachment(self.hook, where, self.link_id)
-
-
-OWN = "this namespace"
 
 
 def on_interfaces() -> list[OnInterface]:
@@ -75,94 +52,71 @@ def on_interfaces() -> list[OnInterface]:
 
     def walk() -> None:
         for inode, path in places.namespaces():
-            if syscall.enter_network_namespace(path) >= 0:
+            # Its own needs no privilege.
+            if inode == own or syscall.enter_network_namespace(path) >= 0:
                 found.extend(_here(places.namespace_name(inode)))
 
-    own = places.namespace_name(places.own_namespace())
+    own = places.own_namespace()
     # A thread: what it enters is not entered by the others.
     walker = threading.Thread(target=walk, name="bw-namespaces", daemon=True)
     walker.start()
     walker.join()
-    return found or list(_here(own))
+    return found
 
 
 def _here(namespace: str) -> Iterator[OnInterface]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _ROUTE) as netlink:
-        netlink.settimeout(_TIMEOUT)
-        for ifindex, attributes in _links(netlink):
-            name = attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()
-            for number, mode in _xdp(attributes.get(_IFLA_XDP, b"")):
-                yield OnInterface(
-                    number, f"xdp {mode}".strip(), ifindex, name, namespace
-                )
-            for kind in _INTERFACE_KINDS:
-                for number, link in zip(*query(ifindex, kind), strict=True):
-                    hook = kind.name.lower()
-                    yield OnInterface(number, hook, ifindex, name, namespace, link)
-            for number, hook in _filters(netlink, ifindex):
-                yield OnInterface(number, hook, ifindex, name, namespace)
+    with Route() as route:
+        parents = _parents(route)
+        for ifindex, told in _interfaces(route):
+            name = os.fsdecode(told.get(_NAME, b"").rstrip(b"\0"))
+            for each in _programs(route, ifindex, told, parents):
+                number, hook, link = each
+                yield OnInterface(number, hook, ifindex, name, namespace, link)
 
 
-def _links(netlink: socket.socket) -> list[tuple[int, dict[int, bytes]]]:
-    request = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    return [
-        (_IFINFO.unpack_from(body)[2], _attributes(body[_IFINFO.size :]))
-        for body in _dump(netlink, _GETLINK, _NEWLINK, request)
-    ]
+def _interfaces(route: Route) -> Iterator[tuple[int, dict[int, bytes]]]:
+    for body in _dump(route, netlink.GETLINK, IFINFO.pack(0, 0, 0, 0, 0)):
+        yield IFINFO.unpack_from(body)[2], netlink.attributes(body[IFINFO.size :])
 
 
-def _xdp(nested: bytes) -> Iterator[tuple[int, str]]:
-    told = _attributes(nested)
-    attached = told.get(_XDP_ATTACHED, b"\0")[0]
-    single = _XDP_MODES.get(attached, "")
-    for kind, mode in _XDP_IDS.items():
-        # The plain id repeats one of the others, where the kernel has those.
-        if kind in told and (mode or not told.keys() & {5, 6, 7}):
-            yield struct.unpack("=I", told[kind])[0], mode or single
+def _programs(
+    route: Route,
+    ifindex: int,
+    told: dict[int, bytes],
+    parents: dict[int, dict[int, str]],
+) -> Iterator[tuple[int, str, int]]:
+    """Id, hook and link of each program at one interface."""
+    for each in decode_programs(told):
+        yield each.program_id, f"xdp {each.mode}".strip(), 0
+    for kind in _INTERFACE_KINDS:
+        for number, link in zip(*query(ifindex, kind), strict=True):
+            yield number, kind.name.lower(), link
+    for parent, hook in parents.get(ifindex, {}).items():
+        for body in _dump(
+            route, netlink.GETTFILTER, TCMSG.pack(0, ifindex, 0, parent, 0)
+        ):
+            found = netlink.attributes(body[TCMSG.size :])
+            inner = netlink.attributes(found.get(_OPTIONS, b""))
+            if found.get(_KIND) == b"bpf\0" and _PROGRAM in inner:
+                yield netlink.integer(inner[_PROGRAM]), hook, 0
 
 
-def _filters(netlink: socket.socket, ifindex: int) -> Iterator[tuple[int, str]]:
-    parents = dict(_CLSACT)
-    request = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, 0, 0)
-    for body in _dump(netlink, _GETQDISC, _NEWQDISC, request):
-        _, index, handle, _, _ = _TCMSG.unpack_from(body)
-        if index == ifindex and handle and handle != _INGRESS:
-            parents[handle] = f"qdisc {handle >> 16:x}:"
-    for parent, direction in parents.items():
-        request = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, parent, 0)
-        for body in _dump(netlink, _GETTFILTER, _NEWTFILTER, request):
-            told = _attributes(body[_TCMSG.size :])
-            inner = _attributes(told.get(_TCA_OPTIONS, b""))
-            if told.get(_TCA_KIND) == b"bpf\0" and _TCA_BPF_ID in inner:
-                yield struct.unpack("=I", inner[_TCA_BPF_ID])[0], f"clsact {direction}"
-
-
-def _dump(
-    netlink: socket.socket, ask: int, answer: int, body: bytes
-) -> Iterator[bytes]:
-    """The bodies of all messages that a dump gives; none where it is refused."""
-    netlink.send(
-        _HEADER.pack(_HEADER.size + len(body), ask, _REQUEST_DUMP, 1, 0) + body
-    )
-    while True:
-        data = netlink.recv(_READ)
-        at = 0
-        while at + _HEADER.size <= len(data):
-            size, kind, _, _, _ = _HEADER.unpack_from(data, at)
-            if kind in (_DONE, _ERROR) or size < _HEADER.size:
-                return
-            if kind == answer:
-                yield data[at + _HEADER.size : at + size]
-            at += (size + 3) & ~3
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    """`struct nlattr`s by type; the flag of nested ones is taken off."""
-    found, at = {}, 0
-    while at + 4 <= len(data):
-        size, kind = struct.unpack_from("=HH", data, at)
-        if size < 4:
-            break
-        found[kind & 0x3FFF] = data[at + 4 : at + size]
-        at += (size + 3) & ~3
+def _parents(route: Route) -> dict[int, dict[int, str]]:
+    """Where filters may be, in words, by interface: only where there is a qdisc."""
+    found: dict[int, dict[int, str]] = {}
+    for body in _dump(route, netlink.GETQDISC, TCMSG.pack(0, 0, 0, 0, 0)):
+        _, ifindex, handle, _, _ = TCMSG.unpack_from(body)
+        own = found.setdefault(ifindex, {})
+        if handle == _INGRESS:
+            own.update(_CLSACT)
+        elif handle:
+            own[handle] = f"qdisc {handle >> 16:x}:"
     return found
+
+
+def _dump(route: Route, kind: int, body: bytes) -> list[bytes]:
+    """What a dump gives; nothing where it is refused: no tc in this kernel, say."""
+    try:
+        return route.dump(kind, body)
+    except KernelError:
+        return []

@@ -27,7 +27,12 @@ def xdp_programs(ifindex: int) -> list[XdpState]:
     Raises:
         KernelError: there is no such interface.
     """
-    found = netlink.attributes(_link(ifindex).get(_IFLA_XDP, b""))
+    return decode_programs(_link(ifindex))
+
+
+def decode_programs(told: dict[int, bytes]) -> list[XdpState]:
+    """As `xdp_programs`, from the attributes that an interface is told with."""
+    found = netlink.attributes(told.get(_IFLA_XDP, b""))
     each = [
         XdpState(netlink.integer(found[kind]), mode)
         for kind, mode in _IDS.items()
