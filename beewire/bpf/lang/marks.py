@@ -22,8 +22,14 @@ class Mark(Row):
     returns: bool = True
 
 
-MARKS: dict[Any, Mark] = {}
-"""The functions that are marked."""
+# On the function itself: a table of functions would keep them, and their modules, alive.
+_MARK = "__bpf_mark__"
+
+
+def mark_of(function: object) -> Mark | None:
+    """What the author said of `function`, if anything."""
+    mark: Mark | None = getattr(function, _MARK, None)
+    return mark
 
 
 def inline(function: F) -> F:
@@ -59,5 +65,5 @@ def subprogram(function: Any = None, /, *, is_global: bool = False) -> Any:
 def _mark(function: F, name: str, mark: Mark) -> F:
     if not isinstance(function, FunctionType):
         raise SpecError(f"@{name} marks a plain function; {function!r} is none")
-    MARKS[function] = mark
+    setattr(function, _MARK, mark)
     return function

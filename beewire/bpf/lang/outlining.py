@@ -3,7 +3,7 @@
 from beewire.bpf.lang.bodies import Given
 from beewire.bpf.lang.builder import Builder, Frame
 from beewire.bpf.lang.faults import Outline
-from beewire.bpf.lang.marks import MARKS
+from beewire.bpf.lang.marks import mark_of
 from beewire.hints import Any
 
 # A function of as many operations is big. A call costs more than a few moves: constant
@@ -19,7 +19,7 @@ def is_due(b: Builder, frame: Frame, given: list[Given]) -> bool:
         Outline: It should have been one before already.
     """
     function, unit = frame.function, b.unit
-    mark = MARKS.get(function)
+    mark = mark_of(function)
     if mark is not None:
         return mark.is_subprogram
     is_big = function in b.inlined and unit.sizes[function] >= BIG

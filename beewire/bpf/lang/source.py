@@ -57,7 +57,7 @@ def find(function: FunctionType) -> tuple[Source, Definition]:
     source = _sources.get(code.co_filename)
     if source is None or not _is_current(source):
         source = _read(function)
-        _sources[code.co_filename] = source
+        _keep(source)
     found = source.definition(code)
     if found is None:
         raise _lost(
@@ -85,9 +85,20 @@ def of_file(filename: str) -> Source | None:
     return _sources.get(filename)
 
 
-# By file name. `_stamps` tells whether a file changed since.
+# By file name. `_stamps` tells whether a file changed since. A process that compiles for
+# ever, cell after cell, keeps the sources that it read last.
 _sources: dict[str, Source] = {}
 _stamps: dict[str, tuple[int, int]] = {}
+_KEPT = 256
+
+
+def _keep(source: Source) -> None:
+    _sources.pop(source.filename, None)
+    if len(_sources) == _KEPT:
+        oldest = next(iter(_sources))
+        del _sources[oldest]
+        _stamps.pop(oldest, None)
+    _sources[source.filename] = source
 
 
 def _collect(body: list[ast.stmt], into: dict[tuple[int, str], Definition]) -> None:

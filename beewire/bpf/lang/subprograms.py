@@ -17,7 +17,7 @@ from beewire.bpf.lang.builder import FINISH, Builder, Frame
 from beewire.bpf.lang.exits import stopped
 from beewire.bpf.lang.faults import Follows, Refused, Rule
 from beewire.bpf.lang.ints import literal_type
-from beewire.bpf.lang.marks import MARKS, Mark
+from beewire.bpf.lang.marks import Mark, mark_of
 from beewire.bpf.lang.memory import init_struct, load, store
 from beewire.bpf.lang.ownership import check_exit
 from beewire.bpf.lang.passing import (
@@ -57,7 +57,7 @@ def call(b: Builder, node: Any, frame: Frame, given: list[Given]) -> Value | Non
     Raises:
         Refused: It is marked as a subprogram, and cannot be one.
     """
-    mark = MARKS.get(frame.function, _CHOSEN)
+    mark = mark_of(frame.function) or _CHOSEN
     passed: list[Passed] = []
     for each in given:
         try:

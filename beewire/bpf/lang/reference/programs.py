@@ -4,7 +4,7 @@ from typing import Any
 
 from beewire.bpf.lang.builder import Frame
 from beewire.bpf.lang.decl import ProgramDecl
-from beewire.bpf.lang.marks import MARKS
+from beewire.bpf.lang.marks import mark_of
 from beewire.bpf.lang.reference.run import Run, answers
 from beewire.errors import BeewireError
 
@@ -24,7 +24,7 @@ def goto(run: Run, values: list[Any]) -> None:
     """Go on elsewhere, unless it was too often."""
     frame: Frame | None = run.frame
     while frame is not None:
-        mark = MARKS.get(frame.function)
+        mark = mark_of(frame.function)
         if mark is not None and mark.is_subprogram:
             raise BeewireError("evaluate() knows no goto() in a subprogram")
         frame = frame.parent
