@@ -9,7 +9,8 @@ load       ObjectSpec -> Loaded: types, maps, relocations, programs
 loaded     Loaded, and the data sections of it (section)
 program    Program: run it once, ask about it, pin it
 maps       Map and its families: mutable mappings
-ring       RingReader: the records of a ring buffer (perf, user_ring: their kin)
+ring       RingReader: the records of a ring buffer (perf, user_ring: their kin; reader,
+           runs, fence: what they share)
 links      attach_*: Program -> Link
 pins       names under a BPF file system
 places     names of cgroups, namespaces and interfaces

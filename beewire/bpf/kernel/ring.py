@@ -8,6 +8,7 @@ from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.reader import Reader
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
+from beewire.bpf.kernel.versions import MapFlag
 from beewire.bpf.object import MapKind
 from beewire.errors import MapError
 from beewire.hints import Callable, TypeVar
@@ -59,6 +60,11 @@ class RingReader(Reader[T]):
         if ring.spec.kind is not MapKind.RINGBUF:
             raise MapError(
                 f"map {ring.name!r} is of kind {ring.spec.kind.name}, not RINGBUF"
+            )
+        if ring.spec.flags & MapFlag.RB_OVERWRITE:
+            raise MapError(
+                f"ring {ring.name!r} overwrites its oldest records (BPF_F_RB_OVERWRITE),"
+                " which this reader would take for new ones: leave the flag out"
             )
         super().__init__(decode, latency)
         page, size = mmap.PAGESIZE, ring.spec.max_entries

@@ -262,6 +262,28 @@ def test_only_a_ring_buffer_is_read(
         RingReader(loaded.maps["m"], bytes)
 
 
+def test_a_ring_that_overwrites_is_not_read(
+    make_object: Callable[..., ObjectSpec], load_now: Callable[..., Loaded]
+) -> None:
+    spec = MapSpec("ring", kind=MapKind.RINGBUF, max_entries=RING_BYTES)
+    ring = load_now(make_object(spec)).maps["ring"]
+    ring.spec.flags |= 1 << 19
+
+    with pytest.raises(MapError, match="overwrites its oldest records"):
+        RingReader(ring, bytes)
+
+
+def test_a_run_that_somebody_looks_at_outlives_its_reader(load_ring: LoadRing) -> None:
+    program, reader = load_ring(*SEND)
+    send(program, 7)
+    run = reader._next(reader._mark(), 1)
+    assert run is not None
+
+    reader.close()
+
+    assert run.pieces() == [(7).to_bytes(8, "little")]
+
+
 def test_closing_gives_memory_and_descriptors_back(
     make_object: Callable[..., ObjectSpec],
     load_now: Callable[..., Loaded],
