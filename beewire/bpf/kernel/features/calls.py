@@ -184,10 +184,7 @@ def kfunc(name: str, kind: ProgramKind | None = None) -> Feature:
 
 
 def kfuncs(kind: ProgramKind) -> tuple[str, ...]:
-    """The names of all kernel functions that programs of this kind may call; as `helpers`.
-
-    Kept between processes only where no module is loaded, as a module may bring some.
-    """
+    """The names of all kernel functions that programs of this kind may call; as `helpers`."""
     key = f"kfuncs {kind.name}"
     kept = store.known(key)
     if kept is None:
@@ -196,7 +193,7 @@ def kfuncs(kind: ProgramKind) -> tuple[str, ...]:
         here = [name for name in kfunc_names() if kfunc(name)]
         found = (n for n in here if _try_kfunc(n, kind).answer is Answer.YES)
         kept = " ".join(found)
-        store.keep(key, kept, lasting=not modules.names())
+        store.keep(key, kept)
     return tuple(kept.split())
 
 

@@ -88,7 +88,7 @@ def _read() -> dict[str, str]:
 
 def _identity() -> str:
     """Everything that an answer depends on, in one line."""
-    return f"{_boot()} {__version__} {_code()} {_privileges()}"
+    return f"{_boot()} {_privileges()} {_modules()} {__version__} {_code()}"
 
 
 def _boot() -> str:
@@ -110,6 +110,13 @@ def _privileges() -> str:
     ))  # fmt: skip
 
 
+def _modules() -> str:
+    """Which modules are loaded: some bring functions and types of maps along."""
+    lines = privilege.read_text("/proc/modules").split("\n")
+    names = sorted(line.partition(" ")[0] for line in lines)
+    return f"{crc32(' '.join(names).encode()):08x}"
+
+
 def _code() -> str:
     """When the probes were last changed: an editor of them wants to see new answers."""
     folder = os.path.dirname(__file__)  # noqa: PTH120 - as above
@@ -123,13 +130,20 @@ def _path(directory: str) -> str:
 
 
 def _sweep(directory: str) -> None:
-    """Remove the files of earlier boots."""
-    boot = _boot().encode()
+    """Remove what earlier boots left, and other answers of this one to these privileges."""
+    own, (boot, privileges, *_) = _path(directory), _identity().split(" ")
     with os.scandir(directory) as found:
         paths = [each.path for each in found if each.name.startswith(_PREFIX)]
     for path in paths:
         content = btf_cache.read_own(path, _LIMIT) or b""
-        if boot not in content.partition(b"\n")[2][:64]:
+        words = (
+            content.partition(b"\n")[2]
+            .partition(b"\n")[0]
+            .decode(errors="replace")
+            .split(" ")
+        )
+        others = words[0] == boot and words[1:2] != [privileges]
+        if path != own and not others:
             try:
                 os.unlink(path)  # noqa: PTH108 - as above
             except OSError:

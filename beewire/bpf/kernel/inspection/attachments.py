@@ -11,6 +11,7 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.inspection.links import perf_name
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState
+from beewire.bpf.kernel.versions import ATTACH_KINDS
 from beewire.bpf.object import AttachKind
 from beewire.errors import BeewireError
 
@@ -84,8 +85,14 @@ _BY_INTERFACE = (
 )
 
 
-def in_cgroups() -> Iterator[Found]:
-    """What the cgroups below the mount run, links included."""
+def in_cgroups(types: set[str]) -> Iterator[Found]:
+    """What the cgroups below the mount run, links included.
+
+    Only what takes programs of these types is asked for: there may be many cgroups.
+    """
+    kinds = [kind for kind in _CGROUP_KINDS if ATTACH_KINDS[kind][0].name in types]
+    if not kinds:
+        return
     places.cgroups.cache_clear()
     for path in places.cgroups().values():
         try:
@@ -93,7 +100,7 @@ def in_cgroups() -> Iterator[Found]:
         except OSError:
             continue  # removed meanwhile
         try:
-            for kind in _CGROUP_KINDS:
+            for kind in kinds:
                 for number in query(fd, kind)[0]:
                     yield number, Attachment(kind.name.lower(), path)
         finally:

@@ -20,6 +20,10 @@ from beewire.bpf.kernel.inspection.states import (
     ProgramState,
 )
 
+# Types of programs that make it worth the time to look there.
+_ON_INTERFACES = {"XDP", "SCHED_CLS", "SCHED_ACT"}
+_IN_NAMESPACES = {"FLOW_DISSECTOR", "SK_LOOKUP"}
+
 _Owned = dict[tuple[str, int], tuple[Owner, ...]]
 _Pins = dict[tuple[str, int], tuple[str, ...]]
 
@@ -36,9 +40,10 @@ def take_census(holders: Callable[[], list[Held]] = held_by_proc) -> Census:
     held = holders()
     owned = _owners(held)
     pins = {what: tuple(paths) for what, paths in pinned().items()}
-    interfaces = network.on_interfaces()
+    types = {each.kind for each in programs}
+    interfaces = network.on_interfaces() if types & _ON_INTERFACES else []
     links = tuple(_links(links, interfaces, owned, pins))
-    hooked = _hooked(links, _without_links(maps, held, interfaces))
+    hooked = _hooked(links, _without_links(types, maps, held, interfaces))
     return Census(
         tuple(_programs(programs, hooked, owned, pins)),
         tuple(_maps(maps, programs, owned, pins)),
@@ -121,16 +126,19 @@ def _same(link: LinkState, at: OnInterface) -> bool:
 
 
 def _without_links(
-    maps: tuple[MapState, ...], held: list[Held], interfaces: list[OnInterface]
+    types: set[str],
+    maps: tuple[MapState, ...],
+    held: list[Held],
+    interfaces: list[OnInterface],
 ) -> Iterator[Found]:
     """Every way in which programs run that is not a link; some of these are, too."""
-    namespaces = (
-        attachments.in_namespace(path, places.namespace_name(inode))
-        for inode, path in places.namespaces()
-    )
+    namespaces = places.namespaces() if types & _IN_NAMESPACES else iter(())
     return chain(
-        attachments.in_cgroups(),
-        *namespaces,
+        attachments.in_cgroups(types),
+        *(
+            attachments.in_namespace(path, places.namespace_name(inode))
+            for inode, path in namespaces
+        ),
         attachments.by_perf_events(held),
         attachments.in_tables(maps),
         (each.attachment() for each in interfaces),
