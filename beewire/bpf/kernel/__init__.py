@@ -15,6 +15,8 @@ links      attach_*: Program -> Link
 pins       names under a BPF file system
 places     names of cgroups, namespaces and interfaces
 features   what this kernel can do, found out by trying
+inspection what runs in the kernel, whoever loaded it (ids, statistics)
+inspect    a loaded program as text (jited: its machine code)
 probed     the running kernel as the compiler's Target
 target     the running kernel's types (btf_cache)
 verdict    a refusal in the author's words (log, advice, explain, privilege)

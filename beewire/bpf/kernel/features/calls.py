@@ -222,20 +222,24 @@ def _find(name: str) -> Outcome:
     index = types()
     if index is None:
         return no(missing_type(name))
+    if marked := _marked_set():
+        # No search for each of hundreds: what is not marked is none.
+        return (
+            yes()
+            if name in marked
+            else no("neither the kernel nor a loaded module has it")
+        )
     if _number(name) is None:
         found = next(iter(_homes(index, name)), "")
         return yes() if found else no("neither the kernel nor a loaded module has it")
-    if _tells_marks(index):
-        marked = name in _marked_set()
-        return yes() if marked else no("it is a function, but not one for programs")
     # Older kernels do not mark them: one that some program may call is one.
-    first = no("no type of program may call it")
+    last = no("no type of program may call it")
     for kind in _LIKELY:
         outcome = _try_kfunc(name, kind)
         if outcome.answer is not Answer.NO:
             return outcome
-        first = outcome
-    return first
+        last = outcome
+    return last
 
 
 _LIKELY = (
@@ -249,10 +253,6 @@ _LIKELY = (
 def _number(name: str) -> int | None:
     """The id of one of the kernel's own functions: 1 ms each, which a search takes."""
     return type_id(name, Kind.FUNC)
-
-
-def _tells_marks(index: Index) -> bool:
-    return bool(index.find(_KFUNC, Kind.DECL_TAG))
 
 
 @cache
