@@ -11,6 +11,7 @@
     |   |-- VerifierError                   BPF_PROG_LOAD refused the program; carries the log
     |   |-- NotSupported                    this kernel lacks a feature
     |   `-- NotPermitted                    the process lacks a capability
+    |-- PolicyError                         this machine's policy does not allow a load
     |-- AttachError                         a program cannot be attached where it was asked to
     |-- MapError (also a LookupError)       a map operation that the map does not allow
     |-- MeshError                           the mesh or its lab cannot do what was asked
@@ -155,6 +156,18 @@ class NotSupported(KernelError):  # noqa: N818 - a fact about the kernel, read a
 
 class NotPermitted(KernelError):  # noqa: N818 - a fact about the process, read as one
     """The process lacks a capability; the message names it."""
+
+
+class PolicyError(BeewireError):
+    """A policy of this machine does not allow a load, or cannot be believed.
+
+    `policy` is the path of its file; `rule` the rule that decided, or "".
+    """
+
+    def __init__(self, message: str, policy: str, *, rule: str = "") -> None:
+        super().__init__(message)
+        self.policy = policy
+        self.rule = rule
 
 
 class AttachError(BeewireError):

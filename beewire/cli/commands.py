@@ -68,6 +68,11 @@ COMMANDS = (
         "show all that is known of one program, map or link",
     ),
     Command(
+        "allow",
+        "beewire.cli.allow",
+        "whether this machine's policy lets an object be loaded, and by which rule",
+    ),
+    Command(
         "stubs",
         "beewire.cli.stubs",
         "write Kernel classes of this kernel's structs, for programs and editors",

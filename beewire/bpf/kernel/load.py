@@ -4,6 +4,7 @@ import os
 import sys
 
 from beewire.bpf.btf import Int
+from beewire.bpf.kernel import names
 from beewire.bpf.kernel.assemble import SUBPROGRAM_SECTION, Image, assemble
 from beewire.bpf.kernel.attempt import Records
 from beewire.bpf.kernel.loaded import Loaded
@@ -71,9 +72,11 @@ def load(
         NotPermitted: a capability is missing; the message names it.
         NotSupported: this kernel lacks what a program needs.
         SpecError: the spec contradicts itself, or a given map does not fit it.
+        PolicyError: a policy of this machine does not allow it.
         KernelError: any other refusal.
     """
     _check_loadable(spec)
+    _ask_policy(spec)
     contents = initial_content(spec, globals)
     _check_known(spec, maps)
     work = _Work(spec, maps, codecs, pin_dir, target or Target())
@@ -105,6 +108,20 @@ def _check_loadable(spec: ObjectSpec) -> None:
                 f"program {program.name!r} is in section {program.section!r}, which is "
                 "no hook: set its kind, or autoload = False"
             )
+
+
+def _ask_policy(spec: ObjectSpec) -> None:
+    """Let the machine's policy decide; where there is none, that is one failed stat."""
+    try:
+        os.lstat(names.POLICY)
+    except FileNotFoundError:
+        if "BEEWIRE_POLICY" not in os.environ:
+            return
+    except OSError:
+        pass  # it cannot be looked at, which is told below
+    from beewire.bpf.kernel.policy.enforce import enforce  # noqa: PLC0415 - where there is one
+
+    enforce(spec)
 
 
 def _check_known(spec: ObjectSpec, maps: Mapping[str, AnyMap]) -> None:

@@ -40,6 +40,7 @@ def _read(data: bytes) -> ObjectSpec:
     license_text = contents.get("license", b"").split(b"\0")[0]
     spec = ObjectSpec(name, license_text.decode(errors="surrogateescape"))
     spec.big_endian = file.big_endian
+    spec.origin = bytes(data)
     index = decode(contents[".BTF"]) if contents.get(".BTF") else None
     source = Source(file, index, spec)
     if index is not None and ".BTF.ext" in contents:

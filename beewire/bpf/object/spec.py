@@ -244,7 +244,8 @@ class ObjectSpec:
 
     `tags` are what the source says of functions, variables and members beyond their type
     (`btf_decl_tag`), such as "arg:nonnull"; `types` are those that tags name. An object of another byte order than this
-    machine's is `big_endian`: it can be looked at.
+    machine's is `big_endian`: it can be looked at. `origin` is the file that it was read
+    from, which policies go by.
     """
 
     __slots__ = (
@@ -253,6 +254,7 @@ class ObjectSpec:
         "license",
         "maps",
         "name",
+        "origin",
         "programs",
         "sections",
         "tags",
@@ -271,3 +273,4 @@ class ObjectSpec:
         self.tags: tuple[btf.DeclTag, ...] = ()
         self.types: tuple[btf.Type, ...] = ()
         self.big_endian = False
+        self.origin = b""
