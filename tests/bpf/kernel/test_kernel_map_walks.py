@@ -1,5 +1,7 @@
 """Reading and writing many entries: by batches, key by key, while programs write."""
 
+import ctypes
+import errno
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -29,10 +31,11 @@ from beewire.bpf.kernel import Loaded as LoadedSpec
 from beewire.bpf.kernel import Map, MapCodec
 from beewire.bpf.kernel.maps import PerCpu, batch, walk
 from beewire.bpf.kernel.maps.shape import Shape
-from beewire.bpf.kernel.syscall import Cmd
+from beewire.bpf.kernel.syscall import Cmd, System
 from beewire.bpf.lang.helpers import get_prandom_u32
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec
-from beewire.errors import MapError, NotSupported
+from beewire.errors import KernelError, MapError, NotSupported
+from tests.systems import BPF, using
 
 pytestmark = pytest.mark.kernel
 
@@ -331,12 +334,13 @@ class Restarting:
     """A reader whose place is always deleted: it comes upon the same keys for ever."""
 
     stuck = False
+    cursor = None
 
     def __init__(self) -> None:
         self.reads = 0
 
     def seek(self, key: bytes | None) -> None:
-        assert key is None
+        assert key is None or key == b"\3\0\0\0"
 
     def read(self) -> tuple[memoryview, memoryview, int]:
         self.reads += 1
@@ -353,3 +357,72 @@ def test_a_walk_that_would_never_end_says_so(make_map: MakeMap) -> None:
     with pytest.raises(MapError, match="map 'm' changes faster than it can be read"):
         found += [count for _, _, count in walk._once(shape, reader)]  # type: ignore[arg-type] # acts as one
     assert reader.reads < 2000
+
+
+class Older(System):
+    """The kernel, answering batch commands as older ones do for some kinds of map."""
+
+    def __init__(self, number: int, *, empty: int | None = None) -> None:
+        self.number = number
+        self.empty = number if empty is None else empty
+        self.asked: list[str] = []
+
+    def call(self, number: int, *arguments: int) -> int:
+        if number != BPF or not Cmd(arguments[0]).name.endswith("_BATCH"):
+            return super().call(number, *arguments)
+        self.asked.append(Cmd(arguments[0]).name)
+        # The count of the record: a batch of nothing is the question whether there are any.
+        count = ctypes.c_uint32.from_address(arguments[1] + 32)
+        answer = self.number if count.value else self.empty
+        count.value = 0
+        return -answer
+
+
+ENOTSUPP = 524
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EFAULT, ENOTSUPP]
+)
+def test_without_batches_everything_goes_one_by_one(
+    make_map: MakeMap, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_known", {})
+    m = make_map(MapKind.HASH)
+    older = Older(number)
+
+    with using(older):
+        m.update({key: key for key in range(100)})
+        found = [m.to_dict(), dict(m.items())]
+        m.clear()
+
+    assert found == [{key: key for key in range(100)}] * 2
+    assert len(m) == 0
+    # Each command is asked for once.
+    assert len(older.asked) == len(set(older.asked)) == 4
+
+
+def test_a_batch_that_comes_upon_nothing_is_not_asked_for_ever(
+    make_map: Callable[..., Map[bytes, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_known", {})
+    m = make_map(MapKind.LPM_TRIE, key_size=8, key=PREFIX)
+    m[struct.pack("=I4x", 8)] = 1
+    # What Linux before 6.14 says when an entry is deleted under its hands.
+    older = Older(errno.EINTR, empty=0)
+
+    with using(older):
+        found = m.to_dict()
+
+    assert found == {struct.pack("=I4x", 8): 1}
+    assert older.asked == ["MAP_LOOKUP_BATCH"] * 2
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOMEM])
+def test_other_refusals_of_batches_are_told(make_map: MakeMap, number: int) -> None:
+    m = make_map(MapKind.HASH)
+    m.update({1: 1, 2: 2})
+
+    with using(Older(number, empty=0)), pytest.raises(KernelError) as caught:
+        m.to_dict()
+    assert caught.value.errno == number

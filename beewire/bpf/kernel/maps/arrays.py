@@ -3,7 +3,6 @@
 from typing import Any
 
 from beewire.bpf.btf.dtypes import layout
-from beewire.bpf.kernel.maps.batch import INDEXED
 from beewire.bpf.kernel.maps.shape import Shape
 from beewire.bpf.kernel.maps.walk import chunks
 from beewire.bpf.object import MapKind, MapSpec
@@ -21,7 +20,7 @@ def entries(shape: Shape, spec: MapSpec) -> Any:
         keys += some_keys
         values += some_values
     found = columns(spec, values, shape.value_size)
-    if spec.kind in INDEXED:
+    if spec.kind in (MapKind.ARRAY, MapKind.PERCPU_ARRAY):
         return found
     return np.frombuffer(keys, dtype(spec.key, spec.key_size)), found
 

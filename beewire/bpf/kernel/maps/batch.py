@@ -21,8 +21,21 @@ BUCKETS = frozenset({
     MapKind.HASH_OF_MAPS,
 })  # fmt: skip
 
-# Keys of these are indices, which nobody deletes.
-INDEXED = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
+# Of these, whose keys are indices, every one has a next, whether or not there is an entry.
+INDEXED = frozenset({
+    MapKind.ARRAY,
+    MapKind.PERCPU_ARRAY,
+    MapKind.PROG_ARRAY,
+    MapKind.PERF_EVENT_ARRAY,
+    MapKind.CGROUP_ARRAY,
+    MapKind.ARRAY_OF_MAPS,
+    MapKind.DEVMAP,
+    MapKind.CPUMAP,
+    MapKind.XSKMAP,
+    MapKind.SOCKMAP,
+    MapKind.REUSEPORT_SOCKARRAY,
+    MapKind.INSN_ARRAY,
+})  # fmt: skip
 
 _BUCKET = 8  # bytes of a bucket number at most
 # As much as stays in a CPU's cache until it is decoded.
@@ -69,8 +82,10 @@ class BatchReader:
 
     @property
     def cursor(self) -> bytes | None:
-        """The key after which the next batch begins; None at the beginning."""
-        return bytes(self._cursor[: self.shape.key_size]) if self._started else None
+        """The key after which the next batch begins; None at the beginning and end."""
+        if self._ended or not self._started:
+            return None
+        return bytes(self._cursor[: self.shape.key_size])
 
     def seek(self, key: bytes | None) -> None:
         """Go on after `key`, or begin anew: where cursors are keys."""
@@ -114,7 +129,10 @@ class BatchReader:
             map_fd=self.shape.fd,
             elem_flags=self.shape.flags,
         )
-        result = syscall.try_bpf(self._command, record)
+        # Not by `try_bpf`: EINTR is no signal here, and would be the answer for ever.
+        result = syscall.prepared(self._command, record)()
+        if result < 0:
+            result = -syscall.last_errno()
         return result, attr.MAP_BATCH.integer(record, "count")
 
 

@@ -3,7 +3,8 @@
 Whole batches where the kernel has them (`batch`), else key by key: BPF_MAP_GET_NEXT_KEY
 and BPF_MAP_LOOKUP_ELEM for each entry. A key that is deleted while a walk stands on it
 has no next one, and the kernel begins anew: then keys come again that were seen. The
-walk goes back to the last key that is still there.
+walk goes back to where it was. It may also be led astray, for a hash uses the memory of a
+deleted entry for another at once; so a map that changed meanwhile is walked again.
 """
 
 import errno
@@ -26,6 +27,8 @@ from beewire.errors import MapError
 _CHUNK = 1024
 # How many keys a walk goes back to find one that is still there.
 _BACK = 64
+# How often a map that changes is walked.
+_PASSES = 3
 _INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -39,15 +42,18 @@ def chunks(shape: Shape) -> Iterator[Chunk]:
         MapError: others change the map faster than it can be walked.
         KernelError: the kernel refuses.
     """
-    if not supported(shape, Cmd.MAP_LOOKUP_BATCH):
-        yield from _once(shape, KeyReader(shape))
-        return
-    reader = BatchReader(shape)
-    if shape.kind not in BUCKETS and shape.kind not in INDEXED:
+    reader: KeyReader | BatchReader = KeyReader(shape)
+    straight = shape.kind in INDEXED
+    if supported(shape, Cmd.MAP_LOOKUP_BATCH):
+        reader = BatchReader(shape)
+        straight = straight or shape.kind in BUCKETS
+    if not straight:
         yield from _once(shape, reader)
         return
     while (chunk := reader.read()) is not None:
         yield chunk
+        if reader.stuck:
+            reader = KeyReader(shape, reader.cursor)
 
 
 def count_entries(shape: Shape) -> int:
@@ -79,6 +85,11 @@ class KeyReader:
         size = shape.key_size + shape.value_size
         self._count = max(1, min(_CHUNK, BYTES // size))
         self.seek(after)
+
+    @property
+    def cursor(self) -> bytes | None:
+        """The key after which the next chunk begins; None at the beginning and end."""
+        return bytes(self._key) if self._started and not self._ended else None
 
     def seek(self, key: bytes | None) -> None:
         """Go on after `key`, or begin anew."""
@@ -127,28 +138,50 @@ class KeyReader:
 
 
 def _once(shape: Shape, reader: "KeyReader | BatchReader") -> Iterator[Chunk]:
-    """What `reader` reads, without the keys that come again."""
-    size, width = shape.key_size, shape.value_size
+    """What `reader` reads, each key the first time it comes."""
     seen: set[int | bytes] = set()
     trail = b""
-    left = 4 * shape.max_entries + 4 * _CHUNK
-    while left > 0 and (chunk := reader.read()) is not None:
-        keys, values, count = chunk
-        left -= count or _CHUNK
-        names = _names(keys, size)
-        new = _new(names, seen)
-        seen.update(names[:new])
-        trail = trail[-_BACK * size :] + bytes(keys[: new * size])
-        yield keys[: new * size], values[: new * width], new
-        if new < count:
-            reader.seek(_last_present(shape, trail))
-        elif isinstance(reader, BatchReader) and reader.stuck:
-            reader = KeyReader(shape, reader.cursor)
+    left = 2 * _PASSES * (shape.max_entries + _CHUNK)
+    for number in range(_PASSES):
+        restless = False
+        while left > 0 and (chunk := reader.read()) is not None:
+            found = chunk[2]
+            left -= found or _CHUNK
+            keys, values, count = _unseen(shape, chunk, seen)
+            trail = (trail + bytes(keys))[-_BACK * shape.key_size :]
+            yield keys, values, count
+            if reader.stuck:
+                reader = KeyReader(shape, reader.cursor)
+            # Of the passes that follow everything was seen.
+            if number == 0 and (count < found or _is_lost(shape, reader)):
+                restless = True
+                _find_back(shape, reader, trail, seen)
+        if left > 0 and not restless:
+            return
+        reader.seek(None)
     if left <= 0:
         raise MapError(
-            f"map {shape.name!r} changes faster than it can be read: after four times "
+            f"map {shape.name!r} changes faster than it can be read: after so many times "
             f"its {shape.max_entries} entries there was no end"
         )
+
+
+def _unseen(shape: Shape, chunk: Chunk, seen: set[int | bytes]) -> Chunk:
+    """The part of a chunk that was not seen before, which is from now on."""
+    keys, values, count = chunk
+    size, width = shape.key_size, shape.value_size
+    names = _names(keys, size)
+    fresh = set(names)
+    if len(fresh) == count and seen.isdisjoint(fresh):
+        seen |= fresh
+        return chunk
+    new_keys, new_values = bytearray(), bytearray()
+    for place, name in enumerate(names):
+        if name not in seen:
+            seen.add(name)
+            new_keys += keys[place * size : (place + 1) * size]
+            new_values += values[place * width : (place + 1) * width]
+    return memoryview(new_keys), memoryview(new_values), len(new_keys) // size
 
 
 def _names(keys: memoryview, size: int) -> list[int | bytes]:
@@ -158,27 +191,48 @@ def _names(keys: memoryview, size: int) -> list[int | bytes]:
     return list(chain.from_iterable(Struct(f"{size}s").iter_unpack(keys)))
 
 
-def _new(names: list[int | bytes], seen: set[int | bytes]) -> int:
-    """How many of `names` come before the first that is there already."""
-    fresh = set(names)
-    if len(fresh) == len(names) and seen.isdisjoint(fresh):
-        return len(names)
-    known = set(seen)
-    for place, name in enumerate(names):
-        if name in known:
-            return place
-        known.add(name)
-    return len(names)
+def _is_lost(shape: Shape, reader: "KeyReader | BatchReader") -> bool:
+    """Whether the key that a walk stands on is gone."""
+    key = reader.cursor
+    return key is not None and lookup(shape, key) is None
 
 
-def _last_present(shape: Shape, trail: bytes) -> bytes | None:
-    """The last key of a walk that is still in the map; None: begin anew."""
+def _find_back(
+    shape: Shape,
+    reader: "KeyReader | BatchReader",
+    trail: bytes,
+    seen: set[int | bytes],
+) -> None:
+    """Let the walk go on after the last of its keys that leads to something new.
+
+    If there is none, it goes on where it is, past what it has seen.
+    """
     size = shape.key_size
-    for at in range(len(trail) - size, -1, -size)[:_BACK]:
+    if _is_lost(shape, reader):
+        reader.seek(None)
+    for at in range(len(trail) - size, -1, -size):
         key = trail[at : at + size]
-        if lookup(shape, key) is not None:
-            return key
-    return None
+        if lookup(shape, key) is None:
+            continue
+        following = next_key(shape, key)
+        name = None if following is None else _names(memoryview(following), size)[0]
+        if name not in seen:
+            reader.seek(key)
+            return
+
+
+def next_key(shape: Shape, key: bytes) -> bytes | None:
+    """The key after `key`; None at the end."""
+    where, after = bytearray(key), bytearray(shape.key_size)
+    record = attr.MAP_ELEM.pack(
+        map_fd=shape.fd, key=syscall.address(where), value=syscall.address(after)
+    )
+    result = syscall.try_bpf(Cmd.MAP_GET_NEXT_KEY, record)
+    if result == -errno.ENOENT:
+        return None
+    if result < 0:
+        raise refusal(-result, "MAP_GET_NEXT_KEY", shape)
+    return bytes(after)
 
 
 def lookup(shape: Shape, key: bytes) -> bytes | None:
