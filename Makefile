@@ -6,7 +6,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## make .venv, with the lab's programs and the developer's tools
@@ -21,6 +21,11 @@ demo: ## run the main job: Envoy sidecars under iptables and under Beewire (ARGS
 test: ## run the tests; those that need root or a tool say so when they skip
 	@scripts/bootstrap test
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-kernels
+test-kernels: ## run the kernel's tests under 5.10, 6.1, 6.12, 6.18 and the newest Linux
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.kernels $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## run 20,000 random programs three ways, and write docs/benchmarks.md

@@ -12,6 +12,7 @@ encoding    one type -> its record
 index       the `.BTF` section -> types, as far as somebody looks
 decoding    one record -> its type
 compat      when a type of an object stands for one of a kernel
+older       the `.BTF` section for kernels that know fewer kinds of types
 core        CO-RE: what its records mean, given a kernel's types
 ext         func_info, line_info and CO-RE records; the `.BTF.ext` section
 

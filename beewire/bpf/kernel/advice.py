@@ -92,6 +92,16 @@ _TABLE = (
         ),
     ),
     (
+        r"number of funcs in func_info doesn't match number of subprogs",
+        "this kernel does not know functions as arguments: callbacks came with Linux 5.13",
+        "write the loop out, or test beforehand what the kernel has",
+    ),
+    (
+        r"Only .* programs can be sleepable|is not sleepable",
+        "this kernel does not know such a program, or this hook, as sleepable",
+        "leave `sleepable` out",
+    ),
+    (
         r"(?:infinite loop detected|back-edge from insn)",
         "this loop has no end that the kernel can see",
         "bound it: `for i in range(n)` with a constant n",

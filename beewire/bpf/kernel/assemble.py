@@ -30,6 +30,7 @@ class Image:
         "insns",
         "lines",
         "module_fds",
+        "patched",
         "relocations",
     )
 
@@ -39,6 +40,8 @@ class Image:
         self.lines: list[LineInfo] = []
         self.relocations: list[Relocation] = []
         self.core_relos: list[CoreRelo] = []
+        # Those of core_relos that were applied here, for kernels before 5.17.
+        self.patched: list[CoreRelo] = []
         self.module_fds: list[int] = []
 
 

@@ -85,7 +85,11 @@ def _virtual(name: str) -> str | None:
     uname = os.uname()
     match name:
         case "LINUX_KERNEL_VERSION":
-            parts = [int(part) for part in _numbers(uname.release)]
+            # Debian counts builds in its releases, such as 6.1.0-56 of Linux 6.1.158.
+            _, is_debian, told = uname.version.partition("Debian ")
+            parts = [
+                int(part) for part in _numbers(told if is_debian else uname.release)
+            ]
             major, minor, patch = [*parts, 0, 0, 0][:3]
             return str(major << 16 | minor << 8 | min(patch, 255))
         case "LINUX_HAS_SYSCALL_WRAPPER":

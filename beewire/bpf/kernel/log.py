@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 _INSN = re.compile(r"^(\d+): \(")
 _STATE = re.compile(r"^(?:from )?(\d+)(?: to (\d+)(?: \(speculative execution\))?)?: R")
+# Linux 5.10 shows the registers in a line of their own.
+_BARE_STATE = re.compile(r"^ ?R\d+(?:_[rw]+)?=")
 _REGISTER = re.compile(r"\bR(10|\d)(?:_w|_r|_rw)?=")
 # Lines that tell how the verifier went on, not why it stopped.
 _NOISE = re.compile(
@@ -53,7 +55,9 @@ def read_log(log: str) -> Reading:
     insn, reasons, registers_ = -1, list[str](), dict[int, str]()
     for line in steps.split("\n"):
         state, step = _STATE.match(line), _INSN.match(line)
-        if state or step:
+        if _BARE_STATE.match(line):
+            registers_.update(registers(line))
+        elif state or step:
             reasons.clear()
             insn = int(step[1]) if step else insn
             if state and state[2]:
@@ -117,14 +121,21 @@ def registers(line: str) -> dict[int, str]:
 def in_words(state: str) -> str:
     """A register's state, such as `map_value_or_null(id=1,map=hits,...)`, in words."""
     kind, _, rest = state.partition("(")
-    facts = dict(
-        part.partition("=")[::2] for part in rest.rstrip(")").split(",") if "=" in part
-    )
-    name = kind.removesuffix("_or_null")
+    # Before Linux 5.18 a scalar is "inv", its bounds "umax_value", and a map has no name.
+    facts = {
+        name.removesuffix("_value"): value
+        for name, _, value in (
+            part.partition("=") for part in rest.rstrip(")").split(",")
+        )
+        if value
+    }
+    name = _OLD_SCALAR.sub("", kind.removesuffix("_or_null")) or "scalar"
     maybe = ", or None" if kind.endswith("_or_null") else ""
     words = _WORDS.get(name)
     if words is not None:
-        told = words.format(map=facts.get("map", "?"), **_numbers(facts))
+        map_name = f"map {facts['map']!r}" if "map" in facts else "a map"
+        size = f" of {facts['sz']} bytes" if "sz" in facts else ""
+        told = words.format(map=map_name, size=size, **_numbers(facts))
         return told + (_reach(facts) if name == "map_value" else "") + maybe
     if name == "scalar":
         return _scalar(facts)
@@ -136,11 +147,12 @@ def in_words(state: str) -> str:
     return (f"a pointer to {pointed}" if name != pointed else state) + maybe
 
 
+_OLD_SCALAR = re.compile(r"^invP?(?=-?\d|$)")
 _WORDS = {
     "ctx": "the context",
-    "map_value": "a value of map {map!r} ({vs} bytes)",
-    "map_ptr": "map {map!r}",
-    "map_key": "a key of map {map!r}",
+    "map_value": "a value of {map} ({vs} bytes)",
+    "map_ptr": "{map}",
+    "map_key": "a key of {map}",
     "pkt": "the packet at byte {off}, of which {r} bytes are checked",
     "pkt_end": "the end of the packet",
     "pkt_meta": "the packet's metadata",
@@ -148,7 +160,7 @@ _WORDS = {
     "tcp_sock": "a TCP socket",
     "sock_common": "a socket",
     "ringbuf_mem": "a reserved ring buffer record",
-    "mem": "memory of {sz} bytes",
+    "mem": "memory{size}",
 }
 
 
@@ -164,7 +176,7 @@ def _reach(facts: dict[str, str]) -> str:
 
 
 def _numbers(facts: dict[str, str]) -> dict[str, str]:
-    return {name: facts.get(name, "0") for name in ("vs", "off", "r", "sz")}
+    return {name: facts.get(name, "0") for name in ("vs", "off", "r")}
 
 
 def _scalar(facts: dict[str, str]) -> str:

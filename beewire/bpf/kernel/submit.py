@@ -64,6 +64,7 @@ def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> N
         index = target.index(purpose)
         resolver = Resolver(index, types.builder.id, target.modules_with)
     patch(image.insns, image.core_relos, resolver)
+    image.patched += image.core_relos
     image.core_relos.clear()
 
 

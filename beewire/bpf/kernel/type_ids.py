@@ -2,7 +2,7 @@
 
 import errno
 
-from beewire.bpf.btf import Builder, DeclTag, Type
+from beewire.bpf.btf import Builder, DeclTag, Kind, Type
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.errors import KernelError, NotPermitted, NotSupported
@@ -63,18 +63,48 @@ class TypeIds(Descriptor):
         """
         if self.empty:
             return
-        blob = bytearray(self.builder.encode())
-        fields = {"btf": syscall.address(blob), "btf_size": len(blob)}
-        about = f"load the type information of {name!r}"
+        blob = self.builder.encode()
         try:
-            self._fd = syscall.bpf(
-                syscall.Cmd.BTF_LOAD, attr.BTF_LOAD.pack(**fields), about
-            )
+            self._fd = _load(blob, name)
         except (NotPermitted, NotSupported):
             raise
         except KernelError as error:
-            error.add_note(_log(fields))
-            raise
+            older = _for_older(blob) if error.errno == errno.EINVAL else blob
+            if older == blob:
+                raise
+            self._fd = _load(older, name)
+
+
+def _load(content: bytes, name: str) -> int:
+    blob = bytearray(content)
+    fields = {"btf": syscall.address(blob), "btf_size": len(blob)}
+    about = f"load the type information of {name!r}"
+    try:
+        return syscall.bpf(syscall.Cmd.BTF_LOAD, attr.BTF_LOAD.pack(**fields), about)
+    except (NotPermitted, NotSupported):
+        raise
+    except KernelError as error:
+        error.add_note(_log(fields))
+        raise
+
+
+# Kinds that came after Linux 5.2, by what `features` calls them.
+_NEWER = {
+    "floats": Kind.FLOAT,
+    "declaration tags": Kind.DECL_TAG,
+    "type tags": Kind.TYPE_TAG,
+    "enums of 64 bits": Kind.ENUM64,
+}
+
+
+def _for_older(blob: bytes) -> bytes:
+    """`blob`, said by the kinds of types that this kernel knows."""
+    from beewire.bpf.btf import older  # noqa: PLC0415 - on older kernels only
+    from beewire.bpf.kernel import features  # noqa: PLC0415
+
+    unknown = [kind for name, kind in _NEWER.items() if not features.btf(name)]
+    signed = features.btf("signed enums").available
+    return older.without(blob, frozenset(unknown), signed_enums=signed)
 
 
 def _log(fields: dict[str, int]) -> str:

@@ -27,6 +27,8 @@ _LAST_STEPS = 1 << 16
 # What the kernel, as libbpf, makes of an instruction with an unknown CO-RE field.
 _UNRESOLVED = "invalid func unknown#195896080"
 
+_UNKNOWN_HELPER = re.compile(r"invalid func unknown#(\d+)")
+
 _EMPTY_LOG = {
     errno.EINVAL: "this kernel does not know its program type or attach type, or does "
     "not allow them together",
@@ -103,10 +105,24 @@ def _too_long(program: ProgramSpec, log: str, number: int) -> VerifierError:
 
 def _silent(program: ProgramSpec, number: int) -> KernelError:
     about = f"load program {program.name!r} ({program.section})"
+    if number in (errno.EINVAL, errno.E2BIG):
+        _require(program)
     if number in _EMPTY_LOG:
         return KernelError(number, "PROG_LOAD", f"cannot {about}: {_EMPTY_LOG[number]}")
     needs = privilege.program_needs(program.kind)
     return explain.refusal(number, "PROG_LOAD", about, needs)
+
+
+def _require(program: ProgramSpec) -> None:
+    """Raise NotSupported where the kernel has no such programs, or attaches none so."""
+    from beewire.bpf.kernel import features  # noqa: PLC0415 - rare
+
+    wanted = [features.program_type(program.kind)]
+    if program.attach_kind is not None:
+        wanted.append(features.attach_kind(program.attach_kind))
+    for feature in wanted:
+        if feature.answer is features.Answer.NO:
+            feature.require()
 
 
 def refusal(
@@ -117,6 +133,8 @@ def refusal(
     place = f" at {line.file}:{line.line}" if line else ""
     advice = advise(reading.reason)
     why = f"{advice.meaning} ({reading.reason})" if advice else reading.reason
+    if unknown := _UNKNOWN_HELPER.fullmatch(reading.reason):
+        why = _missing_helper(int(unknown[1])) or why
     if _UNRESOLVED in reading.reason:
         why = f"{_unresolved(image, reading.insn)} does not exist in this kernel"
     error = VerifierError(
@@ -141,11 +159,23 @@ def refusal(
     return error
 
 
+def _missing_helper(number: int) -> str:
+    """That this kernel has no such helper; "" where none has."""
+    from beewire.bpf.lang.prototypes import by_number, names  # noqa: PLC0415 - rare
+
+    if not 0 < number <= len(names()):
+        return ""
+    helper = by_number(number)
+    return (
+        f"this kernel has no helper bpf_{helper.name}, which Linux {helper.since} has"
+    )
+
+
 def _unresolved(image: Image, slot: int) -> str:
     """The CO-RE fact that this kernel does not have."""
     from beewire.bpf.object.listing import access_text  # noqa: PLC0415 - rare
 
-    for core in image.core_relos:
+    for core in (*image.core_relos, *image.patched):
         if core.slot == slot:
             return access_text(core.type, core.access)
     return "what this line reads"

@@ -269,6 +269,7 @@ def test_records_come_in_order_whatever_lies_between_them(
     assert reader.waiting_bytes == 0
 
 
+@pytest.mark.host
 @given(many=st.lists(st.integers(0, 200), max_size=12))
 @settings(
     deadline=None,
@@ -588,6 +589,7 @@ with load(send) as loaded:
 """
 
 
+@pytest.mark.host
 def test_asyncio_and_numpy_are_imported_for_those_who_use_them(
     python: Callable[..., Any], tmp_path: Path
 ) -> None:

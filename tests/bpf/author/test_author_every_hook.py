@@ -5,6 +5,7 @@ import pytest
 from beewire.bpf import collect, load
 from beewire.bpf.kernel import features
 from beewire.bpf.object.kinds import ProgramKind
+from beewire.errors import VerifierError
 from tests.bpf.lang.test_lang_kernel import cell
 
 pytestmark = pytest.mark.kernel
@@ -84,7 +85,12 @@ def test_loads(hook: str) -> None:
     if not features.program_type(ProgramKind(program.kind)).available:
         pytest.skip(f"this kernel has no programs of kind {program.kind.name}")
 
-    load(collect([program])).close()
+    try:
+        load(collect([program])).close()
+    except VerifierError as error:
+        if "of its context" in str(error) and hook.startswith("sk_reuseport"):
+            pytest.skip("this kernel's sk_reuseport programs have no sockets")
+        raise
 
 
 TYPED = {

@@ -1,6 +1,7 @@
 """`Kconfig`: programs that know how the kernel was configured."""
 
 import os
+import re
 from typing import Any
 
 import pytest
@@ -29,9 +30,13 @@ results[4] = 1 if nothing.value else 7
 
 
 def _version() -> int:
-    major, minor, rest = os.uname().release.split(".", 2)
-    patch = "".join(c for c in rest.split("-")[0] if c.isdigit())
-    return int(major) << 16 | int(minor) << 8 | min(int(patch or 0), 255)
+    # "6.18.44-fc", or as Debian tells it: "#1 SMP Debian 6.1.158-1 (2026-11-20)".
+    uname = os.uname()
+    told = re.search(r"Debian (\S+)", uname.version)
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", told[1] if told else uname.release)
+    assert found is not None
+    major, minor, patch = (int(number or 0) for number in found.groups())
+    return major << 16 | minor << 8 | min(patch, 255)
 
 
 @pytest.mark.kernel

@@ -81,6 +81,8 @@ def bpftool(*words: str) -> str:
     told = subprocess.run(
         ["bpftool", *words], capture_output=True, text=True, check=False
     )
+    if "not found in kernel or module BTFs" in told.stderr:
+        pytest.skip("this kernel has not all kernel functions that the object calls")
     assert told.returncode == 0, told.stdout + told.stderr
     return told.stdout + told.stderr
 

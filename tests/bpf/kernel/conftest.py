@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,9 +212,12 @@ def run_in_cgroup(cgroup: str) -> Callable[[str], str]:
     """Run a Python snippet as a process of `cgroup`; gives what it printed."""
 
     def run(code: str) -> str:
-        script = f'echo $$ > "{cgroup}/cgroup.procs" && exec python3 -c "$0"'
+        script = f'echo $$ > "{cgroup}/cgroup.procs" && exec "$1" -S -c "$0"'
         done = subprocess.run(
-            ["sh", "-c", script, code], check=True, capture_output=True, text=True
+            ["sh", "-c", script, code, sys.executable],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return done.stdout.strip()
 

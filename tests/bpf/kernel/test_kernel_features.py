@@ -186,6 +186,7 @@ def test_a_function_of_the_kernel_that_is_not_for_programs_is_none() -> None:
     assert features.kfunc("bw_no_such_function").answer is Answer.NO
 
 
+@pytest.mark.host
 def test_what_needs_a_capability_is_unknown_without_it(python: Run) -> None:
     told = python(
         "-c",

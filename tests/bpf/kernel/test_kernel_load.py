@@ -5,7 +5,7 @@ import pytest
 from beewire.bpf import isa
 from beewire.bpf.btf import Func, FuncProto, Int, Linkage, Param
 from beewire.bpf.isa import Insn, Size
-from beewire.bpf.kernel import Loaded
+from beewire.bpf.kernel import Loaded, Program
 from beewire.bpf.object import (
     DataSection,
     MapKind,
@@ -331,7 +331,7 @@ def test_the_kernel_knows_names_types_and_lines(
     info = loaded.programs["program"].info()
 
     assert info.name == "program"
-    assert info.verified_insns == 2
+    assert info.verified_insns in (2, 0)  # before Linux 5.16 the kernel does not tell
     assert info.id > 0
     assert len(info.tag) == 16
 
@@ -410,7 +410,19 @@ def test_a_packet_that_is_too_short_is_refused_with_a_note(
 ) -> None:
     loaded = load_now(make_object(make_program(*returns(0))))
 
+    program = loaded.programs["program"]
+    if takes_any_length(program):
+        pytest.skip("this kernel takes packets of any length")
+
     with pytest.raises(KernelError) as caught:
-        loaded.programs["program"].test_run(b"short")
+        program.test_run(b"short")
 
     assert "at least 14 bytes" in caught.value.__notes__[0]
+
+
+def takes_any_length(program: Program) -> bool:
+    try:
+        program.test_run(bytes(13))
+    except KernelError:
+        return False
+    return True

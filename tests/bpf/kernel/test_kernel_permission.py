@@ -53,6 +53,7 @@ def run_with(capabilities: str, code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.host
 @pytest.mark.kernel
 def test_a_process_without_capabilities_is_told_which_it_lacks() -> None:
     assert run_with("", PROGRAM.format(kind="TRACEPOINT")) == (
@@ -61,6 +62,7 @@ def test_a_process_without_capabilities_is_told_which_it_lacks() -> None:
     )
 
 
+@pytest.mark.host
 @pytest.mark.kernel
 @pytest.mark.parametrize(
     ("capabilities", "kind", "lacking"),
@@ -98,6 +100,7 @@ def test_a_map_without_capabilities_names_cap_bpf() -> None:
     )
 
 
+@pytest.mark.host
 @pytest.mark.kernel
 def test_capabilities_inside_a_user_namespace_are_told_to_be_worthless() -> None:
     unshare = shutil.which("unshare")

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import pytest
@@ -95,7 +96,10 @@ def test_a_refusal_shows_source_caret_hint_and_registers(
     )
     assert hint == "hint: test it first: `if x is None: return`"
     assert insn == "instruction 6: r0 = *(u64 *)(r0 +0)"
-    assert registers == "r0 is a value of map 'hits' (8 bytes), or None"
+    # Before Linux 5.18 the log has no names of maps.
+    assert re.fullmatch(
+        r"r0 is a value of (map 'hits'|a map) \(8 bytes\), or None", registers
+    )
     assert log.startswith("the verifier's log is in .log (")
 
 
@@ -381,4 +385,4 @@ def test_registers_are_told_also_when_the_reason_names_none(
 
     told = "\n".join(caught.value.__notes__)
     assert "r0 is any number" in told
-    assert "r6 is a value of map 'hits' (8 bytes)" in told
+    assert re.search(r"r6 is a value of (map 'hits'|a map) \(8 bytes\)", told)

@@ -1,5 +1,6 @@
 """Maps of struct_ops: a table of callbacks that the kernel takes when it is registered."""
 
+import errno
 import sys
 
 from beewire.bpf.kernel import attr, syscall
@@ -15,18 +16,17 @@ LINK = 1 << 13  # BPF_F_LINK: registered by a link
 class StructOpsMap(KeylessMap):
     """A table of callbacks; `attach_struct_ops` registers it with the kernel."""
 
-    __slots__ = ("_programs", "_table")
+    __slots__ = ("_programs", "_table", "uses_link")
 
-    def __init__(self, fd: int, table: Table, programs: Mapping[str, Program]) -> None:
+    def __init__(
+        self, fd: int, table: Table, programs: Mapping[str, Program], *, uses_link: bool
+    ) -> None:
         super().__init__(fd, table.spec)
         self._table = table
+        # Whether a link registers it (`.struct_ops.link`), and its end takes it back.
+        self.uses_link = uses_link
         # Filled later: programs are loaded after the maps that they use.
         self._programs = programs
-
-    @property
-    def uses_link(self) -> bool:
-        """Whether a link registers it (`.struct_ops.link`), and its end takes it back."""
-        return bool(self.spec.flags & LINK)
 
     def content(self) -> bytes:
         """The table with the descriptors of its programs, as the kernel wants it."""
@@ -48,16 +48,29 @@ def create_table(
         NotPermitted: CAP_BPF or CAP_NET_ADMIN is missing.
         KernelError: the kernel refuses.
     """
+    flags = table.spec.flags
+    fd = _create(table, flags, btf_fd)
+    if fd == -errno.EINVAL and flags & LINK:
+        # Before Linux 6.4 there is no link: the map itself registers its table.
+        flags &= ~LINK
+        fd = _create(table, flags, btf_fd)
+    if fd < 0:
+        from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
+
+        about = f"create struct_ops map {table.spec.name!r}"
+        raise explain.refusal(-fd, "MAP_CREATE", about, ("CAP_NET_ADMIN",))
+    return StructOpsMap(fd, table, programs, uses_link=bool(flags & LINK))
+
+
+def _create(table: Table, flags: int, btf_fd: int) -> int:
     record = attr.MAP_CREATE.pack(
         map_type=table.spec.kind,
         key_size=4,
         value_size=len(table.value),
         max_entries=1,
-        map_flags=table.spec.flags,
+        map_flags=flags,
         map_name=kernel_name(table.spec.name),
         btf_fd=btf_fd,
         btf_vmlinux_value_type_id=table.value_type_id,
     )
-    about = f"create struct_ops map {table.spec.name!r}"
-    fd = syscall.bpf(syscall.Cmd.MAP_CREATE, record, about)
-    return StructOpsMap(fd, table, programs)
+    return syscall.try_bpf(syscall.Cmd.MAP_CREATE, record)

@@ -1,0 +1,107 @@
+"""`make test-kernels`: the kernel's tests under five kernels, and a table of them.
+
+Kernels are downloaded when they are not there yet. Ends with 0 if every test passed, or
+was skipped as the kernel's list says.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from beewire.errors import BeewireError
+from beewire.guest import MATRIX, obtain
+from beewire.interrupts import Stopped, unwinding
+from tests.kernels import expected
+from tests.kernels.matrix import Run, run_all, usual_jobs
+from tests.kernels.page import rewrite
+from tests.kernels.table import as_markdown, as_text, table
+
+
+def main() -> int:
+    """Run it, and return the exit code."""
+    args, pytest_arguments = parser().parse_known_args()
+    try:
+        with unwinding():
+            kernels = args.kernel or list(MATRIX)
+            releases = {name: obtain(name, tell).release for name in kernels}
+            runs = run_all(
+                releases, jobs=args.jobs, tell=tell, arguments=pytest_arguments
+            )
+    except Stopped as stopped:
+        return stopped.exit_code
+    except BeewireError as error:
+        tell(f"no guests: {error}")
+        return 1
+    print(as_text(table(runs)))
+    if args.write:
+        rewrite(args.write, as_markdown(table(runs)))
+    if args.json:
+        args.json.write_text(json.dumps(as_json(runs), indent=1) + "\n")
+    if args.rewrite:
+        for name, run in runs.items():
+            expected.write(expected.path(name), name, run.results.skips)
+    return tell_faults(runs)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; what it does not know is pytest's."""
+    made = argparse.ArgumentParser(
+        prog="make test-kernels", description=__doc__, allow_abbrev=False
+    )
+    made.add_argument(
+        "--kernel",
+        action="append",
+        metavar="NAME",
+        help=f"only this one; may be repeated (default: {', '.join(MATRIX)})",
+    )
+    made.add_argument("--jobs", type=int, default=usual_jobs(), metavar="N")
+    made.add_argument(
+        "--rewrite", action="store_true", help="write the lists of expected skips"
+    )
+    made.add_argument("--write", type=Path, metavar="FILE", help="put the table there")
+    made.add_argument("--json", type=Path, metavar="FILE", help="every result")
+    return made
+
+
+def tell(text: str) -> None:
+    """Say what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def tell_faults(runs: dict[str, Run]) -> int:
+    """Say what is wrong, and give the exit code."""
+    for run in runs.values():
+        for test, reason in run.difference().not_skipped:
+            tell(f"{run.kernel}: {test} is no longer skipped ({reason})")
+        for fault in run.faults():
+            tell(f"{run.kernel}: {fault}")
+    faulty = [run.kernel for run in runs.values() if run.faults()]
+    if faulty:
+        tell(f"not as expected: {', '.join(faulty)}; skips: {expected.REWRITE}")
+    return 1 if faulty else 0
+
+
+def as_json(runs: dict[str, Run]) -> dict[str, object]:
+    """All that the guests told."""
+    return {
+        name: {
+            "release": run.release,
+            "seconds": run.seconds,
+            "features": run.results.features,
+            "tests": [
+                {
+                    "name": test.name,
+                    "outcome": test.outcome,
+                    "reason": test.reason,
+                    "seconds": test.seconds,
+                }
+                for test in run.results.tests
+            ],
+        }
+        for name, run in runs.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

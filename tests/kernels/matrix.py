@@ -1,0 +1,173 @@
+"""Boots a guest for each kernel, and runs one pytest in it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.kernels import expected
+from tests.kernels.expected import Difference
+from tests.kernels.results import FAILED, PASSED, SKIPPED, Results
+
+CHECKOUT = Path(__file__).parent.parent.parent
+PATHS = ("tests/bpf/kernel", "tests/bpf/author")
+# Tests marked `host` say nothing of a kernel that another kernel would not say again.
+SELECTED = "kernel and not host and not mesh"
+# A guest without KVM is twenty times as slow as what tests are given a minute for.
+TEST_TIMEOUT_S = 600
+GUEST_TIMEOUT_S = 1500
+CPUS = 2
+
+# The order tells nothing here, nothing that is cached outlives a guest, and tests of
+# properties do without Hypothesis's reports.
+_PYTEST = (
+    *("pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"),
+    *("-p", "no:hypothesispytest"),
+)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Run:
+    """What happened under one kernel; `kernel` is what it is called in the matrix."""
+
+    kernel: str
+    release: str
+    results: Results = field(default_factory=Results)
+    seconds: float = 0.0
+    exit_code: int = 0
+
+    def summary(self) -> str:
+        """One line about it."""
+        counts = self.results.counts()
+        told = ", ".join(f"{counts[each]} {each}" for each in (PASSED, SKIPPED, FAILED))
+        return f"Linux {self.release}: {told} in {self.seconds:.0f} s"
+
+    def difference(self) -> Difference:
+        """How its skips differ from the kernel's list."""
+        listed = expected.read(expected.path(self.kernel))
+        return expected.compare(self.results.skips, listed)
+
+    def faults(self) -> list[str]:
+        """All that is wrong, one text each; empty where all is as it should be."""
+        found = [f"{test.name}\n{test.reason}" for test in self.results.failures]
+        if not self.results.is_complete:
+            last = "\n".join(self.results.other[-20:])
+            found.append(f"pytest did not end (exit code {self.exit_code})\n{last}")
+        found += [
+            f"{test} is skipped, which {expected.path(self.kernel).name} does not list:"
+            f" {reason}"
+            for test, reason in self.difference().unlisted
+        ]
+        return found
+
+
+def run_all(
+    releases: dict[str, str],
+    *,
+    jobs: int,
+    tell: Tell,
+    arguments: Sequence[str] = (),
+) -> dict[str, Run]:
+    """Run the tests under each kernel of `releases` ({name: release}), `jobs` at a time.
+
+    `arguments` go to pytest. `tell` is told of each kernel's end.
+    """
+    compile_sources()
+    with _guests() as start, ThreadPoolExecutor(jobs) as pool:
+        started = [
+            pool.submit(_run, start, kernel, release, arguments)
+            for kernel, release in releases.items()
+        ]
+        runs = {}
+        for done in as_completed(started):
+            run = done.result()
+            runs[run.kernel] = run
+            tell(run.summary())
+    return {kernel: runs[kernel] for kernel in releases}
+
+
+def compile_sources() -> None:
+    """Write bytecode that is not there yet, asserts as pytest rewrites them included.
+
+    What a guest compiles is gone with it, and takes it most of a minute.
+    """
+    for words in (
+        ["compileall", "-q", "beewire"],
+        [*_PYTEST, "--collect-only", *PATHS],
+    ):
+        subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=CHECKOUT,
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+def _environment() -> dict[str, str]:
+    switches = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+    return {name: text for name, text in os.environ.items() if name not in switches}
+
+
+Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
+
+
+@contextmanager
+def _guests() -> Iterator[Start]:
+    # Every guest that was started ends with the block, whatever the block ends with.
+    guests: list[subprocess.Popen[str]] = []
+
+    def start(command: Sequence[str]) -> subprocess.Popen[str]:
+        guest = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        guests.append(guest)
+        return guest
+
+    try:
+        yield start
+    except BaseException:
+        for guest in guests:
+            guest.terminate()
+        raise
+
+
+def _run(start: Start, kernel: str, release: str, arguments: Sequence[str]) -> Run:
+    run = Run(kernel, release)
+    began = time.monotonic()
+    with start(command(release, arguments)) as guest:
+        assert guest.stdout is not None
+        for line in guest.stdout:
+            run.results.take(line.rstrip("\n"))
+        run.exit_code = guest.wait()
+    run.seconds = time.monotonic() - began
+    return run
+
+
+def command(release: str, arguments: Sequence[str]) -> list[str]:
+    """The command that boots a guest and runs pytest in it."""
+    guest = [sys.executable, "-m", "beewire", "guest", "--kernel", release]
+    guest += ["--timeout", str(GUEST_TIMEOUT_S), "--cpus", str(CPUS)]
+    pytest = [sys.executable, "-m", *_PYTEST, "-m", SELECTED]
+    pytest += [f"--timeout={TEST_TIMEOUT_S}", "-p", "tests.kernels.reporting"]
+    paths = [] if any("/" in each for each in arguments) else list(PATHS)
+    return [*guest, "--", *pytest, *arguments, *paths]
+
+
+def usual_jobs() -> int:
+    """How many guests at once: one for each core, as each keeps one busy."""
+    return max(1, len(os.sched_getaffinity(0)))
