@@ -138,6 +138,7 @@ if TYPE_CHECKING:
         uprobe_session,
         uretprobe,
         uretprobe_multi,
+        usdt,
     )
     from beewire.bpf.author.program import (
         Program,
@@ -189,7 +190,6 @@ if TYPE_CHECKING:
         raw_tracepoint_writable,
         syscall,
         tp_btf,
-        usdt,
     )
     from beewire.bpf.author.user_ring import (
         UserRingBuf,
@@ -356,6 +356,7 @@ if TYPE_CHECKING:
     from beewire.bpf.lang.trace_contexts import (
         PerfEvent,
         PtRegs,
+        Usdt,
         bpf_iter_meta,
         seq_file,
     )
@@ -380,7 +381,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "SkReuseport", "SkStorage", "SockAddr", "SockHash", "SockMap", "SockOp",
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
     "StackBuildIds", "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
-    "TcpState", "Timer", "Tracepoint", "Union", "UserRingBuf", "WorkQueue", "Worker",
+    "TcpState", "Timer", "Tracepoint", "Union", "Usdt", "UserRingBuf", "WorkQueue", "Worker",
     "World", "XdpAction", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
     "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
     "bswap64", "cgroup_skb_egress", "cgroup_skb_ingress", "cgroup_sock_create",
@@ -422,18 +423,18 @@ _HOMES = {
     "beewire.bpf.author.struct_ops": ("StructOps"),
     "beewire.bpf.lang.symbols": ("Ksym kfunc"),
     "beewire.bpf.lang.tcp_sock": ("BpfTcpSock"),
-    "beewire.bpf.lang.trace_contexts": ("PerfEvent PtRegs bpf_iter_meta seq_file"),
+    "beewire.bpf.lang.trace_contexts": ("PerfEvent PtRegs Usdt bpf_iter_meta seq_file"),
     "beewire.bpf.lang.net_contexts": (
         "DeviceAccess FlowDissector FlowKeys LircSample Netfilter SkReuseport "
         "SocketFilter Sysctl"
     ),
     "beewire.bpf.author.trace_hooks": (
         "fentry fexit fmod_ret iter lsm lsm_cgroup perf_event raw_tracepoint_writable "
-        "syscall tp_btf usdt"
+        "syscall tp_btf"
     ),
     "beewire.bpf.author.probe_hooks": (
         "kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi uprobe "
-        "uprobe_multi uprobe_session uretprobe uretprobe_multi"
+        "uprobe_multi uprobe_session uretprobe uretprobe_multi usdt"
     ),
     "beewire.bpf.author.net_hooks": (
         "connect_unix device flow_dissector getpeername_unix getsockname_unix "

@@ -106,6 +106,8 @@ class Reached:
         if program.table is not None:
             table = program.table
             self._found.setdefault(table, Place(table.name, place.module))
+        for variant in program.variants:
+            self._reach(variant)
         if built is None:
             self._follow(function)
             return

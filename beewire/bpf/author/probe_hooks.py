@@ -19,7 +19,8 @@ from beewire.bpf.author.probe_programs import (
     UprobeProgram,
 )
 from beewire.bpf.author.trace_hooks import mark, sleepable_section, target_name
-from beewire.bpf.lang.trace_contexts import ProbeArguments, ReturnArguments
+from beewire.bpf.author.usdt_program import UsdtProgram
+from beewire.bpf.lang.trace_contexts import ProbeArguments, ReturnArguments, Usdt
 from beewire.errors import SpecError
 from beewire.hints import Callable, TypeVar
 
@@ -128,6 +129,30 @@ def uprobe_session(
     return _user_functions("uprobe.session", path, names, sleepable, ProbeArguments)
 
 
+def usdt(place: str, *, sleepable: bool = False) -> Callable[[F], UsdtProgram[F]]:
+    """A static probe of user space, "path:provider:name".
+
+        @usdt("/usr/bin/python3:python:gc__start")
+        def collecting(generation: i32) -> None: ...
+
+    Parameters are the probe's arguments, as integers; `def f(ctx: Usdt)` has them as
+    `ctx.arg(0)`, and `user_str(ctx.arg(0))` reads a text. Where they are is read from the
+    file when the program is compiled: one program for each form that they have there.
+
+    Raises:
+        SpecError: `place` is not of that form.
+    """
+    _check_static(place)
+    section = sleepable_section("usdt", place, sleepable)
+
+    def decorate(function: F) -> UsdtProgram[F]:
+        program = mark(UsdtProgram, section, function, Usdt)
+        program.place = place
+        return program
+
+    return decorate
+
+
 Arguments = type[ProbeArguments] | type[ReturnArguments]
 
 
@@ -138,6 +163,16 @@ def _function(hook: str, name: object) -> str:
     ):
         return name
     return target_name(hook, name, "tcp_connect")
+
+
+def _check_static(place: object) -> None:
+    if isinstance(place, str) and place.count(":") >= 2:
+        return
+    shown = repr(place) if isinstance(place, str) else "the function itself"
+    raise SpecError(
+        "@usdt takes path, provider and name, as in "
+        f'@usdt("/usr/bin/python3:python:gc__start"), not {shown}'
+    )
 
 
 def _kernel_functions(

@@ -24,7 +24,6 @@ from beewire.bpf.lang.contexts import Context, RawTracepoint
 from beewire.bpf.lang.trace_contexts import (
     BtfArguments,
     PerfEvent,
-    ProbeArguments,
     SyscallArgs,
 )
 from beewire.bpf.object.sections import parse_section
@@ -171,12 +170,6 @@ def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
     target = target_name("raw_tracepoint_writable", name, "nbd_send_request")
     section = f"raw_tracepoint.w/{target}"
     return lambda function: mark(TracingProgram, section, function, RawTracepoint)
-
-
-def usdt(place: str = "", *, sleepable: bool = False) -> Callable[[F], Program[F]]:
-    """A static probe of user space, `path:provider:name`: `def f(ctx: PtRegs)`."""
-    section = sleepable_section("usdt", place, sleepable)
-    return lambda function: mark(Program, section, function, ProbeArguments)
 
 
 def perf_event(function: F) -> PerfEventProgram[F]:

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.tcx import attach_tcx
     from beewire.bpf.kernel.links.tracepoint import attach_tracepoint, tracepoint_id
     from beewire.bpf.kernel.links.uprobe import attach_uprobe
+    from beewire.bpf.kernel.links.usdt import attach_usdt
+    from beewire.bpf.kernel.links.usdt_maps import attach_usdt_by_maps
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.perf import PerfReader
@@ -104,6 +106,8 @@ _LAZY = {
     "attach_tracing": "links.raw_tracepoint",
     "attach_uprobe": "links.uprobe",
     "attach_uprobe_multi": "links.multi",
+    "attach_usdt": "links.usdt",
+    "attach_usdt_by_maps": "links.usdt_maps",
     "attach_xdp": "links.xdp",
     "cgroup2_mount": "places",
     "check_externs": "ksyms",
@@ -168,6 +172,8 @@ __all__ = [
     "attach_tracing",
     "attach_uprobe",
     "attach_uprobe_multi",
+    "attach_usdt",
+    "attach_usdt_by_maps",
     "attach_xdp",
     "cgroup2_mount",
     "check_externs",

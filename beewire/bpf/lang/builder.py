@@ -62,6 +62,7 @@ _LATE: dict[str, tuple[object, ...]] = {
     "python_calls": (bool, int, len, max, min, print, range),
     "seq_calls": ("context", "seq_printf", "seq_write"),
     "symbol_calls": ("held",),
+    "usdt_calls": ("arg",),
     "with_blocks": (ast.With,),
 }  # fmt: skip
 LATE = {each: module for module, constructs in _LATE.items() for each in constructs}

@@ -404,7 +404,8 @@ class ProgramDecl:
     """A function that is a program, and the hook it is written for.
 
     `arguments` are its parameters where the hook passes more than a context, once it is
-    compiled. `returns_nothing`: the kernel takes 0 only. `neutral` is what it returns when it is annotated `-> None`; `context` the context's
+    compiled. `variants` are loaded together with it: the same function for other places
+    of a static probe. `returns_nothing`: the kernel takes 0 only. `neutral` is what it returns when it is annotated `-> None`; `context` the context's
     class when the parameter is not annotated.
     """
 
@@ -412,6 +413,7 @@ class ProgramDecl:
     returns_nothing = False
     # The table of struct_ops that it is a member of.
     table: MapDecl | None = None
+    variants: "tuple[ProgramDecl, ...]" = ()
 
     def __init__(  # noqa: PLR0913 - the fields of a declaration
         self,

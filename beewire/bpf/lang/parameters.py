@@ -14,6 +14,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.contexts import Arguments, Context
 from beewire.bpf.lang.decl import ProgramDecl
 from beewire.bpf.lang.structs import Kernel
+from beewire.bpf.lang.trace_contexts import Usdt
 from beewire.bpf.lang.types import IntType
 from beewire.bpf.lang.values import KernelMemory, Value
 from beewire.bpf.lang.variables import assign, declare
@@ -37,6 +38,10 @@ def enter_arguments(
         asked = wanted(b.frame, param.arg)
         if asked is None:
             raise _refused(b, param, f"parameter {param.arg!r} has no annotation")
+        if issubclass(cls, Usdt):
+            _bind_operand(b, cls, param, asked, (context, index))
+            told.append(argument(param.arg, asked))
+            continue
         try:
             offset = cls.place(index)
         except IndexError:
@@ -93,6 +98,28 @@ def _bind(
     else:
         message = f"{param.arg!r} cannot be {asked.name}"
         raise _refused(b, param, message)
+    b.frame.bound[param.arg] = value
+
+
+def _bind_operand(
+    b: Builder,
+    cls: type[Usdt],
+    param: ast.arg,
+    asked: Wanted,
+    place: tuple[ir.Op, int],
+) -> None:
+    """Bind a parameter to an argument of a static probe."""
+    from beewire.bpf.lang import usdt_calls  # noqa: PLC0415 - static probes only
+
+    kind = asked.type
+    if not isinstance(kind, IntType) or asked.nullable:
+        message = f"{param.arg!r} cannot be {asked.name}: static probes pass integers"
+        raise _refused(b, param, message)
+    value = b.narrow(usdt_calls.argument(b, cls, *place), kind)
+    if param.arg in b.frame.stored:
+        declare(b, param.arg, kind)
+        assign(b, param.arg, value)
+        return
     b.frame.bound[param.arg] = value
 
 

@@ -209,10 +209,10 @@ def _context_class(
     if isinstance(cls, type) and issubclass(cls, Context):
         if issubclass(cls, decl.context) or decl.context is Context:
             return cls
-        if issubclass(decl.context, Arguments) and cls.of_probes:
-            return cls
         if issubclass(decl.context, cls):
             return decl.context
+        if issubclass(decl.context, Arguments) and cls.of_probes:
+            return cls
     expected = decl.context.__name__
     raise b.refuse(
         node,  # type: ignore[arg-type]  # an arg has a place like an expression

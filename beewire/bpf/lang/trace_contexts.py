@@ -2,11 +2,14 @@
 
 import os
 
-from beewire.bpf.lang.contexts import Arguments, Context, Readable
+from beewire.bpf.lang.contexts import Arguments, Context, Readable, outside
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import U64, u64
-from beewire.hints import ClassVar
+from beewire.hints import TYPE_CHECKING, ClassVar
 from beewire.rows import Row
+
+if TYPE_CHECKING:
+    from beewire.symbols.stapsdt import Operand
 
 
 class _Registers(Row):
@@ -80,6 +83,22 @@ class PtRegs(Context):
     ip = Readable(REGISTERS.ip, U64)
     sp = Readable(REGISTERS.sp, U64)
     fp = Readable(REGISTERS.fp, U64)
+
+
+class Usdt(PtRegs, Arguments):
+    """A static probe: `ctx.arg(0)` is its first argument, and registers as in `PtRegs`.
+
+    `operands` say where the arguments are at the places that a program is compiled for;
+    `problem` why that is not known.
+    """
+
+    typed: ClassVar[bool] = False
+    operands: ClassVar["tuple[Operand, ...]"] = ()
+    problem: ClassVar[str] = 'no file is known that has the probe: @usdt("path:a:b")'
+
+    def arg(self, index: int, type: object = None) -> int:  # noqa: A002, ARG002
+        """Argument number `index`, from 0, as an integer: of 64 bits, or a `type`."""
+        outside("arg")
 
 
 class PerfEvent(PtRegs):

@@ -51,6 +51,13 @@ class EventLink(Link):
         """How many events run the program; 0 once closed."""
         return 0 if self.closed else 1 + len(self._others)
 
+    def absorb(self, other: "EventLink") -> None:
+        """Hold the events of another link too, which is closed with nothing left."""
+        self._others += [*other._others, other.release()]
+        self._clean_up += other._clean_up
+        other._others, other._clean_up = [], []
+        self.as_link = self.as_link and other.as_link
+
     def at_end(self, action: Callable[[], None]) -> None:
         """Do this when the link is closed, after its events have ended."""
         self._clean_up.append(action)
