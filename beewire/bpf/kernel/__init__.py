@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.features import Feature
     from beewire.bpf.kernel.info import ProgramInfo
     from beewire.bpf.kernel.ksyms import check_externs
+    from beewire.bpf.kernel.links.auto import Links, attach, attach_all
     from beewire.bpf.kernel.links.base import Link, LinkKind
     from beewire.bpf.kernel.links.cgroup import attach_cgroup
     from beewire.bpf.kernel.links.event import EventLink
@@ -90,6 +91,9 @@ _LAZY = {
     "Sampling": "links.perf_event",
     "UserRing": "user_ring",
     "XdpMode": "links.xdp",
+    "Links": "links.auto",
+    "attach": "links.auto",
+    "attach_all": "links.auto",
     "attach_cgroup": "links.cgroup",
     "attach_freplace": "links.raw_tracepoint",
     "attach_iterator": "links.iterator",
@@ -141,6 +145,7 @@ __all__ = [
     "Link",
     "LinkInfo",
     "LinkKind",
+    "Links",
     "Loaded",
     "Map",
     "MapCodec",
@@ -156,6 +161,8 @@ __all__ = [
     "TestRun",
     "UserRing",
     "XdpMode",
+    "attach",
+    "attach_all",
     "attach_cgroup",
     "attach_freplace",
     "attach_iterator",

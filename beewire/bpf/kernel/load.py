@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _NO_MAPS: Mapping[str, AnyMap] = {}
 _NO_CODECS: Mapping[str, AnyCodec] = {}
 _NO_GLOBALS: Mapping[str, int | bytes] = {}
+_NO_TARGETS: Mapping[str, Program | str] = {}
 
 ARENA_SECTION = ".addr_space.1"
 
@@ -49,7 +50,7 @@ ARENA_SECTION = ".addr_space.1"
 _Job = tuple[ProgramSpec, Image, Records]
 
 
-def load(
+def load(  # noqa: PLR0913 - all that loading can be told
     spec: ObjectSpec,
     *,
     maps: Mapping[str, AnyMap] = _NO_MAPS,
@@ -57,6 +58,7 @@ def load(
     codecs: Mapping[str, AnyCodec] = _NO_CODECS,
     pin_dir: str | None = None,
     target: Target | None = None,
+    targets: Mapping[str, Program | str] = _NO_TARGETS,
 ) -> Loaded:
     """Create the maps and load the programs of `spec`; `spec` itself stays as it is.
 
@@ -79,7 +81,12 @@ def load(
     _ask_policy(spec)
     contents = initial_content(spec, globals)
     _check_known(spec, maps)
+    if targets:
+        from beewire.bpf.kernel.replaced import retargeted  # noqa: PLC0415 - rare
+
+        spec = retargeted(spec, targets)
     work = _Work(spec, maps, codecs, pin_dir, target or Target())
+    work.targets = targets
     try:
         with TypeIds() as types:
             work.plan_struct_ops()
@@ -187,6 +194,7 @@ class _Work:
         "spec",
         "tables",
         "target",
+        "targets",
     )
 
     def __init__(
@@ -207,6 +215,7 @@ class _Work:
         self._binder: BindSymbol | None = None
         self.tables: dict[str, Table] = {}
         self.hooks: dict[str, Hook] = {}
+        self.targets = _NO_TARGETS
 
     def plan_struct_ops(self) -> None:
         if _has_struct_ops(self.spec):
@@ -254,11 +263,15 @@ class _Work:
         fds = {name: found.fd for name, found in self.loaded.maps.items()}
         for name, section in self.loaded.sections.items():
             fds[name] = section.map.fd
-        for spec, image, records in jobs:
+        # What hooks a program of the same object is loaded after it.
+        for spec, image, records in sorted(
+            jobs, key=lambda j: j[0].name in self.targets
+        ):
             relocate(image, self.spec, fds, self._bind_symbol)
-            hook = self.hooks.get(spec.name)
+            hook = self.hooks.get(spec.name) or self._replaced(spec)
             fd = submit(spec, image, records, types, self.target, hook)
             program = Program(fd, spec)
+            program.maps = self.loaded.maps
             self.loaded.own(program)
             self.loaded.programs[spec.name] = program
 
@@ -285,6 +298,16 @@ class _Work:
 
             self._binder = symbol_binder(self.spec, self.target)
         return self._binder(insn, relo, module_fds)
+
+    def _replaced(self, spec: ProgramSpec) -> Hook | None:
+        """What a program hooks that is for a function of another program."""
+        found = self.targets.get(spec.name)
+        if found is None and spec.kind is not ProgramKind.EXT:
+            return None
+        from beewire.bpf.kernel.replaced import hook_in  # noqa: PLC0415 - rare
+
+        named = self.loaded.programs.get(found) if isinstance(found, str) else found
+        return hook_in(spec, named)
 
     def _create_table(self, name: str, types: TypeIds) -> None:
         from beewire.bpf.kernel.maps.struct_ops import create_table  # noqa: PLC0415 - rare

@@ -6,7 +6,7 @@ from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.object import ProgramSpec
 from beewire.errors import KernelError
-from beewire.hints import TYPE_CHECKING
+from beewire.hints import TYPE_CHECKING, Any
 from beewire.rows import Row
 
 if TYPE_CHECKING:
@@ -25,13 +25,17 @@ class TestRun(Row):
 
 
 class Program(Descriptor):
-    """A program that the kernel accepted. Closing it does not end its links."""
+    """A program that the kernel accepted. Closing it does not end its links.
 
-    __slots__ = ("spec",)
+    `maps` are those of its object, by name.
+    """
+
+    __slots__ = ("maps", "spec")
 
     def __init__(self, fd: int, spec: ProgramSpec) -> None:
         super().__init__(fd)
         self.spec = spec
+        self.maps: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Program {self.spec.name!r} ({self.spec.section})>"

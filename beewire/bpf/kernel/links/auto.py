@@ -171,14 +171,20 @@ def _returns(program: Program) -> bool:
 _SECTIONS: dict[str, Attach] = {
     **dict.fromkeys(("kprobe", "kretprobe"), _kprobe),
     **dict.fromkeys(("ksyscall", "kretsyscall"), _ksyscall),
-    **dict.fromkeys(("kprobe.multi", "kretprobe.multi", "kprobe.session"), _kprobe_multi),
+    **dict.fromkeys(
+        ("kprobe.multi", "kretprobe.multi", "kprobe.session"), _kprobe_multi
+    ),
     **dict.fromkeys(("uprobe", "uretprobe"), _uprobe),
-    **dict.fromkeys(("uprobe.multi", "uretprobe.multi", "uprobe.session"), _uprobe_multi),
+    **dict.fromkeys(
+        ("uprobe.multi", "uretprobe.multi", "uprobe.session"), _uprobe_multi
+    ),
     **dict.fromkeys(("tracepoint", "tp"), _tracepoint),
     **dict.fromkeys(
         ("raw_tracepoint", "raw_tp", "raw_tracepoint.w", "raw_tp.w"), _raw_tracepoint
     ),
-    **dict.fromkeys(("tp_btf", "fentry", "fexit", "fmod_ret", "lsm", "freplace"), _tracing),
+    **dict.fromkeys(
+        ("tp_btf", "fentry", "fexit", "fmod_ret", "lsm", "freplace"), _tracing
+    ),
     "usdt": _usdt,
     "iter": _iterator,
 }
@@ -189,7 +195,9 @@ _EXAMPLES = {
     **dict.fromkeys(("ksyscall", "kretsyscall"), "a system call"),
     **dict.fromkeys(("kprobe.multi", "kretprobe.multi", "kprobe.session"), "a pattern"),
     **dict.fromkeys(("uprobe", "uretprobe"), "path:function"),
-    **dict.fromkeys(("uprobe.multi", "uretprobe.multi", "uprobe.session"), "path:pattern"),
+    **dict.fromkeys(
+        ("uprobe.multi", "uretprobe.multi", "uprobe.session"), "path:pattern"
+    ),
     **dict.fromkeys(("tracepoint", "tp"), "category/name"),
     "usdt": "path:provider:name",
 }

@@ -1,12 +1,21 @@
 """What tests of links ask of the kernel."""
 
 import errno
+import os
 import time
 from collections.abc import Callable
 
 import pytest
 
-from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel import attr, features, syscall
+from beewire.bpf.object import AttachKind
+
+
+@pytest.fixture
+def cookies_of_events() -> None:
+    """Skip where perf events have no links, and no cookies."""
+    if not features.attach_kind(AttachKind.PERF_EVENT).available:
+        pytest.skip("this kernel has no links of perf events")
 
 
 @pytest.fixture
@@ -21,8 +30,6 @@ def gone() -> Callable[[int], bool]:
             if found == -errno.ENOENT:
                 return True
             if found >= 0:
-                import os  # noqa: PLC0415
-
                 os.close(found)
             time.sleep(0.02)
         return False

@@ -57,15 +57,6 @@ def kprobes() -> None:
             pytest.skip("this kernel is built without kprobes")
 
 
-@pytest.fixture
-def cookies_of_events() -> None:
-    """Skip where perf events have no links, and no cookies."""
-    from beewire.bpf.kernel import features  # noqa: PLC0415
-
-    if not features.attach_kind(AttachKind.PERF_EVENT).available:
-        pytest.skip("this kernel has no links of perf events")
-
-
 def use(function: Callable[[], object], count: "Counter") -> int:
     """How often the program ran meanwhile."""
     before = count.hits
@@ -298,6 +289,7 @@ def test_many_user_functions_are_probed_at_once(counter: MakeCounter, way: str) 
     assert link.kind in ("uprobe.multi", "perf_event", "ioctl", "tracefs")
 
 
+@pytest.mark.usefixtures("cookies_of_events")
 def test_many_functions_of_one_process_have_cookies() -> None:
     names = cell(
         HEAD
@@ -306,13 +298,8 @@ def test_many_functions_of_one_process_have_cookies() -> None:
         + COUNT
     )
     with load([names["program"]]) as loaded:
-        program = loaded[names["program"]]
-        try:
-            link = program.attach(pid=os.getpid(), cookies={"getppid": 5, "getuid": 6})
-        except NotSupported as error:
-            assert error.feature == "cookies of perf events"  # noqa: PT017
-            return
-        with link:
+        cookies = {"getppid": 5, "getuid": 6}
+        with loaded[names["program"]].attach(pid=os.getpid(), cookies=cookies):
             LIBC.getppid()
             LIBC.getuid()
             LIBC.getuid()
