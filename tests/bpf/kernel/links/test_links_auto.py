@@ -68,7 +68,7 @@ def test_everything_that_says_where_is_attached() -> None:
         with attach_all(loaded) as links:
             subprocess.run(["true"], check=True)
             LIBC.getppid()
-            during = counts(loaded)
+        during = counts(loaded)
         subprocess.run(["true"], check=True)
         LIBC.getppid()
         after = counts(loaded)
