@@ -211,6 +211,17 @@ def test_arrays_of_numpy_have_the_fields() -> None:
     assert values["sizes"].sum() == 2 * sum(range(100))
 
 
+def test_integers_of_numpy_are_taken() -> None:
+    numpy = pytest.importorskip("numpy")
+    with HashMap[u32, u64](8).load() as table:
+        table[numpy.uint32(1)] = numpy.uint64(5)
+        table.update({numpy.uint32(2): numpy.int64(6)})
+
+        assert table.to_dict() == {1: 5, 2: 6}
+        with pytest.raises(EncodingError, match="is an integer, not float64"):
+            table[numpy.float64(1)] = 1
+
+
 def test_numpy_sees_every_cpu() -> None:
     pytest.importorskip("numpy")
     with PerCpuArray[u32](3).load() as counters:

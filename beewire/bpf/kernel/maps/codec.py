@@ -113,6 +113,9 @@ def integer_codec(
                 f"{what} is {sign}{size * 8}; {value} does not fit"
             ) from None
         except (AttributeError, TypeError):  # a struct has a to_bytes() too
+            index = getattr(value, "__index__", None)  # numpy's integers have one
+            if index is not None:
+                return encode(index())
             raise EncodingError(
                 f"{what} is an integer, not {type(value).__name__}"
             ) from None

@@ -64,10 +64,12 @@ def explain_refusal(spec: MapSpec, error: KernelError) -> None:
     for flag in MapFlag:
         answer = map_flag(flag, spec.kind) if spec.flags & flag else None
         if answer is not None and not answer and not answer.unknown:
-            error.add_note(f"this kernel takes no {spec.kind.name} with {flag.name}")
+            error.add_note(
+                f"this kernel takes no {spec.kind.name} map with the flag {flag.name}"
+            )
     rule = _RULES.get(spec.kind, "keys and values are at least 1 byte, max_entries too")
     error.add_note(
-        f"it was asked for a {spec.kind.name} with keys of {spec.key_size} bytes, values "
+        f"it was asked for {spec.kind.name} with keys of {spec.key_size} bytes, values "
         f"of {spec.value_size} bytes, max_entries={spec.max_entries} and flags "
         f"{spec.flags:#x}; {rule}"
     )
