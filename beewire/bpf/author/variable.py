@@ -22,6 +22,7 @@ from beewire.errors import MapError, SpecError
 
 if TYPE_CHECKING:
     from beewire.bpf.author.home import Home
+    from beewire.bpf.kernel.maps import PerCpu
 
 S = TypeVar("S", bound=Struct)
 V = TypeVar("V")
@@ -186,16 +187,25 @@ class PerCpuRef(Generic[V]):
     """A per-CPU global: `value` in programs, `values` in user space."""
 
     value: V
-    values: list[V]
+
+    if TYPE_CHECKING:
+
+        @property
+        def values(self) -> PerCpu[V]:
+            """The value of every possible CPU."""
+
+        @values.setter
+        def values(self, given: list[V]) -> None: ...
 
 
 class PerCpuVariable(OnMap, PerCpuDecl):
     """What `PerCpuGlobal` declares."""
 
     @property
-    def values(self) -> list[Any]:
-        """The value of every possible CPU: `sum(seen.values)`."""
-        return list(self.live[0])
+    def values(self) -> PerCpu[Any]:
+        """The value of every possible CPU: `seen.values.sum()`."""
+        found: PerCpu[Any] = self.live[0]
+        return found
 
     @values.setter
     def values(self, given: list[Any]) -> None:

@@ -31,6 +31,7 @@ from beewire.bpf import (
     PerCpu,
     PerCpuArray,
     PerCpuAttachedStorage,
+    PerCpuGlobal,
     PerCpuHash,
     PerfEventArray,
     Port,
@@ -349,6 +350,25 @@ def test_programs_find_what_python_put_in() -> None:
 
         assert program.test_run(bytes(64)).retval == XdpAction.PASS
         assert program.test_run(bytes(128)).retval == XdpAction.ABORTED
+
+
+runs = PerCpuGlobal(u64)
+
+
+@xdp
+def counted(ctx: XdpContext) -> XdpAction:  # noqa: ARG001 - a program has one
+    runs.value += 1
+    return XdpAction.PASS
+
+
+def test_a_variable_of_every_cpu_adds_up() -> None:
+    with load(counted) as loaded:
+        for _ in range(5):
+            loaded.programs["counted"].live.test_run(bytes(64))
+
+        assert loaded[runs].values.sum() == 5
+        loaded[runs].values = [1] * possible_cpus()
+        assert loaded[runs].values.max() == 1
 
 
 @pytest.mark.parametrize(
