@@ -39,6 +39,8 @@ FORMATS = (".svg", ".html", ".folded")
 MOST_FREQUENT = 10_000
 # Samples a second: each copies 16 KB, and takes a quarter of a millisecond to follow.
 MOST_UNWOUND = 2000
+# Waits that are not worth a copy of the stack.
+SHORT_US = 1000
 # Of the user stacks: below that a word about frame pointers helps nobody.
 WORTH_TELLING = 0.02
 
@@ -86,9 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-us",
         type=microseconds,
-        default=1,
         metavar="US",
-        help="off-CPU: leave shorter waits out (1)",
+        help="off-CPU: leave shorter waits out (1; with --unwind 1000)",
     )
     what = parser.add_argument_group("what is looked at (default: everything)")
     what.add_argument(
@@ -148,10 +149,6 @@ def run(args: argparse.Namespace) -> int:
     """Record, resolve, write; then say how whole it is."""
     if args.command and (args.pid or args.cgroup):
         raise UsageError("--pid and --cgroup have no use with a COMMAND to profile")
-    if args.unwind and args.off_cpu:
-        raise UsageError(
-            "--unwind has no use with --off-cpu, where stacks are not copied"
-        )
     options = Options(
         pids=tuple(args.pid),
         cgroup=args.cgroup,
@@ -159,9 +156,13 @@ def run(args: argparse.Namespace) -> int:
         off_cpu=args.off_cpu,
         kernel=not args.user_only,
         user=not args.kernel_only,
-        least_us=args.min_us,
         unwind=unwinds(args),
     )
+    if options.off_cpu:
+        short = SHORT_US if options.unwind else 1
+        options = options._replace(
+            least_us=short if args.min_us is None else args.min_us
+        )
     args.subject = subject(args)
     with Symbolizer() as symbols:
         profile = record(options, symbols, args)
@@ -173,8 +174,11 @@ def run(args: argparse.Namespace) -> int:
 
 def unwinds(args: argparse.Namespace) -> bool:
     """Whether callers are found by unwind tables."""
-    if args.unwind is not None or args.off_cpu or args.kernel_only:
+    if args.unwind is not None or args.kernel_only:
         return bool(args.unwind)
+    if args.off_cpu:
+        some = args.pid or args.cgroup or args.command
+        return bool(some) and not unwind_fault()
     samples = args.frequency * (os.cpu_count() or 1)
     return samples <= MOST_UNWOUND and not unwind_fault()
 
@@ -282,7 +286,8 @@ def subtitle(profile: Profile) -> str:
     recording = profile.recording
     seen = show(profile)(profile.total)
     if recording.options.off_cpu:
-        return f"{seen} of waiting in {recording.seconds:.1f} s"
+        least = duration(1000 * recording.options.least_us)
+        return f"{seen} of waiting in {recording.seconds:.1f} s, by waits of {least} and more"
     rate = recording.options.frequency
     return f"{seen} in {recording.seconds:.1f} s, {rate} a second and CPU"
 
@@ -350,9 +355,10 @@ def early(profile: Profile) -> str:
     if profile.recording.options.unwind:
         why = "code without unwind tables, or more stack than the 16 KB that are copied"
     else:
-        why = "code without frame pointers (-fno-omit-frame-pointer keeps them)"
-        if not profile.recording.options.off_cpu:
-            why += "; --unwind does without them"
+        why = (
+            "code without frame pointers (-fno-omit-frame-pointer keeps them); --unwind"
+            " does without them"
+        )
     return (
         f"{share:.0f} % of the user stacks end before a thread's first function, in"
         f" {', '.join(worst)}: callers are missing behind {why}"

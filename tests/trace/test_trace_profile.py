@@ -112,6 +112,15 @@ def test_time_asleep_is_found_in_the_function_that_slept(busy: int) -> None:
     assert all(stack[1].label == "bw-worker" for stack in asleep)
 
 
+@pytest.mark.skipif(bool(unwind_fault()), reason="no stacks by unwind tables here")
+def test_waits_have_their_callers_by_unwind_tables(busy: int) -> None:
+    profile = profiled(Options(pids=(busy,), off_cpu=True, unwind=True, least_us=1000))
+
+    asleep = [line for line in lines(profile) if "nanosleep" in line]
+    assert any(";start_thread;worker;sleepy;usleep;" in line for line in asleep)
+    assert profile.total > 20_000_000
+
+
 def test_a_thread_that_never_went_on_is_seen_to_wait(busy: int) -> None:
     del busy
     with subprocess.Popen(

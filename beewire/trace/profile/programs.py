@@ -34,6 +34,7 @@ from beewire.bpf import (
 DEPTH = 127
 STACKS = 16384
 TAKEN = -17  # -EEXIST: another stack has the place
+ENDED = 0x30  # EXIT_DEAD, EXIT_ZOMBIE: it will not go on
 USER_STACK = 1 << 8  # BPF_F_USER_STACK
 
 
@@ -105,7 +106,7 @@ stacks = StackTrace(max_entries=STACKS, depth=DEPTH)
 waits = LruHash[u32, Wait](max_entries=65536)
 seen = LruHash[u32, u8](max_entries=16384)
 arrivals = RingBuf[u32](size=1 << 16)
-wholes = RingBuf[Whole](size=1 << 22)
+wholes = RingBuf[Whole](size=1 << 22, count_dropped=False)  # `lost` does
 lost = Global(u64)
 
 
@@ -148,6 +149,12 @@ def add(key: Key, value: u64) -> None:
         lost.value += 1
 
 
+def is_ready(state: i64) -> u32:
+    """1 where a thread that stops could go on, by sched_switch's state of it."""
+    # 0: it gave way by itself; TASK_REPORT_MAX: it was made to.
+    return u32(state == 0 or state & 0x100 != 0)
+
+
 @perf_event
 def on_cpu(ctx: PerfEvent) -> None:
     """Count a sample of what runs."""
@@ -177,10 +184,9 @@ def off_cpu(ctx: sched_switch) -> None:
     """Note who stops running, and count how long the next one had to wait."""
     tgid = process()
     now = ktime_ns()
-    if tgid:
+    if tgid and not ctx.prev_state & ENDED:
         key = Key(tgid=tgid, kernel=-1, user=-1, ready=0, comm=current_comm())
-        # 0: it gave way by itself; TASK_REPORT_MAX: it was made to.
-        key.ready = u32(ctx.prev_state == 0 or ctx.prev_state & 0x100 != 0)
+        key.ready = is_ready(ctx.prev_state)
         if want_kernel.value:
             key.kernel = i32(stacks.stack_id(ctx))
         if want_user.value:

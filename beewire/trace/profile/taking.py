@@ -1,4 +1,4 @@
-"""The three ways of taking stacks, each with its program and what it left in maps."""
+"""The ways of taking stacks, each with its program and what it left in maps."""
 
 import time
 from abc import ABC, abstractmethod
@@ -125,29 +125,23 @@ class OffCpu(Taking):
         yield from self.counted(counts)
 
 
-class DeepOnCpu(Taking):
-    """Samples of what runs, whose callers are found by unwind tables."""
+class _Deep(Taking):
+    """Stacks as memory, whose callers are found by unwind tables."""
 
     def __init__(self, loaded: Loaded, options: Options, symbols: Symbolizer) -> None:
         super().__init__(loaded, options, symbols)
         self._unwinder = Unwinder()
         self._counts: Counter[tuple[Key, tuple[int, ...], bool]] = Counter()
 
-    @staticmethod
-    def program() -> Program[Any]:
-        """As the base says."""
-        return deep.on_cpu_deep
-
-    def attach(self) -> Link:
-        """As the base says."""
-        rate = self.options.frequency
-        return self.loaded[deep.on_cpu_deep].attach("cpu-clock", frequency=rate)
-
     def note(self) -> None:
         """As the base says. Stacks are followed at once: their copies are large."""
         for sample in self.loaded[deep.deeps].poll():
-            addresses, whole = self._callers(sample)
-            self._counts[sample.key, tuple(addresses), whole] += 1
+            self.add(sample, sample.took)
+
+    def add(self, sample: deep.Deep, value: int) -> None:
+        """Count a stack."""
+        addresses, whole = self._callers(sample)
+        self._counts[sample.key, tuple(addresses), whole] += value
 
     def _callers(self, sample: deep.Deep) -> tuple[list[int], bool]:
         if not sample.ip or not self.options.user:
@@ -170,8 +164,43 @@ class DeepOnCpu(Taking):
         return int(self.loaded.globals["missed"])
 
 
+class DeepOnCpu(_Deep):
+    """Samples of what runs."""
+
+    @staticmethod
+    def program() -> Program[Any]:
+        """As the base says."""
+        return deep.on_cpu_deep
+
+    def attach(self) -> Link:
+        """As the base says."""
+        rate = self.options.frequency
+        return self.loaded[deep.on_cpu_deep].attach("cpu-clock", frequency=rate)
+
+
+class DeepOffCpu(_Deep):
+    """Times of what waits."""
+
+    @staticmethod
+    def program() -> Program[Any]:
+        """As the base says."""
+        return deep.off_cpu_deep
+
+    def attach(self) -> Link:
+        """As the base says."""
+        return self.loaded[deep.off_cpu_deep].attach()
+
+    def take(self) -> Iterator[Taken]:
+        """As the base says; threads that still wait have waited until now."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        for wait in self.loaded[deep.last_waits].values():
+            if wait.since and now - wait.since >= self.options.least_us * 1000:
+                self.add(wait, now - wait.since)
+        return super().take()
+
+
 def way_of(options: Options) -> type[Taking]:
     """The way that suits what is wanted."""
     if options.off_cpu:
-        return OffCpu
+        return DeepOffCpu if options.unwind else OffCpu
     return DeepOnCpu if options.unwind else OnCpu

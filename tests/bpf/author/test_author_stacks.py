@@ -43,7 +43,7 @@ class Taken(Struct):
     frames: list[int] = array(u64, 16)
 
 
-taken = RingBuf[Taken](size=1 << 18)
+taken = RingBuf[Taken](size=1 << 18, count_dropped=False)
 
 
 @perf_event
