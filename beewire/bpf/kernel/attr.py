@@ -71,6 +71,12 @@ class Record:
             raise TypeError(f"{name} is not an integer")
         return value
 
+    def put(self, data: bytearray, name: str, value: int) -> None:
+        """Set one integer field of `data`."""
+        fields = self.unpack(data)
+        fields[name] = value
+        self._struct.pack_into(data, 0, *fields.values())
+
     def text(self, data: bytes | bytearray, name: str) -> str:
         """One NUL-terminated text field of `data`."""
         return self.octets(data, name).rstrip(b"\0").decode(errors="replace")
@@ -107,6 +113,8 @@ MAP_CREATE = Record("""
     u32 btf_value_type_id
     u32 btf_vmlinux_value_type_id
     u64 map_extra
+    s32 value_type_btf_obj_fd
+    s32 map_token_fd
 """)
 
 MAP_ELEM = Record("""
@@ -155,6 +163,7 @@ PROG_LOAD = Record("""
     u64 core_relos
     u32 core_relo_rec_size
     u32 log_true_size
+    s32 prog_token_fd
 """)
 
 BTF_LOAD = Record("""
@@ -164,6 +173,13 @@ BTF_LOAD = Record("""
     u32 btf_log_size
     u32 btf_log_level
     u32 btf_log_true_size
+    u32 btf_flags
+    s32 btf_token_fd
+""")
+
+TOKEN_CREATE = Record("""
+    u32 flags
+    u32 bpffs_fd
 """)
 
 OBJ = Record("""

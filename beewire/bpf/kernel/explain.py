@@ -66,7 +66,7 @@ def refusal(
 ) -> KernelError:
     """The error for `errno` from `command`, while trying to do what `about` says."""
     if number == errno.EPERM:
-        why = privilege.why_forbidden(("CAP_BPF", *need))
+        why = privilege.why_forbidden(privilege.needed(command, need))
         return NotPermitted(number, command, f"cannot {about}: {why}")
     if number == errno.ENOSYS:
         return NotSupported(number, "bpf(2), it is built without CONFIG_BPF_SYSCALL")

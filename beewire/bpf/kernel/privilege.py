@@ -7,7 +7,7 @@ import os
 import re
 import resource
 
-from beewire.bpf.object import ProgramKind
+from beewire.bpf.object import MapKind, ProgramKind
 
 # Bit numbers of uapi/linux/capability.h.
 CAPABILITIES = {
@@ -33,7 +33,6 @@ _NEEDS = {
     ProgramKind.LWT_SEG6LOCAL: _NETWORK,
     ProgramKind.SK_SKB: _NETWORK,
     ProgramKind.SK_MSG: _NETWORK,
-    ProgramKind.SK_LOOKUP: _NETWORK,
     ProgramKind.FLOW_DISSECTOR: _NETWORK,
     ProgramKind.CGROUP_DEVICE: _NETWORK,
     ProgramKind.CGROUP_SOCK: _NETWORK,
@@ -57,6 +56,54 @@ _NEEDS = {
 def program_needs(kind: ProgramKind) -> tuple[str, ...]:
     """The capabilities beside CAP_BPF that loading this kind of program takes."""
     return _NEEDS.get(kind, ())
+
+
+_NETWORK_MAPS = (
+    *(MapKind.DEVMAP, MapKind.DEVMAP_HASH, MapKind.XSKMAP),
+    *(MapKind.SOCKMAP, MapKind.SOCKHASH),
+)
+
+
+def map_needs(kind: MapKind) -> tuple[str, ...]:
+    """The capabilities beside CAP_BPF that creating a map of this kind takes."""
+    return _NETWORK if kind in _NETWORK_MAPS else ()
+
+
+# Commands that the kernel refuses to those without CAP_BPF; others ask for the descriptor
+# that they are given, and for what the thing itself takes.
+_MAKING = ("MAP_CREATE", "PROG_LOAD", "BTF_LOAD")
+
+
+def needed(command: str, need: tuple[str, ...]) -> tuple[str, ...]:
+    """What a command that was refused takes; `need` is what its object takes.
+
+    Before Linux 6.4, and where kernel.unprivileged_bpf_disabled is set, all of them take
+    CAP_BPF as well: it is named where nothing else is missing.
+    """
+    exact = command not in _MAKING and missing(need)
+    return need if exact else ("CAP_BPF", *need)
+
+
+# What the verifier says to those without CAP_PERFMON, and what it would allow them.
+_UNTRUSTED = re.compile(r"pointer .*prohibited|leaks addr|pointer comparison|for !root")
+_NO_HELPER = re.compile(r"cannot use helper|unknown func|helper call is not allowed")
+
+
+def why_refused(reason: str) -> str:
+    """What a refusal of the verifier has to do with a lack of CAP_PERFMON, or ""."""
+    if not missing(("CAP_PERFMON",)):
+        return ""
+    if _UNTRUSTED.search(reason):
+        return (
+            "this process lacks CAP_PERFMON, without which programs may not compute "
+            "with pointers as with numbers; run it as root or give it the capability"
+        )
+    if _NO_HELPER.search(reason):
+        return (
+            "this process lacks CAP_PERFMON, which helpers that read kernel memory or "
+            "print take in programs of every type"
+        )
+    return ""
 
 
 def read_text(path: str) -> str:
@@ -122,9 +169,12 @@ def why_forbidden(need: tuple[str, ...]) -> str:
         plural = "capabilities" if len(lacking) > 1 else "capability"
         return f"this process lacks {names}; run it as root or give it the {plural}"
     if in_user_namespace():
+        if told := _delegated():
+            return f"the BPF token does not cover it: {told}"
         return (
             "its capabilities count only inside its user namespace; run it in the "
-            "initial one, or pass in a BPF token"
+            "initial one, or pass in a BPF token: a BPF file system that delegates what "
+            "it needs, at /sys/fs/bpf or where LIBBPF_BPF_TOKEN_PATH says (Linux 6.9)"
         )
     if (mode := lockdown()) != "none":
         return f"kernel lockdown is in {mode} mode, which forbids it even to root"
@@ -134,6 +184,17 @@ def why_forbidden(need: tuple[str, ...]) -> str:
             "and perf_event_open(2) in the container's seccomp profile"
         )
     return "the kernel forbids it although the capabilities are there" + _memlock_hint()
+
+
+def _delegated() -> str:
+    """What the BPF file system that tokens are made of delegates, or ""."""
+    place = os.environ.get("LIBBPF_BPF_TOKEN_PATH", "/sys/fs/bpf")
+    for line in reversed(read_text("/proc/self/mounts").split("\n")):
+        words = line.split(" ")
+        if words[1:3] == [place, "bpf"]:
+            options = [each for each in words[3].split(",") if "delegate_" in each]
+            return f"{place} has {', '.join(options)}" if options else ""
+    return ""
 
 
 def _memlock_hint() -> str:

@@ -44,8 +44,6 @@ def submit(
         attempt = Attempt(program, image, records, types, hook)
         result = attempt.call()
         target.applies_core = result < 0
-    if result == -errno.EPERM and _raise_memlock():
-        result = attempt.call()
     if result >= 0:
         return result
     from beewire.bpf.kernel import verdict  # noqa: PLC0415 - errors only
@@ -66,9 +64,3 @@ def _apply_core(image: Image, target: Target, types: TypeIds, purpose: str) -> N
     patch(image.insns, image.core_relos, resolver)
     image.patched += image.core_relos
     image.core_relos.clear()
-
-
-def _raise_memlock() -> bool:
-    from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
-
-    return privilege.raise_memlock()

@@ -91,12 +91,13 @@ class Cmd(WireEnum):
     ENABLE_STATS = 32
     ITER_CREATE = 33
     LINK_DETACH = 34
+    TOKEN_CREATE = 36
 
 
 _TRIES = 5
 
-# Commands that charged RLIMIT_MEMLOCK before Linux 5.11.
-_CHARGED = (Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD)
+# Commands that charged RLIMIT_MEMLOCK before Linux 5.11, and take a token since 6.9.
+_MAKING = (Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD)
 
 
 class _Char(_SimpleCData):  # type: ignore[type-arg]  # none when it runs
@@ -281,18 +282,24 @@ def try_load(record: bytearray) -> int:
         result = try_bpf(Cmd.PROG_LOAD, record)
         if result != -errno.EAGAIN:
             break
-    return result
+    return _try_more(Cmd.PROG_LOAD, record) if result == -errno.EPERM else result
 
 
-def try_charged(cmd: int, record: bytearray) -> int:
-    """As `try_bpf`, once more without RLIMIT_MEMLOCK where that may have been in the way."""
+def try_making(cmd: int, record: bytearray) -> int:
+    """As `try_bpf`; after EPERM without RLIMIT_MEMLOCK, and with a BPF token."""
     result = try_bpf(cmd, record)
-    if result == -errno.EPERM and cmd in _CHARGED:
-        from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
-
-        if privilege.raise_memlock():
-            result = try_bpf(cmd, record)
+    if result == -errno.EPERM and cmd in _MAKING:
+        return _try_more(cmd, record)
     return result
+
+
+def _try_more(cmd: int, record: bytearray) -> int:
+    from beewire.bpf.kernel import privilege, token  # noqa: PLC0415 - errors only
+
+    result = -errno.EPERM
+    if privilege.raise_memlock():
+        result = try_bpf(cmd, record)
+    return result if result != -errno.EPERM else token.call(try_bpf, cmd, record)
 
 
 def prepared(cmd: int, record: bytearray) -> "Callable[[], int]":
@@ -323,7 +330,7 @@ def bpf(cmd: Cmd, record: bytearray, about: str, need: tuple[str, ...] = ()) -> 
         NotSupported: the kernel does not know the command.
         KernelError: any other refusal.
     """
-    result = try_charged(cmd, record)
+    result = try_making(cmd, record)
     if result < 0:
         from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
 

@@ -146,6 +146,7 @@ def refusal(
     steps = steps_of(ending(log))
     for note in (
         _excerpt(line),
+        privilege.why_refused(reading.reason),
         advice and f"hint: {advice.cure}",
         _instruction(image, reading.insn),
         _registers(image, reading),

@@ -17,6 +17,7 @@ TABLES = {
     "PROG_LOAD": "bpf_attr",
     "BTF_LOAD": "bpf_attr",
     "OBJ": "bpf_attr",
+    "TOKEN_CREATE": "bpf_attr",
     "PROG_ATTACH": "bpf_attr",
     "TEST_RUN": "bpf_attr",
     "GET_ID": "bpf_attr",

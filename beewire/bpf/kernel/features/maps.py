@@ -4,7 +4,7 @@ import errno
 import struct
 
 from beewire.bpf.btf import Builder, Int, Kind, Struct
-from beewire.bpf.kernel import attr, syscall, versions
+from beewire.bpf.kernel import attr, privilege, syscall, versions
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.features.feature import (
     Feature,
@@ -19,7 +19,6 @@ from beewire.bpf.kernel.versions import MapFlag
 from beewire.bpf.object import MapKind
 
 _NONE = 0xFFFF_FFFF
-_NETWORK = ("CAP_NET_ADMIN",)
 
 # Key size, value size, max_entries and flags where they are not 4, 4, 1 and 0.
 _LAZY = MapFlag.NO_PREALLOC
@@ -49,10 +48,6 @@ _STORAGE = (
     MapKind.CGRP_STORAGE,
 )
 _OF_MAPS = (MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS)
-_NETWORKS = (
-    *(MapKind.DEVMAP, MapKind.DEVMAP_HASH, MapKind.CPUMAP, MapKind.XSKMAP),
-    *(MapKind.SOCKMAP, MapKind.SOCKHASH),
-)
 # The map that a flag is first of all for, where it is not an array.
 _FLAGGED = {
     MapFlag.NO_PREALLOC: MapKind.HASH,
@@ -97,7 +92,7 @@ def _try(kind: MapKind) -> Outcome:
         return gone
     if kind is MapKind.STRUCT_OPS and table_type() is None:
         return no(missing_type(_TABLE))
-    return judge(create(kind), needs(kind))
+    return judge(create(kind), privilege.map_needs(kind))
 
 
 def _try_flag(flag: MapFlag, kind: MapKind) -> Outcome:
@@ -112,7 +107,7 @@ def _try_flag(flag: MapFlag, kind: MapKind) -> Outcome:
     # A map that this process may not create says nothing of flags.
     if (plain := map_type(kind)).unknown:
         return unknown(plain.reason)
-    return judge(create(kind, flag), needs(kind), signs)
+    return judge(create(kind, flag), privilege.map_needs(kind), signs)
 
 
 def _try_path_descriptor() -> Outcome:
@@ -122,11 +117,6 @@ def _try_path_descriptor() -> Outcome:
     # path_fd follows file_flags.
     record += struct.pack("=Ixxxx", _NONE)
     return judge(syscall.try_bpf(syscall.Cmd.OBJ_GET, record), (), (errno.EBADF,))
-
-
-def needs(kind: MapKind) -> tuple[str, ...]:
-    """The capabilities beside CAP_BPF that creating such a map takes."""
-    return _NETWORK if kind in _NETWORKS else ()
 
 
 def create(kind: MapKind, more: int = 0, value_size: int = 0) -> int:
@@ -149,7 +139,7 @@ def create(kind: MapKind, more: int = 0, value_size: int = 0) -> int:
         # value_type_btf_obj_fd and map_token_fd follow map_extra (Linux 6.9).
         record += struct.pack("=II", _NONE, _NONE)
     try:
-        return syscall.try_charged(syscall.Cmd.MAP_CREATE, record)
+        return syscall.try_making(syscall.Cmd.MAP_CREATE, record)
     finally:
         if companion is not None:
             Descriptor(companion).close()

@@ -6,6 +6,7 @@ from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.links import kinds
 from beewire.bpf.kernel.program import Program
+from beewire.bpf.object import ProgramKind
 from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
 from beewire.hints import TYPE_CHECKING
 
@@ -158,8 +159,10 @@ def create_link(
         prog_fd=program.fd, target_fd=target_fd, attach_type=attach_type, flags=flags
     )
     about = f"attach {program.name!r} to {place}"
+    # Of programs of cgroups' packets, which anybody may load; others took it already.
+    need = () if program.spec.kind is ProgramKind.TRACING else ("CAP_NET_ADMIN",)
     try:
-        return syscall.bpf(syscall.Cmd.LINK_CREATE, record, about, ("CAP_NET_ADMIN",))
+        return syscall.bpf(syscall.Cmd.LINK_CREATE, record, about, need)
     except (NotPermitted, NotSupported):
         raise
     except KernelError as error:

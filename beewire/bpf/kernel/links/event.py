@@ -199,7 +199,7 @@ def forbidden(number: int, about: str) -> NotPermitted:
     """The error for EPERM and EACCES of perf_event_open(2)."""
     from beewire.bpf.kernel import privilege  # noqa: PLC0415 - errors only
 
-    why = privilege.why_forbidden(("CAP_BPF", "CAP_PERFMON"))
+    why = privilege.why_forbidden(("CAP_PERFMON",))
     return NotPermitted(number, "perf_event_open", f"cannot {about}: {why}")
 
 

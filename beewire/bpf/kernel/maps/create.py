@@ -1,5 +1,6 @@
 """MapSpec -> a new map in the kernel."""
 
+import errno
 import os
 
 from beewire.bpf.btf import (
@@ -16,7 +17,7 @@ from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.names import kernel_name
 from beewire.bpf.object import DataSection, MapKind, MapSpec
-from beewire.errors import KernelError
+from beewire.errors import KernelError, NotPermitted
 from beewire.hints import Mapping
 
 NO_PREALLOC, MMAPABLE, RDONLY_PROG = 0x1, 0x400, 0x80
@@ -121,8 +122,14 @@ def _create(spec: MapSpec, **extra: int) -> int:
         numa_node=spec.numa_node,
         **extra,
     )
+    about = f"create map {spec.name!r}"
     try:
-        return syscall.bpf(syscall.Cmd.MAP_CREATE, record, f"create map {spec.name!r}")
+        return syscall.bpf(syscall.Cmd.MAP_CREATE, record, about)
+    except NotPermitted:
+        from beewire.bpf.kernel import explain, privilege  # noqa: PLC0415 - errors only
+
+        need = privilege.map_needs(spec.kind)
+        raise explain.refusal(errno.EPERM, "MAP_CREATE", about, need) from None
     except KernelError as error:
         from beewire.bpf.kernel.maps.refused import explain_refusal  # noqa: PLC0415 - errors only
 
