@@ -266,13 +266,17 @@ def watch(
 
 def arriving(selector: selectors.BaseSelector) -> Iterator[str]:
     """What rings and printk say, as text, for ever."""
-    several = len(selector.get_map()) > 1
+    keys = list(selector.get_map().values())
+    rings = [key.data for key in keys if isinstance(key.data, Records)]
+    # Programs that wake the reader late leave it to look by itself.
+    pause = min((ring.latency for ring in rings if ring.wakeup_bytes), default=None)
     while True:
         sys.stdout.flush()
-        for key, _ in selector.select():
-            if isinstance(key.data, Records):
-                prefix = f"{key.data.name}: " if several else ""
-                for record in key.data.poll():
-                    yield prefix + show.value_text(record)
-            else:
-                yield from (f"printk: {text}" for text in key.data.read())
+        ready = [key.data for key, _ in selector.select(pause)]
+        for ring in rings:
+            prefix = f"{ring.name}: " if len(keys) > 1 else ""
+            for record in ring.poll():
+                yield prefix + show.value_text(record)
+        for lines in ready:
+            if not isinstance(lines, Records):
+                yield from (f"printk: {text}" for text in lines.read())

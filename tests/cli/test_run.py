@@ -226,6 +226,16 @@ def test_records_of_perf_buffers_are_printed_too(beewire: Run, write: Write) -> 
 
 
 @pytest.mark.kernel
+def test_records_that_wake_nobody_are_printed_too(beewire: Run, write: Write) -> None:
+    late = SAMPLES.replace("[Sample]()", "[Sample](size=1 << 20, wakeup_bytes=1 << 19)")
+
+    done = beewire("run", write(late), "--records", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert "number=7" in done.stdout
+
+
+@pytest.mark.kernel
 def test_records_that_were_dropped_are_told(beewire: Run, write: Write) -> None:
     done = beewire("run", write(FLOOD), "--records", "1")
 

@@ -42,6 +42,9 @@ PAGE = 4096
 class Records(OnMap, Generic[V]):
     """Operations in user space that ring buffers and perf buffers share."""
 
+    wakeup_bytes: int
+    latency: float
+
     @property
     def is_typed(self) -> bool:
         """Whether it has records: perf events to be counted have no type."""
