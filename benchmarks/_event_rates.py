@@ -74,7 +74,7 @@ class Caller:
             raise Unavailable("there is no C compiler for the callers: install gcc")
         subprocess.run([compiler, "-O2", "-pthread", source, "-o", program], check=True)
         self._process = subprocess.Popen(
-            [program, str(THREADS)],
+            [*pinned(callers=True), str(program), str(THREADS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -140,7 +140,8 @@ class Reading:
         self.writes_text = tool.writes_text
         with counter.open("r+b") as file:
             self._counter = memoryview(mmap(file.fileno(), 8)).cast("Q")
-        command = [str(word) for word in tool.command(caller.pid, counter)]
+        words = [*pinned(callers=False), *tool.command(caller.pid, counter)]
+        command = [str(word) for word in words]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._complaints, env=environment()
         )
@@ -214,6 +215,14 @@ def environment() -> dict[str, str]:
     """Ours, with what the tools read from theirs."""
     pages = BUFFER_BYTES // (os.cpu_count() or 1) // os.sysconf("SC_PAGE_SIZE")
     return os.environ | {"BPFTRACE_PERF_RB_PAGES": str(1 << pages.bit_length() - 1)}
+
+
+def pinned(*, callers: bool) -> list[str]:
+    """The beginning of a command line: readers have the first CPU to themselves."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        return []
+    return ["taskset", "-c", ",".join(map(str, others if callers else [first]))]
 
 
 def tools(folder: Path) -> list[Tool]:

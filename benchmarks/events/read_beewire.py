@@ -13,18 +13,15 @@ from beewire.bpf import (
     RingBuf,
     Struct,
     Tracepoint,
-    chars,
-    current_comm,
     current_pid,
     current_tgid,
-    ktime_ns,
     load,
     tracepoint,
     u32,
     u64,
 )
 
-pid, path, way, size = sys.argv[1:]
+process, path, way, size = sys.argv[1:]
 
 
 class Event(Struct):
@@ -32,8 +29,7 @@ class Event(Struct):
 
     pid: u32
     tid: u32
-    ns: u64
-    comm: str = chars(16)
+    number: u64
 
 
 events = RingBuf[Event](
@@ -44,13 +40,12 @@ caller = Const(u32)
 
 @tracepoint("syscalls:sys_enter_getppid")
 def on_call(ctx: Tracepoint) -> None:
-    if current_tgid() == caller.value:
-        for _ in range(32):
+    pid, tid = current_tgid(), current_pid()
+    if pid == caller.value:
+        for number in range(32):
             with events.reserve() as event:
                 if event is not None:
-                    event.pid, event.tid = current_tgid(), current_pid()
-                    event.ns = ktime_ns()
-                    event.comm = current_comm()
+                    event.pid, event.tid, event.number = pid, tid, number
 
 
 def read(ring: RingBuf[Event], counter: memoryview) -> None:
@@ -65,7 +60,7 @@ def read(ring: RingBuf[Event], counter: memoryview) -> None:
 with (
     Path(path).open("r+b") as file,
     mmap(file.fileno(), 8) as memory,
-    load(on_call, globals={"caller": int(pid)}) as loaded,
+    load(on_call, globals={"caller": int(process)}) as loaded,
     loaded[on_call].attach(),
 ):
     read(loaded[events], memoryview(memory).cast("Q"))
