@@ -9,7 +9,11 @@ from __future__ import annotations
 from beewire.bpf.author.net_programs import (
     InterfaceProgram,
     NetfilterProgram,
+    ReuseportProgram,
+    RouteProgram,
     SkSkbProgram,
+    SocketFilterProgram,
+    TcProgram,
 )
 from beewire.bpf.author.program import CgroupProgram, NetnsProgram, Program
 from beewire.bpf.author.signature import check_signature
@@ -69,9 +73,9 @@ def _mark(
     )
 
 
-def tc(function: SkbF) -> Program[SkbF]:
-    """A classifier of a qdisc (`tc filter ... bpf direct-action`): a TC_ACT_*."""
-    return _mark(Program, "tc", function, SkBuff, TC_ACT_OK)
+def tc(function: SkbF) -> TcProgram[SkbF]:
+    """Packets of an interface in the direction that `attach` says: a TC_ACT_*."""
+    return _mark(TcProgram, "tc", function, SkBuff, TC_ACT_OK)
 
 
 def tc_action(function: SkbF) -> Program[SkbF]:
@@ -99,9 +103,9 @@ def netkit_peer(function: SkbF) -> InterfaceProgram[SkbF]:
     return _mark(InterfaceProgram, "netkit/peer", function, SkBuff, TCX_NEXT)
 
 
-def socket_filter(function: FilterF) -> Program[FilterF]:
+def socket_filter(function: FilterF) -> SocketFilterProgram[FilterF]:
     """A filter of one socket: how many bytes of the packet it gets, 0 drops it."""
-    return _mark(Program, "socket", function, SocketFilter, EVERYTHING)
+    return _mark(SocketFilterProgram, "socket", function, SocketFilter, EVERYTHING)
 
 
 def xdp_devmap(function: XdpF) -> Program[XdpF]:
@@ -114,24 +118,24 @@ def xdp_cpumap(function: XdpF) -> Program[XdpF]:
     return _mark(Program, "xdp/cpumap", function, XdpContext, XDP_PASS)
 
 
-def lwt_in(function: SkbF) -> Program[SkbF]:
+def lwt_in(function: SkbF) -> RouteProgram[SkbF]:
     """Packets that a route receives: BPF_OK, BPF_DROP (Linux 4.10)."""
-    return _mark(Program, "lwt_in", function, SkBuff, BPF_OK)
+    return _mark(RouteProgram, "lwt_in", function, SkBuff, BPF_OK)
 
 
-def lwt_out(function: SkbF) -> Program[SkbF]:
+def lwt_out(function: SkbF) -> RouteProgram[SkbF]:
     """Packets that a route sends: BPF_OK, BPF_DROP (Linux 4.10)."""
-    return _mark(Program, "lwt_out", function, SkBuff, BPF_OK)
+    return _mark(RouteProgram, "lwt_out", function, SkBuff, BPF_OK)
 
 
-def lwt_xmit(function: SkbF) -> Program[SkbF]:
+def lwt_xmit(function: SkbF) -> RouteProgram[SkbF]:
     """Packets of a route before they are sent: BPF_OK, BPF_DROP, BPF_REDIRECT."""
-    return _mark(Program, "lwt_xmit", function, SkBuff, BPF_OK)
+    return _mark(RouteProgram, "lwt_xmit", function, SkBuff, BPF_OK)
 
 
-def lwt_seg6local(function: SkbF) -> Program[SkbF]:
+def lwt_seg6local(function: SkbF) -> RouteProgram[SkbF]:
     """IPv6 segment routing at this node (End.BPF): BPF_OK, BPF_DROP (Linux 4.18)."""
-    return _mark(Program, "lwt_seg6local", function, SkBuff, BPF_OK)
+    return _mark(RouteProgram, "lwt_seg6local", function, SkBuff, BPF_OK)
 
 
 def sk_skb_verdict(function: SkbF) -> SkSkbProgram[SkbF]:
@@ -149,17 +153,19 @@ def sk_skb_stream_parser(function: SkbF) -> SkSkbProgram[SkbF]:
     return _mark(SkSkbProgram, "sk_skb/stream_parser", function, SkBuff, 0)
 
 
-def sk_reuseport(function: ReuseF) -> Program[ReuseF]:
+def sk_reuseport(function: ReuseF) -> ReuseportProgram[ReuseF]:
     """Which socket of a SO_REUSEPORT group gets a packet (Linux 4.19).
 
     SK_PASS after `helpers.sk_select_reuseport`, or as the kernel chose; SK_DROP drops.
     """
-    return _mark(Program, "sk_reuseport", function, SkReuseport, SK_PASS)
+    return _mark(ReuseportProgram, "sk_reuseport", function, SkReuseport, SK_PASS)
 
 
-def sk_reuseport_migrate(function: ReuseF) -> Program[ReuseF]:
+def sk_reuseport_migrate(function: ReuseF) -> ReuseportProgram[ReuseF]:
     """As `sk_reuseport`, also when a listener closes with connections (Linux 5.14)."""
-    return _mark(Program, "sk_reuseport/migrate", function, SkReuseport, SK_PASS)
+    return _mark(
+        ReuseportProgram, "sk_reuseport/migrate", function, SkReuseport, SK_PASS
+    )
 
 
 def flow_dissector(function: FlowF) -> NetnsProgram[FlowF]:

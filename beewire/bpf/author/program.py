@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from beewire.bpf import kernel
     from beewire.bpf.author.home import Home
     from beewire.bpf.kernel import Link, XdpMode
+    from beewire.bpf.kernel.links.order import Neighbour
     from beewire.bpf.object import ProgramSpec
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -142,11 +143,26 @@ class CgroupProgram(Program[F]):
 
     takes = "cgroup"
 
-    def attach(self, cgroup: str | PathLike[str] | int, *, flags: int = 0) -> Link:
+    def attach(  # noqa: PLR0913 - where it is, and where among the others
+        self,
+        cgroup: str | PathLike[str] | int,
+        *,
+        before: Neighbour | Program[Any] | None = None,
+        after: Neighbour | Program[Any] | None = None,
+        preorder: bool = False,
+        revision: int = 0,
+        flags: int = 0,
+        as_link: bool = True,
+        override: bool = False,
+    ) -> Link:
         """Run it for every process in `cgroup` and below, until the Link is closed.
 
         `cgroup` is a cgroup2 directory, or a descriptor of one. Programs of child
-        cgroups run first. `flags` are BPF_F_BEFORE and the like.
+        cgroups run first, then in the order of attaching, or `before` or `after` another
+        (a Link, a Program, `LinkId(n)`, `ProgramId(n)`, "all"; Linux 6.16). Those with
+        `preorder` run before all without, parents first (Linux 6.15). `flags` are further
+        BPF_F_*. Without `as_link` (before Linux 5.7) the cgroup holds it, also when the
+        process dies; `override` then lets a child's program take its place.
 
         Raises:
             AttachError: The path is no cgroup2 directory.
@@ -155,18 +171,31 @@ class CgroupProgram(Program[F]):
         live = self.live
         from beewire.bpf.kernel import attach_cgroup  # noqa: PLC0415
 
-        return attach_cgroup(live, _path(cgroup), flags=flags)
+        return attach_cgroup(
+            live,
+            _path(cgroup),
+            before=neighbour(before),
+            after=neighbour(after),
+            preorder=preorder,
+            revision=revision,
+            flags=flags,
+            as_link=as_link,
+            override=override,
+        )
 
 
 class NetnsProgram(Program[F]):
-    """Runs for the incoming connections of a network namespace."""
+    """Runs for the incoming connections, or packets, of a network namespace."""
 
     takes = "netns"
 
-    def attach(self, netns: str | PathLike[str] | int) -> Link:
+    def attach(
+        self, netns: str | PathLike[str] | int = "/proc/thread-self/ns/net"
+    ) -> Link:
         """Run it in network namespace `netns` until the Link is closed.
 
-        `netns` is a path such as /run/netns/NAME or /proc/PID/ns/net, or a descriptor.
+        `netns` is a path such as /run/netns/NAME or /proc/PID/ns/net, or a descriptor;
+        this thread's own where none is given.
 
         Raises:
             AttachError: The path names no network namespace.
@@ -183,11 +212,18 @@ class XdpProgram(Program[F]):
 
     takes = "interface"
 
-    def attach(self, interface: str | int, mode: XdpMode | None = None) -> Link:
+    def attach(
+        self,
+        interface: str | int,
+        mode: XdpMode | None = None,
+        *,
+        as_link: bool = True,
+    ) -> Link:
         """Run it for every frame that `interface` receives, until the Link is closed.
 
         `interface` is a name or an index; `mode` says whether the driver must do it
-        (by default it does where it can).
+        (by default it does where it can: `link.info.mode` tells). Without `as_link`
+        (before Linux 5.9) it stays when the process dies.
 
         Raises:
             AttachError: There is no such interface, or it has a program already.
@@ -196,7 +232,8 @@ class XdpProgram(Program[F]):
         live = self.live
         from beewire.bpf.kernel import XdpMode, attach_xdp  # noqa: PLC0415
 
-        return attach_xdp(live, interface, XdpMode.AUTO if mode is None else mode)
+        chosen = XdpMode.AUTO if mode is None else mode
+        return attach_xdp(live, interface, chosen, as_link=as_link)
 
 
 class SkMsgProgram(Program[F]):
@@ -204,8 +241,10 @@ class SkMsgProgram(Program[F]):
 
     takes = "sockets"
 
-    def attach(self, sockets: MapDecl) -> Link:
+    def attach(self, sockets: MapDecl, *, as_link: bool = True) -> Link:
         """Run it for the sockets of a SockMap or SockHash, until the Link is closed.
+
+        Without `as_link` (before Linux 6.10) the map holds it, as long as the map is there.
 
         Raises:
             AttachError: The map holds no sockets, or has a program already.
@@ -214,7 +253,13 @@ class SkMsgProgram(Program[F]):
         live = self.live  # loads the map too, where it is not there yet
         from beewire.bpf.kernel import attach_sockmap  # noqa: PLC0415
 
-        return attach_sockmap(live, home_of(sockets).map(_origin(sockets)))
+        live_map = home_of(sockets).map(_origin(sockets))
+        return attach_sockmap(live, live_map, as_link=as_link)
+
+
+def neighbour(found: Neighbour | Program[Any] | None) -> Neighbour | None:
+    """What a program comes before or after, as the kernel room takes it."""
+    return found.live if isinstance(found, Program) else found
 
 
 def _origin(declared: MapDecl) -> MapDecl:

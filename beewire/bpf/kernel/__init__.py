@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.info import LinkInfo
     from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
     from beewire.bpf.kernel.links.kprobe import attach_kprobe
+    from beewire.bpf.kernel.links.lwt import attach_route
     from beewire.bpf.kernel.links.multi import (
         MultiLink,
         attach_kprobe_multi,
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
     )
     from beewire.bpf.kernel.links.netfilter import attach_netfilter
     from beewire.bpf.kernel.links.netns import attach_netns
+    from beewire.bpf.kernel.links.order import LinkId, ProgramId
     from beewire.bpf.kernel.links.perf_event import Sampling, attach_perf_event
     from beewire.bpf.kernel.links.raw_tracepoint import (
         attach_freplace,
         attach_raw_tracepoint,
         attach_tracing,
     )
+    from beewire.bpf.kernel.links.socket import attach_reuseport, attach_socket_filter
     from beewire.bpf.kernel.links.sockmap import attach_sockmap
     from beewire.bpf.kernel.links.struct_ops import attach_struct_ops
     from beewire.bpf.kernel.links.tcx import attach_tcx
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.usdt import attach_usdt
     from beewire.bpf.kernel.links.usdt_maps import attach_usdt_by_maps
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
+    from beewire.bpf.kernel.maps import HasFileno
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.perf import PerfReader
     from beewire.bpf.kernel.pins import ensure_bpffs, is_bpffs
@@ -81,8 +85,11 @@ _LAZY = {
     "Feature": "features",
     "Link": "links.base",
     "LinkInfo": "links.info",
+    "LinkId": "links.order",
     "LinkKind": "links.base",
     "MultiLink": "links.multi",
+    "ProgramId": "links.order",
+    "HasFileno": "maps",
     "ProgramInfo": "info",
     "EventLink": "links.event",
     "PerfReader": "perf",
@@ -103,6 +110,9 @@ _LAZY = {
     "attach_netns": "links.netns",
     "attach_perf_event": "links.perf_event",
     "attach_raw_tracepoint": "links.raw_tracepoint",
+    "attach_reuseport": "links.socket",
+    "attach_route": "links.lwt",
+    "attach_socket_filter": "links.socket",
     "attach_sockmap": "links.sockmap",
     "attach_struct_ops": "links.struct_ops",
     "attach_tcx": "links.tcx",
@@ -142,7 +152,9 @@ __all__ = [
     "Decoding",
     "EventLink",
     "Feature",
+    "HasFileno",
     "Link",
+    "LinkId",
     "LinkInfo",
     "LinkKind",
     "Links",
@@ -152,6 +164,7 @@ __all__ = [
     "MultiLink",
     "PerfReader",
     "Program",
+    "ProgramId",
     "ProgramInfo",
     "Reader",
     "RingReader",
@@ -172,6 +185,9 @@ __all__ = [
     "attach_netns",
     "attach_perf_event",
     "attach_raw_tracepoint",
+    "attach_reuseport",
+    "attach_route",
+    "attach_socket_filter",
     "attach_sockmap",
     "attach_struct_ops",
     "attach_tcx",

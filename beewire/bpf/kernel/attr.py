@@ -196,6 +196,20 @@ PROG_ATTACH = Record("""
     u32 replace_bpf_fd
 """)
 
+PROG_QUERY = Record("""
+    u32 target
+    u32 attach_type
+    u32 query_flags
+    u32 attach_flags
+    u64 prog_ids
+    u32 prog_cnt
+    u32 _pad
+    u64 prog_attach_flags
+    u64 link_ids
+    u64 link_attach_flags
+    u64 revision
+""")
+
 TEST_RUN = Record("""
     u32 prog_fd
     u32 retval
@@ -287,6 +301,17 @@ UPROBE_MULTI_LINK = Record("""
     u32 uprobe_flags
     u32 pid
     u32 _pad
+""")
+
+# Of the hooks that keep several programs in order: tcx, netkit, and cgroups.
+ORDERED_LINK = Record("""
+    u32 prog_fd
+    u32 target_fd
+    u32 attach_type
+    u32 flags
+    u32 relative_fd
+    u32 _pad
+    u64 expected_revision
 """)
 
 NETFILTER_LINK = Record("""

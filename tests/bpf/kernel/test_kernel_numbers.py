@@ -20,13 +20,12 @@ LINK_INFO = {
     name: record for name, record in vars(records).items() if isinstance(record, Record)
 }
 ATTRIBUTES = {
-    "query": attachments.QUERY,
     "task_fd_query": attachments.TASK_FD,
     "kprobe_multi": attach.KPROBE_MULTI,
     "uprobe_multi": attach.UPROBE_MULTI,
 }
 # Fields that the kernel calls otherwise, or that are members of a nested union.
-OURS = {"event", "perf_type", "link_flags", "target"}
+OURS = {"event", "perf_type", "link_flags"}
 
 
 def numbers(enum: str, prefix: str) -> dict[str, int]:

@@ -19,19 +19,6 @@ _MOST = 64  # programs at one hook of a cgroup (BPF_CGROUP_MAX_PROGS)
 _TABLE_MOST = 4096  # entries of one table that are looked at
 _TEXT = 512
 
-QUERY = attr.Record("""
-    u32 target
-    u32 attach_type
-    u32 query_flags
-    u32 attach_flags
-    u64 prog_ids
-    u32 prog_cnt
-    u32 _pad
-    u64 prog_attach_flags
-    u64 link_ids
-    u64 link_attach_flags
-    u64 revision
-""")
 TASK_FD = attr.Record("""
     u32 pid
     u32 fd
@@ -64,7 +51,7 @@ Found = tuple[int, Attachment]  # with the id of the program
 def query(target: int, kind: AttachKind) -> tuple[list[int], list[int]]:
     """BPF_PROG_QUERY: the ids of the programs there, and of links where it tells them."""
     programs, links = bytearray(4 * _MOST), bytearray(4 * _MOST)
-    record = QUERY.pack(
+    record = attr.PROG_QUERY.pack(
         target=target,
         attach_type=kind,
         prog_ids=syscall.address(programs),
@@ -74,7 +61,7 @@ def query(target: int, kind: AttachKind) -> tuple[list[int], list[int]]:
     )
     if syscall.try_bpf(syscall.Cmd.PROG_QUERY, record) < 0:
         return [], []
-    count = min(QUERY.integer(record, "prog_cnt"), _MOST)
+    count = min(attr.PROG_QUERY.integer(record, "prog_cnt"), _MOST)
     found = struct.unpack_from(f"={count}I", programs)
     return list(found), list(struct.unpack_from(f"={count}I", links))
 

@@ -13,10 +13,17 @@ raw_tracepoint  raw tracepoints, and programs that name their hook by BTF; frepl
 perf_event      software and hardware counters, sampled (perf_names: what there is)
 iterator        programs that are run by reading
 struct_ops      tables of callbacks
-cgroup          sockets and packets of the processes in a cgroup
+interface       names of network interfaces
+xdp             packets of a network interface (xdp_netlink: the older way)
+tcx             packets of an interface, beside other programs (clsact: the older way)
+order           ... who comes before whom
+lwt             packets of a route
 netfilter       hooks of netfilter
-netns           socket lookup in a network namespace
-xdp             packets of a network interface
-tcx             packets of an interface, beside other programs
+netns           socket lookup and packet parsing of a namespace (netns_direct: older)
+cgroup          what the processes of a cgroup do (cgroup_direct: the older way)
+socket          packets of a socket, and of a SO_REUSEPORT group
 sockmap         messages on the sockets of a sockmap
+direct          DirectLink: what the kernel has no links for
+query           which programs are at a hook
+detach          what stayed attached is taken off
 """

@@ -95,6 +95,23 @@ class SockmapInfo(LinkInfo):
     map_id: int
 
 
+@dataclass(frozen=True)
+class SocketInfo(LinkInfo):
+    """Of programs on a socket: its inode number, as /proc/PID/fd shows it."""
+
+    socket_ino: int
+
+
+@dataclass(frozen=True)
+class RouteInfo(LinkInfo):
+    """Of programs on a route: "in", "out", "xmit" or "seg6local", and which route."""
+
+    hook: str
+    destination: str
+    table: int
+    ifindex: int
+
+
 def link_info(fd: int) -> LinkInfo:
     """What the kernel knows of the link behind `fd`.
 
@@ -116,15 +133,21 @@ def _read(fd: int, record: attr.Record) -> dict[str, int]:
 def _of_interface(fd: int, base: LinkInfo) -> InterfaceInfo:
     found = _read(fd, records.INTERFACE)
     index = found["ifindex"]
-    name = syscall.interface_name(index)
-    if base.kind is not LinkKind.XDP:
-        hook = AttachKind(found["attach_type"])
-        return InterfaceInfo(*_head(base), hook, index, name)
+    if base.kind is LinkKind.XDP:
+        return xdp_info(*_head(base), index)
+    hook = AttachKind(found["attach_type"])
+    return InterfaceInfo(*_head(base), hook, index, syscall.interface_name(index))
+
+
+def xdp_info(kind: LinkKind, number: int, program_id: int, ifindex: int) -> XdpInfo:
+    """An XDP program on an interface of this thread's namespace."""
     from beewire.bpf.kernel.links.xdp_netlink import xdp_programs  # noqa: PLC0415 - XDP
 
-    modes = {each.program_id: each.mode for each in xdp_programs(index)} if name else {}
-    mode = modes.get(base.program_id, "")
-    return XdpInfo(*_head(base), AttachKind.XDP, index, name, mode)
+    name = syscall.interface_name(ifindex)
+    there = xdp_programs(ifindex) if name else []
+    modes = {each.program_id: each.mode for each in there}
+    mode = modes.get(program_id, "")
+    return XdpInfo(kind, number, program_id, AttachKind.XDP, ifindex, name, mode)
 
 
 def _of_cgroup(fd: int, base: LinkInfo) -> CgroupInfo:

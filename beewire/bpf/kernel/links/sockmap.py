@@ -1,67 +1,25 @@
 """Programs on the messages of the sockets in a sockmap or sockhash."""
 
-import errno
+import os
 
 from beewire.bpf.kernel import attr, syscall
-from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.links.base import Link, LinkKind, attach_error
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
-from beewire.bpf.object import AttachKind, MapKind
-from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
+from beewire.bpf.object import AttachKind, MapKind, ProgramKind
+from beewire.errors import AttachError, KernelError, NotPermitted
+from beewire.hints import TYPE_CHECKING
 
-
-class DirectLink(Link):
-    """An attachment by BPF_PROG_ATTACH, which kernels before 6.10 have instead of links.
-
-    The map holds the program, so `close` takes it off, but the end of the process does
-    not: the map must go as well.
-    """
-
-    __slots__ = ("_hook", "_program")
-
-    def __init__(
-        self, program: Program, sockets: AnyMap, hook: AttachKind, description: str
-    ) -> None:
-        self._program = Descriptor(syscall.duplicate(program.fd))
-        self._hook = hook
-        super().__init__(syscall.duplicate(sockets.fd), LinkKind.SOCKMAP, description)
-
-    def close(self) -> None:
-        """Take the program off the map.
-
-        Raises:
-            KernelError: the kernel refuses, and the program stays.
-        """
-        if self.closed:
-            return
-        record = attr.PROG_ATTACH.pack(
-            target_fd=self.fd,
-            attach_bpf_fd=self._program.fd,
-            attach_type=self._hook,
-        )
-        result = syscall.try_bpf(syscall.Cmd.PROG_DETACH, record)
-        self._program.close()
-        super().close()
-        # ENOENT: another program took the place meanwhile.
-        if result not in (0, -errno.ENOENT):
-            from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
-
-            need = ("CAP_NET_ADMIN",)
-            about = f"take {self.description} off again, where it stays"
-            raise explain.refusal(-result, "PROG_DETACH", about, need)
-
-    def detach(self) -> None:
-        """End the attachment; the same as `close`."""
-        self.close()
-
-    def update(self, program: Program) -> None:
-        """Refused: close this one and attach the other."""
-        raise NotSupported(errno.EOPNOTSUPP, f"another program ({program.name!r}) here")
+if TYPE_CHECKING:
+    from beewire.bpf.kernel.links.info import SockmapInfo
 
 
 def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -> Link:
     """Run `program` on what the sockets in `sockets` send (sk_msg) or receive (sk_skb).
+
+    A socket takes the programs that the map has when it is put in, and keeps them until
+    it is taken out: what is attached, updated or detached later counts for sockets that
+    are put in later.
 
     `as_link=False` takes the older way (BPF_PROG_ATTACH), which is also the fallback for
     kernels without sockmap links (before Linux 6.10).
@@ -75,7 +33,7 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
             f"cannot attach {program.name!r} to map {sockets.name!r}: it holds no "
             f"sockets, it is a {sockets.spec.kind.name} map"
         )
-    hook = program.spec.attach_kind or AttachKind.SK_MSG_VERDICT
+    hook = _hook(program)
     place = f"map {sockets.name!r}"
     description = f"{program.name!r} on {place}"
     if as_link:
@@ -85,18 +43,69 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
         fd = syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
         if fd >= 0:
             return Link(fd, LinkKind.SOCKMAP, description)
-    record = attr.PROG_ATTACH.pack(
-        target_fd=sockets.fd, attach_bpf_fd=program.fd, attach_type=hook
+    _check_free(program, sockets, hook)
+    return _direct(program, sockets, hook, place)
+
+
+def _hook(program: Program) -> AttachKind:
+    if program.spec.attach_kind is not None:
+        return program.spec.attach_kind
+    if program.spec.kind is ProgramKind.SK_MSG:
+        return AttachKind.SK_MSG_VERDICT
+    section = program.spec.section
+    raise AttachError(
+        f"program {program.name!r} ({section}) does not say what it is for: write "
+        "sk_skb/verdict, sk_skb/stream_verdict or sk_skb/stream_parser"
     )
-    # What can fail comes before what would have to be undone.
-    link = DirectLink(program, sockets, hook, description)
-    try:
-        about, need = f"attach {program.name!r} to {place}", ("CAP_NET_ADMIN",)
-        syscall.bpf(syscall.Cmd.PROG_ATTACH, record, about, need)
-    except NotPermitted:
-        link.close()
-        raise
-    except KernelError as error:
-        link.close()
-        raise attach_error(error, program, place) from error
-    return link
+
+
+def _check_free(program: Program, sockets: AnyMap, hook: AttachKind) -> None:
+    """BPF_PROG_ATTACH would put the program in the place of another without a word."""
+    from beewire.bpf.kernel.links.query import others, query  # noqa: PLC0415 - older kernels
+
+    if who := others(query(sockets.fd, hook)):
+        raise AttachError(
+            f"cannot attach {program.name!r} to map {sockets.name!r}: another program is "
+            f"there already: {who}. update() of its link puts this one in its place; "
+            "detach.sockmap() takes one off that no link holds"
+        )
+
+
+def _direct(program: Program, sockets: AnyMap, hook: AttachKind, place: str) -> Link:
+    """What the map holds from now on: it goes with the map, not with the process."""
+    from beewire.bpf.kernel.links.cgroup_direct import end  # noqa: PLC0415 - older kernels
+    from beewire.bpf.kernel.links.direct import DirectLink  # noqa: PLC0415
+
+    target = syscall.duplicate(sockets.fd)
+
+    def attach(other: Program, about: str) -> None:
+        record = attr.PROG_ATTACH.pack(
+            target_fd=target, attach_bpf_fd=other.fd, attach_type=hook
+        )
+        try:
+            syscall.bpf(syscall.Cmd.PROG_ATTACH, record, about, ("CAP_NET_ADMIN",))
+        except NotPermitted:
+            raise
+        except KernelError as error:
+            raise attach_error(error, other, place) from error
+
+    def tell(number: int) -> "SockmapInfo":
+        from beewire.bpf.kernel.links.info import SockmapInfo  # noqa: PLC0415 - rare
+
+        found = attr.MAP_INFO.integer(syscall.read_info(target, attr.MAP_INFO), "id")
+        return SockmapInfo(LinkKind.UNSPEC, 0, number, hook, found)
+
+    return DirectLink(
+        program,
+        "sockmap.attach",
+        f"{program.name!r} on {place}",
+        put=lambda: attach(program, f"attach {program.name!r} to {place}"),
+        take_off=lambda own: end(
+            target, hook, own, f"take {program.name!r} off {place}"
+        ),
+        replace=lambda other, _own: attach(
+            other, f"put {other.name!r} in the place of {program.name!r} on {place}"
+        ),
+        tell=tell,
+        held_open=(lambda: os.close(target),),
+    )

@@ -1,9 +1,11 @@
 """XDP programs by rtnetlink: what is there, and the older way to attach one."""
 
+import errno
 import struct
 
 from beewire.bpf.kernel import netlink
 from beewire.bpf.kernel.netlink import IFINFO, Route
+from beewire.errors import KernelError
 from beewire.rows import Row
 
 # linux/if_link.h
@@ -57,7 +59,13 @@ def _link(ifindex: int) -> dict[int, bytes]:
 
 
 def set_xdp(
-    ifindex: int, fd: int, flags: int, about: str, *, expected_fd: int = -1
+    route: Route,
+    ifindex: int,
+    fd: int,
+    flags: int,
+    about: str,
+    *,
+    expected_fd: int = -1,
 ) -> None:
     """Put the program `fd` on an interface, or take the one that is there off (-1).
 
@@ -73,5 +81,38 @@ def set_xdp(
         parts.append(netlink.attribute(_EXPECTED_FD, struct.pack("=i", expected_fd)))
     parts.append(netlink.number(_FLAGS, flags))
     body = IFINFO.pack(0, 0, ifindex, 0, 0) + netlink.nested(_IFLA_XDP, *parts)
+    route.change(netlink.SETLINK, body, about)
+
+
+# Another program is there, the program is gone, or the interface is.
+_GONE = (errno.EEXIST, errno.EBUSY, errno.ENOENT, errno.ENODEV, errno.EINVAL)
+
+
+def take_off(route: Route, ifindex: int, fd: int, mode: int) -> None:
+    """Take the program `fd` off an interface; another one stays.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    about = f"take an XDP program off interface {ifindex}"
+    try:
+        set_xdp(route, ifindex, -1, mode, about, expected_fd=fd)
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+
+
+def why_refused(ifindex: int, fd: int, mode: int) -> tuple[int, str]:
+    """The errno and the words with which the kernel refuses a program.
+
+    bpf(2) gives no words: the older way is tried for them, and undone if it succeeds.
+    """
     with Route() as route:
-        route.change(netlink.SETLINK, body, about)
+        try:
+            set_xdp(route, ifindex, fd, mode | IF_NONE, "attach")
+        except netlink.NetlinkError as error:
+            return error.errno or 0, error.words
+        except KernelError as error:
+            return error.errno or 0, ""
+        take_off(route, ifindex, fd, mode)
+    return 0, ""
