@@ -117,6 +117,7 @@ if TYPE_CHECKING:
         tcx_ingress,
         xdp_cpumap,
         xdp_devmap,
+        xdp_frags,
     )
     from beewire.bpf.author.per_cpu import (
         LruPerCpuHash,
@@ -414,6 +415,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "type_matches", "u16", "u32", "u64", "u8", "uprobe", "uprobe_multi",
     "uprobe_session", "uretprobe", "uretprobe_multi", "usdt",
     "user_str", "xchg", "xdp", "xdp_cpumap", "xdp_devmap",
+    "xdp_frags",
 ]
 # fmt: on
 
@@ -442,7 +444,7 @@ _HOMES = {
         "netkit_primary post_bind4 post_bind6 recvmsg_unix sendmsg_unix "
         "sk_reuseport sk_reuseport_migrate sk_skb_stream_parser "
         "sk_skb_stream_verdict sk_skb_verdict socket_filter sysctl tc tc_action "
-        "tcx_egress tcx_ingress xdp_cpumap xdp_devmap"
+        "tcx_egress tcx_ingress xdp_cpumap xdp_devmap xdp_frags"
     ),
     "beewire.bpf.author.collection": "collect",
     "beewire.bpf.author.prepared": "prebuilt",

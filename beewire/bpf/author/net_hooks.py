@@ -15,7 +15,12 @@ from beewire.bpf.author.net_programs import (
     SocketFilterProgram,
     TcProgram,
 )
-from beewire.bpf.author.program import CgroupProgram, NetnsProgram, Program
+from beewire.bpf.author.program import (
+    CgroupProgram,
+    NetnsProgram,
+    Program,
+    XdpProgram,
+)
 from beewire.bpf.author.signature import check_signature
 from beewire.bpf.lang.contexts import (
     BpfSock,
@@ -106,6 +111,14 @@ def netkit_peer(function: SkbF) -> InterfaceProgram[SkbF]:
 def socket_filter(function: FilterF) -> SocketFilterProgram[FilterF]:
     """A filter of one socket: how many bytes of the packet it gets, 0 drops it."""
     return _mark(SocketFilterProgram, "socket", function, SocketFilter, EVERYTHING)
+
+
+def xdp_frags(function: XdpF) -> XdpProgram[XdpF]:
+    """As `xdp`, also of packets that come in pieces, as long ones do (Linux 5.18).
+
+    The window of the packet is its first piece; `helpers.xdp_load_bytes` reads all.
+    """
+    return _mark(XdpProgram, "xdp.frags", function, XdpContext, XDP_PASS)
 
 
 def xdp_devmap(function: XdpF) -> Program[XdpF]:

@@ -197,7 +197,7 @@ PROG_ATTACH = Record("""
 """)
 
 PROG_QUERY = Record("""
-    u32 target
+    u32 target_fd
     u32 attach_type
     u32 query_flags
     u32 attach_flags

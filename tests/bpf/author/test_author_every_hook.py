@@ -30,6 +30,7 @@ PROGRAMS = {
     "netkit_primary": ("SkBuff", "counts[0] += ctx.length"),
     "netkit_peer": ("SkBuff", "counts[0] += ctx.length"),
     "socket_filter": ("SocketFilter", "counts[0] += ctx.length"),
+    "xdp_frags": ("XdpContext", "counts[0] += ctx.length"),
     "xdp_devmap": ("XdpContext", "counts[0] += ctx.egress_ifindex"),
     "xdp_cpumap": ("XdpContext", "counts[0] += ctx.length"),
     "lwt_in": ("SkBuff", "counts[0] += ctx.length"),

@@ -52,7 +52,7 @@ def query(target: int, kind: AttachKind) -> tuple[list[int], list[int]]:
     """BPF_PROG_QUERY: the ids of the programs there, and of links where it tells them."""
     programs, links = bytearray(4 * _MOST), bytearray(4 * _MOST)
     record = attr.PROG_QUERY.pack(
-        target=target,
+        target_fd=target,
         attach_type=kind,
         prog_ids=syscall.address(programs),
         prog_cnt=_MOST,

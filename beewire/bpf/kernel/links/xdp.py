@@ -23,9 +23,6 @@ class XdpMode(IntEnum):
     OFFLOADED = 1 << 3  # on the card itself, or not at all
 
 
-_WORDS = {XdpMode.NATIVE: "native", XdpMode.GENERIC: "generic"}
-
-
 def attach_xdp(
     program: Program,
     interface: str | int,
@@ -138,28 +135,34 @@ def _refusal(
             "several in one XdpChain"
         )
     number, words = xdp_netlink.why_refused(index, program.fd, mode)
-    if number == errno.EOPNOTSUPP and mode is XdpMode.NATIVE and not words:
-        words = "its driver knows no XDP"
-    if number in (errno.ERANGE, errno.EOPNOTSUPP, errno.ENOSPC) or words:
-        told = words or f"errno {number}"
-        size = xdp_netlink.mtu(index)
-        return AttachError(f"{about}: {told}. {_advice(program, number, size, mode)}")
-    return None
-
-
-def _advice(program: Program, number: int, mtu: int, mode: XdpMode) -> str:
+    said = f" (the kernel: {words!r})" if words else ""
     if mode is XdpMode.OFFLOADED:
-        return "XdpMode.NATIVE runs in the driver, XdpMode.GENERIC on any interface"
-    if number == errno.ERANGE or mtu > 3000:
-        frags = "" if program.spec.flags & _FRAGS else (
-            ", write @xdp(frags=True), which takes packets in pieces (Linux 5.18)"
-        )  # fmt: skip
-        return (
-            f"Its MTU is {mtu}, and a native program sees a packet in one page, with 256 "
-            f"bytes before it: lower the MTU (`ip link set dev ... mtu 1500`){frags}, or "
-            "use XdpMode.GENERIC"
+        return AttachError(
+            f"{about}: its card does not run it{said}; XdpMode.NATIVE runs in the driver, "
+            "XdpMode.GENERIC on any interface"
         )
-    return "XdpMode.GENERIC works on any interface"
+    if number == errno.ERANGE or "MTU" in words:
+        return AttachError(
+            f"{about}: {_too_long(program, xdp_netlink.mtu(index), said)}"
+        )
+    if number == errno.EOPNOTSUPP and mode is XdpMode.NATIVE:
+        return AttachError(
+            f"{about}: its driver knows no XDP{said}; XdpMode.GENERIC works on any "
+            "interface"
+        )
+    return AttachError(f"{about}{said}; XdpMode.GENERIC may work") if words else None
+
+
+def _too_long(program: Program, mtu: int, said: str) -> str:
+    pieces = "" if program.spec.flags & _FRAGS else (
+        "make it a program of section xdp.frags (@xdp_frags), which takes packets in "
+        "pieces (Linux 5.18), "
+    )  # fmt: skip
+    return (
+        f"packets may be {mtu} bytes long (its MTU), and a native program sees a packet in "
+        f"one page, with room for 256 bytes before it{said}; lower the MTU of both ends "
+        f"(`ip link set dev ... mtu 1500`), {pieces}or use XdpMode.GENERIC"
+    )
 
 
 _FRAGS = 1 << 5  # BPF_F_XDP_HAS_FRAGS

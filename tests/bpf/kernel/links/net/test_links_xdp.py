@@ -189,7 +189,7 @@ def test_packets_that_are_too_long_for_the_driver_are_told(
         attached(xdp(PASS), XdpMode.NATIVE)
 
     message = str(caught.value)
-    assert "Its MTU is 9000" in message
+    assert "packets may be 9000 bytes long (its MTU)" in message
     assert "XdpMode.GENERIC" in message
 
 
