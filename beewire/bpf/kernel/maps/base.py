@@ -17,6 +17,7 @@ from beewire.hints import (
     Iterator,
     Mapping,
     MutableMapping,
+    Sequence,
     ValuesView,
 )
 
@@ -339,12 +340,12 @@ class Map(Descriptor, MutableMapping[K, V]):
         if result < 0:
             raise self._refusal(-result, "MAP_UPDATE_ELEM", "write", key)
 
-    def _pack_keys(self, keys: list[K]) -> bytearray:
+    def _pack_keys(self, keys: Sequence[K]) -> bytearray:
         from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
 
         return rows.packed(self.codec.keys, self.codec.encode_key, keys)
 
-    def _pack_values(self, values: list[V]) -> bytearray:
+    def _pack_values(self, values: Sequence[V]) -> bytearray:
         from beewire.bpf.kernel.maps import rows  # noqa: PLC0415 - not on the start-up path
 
         return rows.packed(self.codec.values, self._encode, values)

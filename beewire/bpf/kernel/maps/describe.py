@@ -4,6 +4,7 @@ from beewire.bpf.btf import Type
 from beewire.bpf.kernel import attr, syscall
 from beewire.bpf.kernel.btf_objects import types_of
 from beewire.bpf.object import MapKind, MapSpec
+from beewire.errors import MapError
 
 
 def describe(fd: int, name: str = "") -> MapSpec:
@@ -21,7 +22,7 @@ def describe(fd: int, name: str = "") -> MapSpec:
     )
     return MapSpec(
         attr.MAP_INFO.text(info, "name") or name,
-        kind=MapKind(number(info, "type")),
+        kind=kind_of(number(info, "type")),
         key_size=number(info, "key_size"),
         value_size=number(info, "value_size"),
         max_entries=number(info, "max_entries"),
@@ -30,6 +31,21 @@ def describe(fd: int, name: str = "") -> MapSpec:
         value=value,
         extra=number(info, "map_extra"),
     )
+
+
+def kind_of(number: int) -> MapKind:
+    """The kind of map with this number.
+
+    Raises:
+        MapError: it is newer than this version of Beewire.
+    """
+    try:
+        return MapKind(number)
+    except ValueError:
+        raise MapError(
+            f"maps of kind {number} are newer than this version of Beewire: it knows "
+            f"those up to {max(MapKind)}"
+        ) from None
 
 
 def _types(btf_id: int, key: int, value: int) -> tuple[Type | None, Type | None]:

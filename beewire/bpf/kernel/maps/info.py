@@ -1,6 +1,7 @@
 """What the kernel tells of a map (`struct bpf_map_info`, /proc/self/fdinfo)."""
 
 from beewire.bpf.kernel import attr, privilege, syscall
+from beewire.bpf.kernel.maps.describe import kind_of
 from beewire.bpf.object import MapKind
 from beewire.rows import Row
 
@@ -38,7 +39,7 @@ def map_info(fd: int) -> MapInfo:
     return MapInfo(
         number(info, "id"),
         attr.MAP_INFO.text(info, "name"),
-        MapKind(number(info, "type")),
+        kind_of(number(info, "type")),
         number(info, "key_size"),
         number(info, "value_size"),
         number(info, "max_entries"),

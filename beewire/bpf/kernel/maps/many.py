@@ -1,7 +1,7 @@
 """Many entries at once: what `items`, `update`, `clear` and their kin are made of."""
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from beewire.bpf.kernel.syscall import Cmd
 from beewire.errors import KernelError
 
 Entries = Iterable[tuple[Any, Any]]
-Pack = Callable[[list[Any]], bytearray]
+Pack = Callable[[Sequence[Any]], bytearray]
 
 # Entries that are packed and stored at once.
 _PART = 1 << 14

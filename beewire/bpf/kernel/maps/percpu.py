@@ -125,7 +125,7 @@ class _PerCpu(Map[K, PerCpu[V]]):
             ]
         )
 
-    def _pack_values(self, values: list[PerCpu[V]]) -> bytearray:
+    def _pack_values(self, values: Sequence[PerCpu[V]]) -> bytearray:
         return bytearray().join(map(self._encode, values))
 
     def _read_values(self) -> rows.Decode:

@@ -1,6 +1,7 @@
 """Maps that hold sockets, programs or maps: written as descriptors, read as numbers."""
 
 import errno
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beewire.bpf.kernel.maps.base import Map
@@ -56,7 +57,7 @@ class ReferenceMap(Map[K, "int | HasFileno"]):
             )
         return int.from_bytes(data, "little")
 
-    def _pack_values(self, values: "list[int | HasFileno]") -> bytearray:
+    def _pack_values(self, values: "Sequence[int | HasFileno]") -> bytearray:
         return bytearray().join(map(self._encode, values))
 
     def _read_values(self) -> "Decode":

@@ -1,6 +1,6 @@
 """Many keys or values at once: packed bytes <-> Python values, without a loop for each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from struct import Struct, error, pack
 from typing import Any
@@ -35,7 +35,7 @@ def reader(
 
 
 def packed(
-    rows: Rows | None, encode: Callable[[Any], bytes], values: list[Any]
+    rows: Rows | None, encode: Callable[[Any], bytes], values: Sequence[Any]
 ) -> bytearray:
     """`values` one after the other, as `encode` makes bytes of each.
 
