@@ -178,14 +178,20 @@ def pieces() -> Iterator[bytes]:
 
 def hidden() -> NotPermitted:
     """The error that tells why all addresses are zero."""
-    restrict = "/proc/sys/kernel/kptr_restrict"
-    try:
-        with open(restrict, encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
-            level = file.read().strip()
-    except OSError:
-        level = "?"
+    level, paranoid = _setting("kptr_restrict"), _setting("perf_event_paranoid")
+    why = f"kernel.kptr_restrict is {level}"
+    if level == "0":
+        why += f", and kernel.perf_event_paranoid {paranoid}"
     cure = "run as root or with CAP_SYSLOG"
     if level == "2":
         cure = "`sysctl kernel.kptr_restrict=1` shows them to root again"
-    message = f"{PATH} hides addresses (kernel.kptr_restrict is {level}): {cure}"
+    message = f"{PATH} hides addresses ({why}): {cure}"
     return NotPermitted(errno.EPERM, "kallsyms", message)
+
+
+def _setting(name: str) -> str:
+    try:
+        with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:  # noqa: PTH123 - as above
+            return file.read().strip()
+    except OSError:
+        return "unknown"

@@ -152,11 +152,15 @@ class Process:
     def frame(self, address: int) -> Frame:
         """The function that `address` lies in."""
         image, offset = self.image_at(address)
-        if image is not None:
-            return frame_in(image, offset)
+        frame = None if image is None else frame_in(image, offset)
+        if frame is not None and frame.name:
+            return frame
+        # Some compilers put their code into files of their own, which have no names.
         name = self._perf_map.find(address) if self._perf_map else None
         if name is not None:
             return Frame(name, "[jit]", "jit")
+        if frame is not None:
+            return frame
         mapping = self.mappings.find(address)
         if mapping is None:
             return UNKNOWN
