@@ -7,6 +7,7 @@ all of them.
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from beewire.bpf.kernel import netlink, places, syscall
@@ -15,7 +16,7 @@ from beewire.bpf.kernel.inspection.states import Attachment
 from beewire.bpf.kernel.links.xdp_netlink import decode_programs
 from beewire.bpf.kernel.netlink import IFINFO, TCMSG, Route
 from beewire.bpf.object import AttachKind
-from beewire.errors import KernelError
+from beewire.errors import BeewireError, KernelError
 
 _NAME = 3  # IFLA_IFNAME
 _KIND, _OPTIONS = 1, 2  # TCA_KIND, TCA_OPTIONS
@@ -49,14 +50,20 @@ class OnInterface(NamedTuple):
 def on_interfaces() -> list[OnInterface]:
     """The programs at the interfaces of all namespaces that can be found."""
     found: list[OnInterface] = []
+    own = places.own_namespace()
+    targets = [
+        (inode, path, places.namespace_name(inode))
+        for inode, path in places.namespaces()
+    ]
 
     def walk() -> None:
-        for inode, path in places.namespaces():
-            # Its own needs no privilege.
-            if inode == own or syscall.enter_network_namespace(path) >= 0:
-                found.extend(_here(places.namespace_name(inode)))
+        for inode, path, name in targets:
+            # Without the privilege to enter any, it is in its own.
+            if syscall.enter_network_namespace(path) < 0 and inode != own:
+                continue
+            with suppress(BeewireError, OSError):  # it may end meanwhile
+                found.extend(_here(name))
 
-    own = places.own_namespace()
     # A thread: what it enters is not entered by the others.
     walker = threading.Thread(target=walk, name="bw-namespaces", daemon=True)
     walker.start()
