@@ -111,6 +111,17 @@ def test_the_programs_run_as_in_their_module(built: Path) -> None:
 
 
 @pytest.mark.kernel
+def test_what_finds_a_ring_full_is_counted(built: Path) -> None:
+    module = imported(built)
+
+    with load(module) as loaded:
+        loaded[module.sends].live.test_run(bytes(64), repeat=50_000)
+        kept = len(loaded[module.events].poll())
+
+        assert loaded[module.events].dropped == 50_000 - kept > 0
+
+
+@pytest.mark.kernel
 def test_each_program_can_be_loaded_alone(built: Path) -> None:
     module = imported(built)
 

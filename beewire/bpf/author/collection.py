@@ -19,7 +19,7 @@ from beewire.bpf.lang import (
 )
 from beewire.bpf.lang.btf_types import in_ascii, to_btf
 from beewire.bpf.lang.calls import goto
-from beewire.bpf.lang.decl import DROPPED, Symbol
+from beewire.bpf.lang.decl import COUNTERS, Symbol
 from beewire.bpf.lang.types import U64, is_enum
 from beewire.bpf.object import (
     PLAIN,
@@ -267,6 +267,7 @@ def _compile(
 
     reached = spec.reached
     unit = Unit((*reached.programs, *reached.maps, *reached.globals), optimize)
+    unit.counters = next(name for name in COUNTERS if name not in spec.sections)
     for program in programs:
         spec.programs[program.name] = compile_spec(program, target, unit)
     if any(made.scratch is not None for made in spec.programs.values()):
@@ -281,7 +282,7 @@ def _compile(
     if unit.constants:
         spec.sections[CONSTANTS] = _constant_section(CONSTANTS, bytes(unit.constants))
     if unit.dropped:
-        spec.sections[DROPPED] = _drop_counters(unit.dropped)
+        spec.sections[unit.counters] = _drop_counters(unit)
     if reached.symbols:
         _add_externs(spec, reached)
 
@@ -293,13 +294,13 @@ def _constant_section(name: str, content: bytes) -> DataSection:
     return DataSection(name, bytearray(content), [variable])
 
 
-def _drop_counters(names: list[str]) -> DataSection:
+def _drop_counters(unit: Unit) -> DataSection:
     """What counts the records that found their buffer full."""
     counters = [
         DataVariable(name, 8 * place, 8, to_btf(U64))
-        for place, name in enumerate(names)
+        for place, name in enumerate(unit.dropped)
     ]
-    return DataSection(DROPPED, bytearray(8 * len(names)), counters)
+    return DataSection(unit.counters, bytearray(8 * len(counters)), counters)
 
 
 def _share_scratch(

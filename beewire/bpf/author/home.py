@@ -13,7 +13,7 @@ from beewire.bpf import kernel
 from beewire.bpf.author.codec import codec
 from beewire.bpf.author.collection import Collection, Reached, compile_into
 from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl, Ring, lay_out_globals
-from beewire.bpf.lang.decl import DROPPED, dropped_name
+from beewire.bpf.lang.decl import dropped_name
 from beewire.bpf.object import DataSection
 from beewire.errors import AttachError, MapError
 from beewire.hints import Any, Callable, Mapping, TypeVar
@@ -93,12 +93,13 @@ class Home:
             MapError: It is not in the kernel.
         """
         live, name = self.map(declared), dropped_name(declared)
-        sections = [
-            part.sections[DROPPED]
+        counts = [
+            section.read(name)
             for part in self.parts
-            if DROPPED in part.sections and part.maps.get(declared.name) is live
+            if part.maps.get(declared.name) is live
+            for section in part.sections.values()
+            if name in section.variables
         ]
-        counts = [each.read(name) for each in sections if name in each.variables]
         return sum([int.from_bytes(count, "little") for count in counts])
 
     def program(self, declared: ProgramDecl) -> kernel.Program:

@@ -13,7 +13,13 @@ from base64 import b85decode, b85encode
 from zlib import compress, decompress, error
 
 from beewire.bpf.lang import GlobalDecl, MapDecl, ProgramDecl
-from beewire.bpf.object import ObjectSpec, ProgramSpec, Relocation, RelocationKind
+from beewire.bpf.object import (
+    DataSection,
+    ObjectSpec,
+    ProgramSpec,
+    Relocation,
+    RelocationKind,
+)
 from beewire.errors import SpecError
 from beewire.hints import Iterator
 
@@ -115,7 +121,15 @@ class Prebuilt:
         if symbol in self._spec.maps and symbol not in spec.maps:
             spec.maps[symbol] = self._spec.maps[symbol]
         if symbol in self._spec.sections and self._is_ours(symbol):
-            spec.sections.setdefault(symbol, self._spec.sections[symbol])
+            section = self._spec.sections[symbol]
+            name = self._own(symbol)
+            parts = name, bytearray(section.content), section.variables
+            if name not in spec.sections:
+                spec.sections = {**spec.sections, name: DataSection(*parts)}
+
+    def _own(self, section: str) -> str:
+        """What a section of the compiler is called beside those of other objects."""
+        return f"{section}.{self._spec.name}"
 
     def _is_ours(self, section: str) -> bool:
         """Whether the compiler made a section: no module declares what is in it."""
@@ -145,8 +159,9 @@ class Prebuilt:
 
     def _moved(self, relocation: Relocation) -> Relocation:
         """The relocation with the name that its section has by now."""
-        is_global = relocation.kind == RelocationKind.GLOBAL
-        if not is_global or self._is_ours(relocation.symbol):
+        if relocation.kind != RelocationKind.GLOBAL:
             return relocation
+        if self._is_ours(relocation.symbol):
+            return relocation._replace(symbol=self._own(relocation.symbol))
         first = self._spec.sections[relocation.symbol].variables[0]
         return relocation._replace(symbol=self._declared.globals[first.name].section)

@@ -48,13 +48,13 @@ C = TypeVar("C")
 S = TypeVar("S", bound=Struct)
 
 
-# The section with a counter for each buffer whose records may find it full. Loaders know
-# `.data.*` better than `.bss.*`.
-DROPPED = ".data.dropped"
+# Where the counters of buffers whose records may find them full can lie: in the first
+# section that has no globals, for not every loader knows sections of other names.
+COUNTERS = (".bss", ".data", ".data.dropped")
 
 
 def dropped_name(decl: "MapDecl") -> str:
-    """The variable in it that counts what programs could not send by `decl`."""
+    """The variable that counts what programs could not send by `decl`."""
     return f"bw_dropped_{decl.name}"
 
 

@@ -3,7 +3,7 @@
 from beewire.bpf import ir
 from beewire.bpf.btf import types as btf
 from beewire.bpf.lang.btf_types import in_ascii
-from beewire.bpf.lang.decl import ProgramDecl
+from beewire.bpf.lang.decl import COUNTERS, ProgramDecl
 from beewire.bpf.lang.values import Value
 from beewire.hints import TYPE_CHECKING, Any, Iterable
 
@@ -73,11 +73,12 @@ class Unit:
 
     `taken` are names that the object has for other things; `optimize` names the back end
     that generates the code: "llvm", or "" for our own. `constants` is the content of the
-    section CONSTANTS. `dropped` are the counters in the section DROPPED.
+    section CONSTANTS. `dropped` are the counters in the section `counters`.
     """
 
     __slots__ = (
         "constants",
+        "counters",
         "dropped",
         "found",
         "inlined",
@@ -93,6 +94,7 @@ class Unit:
     def __init__(self, taken: Iterable[str] = (), optimize: str = "") -> None:
         self.constants = bytearray()
         self.dropped: list[str] = []
+        self.counters = COUNTERS[0]
         self.optimize = optimize
         self.made: list[Subprogram] = []
         # By function and kinds of arguments: those that calls may use.
@@ -120,7 +122,7 @@ class Unit:
         return name, 0
 
     def drop_counter(self, name: str) -> int:
-        """Where the counter of this name, of 8 bytes, lies in the section DROPPED."""
+        """Where the counter of this name, of 8 bytes, lies in `counters`."""
         if name not in self.dropped:
             self.dropped.append(name)
         return self.dropped.index(name) * 8

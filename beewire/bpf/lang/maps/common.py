@@ -7,7 +7,7 @@ from beewire.bpf.lang import pyast as ast
 from beewire.bpf.lang.attributes import inner_map, present
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.conditions import CONTAINS
-from beewire.bpf.lang.decl import DROPPED, MapDecl, Sending, dropped_name
+from beewire.bpf.lang.decl import MapDecl, Sending, dropped_name
 from beewire.bpf.lang.faults import Rule, near
 from beewire.bpf.lang.flow import Target
 from beewire.bpf.lang.memory import in_memory
@@ -193,7 +193,8 @@ def is_counted(decl: MapDecl) -> bool:
 def count_dropped(b: Builder, decl: MapDecl) -> None:
     """Count that a record found its buffer full."""
     if is_counted(decl):
-        place = ir.GlobalRef(DROPPED, b.unit.drop_counter(dropped_name(decl)))
+        offset = b.unit.drop_counter(dropped_name(decl))
+        place = ir.GlobalRef(b.unit.counters, offset)
         b.emit(ir.Atomic(ir.AtomicOp.ADD, place, 0, 8, ir.Const(1)))
 
 
