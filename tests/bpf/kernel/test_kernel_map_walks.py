@@ -342,6 +342,9 @@ class Restarting:
     def seek(self, key: bytes | None) -> None:
         assert key is None or key == b"\3\0\0\0"
 
+    def pace(self, *, steady: bool) -> None:
+        assert steady in (True, False)
+
     def read(self) -> tuple[memoryview, memoryview, int]:
         self.reads += 1
         keys = struct.pack("=4I", 1, 2, 3, 1)

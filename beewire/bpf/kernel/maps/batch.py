@@ -59,6 +59,11 @@ def supported(shape: Shape, command: Cmd) -> bool:
     return _known[asked]
 
 
+def paced(count: int, most: int, *, steady: bool) -> int:
+    """How many entries to read at a time, after so many."""
+    return min(2 * count, most) if steady else max(count // 4, min(16, most))
+
+
 class BatchReader:
     """Reads a map from its beginning, a batch at a time.
 
@@ -76,7 +81,7 @@ class BatchReader:
         self._make_room(BYTES // (shape.key_size + shape.value_size) or 1)
 
     def _make_room(self, count: int) -> None:
-        self._count = min(count, max(self.shape.max_entries, 1))
+        self._most = self._count = min(count, max(self.shape.max_entries, 1))
         self._keys = bytearray(self.shape.key_size * self._count)
         self._values = bytearray(self.shape.value_size * self._count)
 
@@ -92,6 +97,10 @@ class BatchReader:
         self._started, self._ended = key is not None, False
         if key is not None:
             self._cursor[: len(key)] = key
+
+    def pace(self, *, steady: bool) -> None:
+        """Read more at a time, or less: what comes after a key that is lost is wasted."""
+        self._count = paced(self._count, self._most, steady=steady)
 
     def read(self) -> Chunk | None:
         """The next batch, valid until the one after it; None at the end.

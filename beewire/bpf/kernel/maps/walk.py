@@ -18,6 +18,7 @@ from beewire.bpf.kernel.maps.batch import (
     BYTES,
     INDEXED,
     BatchReader,
+    paced,
     supported,
 )
 from beewire.bpf.kernel.maps.shape import Chunk, Shape, refusal
@@ -27,8 +28,8 @@ from beewire.errors import MapError
 _CHUNK = 1024
 # How many keys a walk goes back to find one that is still there.
 _BACK = 64
-# How often a map that changes is walked.
-_PASSES = 3
+# How many times the entries that a map can have are read before a walk gives up.
+_PATIENCE = 6
 _INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -83,7 +84,7 @@ class KeyReader:
         self._following = syscall.prepared(Cmd.MAP_GET_NEXT_KEY, following)
         self._lookup = syscall.prepared(Cmd.MAP_LOOKUP_ELEM, lookup)
         size = shape.key_size + shape.value_size
-        self._count = max(1, min(_CHUNK, BYTES // size))
+        self._most = self._count = max(1, min(_CHUNK, BYTES // size))
         self.seek(after)
 
     @property
@@ -116,8 +117,14 @@ class KeyReader:
             if lookup() >= 0 or self._is_there():
                 keys += key
                 values += value
+            elif self.shape.kind not in INDEXED:
+                break  # it is gone, and has no next one
         self._started = True
         return memoryview(keys), memoryview(values), len(keys) // self.shape.key_size
+
+    def pace(self, *, steady: bool) -> None:
+        """Read more at a time, or less: what comes after a key that is lost is wasted."""
+        self._count = paced(self._count, self._most, steady=steady)
 
     def _end(self) -> None:
         number = syscall.last_errno()
@@ -140,30 +147,50 @@ class KeyReader:
 def _once(shape: Shape, reader: "KeyReader | BatchReader") -> Iterator[Chunk]:
     """What `reader` reads, each key the first time it comes."""
     seen: set[int | bytes] = set()
-    trail = b""
-    left = 2 * _PASSES * (shape.max_entries + _CHUNK)
-    for number in range(_PASSES):
-        restless = False
-        while left > 0 and (chunk := reader.read()) is not None:
-            found = chunk[2]
-            left -= found or _CHUNK
-            keys, values, count = _unseen(shape, chunk, seen)
-            trail = (trail + bytes(keys))[-_BACK * shape.key_size :]
-            yield keys, values, count
-            if reader.stuck:
-                reader = KeyReader(shape, reader.cursor)
-            # Of the passes that follow everything was seen.
-            if number == 0 and (count < found or _is_lost(shape, reader)):
-                restless = True
-                _find_back(shape, reader, trail, seen)
-        if left > 0 and not restless:
-            return
-        reader.seek(None)
+    trail, restless = b"", False
+    left = _PATIENCE * (shape.max_entries + _CHUNK)
+    while left > 0 and (chunk := reader.read()) is not None:
+        found = chunk[2]
+        left -= found + 1
+        keys, values, count = _unseen(shape, chunk, seen)
+        trail = (trail + bytes(keys))[-_BACK * shape.key_size :]
+        yield keys, values, count
+        if reader.stuck:
+            reader = KeyReader(shape, reader.cursor)
+        steady = count == found and not _is_lost(shape, reader)
+        reader.pace(steady=steady)
+        if not steady:
+            restless = True
+            _find_back(shape, reader, trail, seen)
     if left <= 0:
         raise MapError(
-            f"map {shape.name!r} changes faster than it can be read: after so many times "
-            f"its {shape.max_entries} entries there was no end"
+            f"map {shape.name!r} changes faster than it can be read: after {_PATIENCE} "
+            f"times its {shape.max_entries} entries there was no end"
         )
+    if restless:
+        yield from _again(shape, reader, seen)
+
+
+def _again(
+    shape: Shape, reader: "KeyReader | BatchReader", seen: set[int | bytes]
+) -> Iterator[Chunk]:
+    """What a second walk finds that was not seen; it may end early."""
+    trail = b""
+    left = 2 * (shape.max_entries + _CHUNK)
+    reader.seek(None)
+    while left > 0 and (chunk := reader.read()) is not None:
+        left -= chunk[2] + 1
+        trail = (trail + bytes(chunk[0]))[-_BACK * shape.key_size :]
+        yield _unseen(shape, chunk, seen)
+        steady = not _is_lost(shape, reader)
+        reader.pace(steady=steady)
+        if not steady:
+            there = (
+                key
+                for key in _backwards(shape, trail)
+                if lookup(shape, key) is not None
+            )
+            reader.seek(next(there, None))
 
 
 def _unseen(shape: Shape, chunk: Chunk, seen: set[int | bytes]) -> Chunk:
@@ -207,18 +234,26 @@ def _find_back(
 
     If there is none, it goes on where it is, past what it has seen.
     """
-    size = shape.key_size
     if _is_lost(shape, reader):
         reader.seek(None)
-    for at in range(len(trail) - size, -1, -size):
-        key = trail[at : at + size]
+    for key in _backwards(shape, trail):
         if lookup(shape, key) is None:
             continue
         following = next_key(shape, key)
-        name = None if following is None else _names(memoryview(following), size)[0]
-        if name not in seen:
+        if following is None or _name(shape, following) not in seen:
             reader.seek(key)
             return
+
+
+def _backwards(shape: Shape, trail: bytes) -> Iterator[bytes]:
+    """The keys of a trail, the last one first."""
+    size = shape.key_size
+    for at in range(len(trail) - size, -1, -size):
+        yield trail[at : at + size]
+
+
+def _name(shape: Shape, key: bytes) -> int | bytes:
+    return _names(memoryview(key), shape.key_size)[0]
 
 
 def next_key(shape: Shape, key: bytes) -> bytes | None:
