@@ -200,14 +200,24 @@ def test_a_command_is_profiled_until_it_ends(
     assert "samples in" in told.stderr
 
 
-def test_a_process_is_looked_at_until_it_ends(beewire: Run, program: Path) -> None:
-    # It has time to be looked at before it begins, under the same number.
-    script = f"sleep 4; exec {program} once"
-    with subprocess.Popen(["sh", "-c", script]) as process:
-        told = beewire("profile", "-p", str(process.pid), "--seconds", "40")
+def test_a_process_is_looked_at_until_it_ends(program: Path) -> None:
+    script = f"read -r go; exec {program} once"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as process:
+        arguments = ["profile", "-p", str(process.pid), "--seconds", "50"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "beewire", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as profiler:
+            assert profiler.stderr is not None
+            began = profiler.stderr.readline()
+            process.communicate(b"\n")
+            folded, _ = profiler.communicate()
 
-    assert told.returncode == 0, told.stderr
-    assert "busy_leaf" in told.stdout
+    assert "sampling at 99 Hz" in began
+    assert "busy_leaf" in folded
+    assert profiler.returncode == 0
 
 
 def test_folded_text_goes_to_standard_output(beewire: Run, busy: int) -> None:

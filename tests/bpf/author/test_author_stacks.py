@@ -24,6 +24,8 @@ from beewire.bpf import (
     u32,
     u64,
 )
+from beewire.bpf.kernel.features import helper
+from beewire.bpf.object import ProgramKind
 from beewire.errors import AttachError
 from beewire.symbols import Symbolizer
 
@@ -119,6 +121,8 @@ def test_a_stack_is_sent_as_it_is(symbols: Symbolizer) -> None:
 
 
 def test_a_cookie_is_what_the_program_is_told() -> None:
+    if not helper("get_attach_cookie", ProgramKind.PERF_EVENT):
+        pytest.skip("perf events have no cookies here")
     with load(cookie) as loaded:
         with loaded[cookie].attach("cpu-clock", frequency=997, cookie=4711):
             work(lambda: len(loaded[by_address]) > 0)
@@ -127,5 +131,5 @@ def test_a_cookie_is_what_the_program_is_told() -> None:
 
 
 def test_an_unknown_event_is_refused_by_the_declared_program() -> None:
-    with load(cookie) as loaded, pytest.raises(AttachError, match="no perf event"):
-        loaded[cookie].attach("rhubarb", frequency=1)
+    with load(note) as loaded, pytest.raises(AttachError, match="no perf event"):
+        loaded[note].attach("rhubarb", frequency=1)
