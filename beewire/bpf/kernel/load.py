@@ -1,5 +1,6 @@
 """ObjectSpec -> Loaded: types, maps, relocations, programs."""
 
+import errno
 import os
 import sys
 
@@ -31,7 +32,7 @@ from beewire.bpf.object import (
     ProgramSpec,
     Relocation,
 )
-from beewire.errors import SpecError
+from beewire.errors import KernelError, SpecError
 from beewire.hints import TYPE_CHECKING, Mapping
 
 if TYPE_CHECKING:
@@ -95,10 +96,25 @@ def load(  # noqa: PLR0913 - all that loading can be told
             work.create_sections(types, contents)
             work.load_programs(jobs, types)
             work.fill_maps()
-    except BaseException:
+    except BaseException as error:
         work.undo()
+        # Not always a KernelError: what would explain it could not be imported either.
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise _too_many(spec, error.errno) from None
         raise
     return work.loaded
+
+
+def _too_many(spec: ObjectSpec, number: int) -> KernelError:
+    """The error for an object that needs more descriptors than there are."""
+    parts = len(spec.maps) + len(spec.sections) + len(spec.programs)
+    limit = "this process may open" if number == errno.EMFILE else "this system has"
+    return KernelError(
+        number,
+        "load",
+        f"cannot load object {spec.name!r}: it takes {parts} descriptors, one for each "
+        f"map, data section and program, which are more than {limit}; raise `ulimit -n`",
+    )
 
 
 def _check_loadable(spec: ObjectSpec) -> None:

@@ -32,7 +32,6 @@ _UNKNOWN_HELPER = re.compile(r"invalid func unknown#(\d+)")
 _EMPTY_LOG = {
     errno.EINVAL: "this kernel does not know its program type or attach type, or does "
     "not allow them together",
-    errno.E2BIG: "it is longer than the kernel allows",
     errno.ENOENT: "what it attaches to does not exist in this kernel",
 }
 
@@ -61,7 +60,7 @@ def second_try(
     reading = read_log(ending(log))
     if reading.reason:
         raise refusal(program, image, reading, log, -result)
-    raise _silent(program, number)
+    raise _silent(program, len(image.insns), number)
 
 
 def _last_steps(attempt: Attempt) -> tuple[int, str]:
@@ -103,10 +102,13 @@ def _too_long(program: ProgramSpec, log: str, number: int) -> VerifierError:
     return VerifierError(number, message, log=log)
 
 
-def _silent(program: ProgramSpec, number: int) -> KernelError:
+def _silent(program: ProgramSpec, length: int, number: int) -> KernelError:
     about = f"load program {program.name!r} ({program.section})"
     if number in (errno.EINVAL, errno.E2BIG):
         _require(program)
+    if number == errno.E2BIG:
+        why = f"its {length} instructions are more than the kernel allows"
+        return KernelError(number, "PROG_LOAD", f"cannot {about}: {why}")
     if number in _EMPTY_LOG:
         return KernelError(number, "PROG_LOAD", f"cannot {about}: {_EMPTY_LOG[number]}")
     needs = privilege.program_needs(program.kind)
