@@ -7,6 +7,7 @@ and globals that are there already, known by the declaration itself and not by i
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 
 from beewire.bpf import kernel
@@ -35,6 +36,7 @@ class Home:
         self._programs: dict[ProgramDecl, kernel.Program] = {}
         self._sections: dict[GlobalDecl, kernel.Section] = {}
         self._ends: dict[MapDecl, kernel.Reader[Any] | kernel.UserRing] = {}
+        self._lock = allocate_lock()
 
     def load(
         self,
@@ -81,9 +83,10 @@ class Home:
         Raises:
             MapError: It is not in the kernel.
         """
-        found = self._ends.get(declared)
-        if found is None:
-            found = self._ends[declared] = opens(self.map(declared))
+        with self._lock:  # of two readers each would take records from the other
+            found = self._ends.get(declared)
+            if found is None:
+                found = self._ends[declared] = opens(self.map(declared))
         return found  # type: ignore[return-value]  # what `opens` made before
 
     def dropped(self, declared: MapDecl) -> int:
@@ -167,15 +170,20 @@ class ImplicitHome(Home):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = allocate_lock()
+        self._loading = allocate_lock()
+        # A thread of the parent's that loads just then is not there in the child.
+        os.register_at_fork(after_in_child=self._forked)
         self._places: dict[GlobalDecl, DataSection] = {}
 
     def program(self, declared: ProgramDecl) -> kernel.Program:
         """The program that `declared` became; loads it unless it is there."""
-        with self._lock:
+        with self._loading:
             if declared not in self._programs:
                 self._grow(declared)
             return self._programs[declared]
+
+    def _forked(self) -> None:
+        self._lock, self._loading = allocate_lock(), allocate_lock()
 
     def _grow(self, program: ProgramDecl) -> None:
         table = program.table
@@ -218,12 +226,9 @@ class ImplicitHome(Home):
         return {self._places[g].name: self._places[g] for g in wanted.values()}
 
 
-_implicit: ImplicitHome | None = None
+_implicit = ImplicitHome()
 
 
 def implicit() -> ImplicitHome:
     """The implicit Home of this process."""
-    global _implicit  # noqa: PLW0603 - one for each process is what it is
-    if _implicit is None:
-        _implicit = ImplicitHome()
     return _implicit

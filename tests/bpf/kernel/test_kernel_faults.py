@@ -57,7 +57,7 @@ from tests.systems import Faulty, descriptors, using
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.host]
 
 MakeCounter = Callable[..., "Counter"]
 RunInside = Callable[[Callable[[], object]], None]

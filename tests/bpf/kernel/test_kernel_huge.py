@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kernel, pytest.mark.host, pytest.mark.timeout(240)]
 
 Run = Callable[..., CompletedProcess[str]]
 

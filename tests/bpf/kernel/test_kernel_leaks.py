@@ -21,7 +21,7 @@ from tests.systems import descriptors
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.host]
 
 CYCLES = 10_000
 MORE_KIB = 4096

@@ -31,6 +31,8 @@ KTIME_GET_NS, PROBE_WRITE_USER = 5, 36
 ROOT = Loader(0, "root", None, 1, "test")
 GAMES = Loader(5, "games", None, 1, "test")
 
+pytestmark = pytest.mark.host
+
 
 def program(
     name: str = "p", *helpers: int, kind: ProgramKind = ProgramKind.TRACEPOINT

@@ -27,6 +27,8 @@ from tests.systems import Absent, descriptors, logs, memory, nothing, using
 HITS = MapSpec("hits", kind=MapKind.HASH, key_size=4, value_size=8, max_entries=4)
 REFUSAL = b"0: (b7) r0 = 0\nR0 !read_ok\nprocessed 1 insns\n"
 
+pytestmark = pytest.mark.host
+
 
 @pytest.fixture
 def absent() -> Iterator[Absent]:
