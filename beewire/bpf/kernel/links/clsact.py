@@ -60,6 +60,9 @@ def attach_clsact(
     )
     about = f"attach {program.name!r} to {place}"
     parent = _PARENTS[hook]
+    number = program_id(
+        program.fd
+    )  # here: a refusal at the end would leave it attached
     route = Route()  # of this namespace, also where the link is closed in another
     made = False
 
@@ -78,20 +81,23 @@ def attach_clsact(
             _, _, handle, _, info = TCMSG.unpack_from(told)
             priority = info >> 16
 
-    def take_off(fd: int) -> None:
-        remove(route, index, hook, Filter(program_id(fd), "", priority, handle))
+    def take_off(_fd: int) -> None:
+        remove(route, index, hook, Filter(number, "", priority, handle))
         if made and not any(filters(route, index, each) for each in _PARENTS):
             remove_qdisc(route, index)
 
     def replace(other: Program, _fd: int) -> None:
+        nonlocal number
+        told = program_id(other.fd)
         body = _message(index, parent, priority, handle, other)
         change = f"put {other.name!r} in the place of {program.name!r} on {place}"
         flags = netlink.CREATE | netlink.REPLACE
         route.change(netlink.NEWTFILTER, body, change, flags=flags)
+        number = told
 
-    def tell(number: int) -> FilterInfo:
+    def tell(id_: int) -> FilterInfo:
         where = (hook, index, syscall.interface_name(index), priority, handle)
-        return FilterInfo(LinkKind.UNSPEC, 0, number, *where)
+        return FilterInfo(LinkKind.UNSPEC, 0, id_, *where)
 
     return DirectLink(
         program,

@@ -14,7 +14,7 @@ from beewire.bpf.kernel.links import event
 from beewire.bpf.kernel.links.tracepoint import open_tracepoint
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import ProgramKind
-from beewire.errors import AttachError, NotSupported
+from beewire.errors import AttachError, KernelError, NotSupported
 from beewire.hints import Sequence
 from beewire.rows import Row
 
@@ -161,7 +161,21 @@ class _Maker:
             return
         with tracefs.open_tracefs(f"remove a {self._kind}") as root:
             while self._names:
-                _remove(self._kind, self._names.pop(), root)
+                name = self._names.pop()
+                try:
+                    _remove(self._kind, name, root)
+                except OSError as error:
+                    raise _stays(error, f"{self._kind}s/{name}") from None
+
+
+def _stays(error: OSError, name: str) -> KernelError:
+    number = error.errno or errno.EIO
+    why = os.strerror(number).lower()
+    message = (
+        f"cannot remove the probe {name} from tracefs: {why}; it stays there, and runs "
+        "nothing: leftovers(remove=True) of a later process removes it"
+    )
+    return KernelError(number, "write", message)
 
 
 def _name() -> str:
