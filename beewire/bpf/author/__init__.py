@@ -11,6 +11,7 @@
     sockets     SockMap, SockHash, ReusePortSockArray
     storage     SkStorage, TaskStorage, InodeStorage, CgroupStorage
     queues      Queue, Stack, BloomFilter
+    xdp_chain   XdpChain: several XDP programs on one interface
     redirects   DevMap, DevMapHash, CpuMap, XskMap
     events      PerfEventArray, CgroupArray
     stacks      StackTrace, StackBuildIds
@@ -201,6 +202,9 @@ if TYPE_CHECKING:
         Kconfig,
         PerCpuGlobal,
     )
+    from beewire.bpf.author.xdp_chain import (
+        XdpChain,
+    )
     from beewire.bpf.kernel import features
     from beewire.bpf.kernel.maps.percpu import PerCpu
     from beewire.bpf.lang import (
@@ -383,6 +387,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
     "StackBuildIds", "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
     "TcpState", "Timer", "Tracepoint", "Union", "Usdt", "UserRingBuf", "WorkQueue", "Worker",
+    "XdpChain",
     "World", "XdpAction", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
     "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
     "bswap64", "cgroup_skb_egress", "cgroup_skb_ingress", "cgroup_sock_create",
@@ -467,6 +472,7 @@ _HOMES = {
     "beewire.bpf.author.stacks": "StackBuildIds StackTrace",
     "beewire.bpf.author.nested": "ArrayOfMaps HashOfMaps ProgArray",
     "beewire.bpf.author.queues": "BloomFilter Queue Stack",
+    "beewire.bpf.author.xdp_chain": "XdpChain",
     "beewire.bpf.author.redirects": "CpuMap DevMap DevMapHash Port Worker XskMap",
     "beewire.bpf.author.user_ring": "UserRingBuf",
     "beewire.bpf.author.arena": ("Arena"),

@@ -119,6 +119,17 @@ class Home:
             )
         return found
 
+    def part_of(self, declared: ProgramDecl) -> kernel.Loaded:
+        """What `declared` was loaded with.
+
+        Raises:
+            AttachError: It is not in the kernel.
+        """
+        live = self.program(declared)
+        return next(
+            part for part in self.parts if part.programs.get(declared.name) is live
+        )
+
     def has(self, declared: GlobalDecl) -> bool:
         """Whether `declared` is in the kernel."""
         return declared in self._sections

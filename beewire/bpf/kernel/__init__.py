@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.usdt import attach_usdt
     from beewire.bpf.kernel.links.usdt_maps import attach_usdt_by_maps
     from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
+    from beewire.bpf.kernel.links.xdp_chain import XdpChain
     from beewire.bpf.kernel.maps import HasFileno
     from beewire.bpf.kernel.maps.percpu import possible_cpus
     from beewire.bpf.kernel.perf import PerfReader
@@ -97,6 +98,7 @@ _LAZY = {
     "RingReader": "ring",
     "Sampling": "links.perf_event",
     "UserRing": "user_ring",
+    "XdpChain": "links.xdp_chain",
     "XdpMode": "links.xdp",
     "Links": "links.auto",
     "attach": "links.auto",
@@ -173,6 +175,7 @@ __all__ = [
     "Target",
     "TestRun",
     "UserRing",
+    "XdpChain",
     "XdpMode",
     "attach",
     "attach_all",

@@ -226,7 +226,7 @@ class _Work:
         self.codecs = codecs
         self.pin_dir = pin_dir
         self.target = target
-        self.loaded = Loaded(spec.name)
+        self.loaded = Loaded(spec.name, spec)
         self.pinned: list[str] = []
         self._binder: BindSymbol | None = None
         self.tables: dict[str, Table] = {}

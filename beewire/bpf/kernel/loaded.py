@@ -9,6 +9,8 @@ from beewire.hints import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from beewire.bpf.object import ObjectSpec
+
 
 class Loaded:
     """Programs, maps and data sections by name; a context manager that closes them.
@@ -17,10 +19,11 @@ class Loaded:
     programs, and programs their maps, alive in the kernel after `close`.
     """
 
-    __slots__ = ("_owned", "maps", "name", "programs", "sections")
+    __slots__ = ("_owned", "maps", "name", "programs", "sections", "spec")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, spec: "ObjectSpec | None" = None) -> None:
         self.name = name
+        self.spec = spec  # what it was loaded from
         self.programs: dict[str, Program] = {}
         self.maps: dict[str, AnyMap] = {}
         self.sections: dict[str, Section] = {}

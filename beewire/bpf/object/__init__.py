@@ -19,6 +19,7 @@ initial     ... what maps hold from the start
 legacy      ... maps of before BTF
 mapdefs     MapSpec <-> the BTF that describes it in a file
 core        apply CO-RE records for a kernel whose BTF is given
+combine     several programs as one that calls them
 elf         the container: sections, symbols, relocations
 
 All but `spec`, `kinds` and `target` is imported on first use: to compile and load needs no file.

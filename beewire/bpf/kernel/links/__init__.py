@@ -15,6 +15,7 @@ iterator        programs that are run by reading
 struct_ops      tables of callbacks
 interface       names of network interfaces
 xdp             packets of a network interface (xdp_netlink: the older way)
+xdp_chain       ... several programs of an interface, in an order of ours
 tcx             packets of an interface, beside other programs (clsact: the older way)
 order           ... who comes before whom
 lwt             packets of a route
