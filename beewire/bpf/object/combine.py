@@ -7,6 +7,7 @@ from beewire.bpf.object.kinds import ProgramKind
 from beewire.bpf.object.sections import SUBPROGRAMS
 from beewire.bpf.object.spec import (
     DataSection,
+    LineInfo,
     MapSpec,
     ObjectSpec,
     ProgramSpec,
@@ -61,12 +62,22 @@ def combine(members: list[Member], name: str, last: int) -> ObjectSpec:
         license=first.license,
         flags=first.flags,
     )
-    functions = out.programs.values()
-    if any(function.signature is None for function in functions):
-        # The kernel wants types of all functions, or of none.
-        for function in functions:
-            function.signature, function.lines = None, ()
+    _level(list(out.programs.values()), out.programs[name])
     return out
+
+
+def _level(functions: list[ProgramSpec], caller: ProgramSpec) -> None:
+    """The kernel wants types, and lines, of all functions or of none."""
+    called = [each for each in functions if each is not caller]
+    typed = all(each.signature for each in called)
+    lined = typed and all(each.lines for each in called)
+    if lined:
+        caller.lines = (LineInfo(0, f"<{caller.name}>", 1, 1, "calls the programs"),)
+    for function in functions:
+        if not typed:
+            function.signature = None
+        if not lined:
+            function.lines = ()
 
 
 def prefix(place: int) -> str:
