@@ -51,10 +51,11 @@ def test_all_run_by_priority_until_one_decides(
     late, early, drop = xdp(PASS), xdp(PASS), xdp(DROP)
 
     chain((late, {"priority": 30}), (early, {"priority": 10}), (drop, {"priority": 20}))
+    before = late.hits  # while it was alone
     during = answers(2)
 
     assert during == 0
-    assert (early.hits == drop.hits >= 2, late.hits) == (True, 0)
+    assert (early.hits >= 2, drop.hits >= 2, late.hits) == (True, True, before)
 
 
 def test_programs_of_one_priority_run_in_the_order_of_coming(
@@ -77,7 +78,7 @@ def test_the_results_after_which_the_next_one_runs_are_chosen(
     during = answers(2)
 
     assert during == 2
-    assert drop.hits == let.hits
+    assert drop.hits >= let.hits >= 2
 
 
 def test_a_member_that_is_closed_no_longer_runs(
