@@ -25,7 +25,8 @@ ATTRIBUTES = {
     "uprobe_multi": attach.UPROBE_MULTI,
 }
 # Fields that the kernel calls otherwise, or that are members of a nested union.
-OURS = {"event", "perf_type", "link_flags"}
+# Cookies are told by some kinds of links since Linux 6.16 only; they are 0 before.
+OURS = {"cookie", "event", "perf_type", "link_flags"}
 
 
 def numbers(enum: str, prefix: str) -> dict[str, int]:
