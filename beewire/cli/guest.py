@@ -134,8 +134,8 @@ def _run(args: argparse.Namespace) -> int:
         kernel,
         command,
         options,
-        output=_writer(1),
-        errors=_writer(2),
+        output=guest.writer(1),
+        errors=guest.writer(2),
         stdin=sys.stdin.fileno() if reads else None,
     )
     if ended.exit_code == guest.TIMED_OUT and ended.timed_out:
@@ -145,14 +145,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _tell(text: str) -> None:
     print(f"beewire: {text}", file=sys.stderr, flush=True)
-
-
-def _writer(descriptor: int) -> guest.Sink:
-    def write(data: bytes) -> None:
-        while data:
-            data = data[os.write(descriptor, data) :]
-
-    return write
 
 
 def _list(file: str | None) -> int:

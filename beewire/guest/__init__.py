@@ -10,8 +10,15 @@ from Debian, `cpio`, `modules` and `initramfs` make what they boot from, `share`
 them the host's files, `machine` is QEMU's command line, `guest` runs it all.
 """
 
-from beewire.guest.guest import TIMED_OUT, Ended, Options, Sink, run
-from beewire.guest.initramfs import Command
+from beewire.guest.guest import (
+    TIMED_OUT,
+    Ended,
+    Options,
+    Sink,
+    run,
+    writer,
+)
+from beewire.guest.initramfs import VARIABLE, Command
 from beewire.guest.kernels import MATRIX, Kernel, cached, clean, obtain
 from beewire.guest.machine import KVM, TCG, Size
 from beewire.guest.share import NINE_P, SHARES, VIRTIOFS, Share, usual_share
@@ -23,6 +30,7 @@ __all__ = [
     "SHARES",
     "TCG",
     "TIMED_OUT",
+    "VARIABLE",
     "VIRTIOFS",
     "Command",
     "Ended",
@@ -36,4 +44,5 @@ __all__ = [
     "obtain",
     "run",
     "usual_share",
+    "writer",
 ]

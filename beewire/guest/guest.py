@@ -55,6 +55,16 @@ class Ended:
     timed_out: bool
 
 
+def writer(descriptor: int) -> Sink:
+    """A sink that writes all to `descriptor`."""
+
+    def write(data: bytes) -> None:
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    return write
+
+
 class _DidNotComeUpError(GuestError):
     """The guest ended, or its time was over, before its command was started."""
 

@@ -19,6 +19,9 @@ from beewire.guest.share import Share
 # Ports of the guest's virtio-serial device, in the order in which QEMU is given them.
 CONTROL, OUTPUT, ERRORS, INPUT = 1, 2, 3, 4
 PORTS = (CONTROL, OUTPUT, ERRORS, INPUT)
+VARIABLE = "BEEWIRE_GUEST"
+"""The environment variable that commands in a guest find: the kernel's release."""
+
 UP = "up"
 EXIT = "exit"
 
@@ -73,7 +76,8 @@ read now rest </proc/uptime
 echo "{up} $now" >&3
 exec >/dev/console
 cd {folder}
-setsid env -i {environment} {command} \\
+# By its path: for mere names busybox runs its own programs.
+setsid /usr/bin/env -i {environment} {command} \\
     </dev/{input} >/dev/vport0p{output} 2>/dev/vport0p{errors} 3>&-
 echo "{exit} $?" >&3
 wait
@@ -133,7 +137,8 @@ def first_script(kernel: Kernel, share: Share) -> str:
 
 def second_script(kernel: Kernel, command: Command) -> str:
     """What runs on the guest's final root, as process 1."""
-    given = (f"{name}={value}" for name, value in command.environment.items())
+    environment = {**command.environment, VARIABLE: kernel.release}
+    given = (f"{name}={value}" for name, value in environment.items())
     return _SECOND.format(
         control=CONTROL,
         output=OUTPUT,

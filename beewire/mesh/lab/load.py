@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from beewire.errors import MeshError
+from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import require
 
 MARK = "beewire-load "
-GRACE_S = 15
+GRACE_S = 15 * PATIENCE
 
 # Every response must have passed both sidecars. wrk gives each thread a Lua state of its
 # own; `done` runs in another one, and asks them.

@@ -19,6 +19,7 @@ from beewire.interrupts import held
 from beewire.mesh.lab import _system
 from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.namespaces import Namespace
+from beewire.mesh.lab.patience import PATIENCE
 
 T = TypeVar("T")
 Output = IO[bytes] | int | None
@@ -73,7 +74,7 @@ class Place:
             raise MeshError(f"cannot start {argv[0]}: {error.strerror}") from error
 
     def run(
-        self, argv: Sequence[str], *, text: str = "", timeout_s: float = 30.0
+        self, argv: Sequence[str], *, text: str = "", timeout_s: float = 30.0 * PATIENCE
     ) -> str:
         """Run `argv` here with `text` as its input and return its output.
 
@@ -96,7 +97,9 @@ class Place:
             raise MeshError(f"{argv[0]} failed: {said}")
         return out.decode(errors="replace")
 
-    def call(self, function: Callable[[], T], *, timeout_s: float = 10.0) -> T:
+    def call(
+        self, function: Callable[[], T], *, timeout_s: float = 10.0 * PATIENCE
+    ) -> T:
         """Return what `function()` returns in a child process of ours that runs here.
 
         The result travels by pickle; a socket travels as itself. What the function
@@ -127,7 +130,7 @@ class Place:
         *,
         source: tuple[str, int] | None = None,
         mapped: bool = False,
-        timeout_s: float = 5.0,
+        timeout_s: float = 5.0 * PATIENCE,
     ) -> socket.socket:
         """Open a TCP connection from here; the caller owns the socket.
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beewire.errors import MeshError
+from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.sidecar import check_ports_free
 from beewire.mesh.lab.tools import require
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 10.0 * PATIENCE
 
 NGINX = """\
 daemon off;

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from beewire.errors import MeshError
 from beewire.mesh.lab.envoy import SidecarConfig, bootstrap
+from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import require
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 20.0 * PATIENCE
 FLUSH_MS = 200  # how soon a logged request reaches the access log; Envoy's own is 10 s
 LOG_LINES = 5
 READY_REQUEST = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -46,7 +47,7 @@ class Sidecar:
         self.process.kill()
         self.process.wait()
 
-    def logged(self, trace: str, timeout_s: float = 5.0) -> dict[str, str]:
+    def logged(self, trace: str, timeout_s: float = 5.0 * PATIENCE) -> dict[str, str]:
         """The access log's record of the request with `x-bw-trace: <trace>`.
 
         Only requests to `trace_port` are logged.
