@@ -6,7 +6,6 @@ whatever else is printed. What the kernel's probes answer goes the same way.
 
 import json
 import os
-import re
 from collections.abc import Generator
 from typing import Any
 
@@ -14,18 +13,11 @@ import hypothesis
 import pytest
 
 from beewire.bpf import features
-from beewire.errors import CompileError, NotSupported, VerifierError
-from beewire.reasons import Reason
+from tests.kernels.lacking import lacking
 from tests.kernels.results import PREFIX
 
 # pytest is about to capture descriptor 1; this module is imported before that.
 _STDOUT = os.dup(1)
-
-# Said of a program that an older kernel refuses, before the verifier's own words.
-_LACKS = re.compile(
-    r"this kernel (?:has no|does not know) [^(]*[^( ]"
-    r"|this kind of program has no helper \w+ in this kernel"
-)
 
 # Without KVM a guest is twenty times as slow as what the limits were made for.
 hypothesis.settings.register_profile("guest", deadline=None, max_examples=20)
@@ -49,16 +41,6 @@ def pytest_runtest_makereport(
         report.outcome = "skipped"
         report.longrepr = (path, line or 0, f"Skipped: {reason}")
     return report
-
-
-def lacking(error: BaseException) -> str:
-    """What the kernel lacks, if `error` says that it lacks something."""
-    if isinstance(error, NotSupported):
-        return str(error)
-    if isinstance(error, CompileError) and error.diagnostics[0].code == Reason.ISA:
-        return error.diagnostics[0].message
-    found = _LACKS.search(str(error)) if isinstance(error, VerifierError) else None
-    return found[0] if found else ""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
