@@ -26,7 +26,11 @@ def main() -> int:
             kernels = args.kernel or list(MATRIX)
             releases = {name: obtain(name, tell).release for name in kernels}
             runs = run_all(
-                releases, jobs=args.jobs, tell=tell, arguments=pytest_arguments
+                releases,
+                jobs=args.jobs,
+                tell=tell,
+                arguments=pytest_arguments,
+                log=args.log,
             )
     except Stopped as stopped:
         return stopped.exit_code
@@ -60,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
         "--rewrite", action="store_true", help="write the lists of expected skips"
     )
     made.add_argument("--write", type=Path, metavar="FILE", help="put the table there")
+    made.add_argument(
+        "--log", type=Path, metavar="DIR", help="put what each guest prints there"
+    )
     made.add_argument("--json", type=Path, metavar="FILE", help="every result")
     return made
 
