@@ -96,7 +96,7 @@ def run_all(
     added to `log`/KERNEL.log as it comes.
     """
     compile_sources()
-    with _guests() as start, ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, _guests(pool) as start:
         started = [
             pool.submit(_run, start, Run(kernel, release), arguments, log)
             for kernel, release in releases.items()
@@ -136,8 +136,9 @@ Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
 
 
 @contextmanager
-def _guests() -> Iterator[Start]:
-    # Every guest that was started ends with the block, whatever the block ends with.
+def _guests(pool: ThreadPoolExecutor) -> Iterator[Start]:
+    # Every guest that was started ends with the block, whatever the block ends with;
+    # and none begins after that.
     guests: list[subprocess.Popen[str]] = []
 
     def start(command: Sequence[str]) -> subprocess.Popen[str]:
@@ -157,6 +158,7 @@ def _guests() -> Iterator[Start]:
     try:
         yield start
     except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
         for guest in guests:
             guest.terminate()
         raise
