@@ -199,3 +199,32 @@ def test_the_licence_is_apache_2() -> None:
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+# The way out of Python: what each may use beside `syscall.System`, and why.
+OUTSIDE_THE_SEAM = {
+    "syscall.py",  # it is the seam
+    "btf_cache.py",  # files of its own
+    "log_buffer.py",  # memory that is nobody's
+    "token.py",  # which syscall.py imports
+    "rules.py",  # policies: files, read before anything is asked of bpf(2)
+    "audit.py",
+    "append.py",
+    "signature.py",
+}
+WAYS_OUT = re.compile(
+    r"\bos\.(open|dup|read|write)\(|\bmmap\.mmap\(|\bselect\.epoll\(\)|"
+    r"\bsocket\.socket\("
+)
+
+
+def test_the_kernel_room_asks_the_kernel_through_one_object() -> None:
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((CHECKOUT / "beewire/bpf/kernel").rglob("*.py"))
+        if path.name not in OUTSIDE_THE_SEAM
+        for line in path.read_text().splitlines()
+        if WAYS_OUT.search(line)
+    ]
+
+    assert found == []

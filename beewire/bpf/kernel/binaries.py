@@ -7,6 +7,7 @@ becomes an offset into the file, which is what the kernel wants.
 import os
 import struct
 
+from beewire.bpf.kernel import syscall
 from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.errors import AttachError, ObjectError
 from beewire.hints import Iterator, Self
@@ -52,7 +53,7 @@ class Binary(Descriptor):
         root = _root(pid)
         path = root + name if name.startswith("/") else _search(name, root)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = syscall.open_file(path)
         except OSError as error:
             reason = (error.strerror or "").lower()
             raise AttachError(f"cannot put a probe in {path}: {reason}") from None

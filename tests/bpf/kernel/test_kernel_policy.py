@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -434,3 +435,24 @@ def test_signatures_that_cannot_be_verified_refuse(
 
     with pytest.raises(PolicyError, match="pip install"):
         said(text, object_of(program("p")))
+
+
+@needs_root
+@pytest.mark.usefixtures("absent")
+def test_lines_go_to_syslog_where_nothing_else_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = place.with_name("log")
+    monkeypatch.setattr("beewire.bpf.kernel.policy.audit._JOURNAL", str(log))
+    place.write_text('default = "allow"')
+    with pytest.raises(PolicyError, match=r"cannot be written to .*/log"):
+        load(object_of(program("p")))
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(log))
+        load(object_of(program("p"))).close()
+        said = journal.recv(1 << 16).decode()
+
+    head, _, line = said.partition(": ")
+    assert head == f"<85>beewire[{os.getpid()}]"
+    assert json.loads(line)["decision"] == "allow"

@@ -83,7 +83,7 @@ def in_cgroups(types: set[str]) -> Iterator[Found]:
     places.cgroups.cache_clear()
     for path in places.cgroups().values():
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = syscall.open_file(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             continue  # removed meanwhile
         try:
@@ -97,7 +97,7 @@ def in_cgroups(types: set[str]) -> Iterator[Found]:
 def in_namespace(path: str, name: str) -> Iterator[Found]:
     """What a network namespace runs for itself, links included."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = syscall.open_file(path)
     except OSError:
         return
     try:

@@ -11,7 +11,6 @@ Each gives the ids of the programs that it took off. `link` ends a link of any p
 """
 
 import errno
-import os
 
 from beewire.bpf.kernel import attr, explain, ids, syscall
 from beewire.bpf.kernel.descriptor import Descriptor
@@ -97,7 +96,7 @@ def cgroup(path: str | int, hook: AttachKind, *, program_id: int = 0) -> list[in
         AttachError: it is no cgroup, or a link holds the program.
         NotPermitted: CAP_NET_ADMIN is missing.
     """
-    fd = os.dup(path) if isinstance(path, int) else open_cgroup(path)
+    fd = syscall.duplicate(path) if isinstance(path, int) else open_cgroup(path)
     with Descriptor(fd):
         return _direct(fd, hook, f"cgroup {path}", program_id)
 
@@ -119,7 +118,7 @@ def flow_dissector() -> list[int]:
         AttachError: a link holds the program.
         NotPermitted: CAP_NET_ADMIN is missing.
     """
-    with Descriptor(os.open("/proc/thread-self/ns/net", os.O_RDONLY)) as namespace:
+    with Descriptor(syscall.open_file("/proc/thread-self/ns/net")) as namespace:
         found = query(namespace.fd, AttachKind.FLOW_DISSECTOR)
     hook, place = AttachKind.FLOW_DISSECTOR, "this network namespace"
     numbers = [each.id for each in found.programs] if found else []

@@ -1,6 +1,7 @@
 """struct_ops: tables of callbacks, registered with the subsystem that they are for."""
 
 from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.links.base import Link, LinkKind
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.maps.struct_ops import StructOpsMap
@@ -26,11 +27,12 @@ def attach_struct_ops(table: AnyMap) -> Link:
     record = attr.MAP_ELEM.pack(
         map_fd=table.fd, key=syscall.address(key), value=syscall.address(value)
     )
-    syscall.bpf(syscall.Cmd.MAP_UPDATE_ELEM, record, about, ("CAP_NET_ADMIN",))
     if not table.uses_link:
-        return _Registration(
-            syscall.duplicate(table.fd), LinkKind.STRUCT_OPS, table.name
-        )
+        # What can fail comes before what would have to be undone.
+        with Descriptor(syscall.duplicate(table.fd)) as own:
+            syscall.bpf(syscall.Cmd.MAP_UPDATE_ELEM, record, about, ("CAP_NET_ADMIN",))
+            return _Registration(own.release(), LinkKind.STRUCT_OPS, table.name)
+    syscall.bpf(syscall.Cmd.MAP_UPDATE_ELEM, record, about, ("CAP_NET_ADMIN",))
     record = attr.LINK_CREATE.pack(prog_fd=table.fd, attach_type=AttachKind.STRUCT_OPS)
     fd = syscall.bpf(syscall.Cmd.LINK_CREATE, record, about, ("CAP_NET_ADMIN",))
     return Link(fd, LinkKind.STRUCT_OPS, f"struct_ops {table.name!r}")

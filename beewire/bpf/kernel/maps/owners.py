@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from beewire.bpf.kernel import syscall
 from beewire.errors import EncodingError, MapError
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def while_open(owner: Any, action: Callable[[Any], T], what: str) -> T:
     if not isinstance(owner, str | os.PathLike):
         return action(owner)
     try:
-        fd = os.open(owner, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = syscall.open_file(os.fspath(owner), os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()
         raise MapError(f"{what} {os.fspath(owner)} cannot be opened: {why}") from None
