@@ -23,7 +23,7 @@ DOCS = CHECKOUT / "docs"
 PAGES = [
     CHECKOUT / "README.md",
     *sorted(DOCS.glob("*.md")),
-    *sorted((DOCS / "reference").glob("*.md")),
+    *sorted((DOCS / "reference").glob("**/*.md")),
 ]
 
 

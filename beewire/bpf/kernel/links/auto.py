@@ -9,7 +9,7 @@ from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.maps.struct_ops import StructOpsMap
 from beewire.bpf.kernel.program import Program
-from beewire.bpf.object import ProgramKind
+from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError
 from beewire.hints import TYPE_CHECKING, Any, Callable, Self
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 Attach = Callable[..., Link]
 
+_ROUTE = ("lwt", "attach_route", "a destination, and interface=")
 # By section: the module and the function that attach, and what `where` has to be.
 _PLACES: dict[ProgramKind, tuple[str, str, str]] = {
     ProgramKind.XDP: ("xdp", "attach_xdp", "an interface"),
     ProgramKind.SCHED_CLS: ("tcx", "attach_tcx", "an interface"),
     ProgramKind.SK_LOOKUP: ("netns", "attach_netns", "a network namespace"),
     ProgramKind.FLOW_DISSECTOR: ("netns", "attach_netns", "a network namespace"),
+    ProgramKind.SOCKET_FILTER: ("socket", "attach_socket_filter", "a socket"),
+    ProgramKind.SK_REUSEPORT: ("socket", "attach_reuseport", "a socket of the group"),
+    ProgramKind.LWT_IN: _ROUTE,
+    ProgramKind.LWT_OUT: _ROUTE,
+    ProgramKind.LWT_XMIT: _ROUTE,
+    ProgramKind.LWT_SEG6LOCAL: _ROUTE,
     ProgramKind.SK_MSG: ("sockmap", "attach_sockmap", "a map of sockets"),
     ProgramKind.SK_SKB: ("sockmap", "attach_sockmap", "a map of sockets"),
     ProgramKind.NETFILTER: ("netfilter", "attach_netfilter", "a hook of netfilter"),
@@ -73,14 +80,20 @@ def _place_of(program: Program) -> tuple[str, str, str]:
     if attach_kind is not None and attach_kind.name == "LSM_CGROUP":
         return _CGROUP
     found = _PLACES.get(kind)
-    if found is None:
+    if found is None or attach_kind in _IN_MAPS:
+        instead = _IN_MAPS.get(attach_kind) or _ELSEWHERE.get(kind)
         raise AttachError(
             f"program {program.name!r} ({program.spec.section}) is attached by no call: "
-            f"{_ELSEWHERE.get(kind, 'the kernel runs it in another way')}"
+            f"{instead or 'the kernel runs it in another way'}"
         )
     return found
 
 
+# Programs that are found in a table.
+_IN_MAPS: dict[AttachKind | None, str] = {
+    AttachKind.XDP_DEVMAP: "put it into an entry of a device map",
+    AttachKind.XDP_CPUMAP: "put it into an entry of a CPU map",
+}
 _ELSEWHERE = {
     ProgramKind.SYSCALL: "run it, with test_run()",
     ProgramKind.STRUCT_OPS: "register the table that it is in, with attach_struct_ops()",
