@@ -1,6 +1,6 @@
 """Links that this machine's kernel may lack: netkit devices, LSM hooks of cgroups."""
 
-import subprocess
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from beewire.bpf.kernel.links.info import CgroupInfo, InterfaceInfo
 from beewire.bpf.kernel.netlink import IFINFO, Route
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError, KernelError
-from tests.netns import enter, ip
+from tests.netns import ip
 
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
@@ -49,8 +49,13 @@ def netkit(netns: str, inside: RunInside) -> str:
     return "bw-nk"
 
 
+def send() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", ("10.96.0.2", 9))
+
+
 def test_a_netkit_program_runs_for_what_its_end_sends(
-    counter: Callable[..., "Counter"], inside: RunInside, netns: str, netkit: str
+    counter: Callable[..., "Counter"], inside: RunInside, netkit: str
 ) -> None:
     count = counter(ProgramKind.SCHED_CLS, AttachKind.NETKIT_PRIMARY, DROP)
     other = counter(ProgramKind.SCHED_CLS, AttachKind.NETKIT_PRIMARY, NEXT)
@@ -60,8 +65,7 @@ def test_a_netkit_program_runs_for_what_its_end_sends(
     inside(lambda: links.append(attach_tcx(count.program, netkit)))
     inside(lambda: links.append(attach_tcx(other.program, netkit, before=links[0])))
     inside(lambda: infos.append(links[0].info))
-    send = "import socket; s = socket.socket(2, 2); s.sendto(b'x', ('10.96.0.2', 9))"
-    subprocess.run([*enter(netns), "python3", "-c", send], check=False)
+    inside(send)
     for link in links:
         link.close()
 
