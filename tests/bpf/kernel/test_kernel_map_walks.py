@@ -259,7 +259,7 @@ def running(loaded: Loaded) -> Iterator[None]:
 
     def run() -> None:
         while not stop.is_set():
-            loaded.programs["churn"].live.test_run(FRAME, repeat=20_000)
+            loaded.programs["churn"].live.test_run(FRAME, repeat=20)
 
     writer = threading.Thread(target=run)
     writer.start()

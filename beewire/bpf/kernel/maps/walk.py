@@ -161,7 +161,7 @@ def _once(shape: Shape, reader: "KeyReader | BatchReader") -> Iterator[Chunk]:
         reader.pace(steady=steady)
         if not steady:
             restless = True
-            _find_back(shape, reader, trail, seen)
+            left -= _find_back(shape, reader, trail, seen)
     if left <= 0:
         raise MapError(
             f"map {shape.name!r} changes faster than it can be read: after {_PATIENCE} "
@@ -229,20 +229,24 @@ def _find_back(
     reader: "KeyReader | BatchReader",
     trail: bytes,
     seen: set[int | bytes],
-) -> None:
+) -> int:
     """Let the walk go on after the last of its keys that leads to something new.
 
-    If there is none, it goes on where it is, past what it has seen.
+    If there is none, it goes on where it is, past what it has seen. Returns how many keys
+    were tried.
     """
     if _is_lost(shape, reader):
         reader.seek(None)
+    tried = 0
     for key in _backwards(shape, trail):
+        tried += 1
         if lookup(shape, key) is None:
             continue
         following = next_key(shape, key)
         if following is None or _name(shape, following) not in seen:
             reader.seek(key)
-            return
+            break
+    return tried
 
 
 def _backwards(shape: Shape, trail: bytes) -> Iterator[bytes]:
