@@ -11,6 +11,7 @@ from beewire.bpf.kernel import attach_struct_ops
 from beewire.bpf.object.kinds import MapKind
 from beewire.errors import NotSupported, SpecError
 from tests.bpf.lang.test_lang_kernel import cell
+from tests.faults import FEW, fail_everywhere
 
 HEAD = """
 from beewire.bpf import *
@@ -165,3 +166,17 @@ def test_what_the_kernel_does_not_have_is_refused(name: str) -> None:
 def test_a_table_without_functions_is_refused() -> None:
     with pytest.raises(SpecError, match="Calm has no functions"):
         cell(f'{HEAD}class Calm(StructOps, kernel="tcp_congestion_ops"):\n    pass\n')
+
+
+@pytest.mark.kernel
+@pytest.mark.host
+def test_a_table_is_not_left_registered_whatever_fails() -> None:
+    spec = collect(cell(HEAD + CALM)["Calm"])
+
+    def action() -> None:
+        with load(spec) as loaded, attach_struct_ops(loaded.maps["Calm"]):
+            pass
+
+    fail_everywhere(action, errnos=FEW)
+
+    action()  # EEXIST, had one of them stayed

@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -456,3 +458,30 @@ def test_lines_go_to_syslog_where_nothing_else_is_said(
     head, _, line = said.partition(": ")
     assert head == f"<85>beewire[{os.getpid()}]"
     assert json.loads(line)["decision"] == "allow"
+
+
+def test_openssl_makes_the_same_signatures(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="needs the extra signatures")
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    content = write(object_of(program("p")))
+    spec = read(content)
+    (tmp_path / "p.o").write_bytes(content)
+    signature = f"{policy.facts_of(spec).digest}.sig"
+    for words in (
+        "genpkey -algorithm ed25519 -out key.pem",
+        "pkey -in key.pem -pubout -out public.pem",
+        f"pkeyutl -sign -rawin -inkey key.pem -in p.o -out {signature}",
+    ):
+        subprocess.run([openssl, *words.split()], cwd=tmp_path, check=True)
+    public = (tmp_path / "public.pem").read_text()
+
+    verdict = said(
+        f'signatures = "{tmp_path}"\n'
+        + rule("allow", signed_by=["us"])
+        + f'[keys]\nus = """\n{public}"""\n',
+        spec,
+    )
+
+    assert verdict.allowed
