@@ -185,6 +185,7 @@ if TYPE_CHECKING:
         fentry,
         fexit,
         fmod_ret,
+        freplace,
         iter,  # noqa: A004 - libbpf's word for it
         lsm,
         lsm_cgroup,
@@ -236,6 +237,7 @@ if TYPE_CHECKING:
     )
     from beewire.bpf.lang.calls import (
         ancestor_cgroup_id,
+        attach_cookie,
         bind,
         bswap64,
         context,
@@ -387,8 +389,8 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
     "StackBuildIds", "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
     "TcpState", "Timer", "Tracepoint", "Union", "Usdt", "UserRingBuf", "WorkQueue", "Worker",
-    "XdpChain",
-    "World", "XdpAction", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
+"World", "XdpAction", "XdpChain", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
+    "attach_cookie",
     "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
     "bswap64", "cgroup_skb_egress", "cgroup_skb_ingress", "cgroup_sock_create",
     "cgroup_sock_release", "chars", "cmpxchg", "collect", "connect4", "connect6",
@@ -397,7 +399,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "current_uid", "device", "embedded", "enum_value", "evaluate", "exists", "features",
     "fentry",
     "fetch_add", "fetch_and", "fetch_or", "fetch_xor", "fexit", "field",
-    "flow_dissector", "fmod_ret", "get_retval", "getpeername4", "getpeername6",
+    "flow_dissector", "fmod_ret", "freplace", "get_retval", "getpeername4", "getpeername6",
     "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
     "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
     "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
@@ -436,7 +438,7 @@ _HOMES = {
         "SocketFilter Sysctl"
     ),
     "beewire.bpf.author.trace_hooks": (
-        "fentry fexit fmod_ret iter lsm lsm_cgroup perf_event raw_tracepoint_writable "
+        "fentry fexit fmod_ret freplace iter lsm lsm_cgroup perf_event raw_tracepoint_writable "
         "syscall tp_btf"
     ),
     "beewire.bpf.author.probe_hooks": (
@@ -495,7 +497,7 @@ _HOMES = {
     ),
     "beewire.bpf.lang.decl": "PerfCounter",
     "beewire.bpf.lang.calls": (
-        "ancestor_cgroup_id bind bswap64 context cpu_id current current_cgroup_id "
+        "ancestor_cgroup_id attach_cookie bind bswap64 context cpu_id current current_cgroup_id "
         "current_comm current_gid current_pid current_pid_tgid current_tgid "
         "current_uid enum_value exists get_retval goto held htonl htons ip4 jiffies "
         "kernel_ptr kernel_str kernel_type_id ktime_boot_ns ktime_coarse_ns "

@@ -51,7 +51,12 @@ class Home:
         if spec.reached.symbols:
             kernel.check_externs(spec, target)
         part = kernel.load(
-            spec, maps=maps, globals=values, pin_dir=pin_dir, target=target
+            spec,
+            maps=maps,
+            globals=values,
+            pin_dir=pin_dir,
+            target=target,
+            targets=_targets(spec.reached),
         )
         self.parts.append(part)
         for name, declared in spec.reached.maps.items():
@@ -235,6 +240,17 @@ class ImplicitHome(Home):
                 v.offset for v in section.variables if v.name == name
             )
         return {self._places[g].name: self._places[g] for g in wanted.values()}
+
+
+def _targets(reached: Reached) -> dict[str, kernel.Program | str]:
+    """Of programs that replace functions: of which program, here or loaded before."""
+    found: dict[str, kernel.Program | str] = {}
+    for name, program in reached.programs.items():
+        if program.target is not None:
+            here = program.target in reached.programs.values()
+            live = program.target.name if here else program.target.live  # type: ignore[attr-defined]  # a Program
+            found[name] = live
+    return found
 
 
 _implicit = ImplicitHome()

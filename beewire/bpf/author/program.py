@@ -108,8 +108,10 @@ class Program(ProgramDecl, Generic[F]):
 class TracepointProgram(Program[F]):
     """Runs at a static tracepoint, for the whole machine."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Run it whenever the tracepoint is passed, until the Link is closed.
+
+        `attach_cookie()` gives `cookie` (Linux 5.15).
 
         Raises:
             AttachError: This kernel has no such tracepoint.
@@ -119,14 +121,16 @@ class TracepointProgram(Program[F]):
         from beewire.bpf.kernel import attach_tracepoint  # noqa: PLC0415
 
         category, _, name = self.attach_to.partition("/")
-        return attach_tracepoint(live, category, name)
+        return attach_tracepoint(live, category, name, cookie=cookie)
 
 
 class RawTracepointProgram(Program[F]):
     """Runs at a raw tracepoint, for the whole machine."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Run it whenever the tracepoint is passed, until the Link is closed.
+
+        `attach_cookie()` gives `cookie` (Linux 6.10).
 
         Raises:
             AttachError: This kernel has no such tracepoint.
@@ -135,7 +139,7 @@ class RawTracepointProgram(Program[F]):
         live = self.live
         from beewire.bpf.kernel import attach_raw_tracepoint  # noqa: PLC0415
 
-        return attach_raw_tracepoint(live, self.attach_to)
+        return attach_raw_tracepoint(live, self.attach_to, cookie=cookie)
 
 
 class CgroupProgram(Program[F]):

@@ -138,6 +138,21 @@ class StructOps:
         home.program(cls.table.programs[0])
         return attach_struct_ops(home.map(cls.table))
 
+    @classmethod
+    def replace(cls, link: Link) -> None:
+        """Put this table in the place of the one that `link` registers, without a gap.
+
+        Raises:
+            NotSupported: The subsystem, or a kernel before Linux 6.4, cannot do so.
+            AttachError: It is a table of another kind, or has another name.
+            VerifierError: The kernel refuses a program.
+        """
+        from beewire.bpf.author.home import implicit  # noqa: PLC0415 - loads the kernel room
+
+        home = implicit()
+        home.program(cls.table.programs[0])
+        link.update(home.map(cls.table))  # type: ignore[arg-type]  # a StructOpsLink takes tables
+
 
 def _member(
     table: StructOpsTable,

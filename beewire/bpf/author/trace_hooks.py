@@ -15,9 +15,11 @@ from __future__ import annotations
 from beewire.bpf.author.program import Program
 from beewire.bpf.author.signature import check_signature
 from beewire.bpf.author.trace_programs import (
+    FreplaceProgram,
     IteratorProgram,
     LsmCgroupProgram,
     PerfEventProgram,
+    SyscallProgram,
     TracingProgram,
 )
 from beewire.bpf.lang.contexts import Context, RawTracepoint
@@ -180,12 +182,44 @@ def perf_event(function: F) -> PerfEventProgram[F]:
     return mark(PerfEventProgram, "perf_event", function, PerfEvent, nothing=True)
 
 
-def syscall(function: F) -> Program[F]:
+def syscall(function: F) -> SyscallProgram[F]:
     """Run by user space, with memory that it passes: `def f(ctx: Request)` (Linux 5.14).
 
-    `Request` is a Struct; what the program writes there, user space reads.
+    `Request` is a Struct; what the program writes there, user space reads:
+    `result, request = f.run(Request(a=1))`.
     """
-    return mark(Program, "syscall", function, SyscallArgs)
+    return mark(SyscallProgram, "syscall", function, SyscallArgs)
+
+
+def freplace(
+    program: Program[Any], function: str = ""
+) -> Callable[[F], FreplaceProgram[F]]:
+    """In the place of a function of another program, or of all of it (Linux 5.6).
+
+        @freplace(dispatcher, "first")
+        def replacement(ctx: XdpContext) -> int: ...
+
+    The function has to be a global subprogram that takes the context alone; by default
+    it is the program itself. The other program is loaded first.
+
+    Raises:
+        SpecError: `program` is no program, or `function` no name.
+    """
+    if not isinstance(program, Program):
+        raise SpecError(
+            "@freplace takes a program and a function of it, as in "
+            f'@freplace(dispatcher, "first"), not {program!r}'
+        )
+    target = target_name("freplace", function or program.name, "first")
+
+    def decorate(replacement: F) -> FreplaceProgram[F]:
+        section = f"freplace/{target}"
+        made = mark(FreplaceProgram, section, replacement, program.context)
+        made.target = program
+        made.neutral = program.neutral
+        return made
+
+    return decorate
 
 
 def sleepable_section(hook: str, target: str, sleepable: bool) -> str:  # noqa: FBT001 - passed on

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.program import CgroupProgram, F, Program
-from beewire.hints import TYPE_CHECKING
+from beewire.bpf.lang.structs import Struct
+from beewire.hints import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from beewire.bpf.kernel import EventLink, Link
+    from beewire.bpf.kernel import AnyMap, EventLink, IteratorLink, Link
     from beewire.hints import Iterable
+
+S = TypeVar("S", bound=Struct)
 
 
 class TracingProgram(Program[F]):
     """Runs at a typed tracepoint, a kernel function or an LSM hook, machine-wide."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Run it whenever the hook is passed, until the Link is closed.
+
+        `attach_cookie()` gives `cookie` (Linux 6.0; of tracepoints 6.10).
 
         Raises:
             AttachError: This kernel has no such hook.
@@ -22,7 +28,47 @@ class TracingProgram(Program[F]):
         """
         from beewire.bpf.kernel import attach_tracing  # noqa: PLC0415
 
-        return attach_tracing(self.live)
+        return attach_tracing(self.live, cookie=cookie)
+
+
+class FreplaceProgram(Program[F]):
+    """Runs in the place of a function of another program, for which it is loaded."""
+
+    def attach(self, program: Program[Any] | None = None, function: str = "") -> Link:
+        """Replace the function until the Link is closed.
+
+        `program` is another one that has such a function (Linux 5.10), called `function`
+        there, in place of the one that it was loaded for.
+
+        Raises:
+            AttachError: There is no such function, or something replaces it already.
+            NotPermitted: A capability is missing, or the machine forbids it.
+        """
+        live = self.live
+        from beewire.bpf.kernel import attach_freplace, attach_tracing  # noqa: PLC0415
+
+        if program is None:
+            return attach_tracing(live)
+        return attach_freplace(live, program.live, function or self.attach_to)
+
+
+class SyscallProgram(Program[F]):
+    """Run by user space, with memory that both see."""
+
+    takes = "request"
+
+    def run(self, request: S) -> tuple[int, S]:
+        """Run it once: what it returned, and the request as it left it.
+
+        Raises:
+            CompileError: It cannot be compiled.
+            VerifierError: The kernel refuses it.
+            NotSupported: The kernel has no such programs (before Linux 5.14).
+            KernelError: The request is of another size than the program's.
+        """
+        done = self.live.test_run(ctx_in=request.to_bytes())
+        result = done.retval - (done.retval >> 31 << 32)
+        return result, type(request).from_bytes(done.ctx_out)
 
 
 class LsmCgroupProgram(CgroupProgram[F]):
@@ -32,28 +78,42 @@ class LsmCgroupProgram(CgroupProgram[F]):
 class IteratorProgram(Program[F]):
     """Runs for every object of a kind, when somebody reads."""
 
-    def attach(self) -> Link:
+    def attach(
+        self,
+        *,
+        map: OnMap | AnyMap | None = None,  # noqa: A002 - the word of the field
+        cgroup: str | None = None,
+        order: str = "self",
+        pid: int = 0,
+        tid: int = 0,
+    ) -> IteratorLink:
         """Let it be read, until the Link is closed; pin the link to read it by a file.
 
+        `map` is the one whose elements it walks; `cgroup` where it begins, in this
+        `order`: "self", "down", "up_from_leaves", "up" or "children"; `pid` or `tid` the
+        tasks that it is limited to.
+
         Raises:
-            AttachError: This iterator needs a map, which cannot be given yet.
+            AttachError: This iterator needs another target.
             NotPermitted: CAP_BPF is missing.
         """
         from beewire.bpf.kernel import attach_iterator  # noqa: PLC0415
 
-        return attach_iterator(self.live)
+        live = self.live
+        walked = map.live if isinstance(map, OnMap) else map
+        return attach_iterator(
+            live, map=walked, cgroup=cgroup, order=order, pid=pid, tid=tid
+        )
 
-    def read(self) -> bytes:
-        """Run it for all objects there are: what it wrote.
+    def read(self, **target: Any) -> bytes:
+        """Run it for all objects there are: what it wrote. `target` is as in `attach`.
 
         Raises:
             AttachError: As `attach`.
             KernelError: It cannot be read.
         """
-        from beewire.bpf.kernel import read_iterator  # noqa: PLC0415
-
-        with self.attach() as link:
-            return read_iterator(link)
+        with self.attach(**target) as link:
+            return link.read()
 
 
 class PerfEventProgram(Program[F]):

@@ -42,7 +42,11 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.cgroup import attach_cgroup
     from beewire.bpf.kernel.links.event import EventLink
     from beewire.bpf.kernel.links.info import LinkInfo
-    from beewire.bpf.kernel.links.iterator import attach_iterator, read_iterator
+    from beewire.bpf.kernel.links.iterator import (
+        IteratorLink,
+        attach_iterator,
+        read_iterator,
+    )
     from beewire.bpf.kernel.links.kprobe import attach_kprobe
     from beewire.bpf.kernel.links.lwt import attach_route
     from beewire.bpf.kernel.links.multi import (
@@ -84,6 +88,7 @@ _LAZY = {
     "Counts": "reader",
     "Decoding": "runs",
     "Feature": "features",
+    "IteratorLink": "links.iterator",
     "Link": "links.base",
     "LinkInfo": "links.info",
     "LinkId": "links.order",
@@ -155,6 +160,7 @@ __all__ = [
     "EventLink",
     "Feature",
     "HasFileno",
+    "IteratorLink",
     "Link",
     "LinkId",
     "LinkInfo",

@@ -60,7 +60,7 @@ _LATE: dict[str, tuple[object, ...]] = {
     "packet_calls": ("at", "pull", "read", "write"),
     "printk": ("printk",),
     "python_calls": (bool, int, len, max, min, print, range),
-    "seq_calls": ("context", "seq_printf", "seq_write"),
+    "seq_calls": ("attach_cookie", "context", "seq_printf", "seq_write"),
     "symbol_calls": ("held",),
     "usdt_calls": ("arg",),
     "with_blocks": (ast.With,),

@@ -464,6 +464,15 @@ def held(it: T) -> "AbstractContextManager[T]":  # noqa: ARG001
 
 
 @builtin
+def attach_cookie() -> int:
+    """What `attach(cookie=...)` was told, to tell places apart: 0 where nothing.
+
+    Tracepoints, probes and perf events have it since Linux 5.15, programs on functions
+    since 6.0, raw tracepoints since 6.10.
+    """
+    outside("attach_cookie")
+
+
 def context() -> Context:
     """The context of a program whose parameters are arguments, for helpers that take it."""
     outside("context")

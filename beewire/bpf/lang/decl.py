@@ -414,6 +414,8 @@ class ProgramDecl:
     # The table of struct_ops that it is a member of.
     table: MapDecl | None = None
     variants: "tuple[ProgramDecl, ...]" = ()
+    # The program of which it replaces a function.
+    target: "ProgramDecl | None" = None
 
     def __init__(  # noqa: PLR0913 - the fields of a declaration
         self,

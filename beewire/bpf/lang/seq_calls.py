@@ -1,4 +1,8 @@
-r"""What iterators write: `seq_printf(meta.seq, f"{task.pid}\n")`, `seq_write`."""
+r"""What programs do with their context beyond its fields.
+
+What iterators write (`seq_printf(meta.seq, f"{task.pid}\n")`, `seq_write`), the context
+itself, and the cookie of the attachment that runs the program.
+"""
 
 from beewire.bpf import ir
 from beewire.bpf.lang import pyast as ast
@@ -9,7 +13,7 @@ from beewire.bpf.lang.call_expressions import BY_NAME
 from beewire.bpf.lang.contexts import Context
 from beewire.bpf.lang.memory import make_struct, store_bytes, temporary
 from beewire.bpf.lang.printk import formatted
-from beewire.bpf.lang.types import I64, CharsType, IntType
+from beewire.bpf.lang.types import I64, U64, CharsType, IntType
 from beewire.bpf.lang.values import (
     ContextValue,
     Fields,
@@ -21,6 +25,7 @@ from beewire.bpf.lang.values import (
 )
 from beewire.reasons import Reason
 
+GET_ATTACH_COOKIE = 174
 SEQ_PRINTF = 126
 SEQ_WRITE = 127
 
@@ -80,7 +85,19 @@ def _context(b: Builder, node: ast.Call) -> Value:
     )
 
 
+def _attach_cookie(b: Builder, node: ast.Call) -> Value:
+    arguments(b, node, ())
+    if b.context is None:
+        message = (
+            "attach_cookie() is for programs: a function of its own has no context"
+        )
+        hint = "pass it as a number"
+        raise b.refuse(node, Reason.NOT_CALLABLE, message, hint)
+    return Int(b.call(GET_ATTACH_COOKIE, b.context), U64)
+
+
 BY_NAME |= {
+    "attach_cookie": _attach_cookie,
     "seq_printf": _seq_printf,
     "seq_write": _seq_write,
     "context": _context,
