@@ -473,6 +473,7 @@ def attach_cookie() -> int:
     outside("attach_cookie")
 
 
+@builtin
 def context() -> Context:
     """The context of a program whose parameters are arguments, for helpers that take it."""
     outside("context")
