@@ -40,8 +40,12 @@ def matching(pattern: str) -> list[tuple[str, int]]:
 
 def _traceable() -> Iterator[tuple[str, int]]:
     with tracefs.open_tracefs("list the functions that can be traced") as root:
-        if tracefs.has(root, _WITH_ADDRESSES):
-            yield from _lines(tracefs.read(root, _WITH_ADDRESSES))
+        try:
+            found = list(_lines(tracefs.read(root, _WITH_ADDRESSES)))
+        except OSError:
+            found = []  # before Linux 6.5
+        if found:
+            yield from found
             return
         try:
             text = tracefs.read(root, _AVAILABLE).decode()
@@ -49,7 +53,7 @@ def _traceable() -> Iterator[tuple[str, int]]:
             raise AttachError(
                 f"cannot list the functions that can be traced: {_AVAILABLE} in tracefs "
                 f"({error.strerror}); the kernel may be built without "
-                "CONFIG_DYNAMIC_FTRACE: give their names instead of a pattern"
+                "CONFIG_DYNAMIC_FTRACE, or forbid it: give names instead of a pattern"
             ) from error
     known = {line.partition(" ")[0] for line in text.split("\n") if line}
     for name, address in symbols():

@@ -12,7 +12,7 @@ from beewire.bpf.kernel import attr, functions, syscall
 from beewire.bpf.kernel.binaries import Binary
 from beewire.bpf.kernel.links import event, kprobe, uprobe
 from beewire.bpf.kernel.links.base import Link, fixed
-from beewire.bpf.kernel.links.probe import Place, attach_probes
+from beewire.bpf.kernel.links.probe import Place, attach_probes, check_built_in
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind
 from beewire.errors import AttachError, KernelError, NotSupported
@@ -69,7 +69,7 @@ def attach_kprobe_multi(
     """
     _check(program, _KPROBES, "kprobe_multi")
     if isinstance(names, str):
-        chosen = functions.matching(names)
+        chosen = _matching(names)
         place = f"{len(chosen)} kernel functions like {names!r}"
     else:
         chosen = [(name, 0) for name in names]
@@ -93,6 +93,15 @@ def attach_kprobe_multi(
         cookies=[cookies.get(name, 0) for name in found],
         way=way,
     )
+
+
+def _matching(pattern: str) -> list[tuple[str, int]]:
+    try:
+        return functions.matching(pattern)
+    except AttachError:
+        if functions.event_source("kprobe") is None:
+            check_built_in("kprobe")
+        raise
 
 
 def _kprobe_link(

@@ -141,8 +141,7 @@ class _Maker:
         Raises:
             NotSupported: the kernel is built without.
         """
-        if not tracefs.has(root, f"{self._kind}_events"):
-            raise NotSupported(errno.EOPNOTSUPP, _MISSING[self._kind])
+        _check_built_in(root, self._kind)
         return [lambda place=each: self._open(root, place) for each in self._places]  # type: ignore[misc]  # a default
 
     def _open(self, root: Descriptor, place: Place) -> int:
@@ -176,6 +175,21 @@ def _stays(error: OSError, name: str) -> KernelError:
         "nothing: leftovers(remove=True) of a later process removes it"
     )
     return KernelError(number, "write", message)
+
+
+def check_built_in(kind: str) -> None:
+    """Make sure that the kernel has probes of this kind.
+
+    Raises:
+        NotSupported: it is built without.
+    """
+    with tracefs.open_tracefs(f"look for {kind}s") as root:
+        _check_built_in(root, kind)
+
+
+def _check_built_in(root: Descriptor, kind: str) -> None:
+    if not tracefs.has(root, f"{kind}_events"):
+        raise NotSupported(errno.EOPNOTSUPP, _MISSING[kind])
 
 
 def _name() -> str:

@@ -3,6 +3,7 @@
 import errno
 
 from beewire.bpf.kernel import attr, syscall
+from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.links.base import Link, LinkKind, fixed
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.maps.struct_ops import StructOpsMap
@@ -67,6 +68,27 @@ def _refusal(error: KernelError, about: str) -> Exception:
     if error.errno not in reasons:
         return error
     return AttachError(f"cannot {about}: {reasons[error.errno]}")
+
+
+def take_back(number: int) -> None:
+    """Unregister the table of the map with this id, which a killed process left.
+
+    Raises:
+        AttachError: there is no such map, or its table is registered by a link, or not
+            at all.
+    """
+    record = attr.GET_ID.pack(start_id=number)
+    fd = syscall.try_bpf(syscall.Cmd.MAP_GET_FD_BY_ID, record)
+    if fd < 0:
+        raise AttachError(f"there is no map {number}")
+    with Descriptor(fd):
+        key = bytearray(_KEY)
+        record = attr.MAP_ELEM.pack(map_fd=fd, key=syscall.address(key))
+        if syscall.try_bpf(syscall.Cmd.MAP_DELETE_ELEM, record) < 0:
+            raise AttachError(
+                f"map {number} holds no registered table: it is none of struct_ops, or a "
+                "link registers it"
+            )
 
 
 class StructOpsLink(Link):
