@@ -54,6 +54,9 @@ def test_every_example_is_python(block: str) -> None:
 
 @pytest.mark.parametrize("block", WHOLE)
 def test_every_whole_example_compiles(block: str, tmp_path: Path) -> None:
+    for path in re.findall(r'@usdt\("([^:]+):', block):
+        if not Path(path).exists():
+            pytest.skip(f"this machine has no {path}")
     module = imported(block, tmp_path / "example.py")
 
     programs = [
