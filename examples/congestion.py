@@ -15,14 +15,14 @@ LEAST = 2
 INFINITE = 0x7FFF_FFFF  # TCP_INFINITE_SSTHRESH
 
 
-class tcp_sock(Kernel):  # noqa: N801 - the kernel's name
+class tcp_sock(Kernel):
     snd_cwnd: u32
     snd_cwnd_cnt: u32
     snd_cwnd_clamp: u32
     snd_ssthresh: u32
 
 
-class sock(Kernel):  # noqa: N801 - the kernel's name
+class sock(Kernel):
     sk_mark: u32
 
 
@@ -37,7 +37,7 @@ class Gentle(StructOps, kernel="tcp_congestion_ops"):
     name: str = chars(16, default="bw_gentle")
 
     @staticmethod
-    def init(sk: sock) -> None:
+    def init(sk: sock) -> None:  # noqa: ARG004
         connections.value += 1
 
     @staticmethod
@@ -53,7 +53,7 @@ class Gentle(StructOps, kernel="tcp_congestion_ops"):
         return kernel_ptr(sk, tcp_sock).snd_cwnd
 
     @staticmethod
-    def cong_avoid(sk: sock, ack: u32, acked: u32) -> None:
+    def cong_avoid(sk: sock, ack: u32, acked: u32) -> None:  # noqa: ARG004
         """Segments were acknowledged."""
         tcp = kernel_ptr(sk, tcp_sock)
         window = tcp.snd_cwnd

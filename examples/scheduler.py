@@ -17,7 +17,7 @@ SLICE_NS = 5_000_000
 ENQUEUED, DISPATCHED = 0, 1
 
 
-class task_struct(Kernel):  # noqa: N801 - the kernel's name
+class task_struct(Kernel):
     pid: i32
 
 
@@ -29,8 +29,8 @@ def scx_bpf_create_dsq(dsq_id: u64, node: i32) -> i32: ...
 def scx_bpf_dsq_insert(
     p: task_struct,
     dsq_id: u64,
-    slice: u64,
-    enq_flags: u64,  # noqa: A002
+    slice_ns: u64,
+    enq_flags: u64,
 ) -> None: ...
 
 
@@ -59,7 +59,7 @@ class Fifo(StructOps, kernel="sched_ext_ops", sleepable=("init",)):
         scx_bpf_dsq_insert(p, SHARED, SLICE_NS, enq_flags)
 
     @staticmethod
-    def dispatch(cpu: i32, prev: task_struct | None) -> None:
+    def dispatch(cpu: i32, prev: task_struct | None) -> None:  # noqa: ARG004
         """A CPU has nothing to do: the first of the queue."""
         if scx_bpf_dsq_move_to_local(SHARED):
             counts[DISPATCHED] += 1
