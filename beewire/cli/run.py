@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
         lines = stack.enter_context(printk.printk_lines()) if prints else None
         links = stack.enter_context(ExitStack())
         for program in programs:
-            links.enter_context(attach(program, places))
+            if program.takes != RUN:
+                links.enter_context(attach(program, places))
         if main is not None:
             return call(main, path, args.seconds)
         watch(programs, rings, lines, args)
@@ -171,6 +172,9 @@ def interrupt_after(duration: float | None) -> None:
 # --- where each program goes ---
 
 
+RUN = "request"  # programs that are run, not attached
+
+
 def targets(args: argparse.Namespace, reached: Reached) -> dict[str, object]:
     """What programs can be attached to, by what Program.takes calls it.
 
@@ -194,7 +198,7 @@ def targets(args: argparse.Namespace, reached: Reached) -> dict[str, object]:
     places["netns"] = places["netns"] or "/proc/self/ns/net"
     places["sockets"] = socket_map(reached)
     for name, program in kinds.items():
-        if name and places[name] is None:
+        if name not in {"", RUN} and places.get(name) is None:
             raise UsageError(missing(program))
     return places
 
@@ -213,7 +217,12 @@ def missing(program: Program[Any]) -> str:
             f"program {program.name!r} is attached to a map of sockets, and the file"
             " has none or several: attach it in main()"
         )
-    value = {"cgroup": "PATH", "interface": "NAME"}[program.takes]
+    value = {"cgroup": "PATH", "interface": "NAME"}.get(program.takes)
+    if value is None:
+        return (
+            f"program {program.name!r} is attached to a {program.takes}, which no option"
+            " names: attach it in Python"
+        )
     return (
         f"program {program.name!r} is attached to {NOUNS[program.takes]}: say to which"
         f" with --{program.takes} {value}"

@@ -12,7 +12,7 @@ They are compared with the kernel's types when the program is loaded.
 
 from __future__ import annotations
 
-from beewire.bpf.author.program import Program
+from beewire.bpf.author.program import Program, RawTracepointProgram
 from beewire.bpf.author.signature import check_signature
 from beewire.bpf.author.trace_programs import (
     FreplaceProgram,
@@ -163,7 +163,7 @@ def iter(  # noqa: A001 - libbpf's word for it
     return lambda function: mark(IteratorProgram, section, function)
 
 
-def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
+def raw_tracepoint_writable(name: str) -> Callable[[F], RawTracepointProgram[F]]:
     """A raw tracepoint whose first argument is a buffer to write (Linux 5.2).
 
     Raises:
@@ -171,7 +171,7 @@ def raw_tracepoint_writable(name: str) -> Callable[[F], TracingProgram[F]]:
     """
     target = target_name("raw_tracepoint_writable", name, "nbd_send_request")
     section = f"raw_tracepoint.w/{target}"
-    return lambda function: mark(TracingProgram, section, function, RawTracepoint)
+    return lambda function: mark(RawTracepointProgram, section, function, RawTracepoint)
 
 
 def perf_event(function: F) -> PerfEventProgram[F]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from beewire.bpf.author.bound import OnMap
 from beewire.bpf.author.program import CgroupProgram, F, Program
 from beewire.bpf.lang.structs import Struct
-from beewire.hints import TYPE_CHECKING, Any, TypeVar
+from beewire.errors import SpecError
+from beewire.hints import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from beewire.bpf.kernel import AnyMap, EventLink, IteratorLink, Link
@@ -56,6 +57,17 @@ class SyscallProgram(Program[F]):
     """Run by user space, with memory that both see."""
 
     takes = "request"
+
+    def attach(self, *args: Any, **where: Any) -> NoReturn:  # noqa: ARG002 - any override fits
+        """Refuse: it is run.
+
+        Raises:
+            SpecError: Always; it says how.
+        """
+        raise SpecError(
+            f"program {self.name!r} is attached to nothing: "
+            f"result, request = {self.name}.run(Request(...))"
+        )
 
     def run(self, request: S) -> tuple[int, S]:
         """Run it once: what it returned, and the request as it left it.

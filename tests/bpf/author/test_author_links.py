@@ -218,6 +218,30 @@ def program(ctx: Request) -> int:
     assert (result, request.total) == (-5, 42)
 
 
+def test_a_syscall_program_is_attached_to_nothing() -> None:
+    names = names_of(
+        "class Request(Struct):\n    a: u32\n"
+        "@syscall\ndef program(ctx: Request) -> int:\n    return 0\n"
+    )
+
+    with pytest.raises(
+        SpecError, match=r"attached to nothing: result, request = progr"
+    ):
+        names["program"].attach()
+
+
+def test_a_writable_tracepoint_is_named_when_it_is_attached() -> None:
+    names = names_of(
+        '@raw_tracepoint_writable("no_such_event")\n'
+        "def program(ctx: RawTracepoint) -> None:\n    hits.value = 1\n"
+    )
+    with (
+        load([names["program"]]) as loaded,
+        pytest.raises(AttachError, match="no_such_event': this kernel has no such"),
+    ):
+        loaded[names["program"]].attach()
+
+
 # Tables of struct_ops.
 
 CALM = """
