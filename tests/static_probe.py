@@ -84,8 +84,13 @@ class Mapped:
 
 
 def make(path: Path, machine: str, *notes: bytes) -> Mapped:
-    """Write the program to `path` and map it; its code does nothing at each 16 bytes."""
+    """Write the program to `path` and map it."""
+    write(path, machine, *notes)
+    return Mapped(path)
+
+
+def write(path: Path, machine: str, *notes: bytes) -> None:
+    """Write the program to `path`; its code does nothing at each 16 bytes."""
     code = _CODE[machine].ljust(16, _CODE[machine][:1])
     path.write_bytes(image(b"".join(notes), code * 8))
     path.chmod(0o755)
-    return Mapped(path)

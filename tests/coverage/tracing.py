@@ -1,5 +1,11 @@
 """Features of the selftests: tracing hooks, iterators, LSM, and the helpers of tracing."""
 
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 from beewire.bpf import (
     Global,
     Kernel,
@@ -8,6 +14,9 @@ from beewire.bpf import (
     RawTracepoint,
     Struct,
     Tracepoint,
+    Usdt,
+    XdpAction,
+    XdpContext,
     array,
     bpf_iter_meta,
     chars,
@@ -20,11 +29,13 @@ from beewire.bpf import (
     fentry,
     fexit,
     fmod_ret,
+    freplace,
     helpers,
     i32,
     iter,
     kfunc,
     kprobe,
+    kprobe_multi,
     ktime_ns,
     lsm,
     lsm_cgroup,
@@ -42,8 +53,12 @@ from beewire.bpf import (
     u32,
     u64,
     uprobe,
+    uprobe_multi,
+    usdt,
     user_str,
+    xdp,
 )
+from tests.static_probe import TEXT, note, write
 
 
 class mm_struct(Kernel):
@@ -160,6 +175,41 @@ def kernel_probes(sk: sock) -> None:
 @uprobe("/bin/sh:main")
 def user_probes(argc: i32, argv: u64) -> None:
     events.value += u64(argc)
+
+
+@kprobe_multi("tcp_*")
+def probes_of_many(ctx: PtRegs) -> None:
+    events.value += ctx.parm1
+
+
+@uprobe_multi("/bin/sh", "m*")
+def user_probes_of_many(ctx: PtRegs) -> None:
+    events.value += ctx.parm1
+
+
+# A program with a static probe, as compilers make them of <sys/sdt.h>.
+_FOLDER = tempfile.mkdtemp(prefix="bw-probed-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+write(
+    Path(_FOLDER) / "probed",
+    os.uname().machine,
+    note("test", "usdt0", TEXT, 0, "-4@$7"),
+)
+
+
+@usdt(f"{_FOLDER}/probed:test:usdt0")
+def static_probes(ctx: Usdt) -> None:
+    events.value += u64(ctx.arg(0, u32))
+
+
+@xdp
+def _whole(ctx: XdpContext) -> int:
+    return XdpAction.PASS
+
+
+@freplace(_whole)
+def functions_replaced(ctx: XdpContext) -> int:
+    return XdpAction.PASS
 
 
 @perf_event
