@@ -113,6 +113,9 @@ NEEDED = {
     "ksyscall": (ProgramKind.KPROBE, "give a system call"),
     "cgroup/connect4": (ProgramKind.CGROUP_SOCK_ADDR, "give a cgroup"),
     "perf_event": (ProgramKind.PERF_EVENT, "give a perf event"),
+    "socket": (ProgramKind.SOCKET_FILTER, "give a socket"),
+    "lwt_out": (ProgramKind.LWT_OUT, "give a destination, and its interface"),
+    "sk_lookup": (ProgramKind.SK_LOOKUP, "give a network namespace"),
 }
 
 
