@@ -265,4 +265,6 @@ def _check_session(program: Program) -> None:
     """Refuse to do without what the kernel lacks, where that changes the program."""
     kind = program.spec.attach_kind
     if kind in _SESSIONS:
+        if kind in _KPROBES and functions.event_source("kprobe") is None:
+            check_built_in("kprobe")
         raise NotSupported(errno.EINVAL, *_SESSIONS[kind])

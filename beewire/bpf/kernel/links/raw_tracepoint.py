@@ -8,6 +8,8 @@ from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError, KernelError, NotSupported
 
+_LSMS = "/sys/kernel/security/lsm"
+
 
 def attach_raw_tracepoint(program: Program, name: str, *, cookie: int = 0) -> Link:
     """Run `program` at the tracepoint `name` ("sched_switch") with its raw arguments.
@@ -36,6 +38,8 @@ def attach_tracing(program: Program, *, cookie: int = 0) -> Link:
     """
     spec = program.spec
     place = f"{spec.attach_to!r} ({spec.section})"
+    if spec.attach_kind is AttachKind.LSM_MAC:
+        _check_awake(program, place)
     is_tracepoint = spec.attach_kind is AttachKind.TRACE_RAW_TP
     if cookie and not is_tracepoint:
         fd = _linked(program, place, cookie)
@@ -43,6 +47,21 @@ def attach_tracing(program: Program, *, cookie: int = 0) -> Link:
         fd = _open(program, "", place, cookie)
     kind = "freplace" if spec.kind is ProgramKind.EXT else "tracing"
     return Link(fd, kind, f"{program.name!r} on {place}", cookie=cookie)
+
+
+def _check_awake(program: Program, place: str) -> None:
+    """Refuse what the kernel would take, and never run."""
+    try:
+        with open(_LSMS, encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
+            active = file.read().strip().split(",")
+    except OSError:
+        return  # securityfs is not mounted: nobody can tell
+    if "bpf" not in active:
+        raise AttachError(
+            f"cannot attach {program.name!r} to {place}: the kernel would never run it, "
+            f"as bpf is none of its security modules ({', '.join(active)}); add it to "
+            "lsm=... on the kernel's command line"
+        )
 
 
 def attach_freplace(program: Program, target: Program, function: str) -> Link:
