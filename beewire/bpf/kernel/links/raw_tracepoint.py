@@ -51,15 +51,14 @@ def attach_tracing(program: Program, *, cookie: int = 0) -> Link:
 
 def _check_awake(program: Program, place: str) -> None:
     """Refuse what the kernel would take, and never run."""
-    try:
-        with open(_LSMS, encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
-            active = file.read().strip().split(",")
-    except OSError:
-        return  # securityfs is not mounted: nobody can tell
-    if "bpf" not in active:
+    from beewire.bpf.kernel import privilege  # noqa: PLC0415 - security hooks only
+
+    text = privilege.read_text(_LSMS).strip()  # "" where securityfs is not mounted
+    active = text.split(",")
+    if text and "bpf" not in active:
         raise AttachError(
             f"cannot attach {program.name!r} to {place}: the kernel would never run it, "
-            f"as bpf is none of its security modules ({', '.join(active)}); add it to "
+            f"as bpf is none of its security modules ({text}); add it to "
             "lsm=... on the kernel's command line"
         )
 
