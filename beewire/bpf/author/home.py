@@ -193,10 +193,17 @@ class ImplicitHome(Home):
 
     def program(self, declared: ProgramDecl) -> kernel.Program:
         """The program that `declared` became; loads it unless it is there."""
+        if declared.target is not None:
+            # It is loaded first, by itself: the lock is taken once.
+            declared.target.live  # type: ignore[attr-defined]  # noqa: B018 - a Program
         with self._loading:
             if declared not in self._programs:
                 self._grow(declared)
             return self._programs[declared]
+
+    def loaded(self, declared: ProgramDecl) -> kernel.Program | None:
+        """The program that `declared` became here, if it did."""
+        return self._programs.get(declared)
 
     def _forked(self) -> None:
         self._lock, self._loading = allocate_lock(), allocate_lock()
@@ -248,9 +255,13 @@ def _targets(reached: Reached) -> dict[str, kernel.Program | str]:
     for name, program in reached.programs.items():
         if program.target is not None:
             here = program.target in reached.programs.values()
-            live = program.target.name if here else program.target.live  # type: ignore[attr-defined]  # a Program
-            found[name] = live
+            found[name] = program.target.name if here else _loaded(program.target)
     return found
+
+
+def _loaded(target: ProgramDecl) -> kernel.Program:
+    found = _implicit.loaded(target)
+    return found or target.live  # type: ignore[attr-defined]  # a Program
 
 
 _implicit = ImplicitHome()
