@@ -114,7 +114,7 @@ NEEDED = {
     "cgroup/connect4": (ProgramKind.CGROUP_SOCK_ADDR, "give a cgroup"),
     "perf_event": (ProgramKind.PERF_EVENT, "give a perf event"),
     "socket": (ProgramKind.SOCKET_FILTER, "give a socket"),
-    "lwt_out": (ProgramKind.LWT_OUT, "give a destination, and its interface"),
+    "lwt_out": (ProgramKind.LWT_OUT, "give a destination, and interface="),
     "sk_lookup": (ProgramKind.SK_LOOKUP, "give a network namespace"),
 }
 
