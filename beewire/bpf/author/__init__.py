@@ -389,7 +389,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "SockOps", "SockOpsFlag", "SockOpt", "SocketFilter", "SpinLock", "Stack",
     "StackBuildIds", "StackTrace", "Struct", "StructOps", "Sysctl", "Target", "TaskStorage",
     "TcpState", "Timer", "Tracepoint", "Union", "Usdt", "UserRingBuf", "WorkQueue", "Worker",
-"World", "XdpAction", "XdpChain", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
+    "World", "XdpAction", "XdpChain", "XdpContext", "XskMap", "ancestor_cgroup_id", "array",
     "attach_cookie",
     "be16", "be32", "be64", "bind", "bind4", "bind6", "bits", "bpf_iter_meta",
     "bswap64", "cgroup_skb_egress", "cgroup_skb_ingress", "cgroup_sock_create",
