@@ -29,11 +29,13 @@ def attach_struct_ops(table: AnyMap) -> Link:
         AttachError: the map is none of struct_ops, or the kernel refuses the table.
     """
     about = f"register the struct_ops {table.name!r}"
-    found = _filled(table, about)
     description = f"struct_ops {table.name!r}"
-    if not found.uses_link:
-        fd = syscall.duplicate(table.fd)
-        return _Registration(fd, "struct_ops.map", description)
+    if isinstance(table, StructOpsMap) and not table.uses_link:
+        # What can fail comes before what would have to be undone.
+        with Descriptor(syscall.duplicate(table.fd)) as own:
+            _fill(table, about)
+            return _Registration(own.release(), "struct_ops.map", description)
+    _fill(table, about)
     record = attr.LINK_CREATE.pack(prog_fd=table.fd, attach_type=AttachKind.STRUCT_OPS)
     try:
         fd = syscall.bpf(syscall.Cmd.LINK_CREATE, record, about, ("CAP_NET_ADMIN",))
@@ -42,7 +44,7 @@ def attach_struct_ops(table: AnyMap) -> Link:
     return StructOpsLink(fd, LinkKind.STRUCT_OPS, description)
 
 
-def _filled(table: AnyMap, about: str) -> StructOpsMap:
+def _fill(table: AnyMap, about: str) -> None:
     """Give a table to the kernel; without a link it is registered with that."""
     if not isinstance(table, StructOpsMap):
         raise AttachError(f"map {table.name!r} is no table of struct_ops")
@@ -56,7 +58,6 @@ def _filled(table: AnyMap, about: str) -> StructOpsMap:
         # EBUSY: it was given before, as its second registration by a link needs.
         if not (table.uses_link and error.errno == errno.EBUSY):
             raise _refusal(error, about) from error
-    return table
 
 
 def _refusal(error: KernelError, about: str) -> Exception:
@@ -104,7 +105,7 @@ class StructOpsLink(Link):
             NotSupported: the subsystem cannot change tables (sched_ext).
         """
         about = f"put the struct_ops {table.name!r} in the place of {self.description}"
-        _filled(table, about)
+        _fill(table, about)
         record = attr.LINK_UPDATE.pack(link_fd=self.fd, new_prog_fd=table.fd)
         try:
             syscall.bpf(syscall.Cmd.LINK_UPDATE, record, about, ("CAP_NET_ADMIN",))
