@@ -11,7 +11,7 @@ from beewire.bpf.kernel.maps.struct_ops import StructOpsMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError
-from beewire.hints import TYPE_CHECKING, Any, Callable, Self
+from beewire.hints import TYPE_CHECKING, Any, Callable, Iterator, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -233,7 +233,7 @@ class Links:
     def __getitem__(self, name: str) -> Link:
         return self._links[name]
 
-    def __iter__(self) -> "Any":
+    def __iter__(self) -> Iterator[str]:
         return iter(self._links)
 
     def __len__(self) -> int:
