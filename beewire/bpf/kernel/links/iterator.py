@@ -83,7 +83,7 @@ def attach_iterator(
 
 def _open_cgroup(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return syscall.open_file(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise AttachError(f"cannot walk the cgroup {path}: {reason}") from None
