@@ -2,7 +2,7 @@
 
 import re
 
-from beewire.errors import CompileError, NotSupported, VerifierError
+from beewire.errors import CompileError, KernelError, NotSupported
 from beewire.reasons import Reason
 
 # Said of a program that an older kernel refuses, before the verifier's own words.
@@ -18,5 +18,5 @@ def lacking(error: BaseException) -> str:
         return str(error)
     if isinstance(error, CompileError) and error.diagnostics[0].code == Reason.ISA:
         return error.diagnostics[0].message
-    found = _LACKS.search(str(error)) if isinstance(error, VerifierError) else None
+    found = _LACKS.search(str(error)) if isinstance(error, KernelError) else None
     return found[0] if found else ""

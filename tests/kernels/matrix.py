@@ -27,6 +27,8 @@ HOST_ONLY = (
     *("test_kernel_jited.py", "test_kernel_leaks.py", "test_kernel_map_models.py"),
     *("test_kernel_permission.py", "test_kernel_polic*.py", "test_kernel_privilege.py"),
     *("test_kernel_startup.py", "test_kernel_threads.py", "test_kernel_token.py"),
+    *("test_kernel_huge.py", "test_kernel_numbers.py", "test_kernel_seam.py"),
+    *("test_author_events.py", "test_author_map_examples.py"),
     *("test_author_alone.py", "test_author_*_docs.py", "test_author_implicit.py"),
     *("test_author_inspection.py", "test_author_kernel.py"),
 )

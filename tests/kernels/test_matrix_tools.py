@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from beewire.errors import CompileError, Diagnostic, NotSupported, VerifierError
+from beewire.errors import (
+    CompileError,
+    Diagnostic,
+    KernelError,
+    NotSupported,
+    VerifierError,
+)
 from tests.kernels import expected, page
 from tests.kernels.lacking import lacking
 from tests.kernels.matrix import Run, command
@@ -187,6 +193,12 @@ FAULT = Diagnostic("BW192", "this kernel has none", filename="a.py", line=1, col
         (
             VerifierError(22, "refused at a.py:3: this kernel has no helper x", log=""),
             "this kernel has no helper x",
+        ),
+        (
+            KernelError(
+                22, "PROG_LOAD", "cannot load: this kernel does not know its type"
+            ),
+            "this kernel does not know its type",
         ),
         (VerifierError(13, "the kernel refused program 'a'", log=""), ""),
         (AssertionError("this kernel has no helper x"), ""),
