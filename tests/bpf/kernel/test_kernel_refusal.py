@@ -90,6 +90,7 @@ def test_a_refusal_shows_source_caret_hint_and_registers(
     with pytest.raises(VerifierError) as caught:
         load_now(no_none_check)
 
+    needs_registers(caught.value)
     source, hint, insn, registers, *_, log = caught.value.__notes__
     assert source == (
         '  File "/src/prog.py", line 12\n    return n.value\n           ^'
@@ -101,6 +102,11 @@ def test_a_refusal_shows_source_caret_hint_and_registers(
         r"r0 is a value of (map 'hits'|a map) \(8 bytes\), or None", registers
     )
     assert log.startswith("the verifier's log is in .log (")
+
+
+def needs_registers(error: VerifierError) -> None:
+    if "ctx(id=0" in error.log:
+        pytest.skip("this kernel's log tells few registers")
 
 
 @pytest.mark.kernel
@@ -383,6 +389,7 @@ def test_registers_are_told_also_when_the_reason_names_none(
     with pytest.raises(VerifierError, match="has no bound that the kernel") as caught:
         load_now(make_object(program, HITS))
 
+    needs_registers(caught.value)
     told = "\n".join(caught.value.__notes__)
     assert "r0 is any number" in told
     assert re.search(r"r6 is a value of (map 'hits'|a map) \(8 bytes\)", told)

@@ -63,7 +63,10 @@ def refusal(module: ModuleType, name: str) -> VerifierError:
 
 @pytest.mark.kernel
 def test_variables_are_told_by_their_names(module: ModuleType) -> None:
-    notes = named(refusal(module, "off_by_one"))
+    error = refusal(module, "off_by_one")
+    if "ctx(id=0" in error.log:
+        pytest.skip("this kernel's log tells few registers")
+    notes = named(error)
 
     assert (
         "index is a number from 0 to 8\nvalue is a value of map 'table' (32 bytes)"
