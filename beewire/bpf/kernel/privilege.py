@@ -19,6 +19,9 @@ CAPABILITIES = {
 }
 
 
+# The strictest kernel.perf_event_paranoid of mainline kernels.
+_MAINLINE = 2
+
 _NETWORK = ("CAP_NET_ADMIN",)
 _TRACING = ("CAP_PERFMON",)
 # is_net_admin_prog_type() and is_perfmon_prog_type() of kernel/bpf/syscall.c. What is
@@ -182,6 +185,13 @@ def why_forbidden(need: tuple[str, ...]) -> str:
         return (
             "the capabilities are there but a seccomp filter is active; allow bpf(2) "
             "and perf_event_open(2) in the container's seccomp profile"
+        )
+    paranoid = read_text("/proc/sys/kernel/perf_event_paranoid")
+    if "CAP_PERFMON" in need and paranoid.isdecimal() and int(paranoid) > _MAINLINE:
+        return (
+            f"kernel.perf_event_paranoid is {paranoid}, with which distributions' kernels "
+            "ask for CAP_SYS_ADMIN in the place of CAP_PERFMON; "
+            f"`sysctl kernel.perf_event_paranoid={_MAINLINE}`"
         )
     return "the kernel forbids it although the capabilities are there" + _memlock_hint()
 

@@ -126,7 +126,8 @@ def test_attaching_takes_no_more_and_says_what_is_missing(cgroup: str) -> None:
 
     for name, said in told.items():
         if "without" not in name:
-            assert said == "ok", name
+            # Debian's kernels ask for more, which is said.
+            assert said == "ok" or "kernel.perf_event_paranoid is 3" in said, name
     assert "lacks CAP_NET_ADMIN; run" in told["packets without"]
     assert "lacks CAP_PERFMON; run" in told["samples without"]
 
