@@ -53,11 +53,34 @@ SIMPLE = {
     "fentry": ('fentry("do_sys_openat2")', "dfd: i32", ""),
     "fexit": ('fexit("do_sys_openat2")', "dfd: i32", ""),
     "lsm": ('lsm("file_open")', "file: file", ""),
+    "fmod_ret": ('fmod_ret("security_file_open")', "file: file", ""),
+    "freplace": ("freplace(whole)", "ctx: XdpContext", ""),
+    "kprobe_session": ('kprobe_session("ksys_*")', "ctx: PtRegs", ""),
+    "uprobe_session": ('uprobe_session("libc", "getppi*")', "ctx: PtRegs", ""),
+    "usdt": ('usdt(f"{place}:bw:done")', "ctx: PtRegs", ""),
 }
+BEFORE = {
+    "freplace": "@xdp\ndef whole(ctx: XdpContext) -> int:\n    return 2\n",
+    "usdt": """
+import os
+from pathlib import Path
+from tests.static_probe import TEXT, note, write
+place = Path(__file__).parent / "probed"
+write(place, os.uname().machine, note("bw", "done", TEXT, 0, ""))
+""",
+}
+DECIDES = ("lsm", "fmod_ret", "freplace")
 NEEDED = {
     "fentry": AttachKind.TRACE_FENTRY,
     "fexit": AttachKind.TRACE_FEXIT,
     "lsm": AttachKind.LSM_MAC,
+    "fmod_ret": AttachKind.MODIFY_RETURN,
+}
+SKIPPED = {
+    "built without CONFIG_KPROBE": "this kernel is built without kprobes",
+    "forbids it although": "this machine forbids programs on functions",
+    "does not support kprobe sessions": "this kernel has no kprobe sessions",
+    "does not support uprobe sessions": "this kernel has no uprobe sessions",
 }
 
 
@@ -78,8 +101,9 @@ def killed(text: str, tmp_path: Path) -> int:
         line = process.stdout.readline()
         if not line:
             error = process.stderr.read()
-            if "built without CONFIG_KPROBE" in error:
-                pytest.skip("this kernel is built without kprobes")
+            for words, reason in SKIPPED.items():
+                if words in error:
+                    pytest.skip(reason)
             pytest.fail(error)
         process.send_signal(signal.SIGKILL)
     return int(line)
@@ -104,8 +128,8 @@ def test_nothing_is_left(kind: str, tmp_path: Path) -> None:
     hook, parameters, where = SIMPLE[kind]
     if kind in NEEDED and not features.attach_kind(NEEDED[kind]).available:
         pytest.skip("this machine forbids programs on functions")
-    returns, body = ("int", "return 0") if kind == "lsm" else ("None", "pass")
-    text = (
+    returns, body = ("int", "return 0") if kind in DECIDES else ("None", "pass")
+    text = BEFORE.get(kind, "") + (
         f"@{hook}\ndef program({parameters}) -> {returns}:\n    {body}\n"
         f"link = program.attach({where})\nwait(program.live.info().id, link)\n"
     )
