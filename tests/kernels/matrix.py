@@ -31,6 +31,7 @@ HOST_ONLY = (
     *("test_author_events.py", "test_author_map_examples.py"),
     *("test_author_alone.py", "test_author_*_docs.py", "test_author_implicit.py"),
     *("test_author_inspection.py", "test_author_kernel.py"),
+    *("test_links_by_decorator.py", "test_links_left_behind.py"),
 )
 # Tests marked `host` say nothing of a kernel that another kernel would not say again.
 SELECTED = "kernel and not host and not mesh"

@@ -95,6 +95,8 @@ _IN_MAPS: dict[AttachKind | None, str] = {
     AttachKind.XDP_CPUMAP: "put it into an entry of a CPU map",
 }
 _ELSEWHERE = {
+    ProgramKind.SCHED_ACT: "pin it, and name it in `tc filter add ... action bpf "
+    "object-pinned PATH`",
     ProgramKind.SYSCALL: "run it, with test_run()",
     ProgramKind.STRUCT_OPS: "register the table that it is in, with attach_struct_ops()",
 }

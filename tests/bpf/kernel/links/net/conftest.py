@@ -1,16 +1,21 @@
 """Two network namespaces with a wire between them, and traffic on it."""
 
+import contextlib
 import os
 import re
+import socket
+import struct
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.netns import enter, ip
 
+RunInside = Callable[[Callable[[], object]], None]
 NEAR, FAR = "10.98.0.1", "10.98.0.2"
+MARK = 77  # of our echoes
 
 
 @pytest.fixture
@@ -53,48 +58,52 @@ def _know(netns: str, device: str, address: str, mac: str) -> None:
     ip("neigh", "add", address, "lladdr", mac, "dev", device, netns=netns)
 
 
-PING = """
-import socket, struct, sys, time
-def checksum(data):
-    words = sum(struct.unpack(f"!{len(data) // 2}H", data))
+def checksum(data: bytes) -> int:
+    words: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     words = (words & 0xFFFF) + (words >> 16)
     return ~(words + (words >> 16)) & 0xFFFF
-def echo(number):
-    body = struct.pack("!BBHHH", 8, 0, 0, 77, number) + b"beewire!"
+
+
+def echo(number: int) -> bytes:
+    body = struct.pack("!BBHHH", 8, 0, 0, MARK, number) + b"beewire!"
     return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
-with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
-    answers = set()
-    for number in range(int(sys.argv[2])):
+
+
+def answered(sock: socket.socket, number: int) -> bool:
+    """Whether the echo with this number comes back in time."""
+    end = time.monotonic() + 0.3
+    while (left := end - time.monotonic()) > 0:
+        sock.settimeout(left)
         try:
-            s.sendto(echo(number), (sys.argv[1], 0))
-        except PermissionError:
-            continue  # dropped on its way out
-        end = time.monotonic() + 0.3
-        while number not in answers and (left := end - time.monotonic()) > 0:
-            s.settimeout(left)
-            try:
-                data = s.recv(2000)
-            except TimeoutError:
-                break
-            kind, _, _, mark, told = struct.unpack_from("!BBHHH", data, (data[0] & 15) * 4)
-            if (kind, mark) == (0, 77):
-                answers.add(told)
-    print(len(answers))
-"""
+            data = sock.recv(2000)
+        except TimeoutError:
+            return False
+        kind, _, _, mark, told = struct.unpack_from("!BBHHH", data, (data[0] & 15) * 4)
+        if (kind, mark, told) == (0, MARK, number):
+            return True
+    return False
+
+
+def ping(to: str, count: int) -> int:
+    """How many of `count` echoes come back; what is dropped on its way out does not."""
+    kind = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    found = 0
+    with socket.socket(*kind) as sock:
+        for number in range(count):
+            with contextlib.suppress(PermissionError):
+                sock.sendto(echo(number), (to, 0))
+                found += answered(sock, number)
+    return found
 
 
 @pytest.fixture
-def answers(netns: str, far: str) -> Callable[[int], int]:
+def answers(inside: RunInside, far: str) -> Callable[..., int]:
     """Ping the other end from `netns`: how many echoes came back."""
     del far
 
     def run(count: int = 3, to: str = FAR) -> int:
-        done = subprocess.run(
-            [*enter(netns), sys.executable, "-S", "-c", PING, to, str(count)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return int(done.stdout)
+        found: list[int] = []
+        inside(lambda: found.append(ping(to, count)))
+        return found[0]
 
     return run
