@@ -39,8 +39,6 @@ SELECTED = "kernel and not host and not mesh"
 TEST_TIMEOUT_S = 600
 GUEST_TIMEOUT_S = 1500
 CPUS = 2
-# What 5.10 does not load by itself when it is asked for.
-MODULES = ("tls",)
 
 # The order tells nothing here, nothing that is cached outlives a guest, and tests of
 # properties do without Hypothesis's reports.
@@ -187,8 +185,6 @@ def command(release: str, arguments: Sequence[str]) -> list[str]:
     """The command that boots a guest and runs pytest in it."""
     guest = [sys.executable, "-m", "beewire", "guest", "--kernel", release]
     guest += ["--timeout", str(GUEST_TIMEOUT_S), "--cpus", str(CPUS)]
-    for module in MODULES:
-        guest += ["--module", module]
     pytest = [sys.executable, "-m", *_PYTEST, "-m", SELECTED]
     pytest += [f"--timeout={TEST_TIMEOUT_S}", "-p", "tests.kernels.reporting"]
     pytest += [f"--ignore-glob=*/{name}" for name in HOST_ONLY]
