@@ -106,8 +106,8 @@ def attempt(name, attach, *capabilities):
 cgroup = {cgroup!r}
 packets = program(ProgramKind.CGROUP_SKB, "cgroup_skb/egress",
     AttachKind.CGROUP_INET_EGRESS, value=1)
-attempt("packets", lambda: attach_cgroup(packets, cgroup), "CAP_NET_ADMIN")
-attempt("packets without", lambda: attach_cgroup(packets, cgroup))
+attempt("packets", lambda: attach_cgroup(packets, cgroup), "CAP_BPF", "CAP_NET_ADMIN")
+attempt("packets without", lambda: attach_cgroup(packets, cgroup), "CAP_BPF")
 connects = program(ProgramKind.CGROUP_SOCK_ADDR, "cgroup/connect4",
     AttachKind.CGROUP_INET4_CONNECT, value=1)
 attempt("connects", lambda: attach_cgroup(connects, cgroup), "CAP_BPF", "CAP_NET_ADMIN")
