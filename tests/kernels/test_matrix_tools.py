@@ -40,6 +40,7 @@ END: dict[str, object] = {"end": 0}
 @pytest.fixture
 def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(expected, "LISTS", tmp_path)
+    expected.write(tmp_path / "6.1.txt", "6.1", [])
     return tmp_path
 
 
@@ -97,6 +98,14 @@ def test_a_skip_that_is_not_listed_is_a_fault(lists: Path) -> None:
 
     assert fault.endswith("test_a is skipped, which 6.1.txt does not list: no arenas")
     assert lists.exists()
+
+
+def test_a_kernel_without_a_list_is_a_fault(lists: Path) -> None:
+    (lists / "6.1.txt").unlink()
+
+    [fault] = run_of(result_of("test_a", "skipped", "no arenas"), END).faults()
+
+    assert fault.startswith("there is no list of its skips yet: make test-kernels")
 
 
 def test_a_skip_for_another_reason_than_listed_is_a_fault(lists: Path) -> None:
