@@ -1,5 +1,6 @@
 """Programs on the messages of the sockets in a sockmap or sockhash."""
 
+import errno
 import os
 
 from beewire.bpf.kernel import attr, syscall
@@ -7,7 +8,7 @@ from beewire.bpf.kernel.links.base import Link, LinkKind, attach_error
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, MapKind, ProgramKind
-from beewire.errors import AttachError, KernelError, NotPermitted
+from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def _direct(program: Program, sockets: AnyMap, hook: AttachKind, place: str) -> 
         except NotPermitted:
             raise
         except KernelError as error:
+            if error.errno == errno.EINVAL and hook is AttachKind.SK_SKB_VERDICT:
+                what = "programs of sk_skb/verdict (sk_skb/stream_verdict is older)"
+                raise NotSupported(errno.EINVAL, what, "5.13") from error
             raise attach_error(error, other, place) from error
 
     def tell(number: int) -> "SockmapInfo":

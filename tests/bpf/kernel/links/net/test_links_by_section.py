@@ -107,7 +107,7 @@ def test_a_section_of_the_network_says_how(
     with links[0] as link:
         found = link.kind
 
-    assert found == kind
+    assert found in (kind, OLDER.get(kind))
 
 
 def available(section: str, kind: str) -> str:
@@ -138,7 +138,7 @@ def test_a_section_of_sockets_and_cgroups_says_how(
         with attach(loaded.programs["program"], places[where], **options) as link:
             found = link.kind
 
-    assert found == kind
+    assert found in (kind, OLDER.get(kind))
 
 
 @pytest.mark.parametrize("section", ["xdp/devmap", "xdp/cpumap"])
