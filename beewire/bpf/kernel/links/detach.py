@@ -25,7 +25,7 @@ from beewire.bpf.kernel.links.query import query
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.netlink import Route
 from beewire.bpf.object import AttachKind
-from beewire.errors import AttachError, KernelError
+from beewire.errors import AttachError, KernelError, NotSupported
 
 _MODES = {"generic": 1 << 1, "native": 1 << 2, "offloaded": 1 << 3}
 _DIRECTIONS = {
@@ -160,7 +160,10 @@ def link(number: int) -> None:
 
 def _direct(target: int, hook: AttachKind, place: str, program_id: int) -> list[int]:
     found = query(target, hook)
-    numbers = [each.id for each in found.programs] if found else []
+    if found is None:
+        what = f"asking which programs are at {place}"
+        raise NotSupported(errno.EINVAL, what, "4.15; of maps of sockets 5.18")
+    numbers = [each.id for each in found.programs]
     wanted = [each for each in numbers if program_id in (0, each)]
     return [each for each in wanted if _detach(target, hook, each, place)]
 

@@ -16,6 +16,7 @@ from beewire.bpf.kernel import (
 )
 from beewire.bpf.kernel.links import detach
 from beewire.bpf.kernel.links.info import SocketInfo, SockmapInfo
+from beewire.bpf.kernel.links.query import query
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
 from beewire.errors import AttachError
 
@@ -202,6 +203,8 @@ def test_a_map_that_has_a_program_says_whose(
     counter: MakeCounter, table: Loaded
 ) -> None:
     hook = AttachKind.SK_MSG_VERDICT
+    if query(table.maps["s"].fd, hook) is None:
+        pytest.skip("this kernel does not tell the programs of a map of sockets")
     one, two = counter(ProgramKind.SK_MSG, hook), counter(ProgramKind.SK_MSG, hook)
     number = one.program.info().id
 
