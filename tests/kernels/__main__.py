@@ -13,7 +13,7 @@ from beewire.errors import BeewireError
 from beewire.guest import MATRIX, obtain
 from beewire.interrupts import Stopped, unwinding
 from tests.kernels import expected
-from tests.kernels.matrix import Run, run_all, usual_jobs
+from tests.kernels.matrix import PATHS, Run, run_all, usual_jobs
 from tests.kernels.page import rewrite
 from tests.kernels.table import as_markdown, as_text, table
 
@@ -29,7 +29,7 @@ def main() -> int:
                 releases,
                 jobs=args.jobs,
                 tell=tell,
-                arguments=pytest_arguments,
+                arguments=[*pytest_arguments, *(PATHS if args.all else ())],
                 log=args.log,
             )
     except Stopped as stopped:
@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         metavar="NAME",
         help=f"only this one; may be repeated (default: {', '.join(MATRIX)})",
+    )
+    made.add_argument(
+        "--all", action="store_true", help="all tests of the kernel, half an hour each"
     )
     made.add_argument("--jobs", type=int, default=usual_jobs(), metavar="N")
     made.add_argument(

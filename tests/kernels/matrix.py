@@ -16,6 +16,31 @@ from tests.kernels.results import FAILED, PASSED, SKIPPED, Results
 
 CHECKOUT = Path(__file__).parent.parent.parent
 PATHS = ("tests/bpf/kernel", "tests/bpf/author")
+# What runs unless asked for more (`--all`): of each thing that kernels differ in, the tests
+# that tell it. All of PATHS takes a kernel half an hour without KVM.
+CORE = (
+    *(
+        "tests/bpf/author/test_author_kconfig.py",
+        "tests/bpf/author/test_author_kinds.py",
+    ),
+    *(
+        "tests/bpf/author/test_author_links.py",
+        "tests/bpf/author/test_author_stacks.py",
+    ),
+    "tests/bpf/author/test_author_struct_ops.py",
+    "tests/bpf/author/test_author_typed_hooks.py",
+    "tests/bpf/kernel/links/net/test_links_netkit.py",
+    "tests/bpf/kernel/links/net/test_links_other_kernels.py",
+    "tests/bpf/kernel/links/test_links_tls.py",
+    *(
+        "tests/bpf/kernel/test_kernel_probed.py",
+        "tests/bpf/kernel/test_kernel_refusal.py",
+    ),
+    *(
+        "tests/bpf/kernel/test_kernel_reports.py",
+        "tests/bpf/kernel/test_kernel_ring.py",
+    ),
+)
 # Files whose tests would say the same under every kernel; a guest's time is dear.
 HOST_ONLY = (
     *("test_kernel_btf_cache.py", "test_kernel_census.py", "test_kernel_fake_*.py"),
@@ -191,7 +216,7 @@ def command(release: str, arguments: Sequence[str]) -> list[str]:
     pytest = [sys.executable, "-m", *_PYTEST, "-m", SELECTED]
     pytest += [f"--timeout={TEST_TIMEOUT_S}", "-p", "tests.kernels.reporting"]
     pytest += [f"--ignore-glob=*/{name}" for name in HOST_ONLY]
-    paths = [] if any("/" in each for each in arguments) else list(PATHS)
+    paths = [] if any("/" in each for each in arguments) else list(CORE)
     return [*guest, "--", *pytest, *arguments, *paths]
 
 
