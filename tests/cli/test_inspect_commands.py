@@ -23,12 +23,12 @@ from beewire.errors import UsageError
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OURS = f"[{os.getpid()}]"
 
-seen = HashMap[u32, u64](max_entries=64)
+shown = HashMap[u32, u64](max_entries=64)
 
 
 @tracepoint("syscalls:sys_enter_getpgid")
 def on_getpgid(ctx: Tracepoint) -> None:  # noqa: ARG001 - the hook's
-    seen[1] += 1
+    shown[1] += 1
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_maps_tells_a_map_with_its_programs(beewire: Run, program: int) -> None:
 
     line, *notes = section(beewire("maps").stdout, map_id)
 
-    assert line.split()[1:] == ["hash", "seen", "4", "8", "64", *line.split()[6:]]
+    assert line.split()[1:] == ["hash", "shown", "4", "8", "64", *line.split()[6:]]
     assert line.split()[-1] == str(program)
     assert any(OURS in note for note in notes)
 
@@ -185,11 +185,11 @@ def test_show_tells_all_of_a_program(
 
 @pytest.mark.kernel
 def test_show_tells_the_types_of_a_map(told: Callable[..., Any], beewire: Run) -> None:
-    seen[1] = 1
+    shown[1] = 1
     (found,) = [
         each
         for each in told("maps")["maps"]
-        if each["name"] == "seen"
+        if each["name"] == "shown"
         and os.getpid() in {owner["pid"] for owner in each["owners"]}
     ]
 
@@ -240,7 +240,7 @@ def test_dump_tells_machine_code_of_a_program(
     machine = told("dump", "--program", str(program), "--jited")
 
     assert "program on_getpgid (TRACEPOINT): " in done.stdout
-    assert "seen[1] += 1" in done.stdout
+    assert "shown[1] += 1" in done.stdout
     (function,) = machine["functions"]
     code = "".join(insn["code"] for insn in function["insns"])
     assert len(code) == 2 * function["size"]
