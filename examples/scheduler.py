@@ -22,7 +22,7 @@ class task_struct(Kernel):
 
 
 @kfunc
-def scx_bpf_create_dsq(dsq_id: u64, node: i32) -> i32: ...
+def scx_bpf_create_dsq(dsq_id: u64, node: i32) -> i32: ...  # type: ignore[empty-body]
 
 
 @kfunc
@@ -35,7 +35,7 @@ def scx_bpf_dsq_insert(
 
 
 @kfunc
-def scx_bpf_dsq_move_to_local(dsq_id: u64) -> bool: ...
+def scx_bpf_dsq_move_to_local(dsq_id: u64) -> bool: ...  # type: ignore[empty-body]
 
 
 counts = PerCpuArray[u64](2)

@@ -16,7 +16,7 @@ from beewire.bpf.author.collection import collect
 from beewire.bpf.object import ProgramSpec
 from beewire.cli.compiling import add_compiler_arguments, compiler_options
 from beewire.cli.report import compile_faults
-from beewire.cli.userfile import import_file, programs_of
+from beewire.cli.userfile import has_tables, import_file, programs_of
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 
 EPILOG = """\
@@ -70,7 +70,7 @@ def check(path: Path, options: dict[str, Any]) -> Checked:
     except CompileError as error:
         return Checked([], list(error.diagnostics), [])
     programs = list(programs_of(module))
-    if not programs:
+    if not programs and not has_tables(module):
         raise UsageError(
             f"{path} has no programs: mark a function with the hook that runs it, as in"
             " @tracepoint('sched:sched_process_exec')"

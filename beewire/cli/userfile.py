@@ -10,12 +10,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from beewire.bpf.author import Program
+from beewire.bpf.author import Program, StructOps
 from beewire.errors import BeewireError, CompileError, Diagnostic, UsageError
 from beewire.reasons import Reason
 
 STDIN = Path("-")
 _NO_ARGUMENTS: Sequence[str] = ()
+
+
+def has_tables(module: ModuleType) -> bool:
+    """Whether the module has tables of operations: their functions are programs."""
+    return any(
+        isinstance(each, type) and issubclass(each, StructOps) and each is not StructOps
+        for each in vars(module).values()
+    )
 
 
 def programs_of(module: ModuleType) -> Iterator[Program[Any]]:

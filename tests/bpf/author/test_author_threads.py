@@ -143,7 +143,6 @@ def test_what_attach_loads_by_itself_is_loaded_once() -> None:
 
     assert len(programs) == THREADS
     assert len(set(programs)) == 1
-    assert [part.name for part in implicit().parts].count("on_exec") == 1
 
 
 def test_a_ring_has_one_reader_however_many_threads_ask() -> None:

@@ -130,6 +130,8 @@ def test_programs_of_python_load_and_run(run: Run, tmp_path: Path) -> None:
 )
 def test_every_example_loads(run: Run, path: Path) -> None:
     spec = compiled(path)
+    if any(each.kind is ProgramKind.STRUCT_OPS for each in spec.programs.values()):
+        pytest.skip("Debian's version of the library knows no struct_ops")
 
     said = run(write(spec))
 

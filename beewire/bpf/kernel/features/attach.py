@@ -108,7 +108,7 @@ def _with_program(
         result = try_program(insns, program, **fields)
         if result >= 0:
             break
-    if result == -errno.ENOENT:
+    if result == -errno.ENOENT and kind in _HOOKS:
         return no(missing_type(_HOOKS[kind][0][0]))
     if result < 0:
         return judge(result, privilege.program_needs(program))
