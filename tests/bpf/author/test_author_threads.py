@@ -55,6 +55,11 @@ def on_exec(_: Tracepoint) -> None:
     seen[1] = 1
 
 
+@tracepoint("sched:sched_process_exec")
+def loaded_once(_: Tracepoint) -> None:
+    seen[2] = 1
+
+
 PACKET = bytes(64)
 
 
@@ -137,12 +142,13 @@ def test_what_attach_loads_by_itself_is_loaded_once() -> None:
     programs: list[int] = []
 
     def use(_: int) -> None:
-        programs.append(implicit().program(on_exec).info().id)
+        programs.append(implicit().program(loaded_once).info().id)
 
     at_once(use)
 
     assert len(programs) == THREADS
     assert len(set(programs)) == 1
+    assert [part.name for part in implicit().parts].count("loaded_once") == 1
 
 
 def test_a_ring_has_one_reader_however_many_threads_ask() -> None:

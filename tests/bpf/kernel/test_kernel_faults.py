@@ -176,10 +176,7 @@ def test_a_program_that_cannot_be_taken_off_is_told(counter: MakeCounter) -> Non
     with Map.wrap(create_map(spec), spec) as sockets:
         link = attach_sockmap(count.program, sockets, as_link=False)
 
-        with (
-            using(Faulty(0)),
-            pytest.raises(NotPermitted, match="cannot take 'count' off map 'sockets'"),
-        ):
+        with using(Faulty(0)), pytest.raises(NotPermitted, match="where it stays"):
             link.close()
 
         assert link.closed

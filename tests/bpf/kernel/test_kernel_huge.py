@@ -18,7 +18,9 @@ from beewire.bpf.object import *
 from beewire.errors import BeewireError
 
 def told(*what):
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not ru_maxrss, which counts what the process was before exec(): the tests' own.
+    [peak] = [line for line in open("/proc/self/status") if line.startswith("VmHWM:")]
+    peak = int(peak.split()[1]) // 1024
     print(json.dumps([*what, peak]))
 
 def attempt(spec):
@@ -75,4 +77,4 @@ def test_ten_thousand_maps(python: Run) -> None:
     assert refused.startswith("cannot load object 'huge': it takes 10000 descriptors")
     assert refused.endswith("raise `ulimit -n`")
     assert loaded == "loaded"
-    assert mib < 300
+    assert mib < 150

@@ -87,6 +87,7 @@ def end(target: int, hook: AttachKind, program: int, about: str) -> None:
     if result < 0 and -result not in _GONE:
         from beewire.bpf.kernel import explain  # noqa: PLC0415 - errors only
 
+        about = f"{about}, where it stays"
         raise explain.refusal(-result, "PROG_DETACH", about, ("CAP_NET_ADMIN",))
 
 

@@ -29,7 +29,7 @@ _CHUNK = 1024
 # How many keys a walk goes back to find one that is still there.
 _BACK = 64
 # How many times the entries that a map can have are read before a walk gives up.
-_PATIENCE = 12
+_PATIENCE = 6
 _INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
