@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from _generated import write_or_check
+
 ROOT = Path(__file__).parent.parent
 FACTS = ROOT / "data" / "helpers.txt"
 PROGRAMS = ROOT / "data" / "helper_programs.txt"
@@ -231,14 +233,7 @@ def main() -> int:
         print("\n".join(wrong) or "the facts agree with the header")
         return int(bool(wrong))
     made = {TABLE: table(), STUBS: stubs()}
-    if given.check:
-        stale = [path for path, text in made.items() if path.read_text() != text]
-        for path in stale:
-            print(f"{path} is not what the facts in data/ make: run this script")
-        return int(bool(stale))
-    for path, text in made.items():
-        path.write_text(text)
-    return 0
+    return write_or_check(made, check=given.check)
 
 
 if __name__ == "__main__":

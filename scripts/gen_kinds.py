@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from _generated import write_or_check
+
 from beewire.bpf.btf import Enum, Index
 
 ROOT = Path(__file__).parent.parent
@@ -167,14 +169,7 @@ def main() -> int:
         print("\n".join(wrong) or "the facts agree with the kernel")
         return int(bool(wrong))
     made = {KINDS: kinds(), VERSIONS: versions()}
-    if given.check:
-        stale = [path for path, text in made.items() if path.read_text() != text]
-        for path in stale:
-            print(f"{path} is not what the facts in data/ make: run this script")
-        return int(bool(stale))
-    for path, text in made.items():
-        path.write_text(text)
-    return 0
+    return write_or_check(made, check=given.check)
 
 
 if __name__ == "__main__":

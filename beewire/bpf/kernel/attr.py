@@ -280,8 +280,8 @@ KPROBE_MULTI_LINK = Record("""
     u32 prog_fd
     u32 target_fd
     u32 attach_type
+    u32 link_flags
     u32 flags
-    u32 kprobe_flags
     u32 cnt
     u64 syms
     u64 addrs
@@ -292,13 +292,13 @@ UPROBE_MULTI_LINK = Record("""
     u32 prog_fd
     u32 target_fd
     u32 attach_type
-    u32 flags
+    u32 link_flags
     u64 path
     u64 offsets
     u64 ref_ctr_offsets
     u64 cookies
     u32 cnt
-    u32 uprobe_flags
+    u32 flags
     u32 pid
     u32 _pad
 """)
@@ -438,8 +438,7 @@ TASK_FD_QUERY = Record("""
     u64 probe_addr
 """)
 
-# `struct perf_event_attr` of PERF_ATTR_SIZE_VER0, which every kernel takes.
-PERF_EVENT_ATTR = Record("""
+_EVENT = """
     u32 type
     u32 size
     u64 config
@@ -449,21 +448,16 @@ PERF_EVENT_ATTR = Record("""
     u64 _bits
     u32 wakeup_events
     u32 bp_type
+"""
+
+# `struct perf_event_attr` of PERF_ATTR_SIZE_VER0, which every kernel takes.
+PERF_EVENT_ATTR = Record(f"""{_EVENT}
     u64 bp_addr
 """)
 
 # Of PERF_ATTR_SIZE_VER1: what a probe's event is told beside it. `config1` is one with
 # `bp_addr`, the address of a name; `config2` an offset.
-PROBE_EVENT_ATTR = Record("""
-    u32 type
-    u32 size
-    u64 config
-    u64 sample_period
-    u64 sample_type
-    u64 read_format
-    u64 _bits
-    u32 wakeup_events
-    u32 bp_type
+PROBE_EVENT_ATTR = Record(f"""{_EVENT}
     u64 config1
     u64 config2
 """)

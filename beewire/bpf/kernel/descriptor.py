@@ -1,4 +1,4 @@
-"""The base of all objects that own a file descriptor."""
+"""The bases of all objects that are closed, and of those that own a descriptor."""
 
 import os
 
@@ -8,7 +8,29 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Descriptor:
+class Closing:
+    """A context manager that is closed at the end of its block."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def close(self) -> None:
+            """Give back what it holds. Closing twice does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+
+class Descriptor(Closing):
     """Owns one descriptor: a context manager that closes it, once.
 
     What is forgotten is closed when it is collected; a Link then detaches, so keep it.
@@ -53,17 +75,6 @@ class Descriptor:
     def __reduce__(self) -> NoReturn:
         # A copy would close the same number a second time: another file's, by then.
         raise TypeError(f"{self!r} owns a descriptor: it is not copied or pickled")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # A subclass whose __init__ failed early has no descriptor yet.

@@ -1,18 +1,16 @@
 """Loaded: what an ObjectSpec became in the kernel."""
 
-from beewire.bpf.kernel.descriptor import Descriptor
+from beewire.bpf.kernel.descriptor import Closing, Descriptor
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.kernel.section import Section
-from beewire.hints import TYPE_CHECKING, Self
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from beewire.bpf.object import ObjectSpec
 
 
-class Loaded:
+class Loaded(Closing):
     """Programs, maps and data sections by name; a context manager that closes them.
 
     Maps that were given to `load` belong to the giver and stay open. Links keep their
@@ -43,14 +41,3 @@ class Loaded:
         """Close every descriptor that loading created. Closing twice does nothing."""
         while self._owned:
             self._owned.pop().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()

@@ -10,10 +10,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from beewire.bpf.kernel import explain, privilege, syscall
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.errors import KernelError, NotPermitted
 
 # Messages of linux/rtnetlink.h.
@@ -43,7 +42,7 @@ _SECONDS = 5.0  # the kernel answers at once; what does not come is not waited f
 _Message = tuple[int, int, bytes]  # kind, flags, body
 
 
-class Route:
+class Route(Closing):
     """A conversation with rtnetlink; a context manager that ends it."""
 
     def __init__(self) -> None:
@@ -127,17 +126,6 @@ class Route:
     def close(self) -> None:
         """End it. Closing twice does nothing."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def attribute(kind: int, content: bytes) -> bytes:

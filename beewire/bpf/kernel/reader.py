@@ -12,6 +12,7 @@ from itertools import islice
 from operator import length_hint
 
 from beewire.bpf.kernel import syscall
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
 from beewire.errors import MapError
@@ -21,14 +22,12 @@ from beewire.hints import (
     Callable,
     Generic,
     Iterator,
-    Self,
     TypeVar,
 )
 from beewire.rows import Row
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -54,7 +53,7 @@ class Counts(Row):
     busy: int
 
 
-class Reader(ABC, Generic[T]):
+class Reader(Closing, ABC, Generic[T]):
     """Records of one buffer, each of which is read once, by one thread.
 
     with RingReader(loaded.maps["events"], Event.from_bytes) as reader:
@@ -312,17 +311,6 @@ class Reader(ABC, Generic[T]):
     @abstractmethod
     def _unmap(self) -> None:
         """Give the memory back."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()
 
 
 def _least(rest: float | None, latency: float | None) -> float | None:

@@ -9,9 +9,10 @@ import os
 import struct
 
 from beewire.bpf.kernel import attr, explain, privilege, syscall
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.links.perf_event import online_cpus
 from beewire.errors import NotPermitted
-from beewire.hints import Iterator, Self
+from beewire.hints import Iterator
 from beewire.rows import Row
 
 _SOFTWARE, _DUMMY = 1, 9  # PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY
@@ -65,7 +66,7 @@ class Ended(Row):
 TaskEvent = Mapped | Forked | Executed | Ended
 
 
-class TaskEvents:
+class TaskEvents(Closing):
     """A reader of such events of all processes; a context manager.
 
     `fileno()` becomes readable when a quarter of a buffer is full. `lost` counts events
@@ -152,12 +153,6 @@ class TaskEvents:
             self._pages.pop().close()
         while self._fds:
             os.close(self._fds.pop())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _event(kind: int, misc: int, record: bytes) -> TaskEvent | None:

@@ -3,10 +3,9 @@
 import mmap
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 from beewire.bpf.kernel import syscall
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.object import MapKind
@@ -20,7 +19,7 @@ _HEADER = 8
 _FULL_WAIT_S = 0.001
 
 
-class UserRing:
+class UserRing(Closing):
     """The writing end of one USER_RINGBUF map; one writer at a time.
 
     with UserRing(loaded.maps["commands"]) as ring:
@@ -150,14 +149,3 @@ class UserRing:
         self._producer.release()
         self._reading.close()
         self._pages.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

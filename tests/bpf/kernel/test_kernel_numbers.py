@@ -3,10 +3,8 @@
 import pytest
 
 from beewire.bpf.btf import Enum, Struct, Union
-from beewire.bpf.kernel import kernel_index
+from beewire.bpf.kernel import attr, kernel_index
 from beewire.bpf.kernel.attr import Record
-from beewire.bpf.kernel.features import attach
-from beewire.bpf.kernel.inspection import attachments
 from beewire.bpf.kernel.links import records
 from beewire.bpf.kernel.links.kinds import LinkKind
 from beewire.bpf.kernel.syscall import Cmd
@@ -20,9 +18,9 @@ LINK_INFO = {
     name: record for name, record in vars(records).items() if isinstance(record, Record)
 }
 ATTRIBUTES = {
-    "task_fd_query": attachments.TASK_FD,
-    "kprobe_multi": attach.KPROBE_MULTI,
-    "uprobe_multi": attach.UPROBE_MULTI,
+    "task_fd_query": attr.TASK_FD_QUERY,
+    "kprobe_multi": attr.KPROBE_MULTI_LINK,
+    "uprobe_multi": attr.UPROBE_MULTI_LINK,
 }
 # Fields that the kernel calls otherwise, or that are members of a nested union.
 # Cookies are told by some kinds of links since Linux 6.16 only; they are 0 before.

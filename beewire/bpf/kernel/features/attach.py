@@ -55,32 +55,6 @@ _HOOKS: dict[AttachKind, tuple[tuple[str, ...], Kind]] = {
     AttachKind.LSM_MAC: (("bpf_lsm_quota_on",), Kind.FUNC),
     AttachKind.LSM_CGROUP: (("bpf_lsm_socket_bind",), Kind.FUNC),
 }
-# struct link_create, with the arms that Beewire's own records do not have.
-KPROBE_MULTI = attr.Record("""
-    u32 prog_fd
-    u32 target_fd
-    u32 attach_type
-    u32 link_flags
-    u32 flags
-    u32 cnt
-    u64 syms
-    u64 addrs
-    u64 cookies
-""")
-UPROBE_MULTI = attr.Record("""
-    u32 prog_fd
-    u32 target_fd
-    u32 attach_type
-    u32 link_flags
-    u64 path
-    u64 offsets
-    u64 ref_ctr_offsets
-    u64 cookies
-    u32 cnt
-    u32 flags
-    u32 pid
-    u32 _pad
-""")
 
 
 def attach_kind(kind: AttachKind) -> Feature:
@@ -205,7 +179,7 @@ def _kprobe_multi(kind: AttachKind, program: int) -> Outcome:
     """A function that does not exist is ESRCH, or ENOENT."""
     name = bytearray(b"bw_no_such_function\0")
     place = bytearray(struct.pack("=Q", syscall.address(name)))
-    record = KPROBE_MULTI.pack(
+    record = attr.KPROBE_MULTI_LINK.pack(
         prog_fd=program, attach_type=kind, cnt=1, syms=syscall.address(place)
     )
     result = syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
@@ -215,7 +189,7 @@ def _kprobe_multi(kind: AttachKind, program: int) -> Outcome:
 def _uprobe_multi(kind: AttachKind, program: int) -> Outcome:
     """A directory is no file to probe: EBADF."""
     path, offsets = bytearray(b"/\0"), bytearray(8)
-    record = UPROBE_MULTI.pack(
+    record = attr.UPROBE_MULTI_LINK.pack(
         prog_fd=program,
         attach_type=kind,
         path=syscall.address(path),

@@ -11,25 +11,14 @@ from beewire.bpf.kernel.descriptor import Descriptor
 from beewire.bpf.kernel.inspection.links import perf_name
 from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState
+from beewire.bpf.kernel.links.query import ids_at
 from beewire.bpf.kernel.versions import ATTACH_KINDS
 from beewire.bpf.object import AttachKind
 from beewire.errors import BeewireError
 
-_MOST = 64  # programs at one hook of a cgroup (BPF_CGROUP_MAX_PROGS)
 _TABLE_MOST = 4096  # entries of one table that are looked at
 _TEXT = 512
 
-TASK_FD = attr.Record("""
-    u32 pid
-    u32 fd
-    u32 flags
-    u32 buf_len
-    u64 buf
-    u32 prog_id
-    u32 fd_type
-    u64 probe_offset
-    u64 probe_addr
-""")
 _CGROUP_KINDS = tuple(
     kind
     for kind in AttachKind
@@ -48,30 +37,6 @@ _FD_TYPES = (
 Found = tuple[int, Attachment]  # with the id of the program
 
 
-def query(target: int, kind: AttachKind) -> tuple[list[int], list[int]]:
-    """BPF_PROG_QUERY: the ids of the programs there, and of links where it tells them."""
-    programs, links = bytearray(4 * _MOST), bytearray(4 * _MOST)
-    record = attr.PROG_QUERY.pack(
-        target_fd=target,
-        attach_type=kind,
-        prog_ids=syscall.address(programs),
-        prog_cnt=_MOST,
-        # Linux before 6.6 does not know this field, and takes it only when it is zero.
-        link_ids=syscall.address(links) if kind in _BY_INTERFACE else 0,
-    )
-    if syscall.try_bpf(syscall.Cmd.PROG_QUERY, record) < 0:
-        return [], []
-    count = min(attr.PROG_QUERY.integer(record, "prog_cnt"), _MOST)
-    found = struct.unpack_from(f"={count}I", programs)
-    return list(found), list(struct.unpack_from(f"={count}I", links))
-
-
-_BY_INTERFACE = (
-    *(AttachKind.TCX_INGRESS, AttachKind.TCX_EGRESS),
-    *(AttachKind.NETKIT_PRIMARY, AttachKind.NETKIT_PEER),
-)
-
-
 def in_cgroups(types: set[str]) -> Iterator[Found]:
     """What the cgroups below the mount run, links included.
 
@@ -88,7 +53,7 @@ def in_cgroups(types: set[str]) -> Iterator[Found]:
             continue  # removed meanwhile
         try:
             for kind in kinds:
-                for number in query(fd, kind)[0]:
+                for number, _ in ids_at(fd, kind):
                     yield number, Attachment(kind.name.lower(), path)
         finally:
             os.close(fd)
@@ -102,7 +67,7 @@ def in_namespace(path: str, name: str) -> Iterator[Found]:
         return
     try:
         for kind in _NETNS_KINDS:
-            for number in query(fd, kind)[0]:
+            for number, _ in ids_at(fd, kind):
                 yield number, Attachment(kind.name.lower(), name)
     finally:
         os.close(fd)
@@ -114,7 +79,7 @@ def by_perf_events(held: list[Held]) -> Iterator[Found]:
         if each.kind != PERF_EVENT:
             continue
         room = bytearray(_TEXT)
-        record = TASK_FD.pack(
+        record = attr.TASK_FD_QUERY.pack(
             pid=each.pid, fd=each.fd, buf=syscall.address(room), buf_len=len(room)
         )
         # EOPNOTSUPP: no tracepoint or probe; what such an event runs itself is known.
@@ -123,11 +88,11 @@ def by_perf_events(held: list[Held]) -> Iterator[Found]:
                 yield each.id, Attachment("perf_event", perf_name(*each.event))
             continue
         name = room.split(b"\0")[0].decode(errors="replace")
-        number = TASK_FD.integer(record, "fd_type")
-        offset = TASK_FD.integer(record, "probe_offset")
+        number = attr.TASK_FD_QUERY.integer(record, "fd_type")
+        offset = attr.TASK_FD_QUERY.integer(record, "probe_offset")
         hook = _FD_TYPES[number] if number < len(_FD_TYPES) else f"type {number}"
         where = f"{name}:{offset:#x}" if hook in {"uprobe", "uretprobe"} else name
-        yield TASK_FD.integer(record, "prog_id"), Attachment(hook, where)
+        yield attr.TASK_FD_QUERY.integer(record, "prog_id"), Attachment(hook, where)
 
 
 def in_tables(maps: tuple[MapState, ...]) -> Iterator[Found]:
@@ -162,7 +127,7 @@ def _verdicts(table: MapState) -> Iterator[Found]:
         return
     with Descriptor(fd):
         for kind in _SOCKMAP_KINDS:
-            for number in query(fd, kind)[0]:
+            for number, _ in ids_at(fd, kind):
                 yield number, Attachment(kind.name.lower(), f"map {table.id}")
 
 

@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from beewire.bpf.kernel import netlink, places, syscall
-from beewire.bpf.kernel.inspection.attachments import Found, query
+from beewire.bpf.kernel.inspection.attachments import Found
 from beewire.bpf.kernel.inspection.states import Attachment
+from beewire.bpf.kernel.links.query import ids_at
 from beewire.bpf.kernel.links.xdp_netlink import decode_programs
 from beewire.bpf.kernel.netlink import IFINFO, TCMSG, Route
 from beewire.bpf.object import AttachKind
@@ -96,7 +97,7 @@ def _programs(
     for each in decode_programs(told):
         yield each.program_id, f"xdp {each.mode}".strip(), 0
     for kind in _INTERFACE_KINDS:
-        for number, link in zip(*query(ifindex, kind), strict=True):
+        for number, link in ids_at(ifindex, kind):
             yield number, kind.name.lower(), link
     for parent, hook in parents.get(ifindex, {}).items():
         for body in _dump(

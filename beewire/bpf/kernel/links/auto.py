@@ -4,6 +4,7 @@ Of a section that does not say where (`xdp`, `cgroup/connect4`, plain `uprobe`) 
 does. The names are libbpf's: `beewire.bpf.object.parse_section`.
 """
 
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.links.base import Link
 from beewire.bpf.kernel.loaded import Loaded
 from beewire.bpf.kernel.maps import AnyMap
@@ -11,10 +12,7 @@ from beewire.bpf.kernel.maps.struct_ops import StructOpsMap
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError
-from beewire.hints import TYPE_CHECKING, Any, Callable, Iterator, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from beewire.hints import Any, Callable, Iterator
 
 Attach = Callable[..., Link]
 
@@ -218,7 +216,7 @@ _EXAMPLES = {
 }
 
 
-class Links:
+class Links(Closing):
     """What `attach_all` attached, by the name of the program or table.
 
     A context manager that closes all. `left` are the names of what was not attached, as
@@ -249,17 +247,6 @@ class Links:
         """Detach everything. Closing twice does nothing."""
         for link in reversed(self._links.values()):
             link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()
 
 
 def attach_all(loaded: Loaded) -> Links:

@@ -121,7 +121,7 @@ def _kprobe_link(
     record = attr.KPROBE_MULTI_LINK.pack(
         prog_fd=program.fd,
         attach_type=program.spec.attach_kind or 0,
-        kprobe_flags=_RETURN if returns else 0,
+        flags=_RETURN if returns else 0,
         cnt=len(chosen),
         syms=0 if by_address else syscall.address(where),
         addrs=syscall.address(where) if by_address else 0,
@@ -197,15 +197,8 @@ def attach_places(  # noqa: PLR0913 - as above
         if -result not in _MISSING:
             raise uprobe.refusal(-result, program, about, pid)
     _check_session(program)
-    return attach_probes(
-        program,
-        "uprobe",
-        places,
-        about,
-        lambda number, _: uprobe.refusal(number, program, about, pid),
-        pid=pid,
-        cookies=cookies,
-        way=way,
+    return uprobe.attach_places(
+        program, places, about, pid=pid, cookies=cookies, way=way
     )
 
 
@@ -226,7 +219,7 @@ def _uprobe_link(
         else 0,
         cookies=syscall.address(values) if any(cookies) else 0,
         cnt=len(places),
-        uprobe_flags=_RETURN if places[0].returns else 0,
+        flags=_RETURN if places[0].returns else 0,
         pid=max(pid, 0),
     )
     return syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)

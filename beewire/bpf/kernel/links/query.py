@@ -52,29 +52,48 @@ def query(target: int, kind: AttachKind, *, effective: bool = False) -> Attached
     `effective` tells what runs for the processes of a cgroup, its ancestors' programs
     included. None where the kernel does not know the hook, or may not be asked.
     """
+    answer = _ask(target, kind, _EFFECTIVE if effective else 0)
+    if answer is None:
+        return None
+    found, record = answer
+    integer = attr.PROG_QUERY.integer
+    return Attached(
+        tuple([named(number, link) for number, link in found]),
+        integer(record, "attach_flags"),
+        integer(record, "revision"),
+    )
+
+
+def ids_at(target: int, kind: AttachKind) -> list[tuple[int, int]]:
+    """The ids of the programs at `target`, each with its link's, as AttachedProgram has.
+
+    Nothing where the kernel does not know the hook, or may not be asked.
+    """
+    answer = _ask(target, kind, 0)
+    return answer[0] if answer is not None else []
+
+
+def _ask(
+    target: int, kind: AttachKind, flags: int
+) -> tuple[list[tuple[int, int]], bytearray] | None:
     numbers, links = bytearray(4 * _MOST), bytearray(4 * _MOST)
-    of_links = kind in _INTERFACE
     record = attr.PROG_QUERY.pack(
         target_fd=target,
         attach_type=kind,
-        query_flags=_EFFECTIVE if effective else 0,
+        query_flags=flags,
         prog_ids=syscall.address(numbers),
         prog_cnt=_MOST,
-        link_ids=syscall.address(links) if of_links else 0,
+        # Linux before 6.6 does not know this field, and takes it only when it is zero.
+        link_ids=syscall.address(links) if kind in _INTERFACE else 0,
     )
     result = syscall.try_bpf(syscall.Cmd.PROG_QUERY, record)
     if result < 0 and result != -errno.ENOENT:
         return None
-    integer = attr.PROG_QUERY.integer
-    count = min(integer(record, "prog_cnt"), _MOST) if result == 0 else 0
+    count = min(attr.PROG_QUERY.integer(record, "prog_cnt"), _MOST)
     both = zip(
         struct.unpack(_WORDS, numbers), struct.unpack(_WORDS, links), strict=True
     )
-    return Attached(
-        tuple([named(number, link) for number, link in list(both)[:count]]),
-        integer(record, "attach_flags"),
-        integer(record, "revision"),
-    )
+    return list(both)[: count if result == 0 else 0], record
 
 
 def named(number: int, link_id: int = 0) -> AttachedProgram:

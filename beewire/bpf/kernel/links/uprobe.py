@@ -7,6 +7,7 @@ from beewire.bpf.kernel.links import event
 from beewire.bpf.kernel.links.probe import Place, attach_probes
 from beewire.bpf.kernel.program import Program
 from beewire.errors import AttachError, KernelError
+from beewire.hints import Sequence
 
 _ENOTSUPP = 524  # the kernel's own, which errno.h does not name
 
@@ -44,14 +45,28 @@ def attach_uprobe(  # noqa: PLR0913 - where, and in which way
             f"a uretprobe is at the return of {function!r}: it takes no offset"
         )
     about = f"{'the return of ' if returns else ''}{function!r} of {binary.path}"
+    places = [Place(binary.path, offset, counter, returns)]
+    return attach_places(program, places, about, pid=pid, cookies=[cookie], way=way)
+
+
+def attach_places(
+    program: Program,
+    places: Sequence[Place],
+    about: str,
+    *,
+    pid: int,
+    cookies: Sequence[int],
+    way: str,
+) -> event.EventLink:
+    """Run `program` at places of files that are known already; `about` names them."""
     return attach_probes(
         program,
         "uprobe",
-        [Place(binary.path, offset, counter, returns)],
+        places,
         about,
         lambda number, _: refusal(number, program, about, pid),
         pid=pid,
-        cookies=[cookie],
+        cookies=cookies,
         way=way,
     )
 

@@ -7,7 +7,7 @@ one program for each form that the arguments have (`usdt_maps`: those of libbpf)
 from beewire.bpf.kernel.binaries import Binary
 from beewire.bpf.kernel.links import uprobe
 from beewire.bpf.kernel.links.event import EventLink
-from beewire.bpf.kernel.links.probe import Place, attach_probes
+from beewire.bpf.kernel.links.probe import Place
 from beewire.bpf.kernel.program import Program
 from beewire.errors import AttachError
 from beewire.hints import Mapping, Sequence
@@ -110,15 +110,8 @@ def attach_places(
 ) -> EventLink:
     """Run a program at places of a static probe that are known already."""
     about = f"static probe {place}"
-    return attach_probes(
-        program,
-        "uprobe",
-        places,
-        about,
-        lambda number, _: uprobe.refusal(number, program, about, pid),
-        pid=pid,
-        cookies=cookies,
-        way=way,
+    return uprobe.attach_places(
+        program, places, about, pid=pid, cookies=cookies, way=way
     )
 
 

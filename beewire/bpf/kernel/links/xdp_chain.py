@@ -10,6 +10,7 @@ came. After a result in its `go_on` (XDP_PASS, unless told otherwise) the next o
 any other is the chain's. Where all go on, the packet passes.
 """
 
+from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.links.base import Link
 from beewire.bpf.kernel.links.xdp import XdpMode, attach_xdp
 from beewire.bpf.kernel.load import load
@@ -18,18 +19,16 @@ from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.object import ProgramKind
 from beewire.bpf.object.combine import Member, combine, prefix
 from beewire.errors import AttachError, VerifierError
-from beewire.hints import TYPE_CHECKING, Self
+from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from beewire.bpf.object import ProgramSpec
 
 XDP_PASS = 2
 _NAME = "bw_xdp_chain"
 
 
-class ChainMember:
+class ChainMember(Closing):
     """A program in a chain; a context manager whose end takes it out."""
 
     __slots__ = ("_chain", "_member", "loaded", "name", "priority")
@@ -61,19 +60,8 @@ class ChainMember:
         """Take it out of the chain. Closing twice does nothing."""
         self._chain.remove(self)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()
-
-
-class XdpChain:
+class XdpChain(Closing):
     """The XDP programs of one interface; a context manager that ends all of them.
 
     The interface is one of this thread's network namespace when the first program comes.
@@ -175,14 +163,3 @@ class XdpChain:
         self._members = []
         if link is not None:
             link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: "TracebackType | None",
-    ) -> None:
-        self.close()
