@@ -18,6 +18,11 @@ COMMANDS = (
         "two pods with Envoy sidecars, under iptables and under Beewire",
     ),
     Command(
+        "mesh",
+        "beewire.cli.mesh",
+        "interception in place of istio-iptables: its rules, its proof, its agent",
+    ),
+    Command(
         "run",
         "beewire.cli.run",
         "attach every program of a Python file and print what they report",

@@ -1,16 +1,15 @@
 """Which subcommand is meant, and what its end means to the shell."""
 
 import argparse
-import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
 import beewire
-from beewire.cli.commands import COMMANDS, Command
+from beewire.cli.commands import COMMANDS
+from beewire.cli.parser import CommandParser, add_commands
 from beewire.cli.report import report
-from beewire.cli.style import Ink, paint, wants_colour
 from beewire.errors import BeewireError, CompileError, UsageError
 
 # The shell's own words: 128 + the signal that would have ended the process.
@@ -27,15 +26,6 @@ examples:
   beewire demo --seconds 2              a quick look at the mesh
 
 `beewire COMMAND --help` says more about each."""
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps text as it was written, and makes headings bold where that shows."""
-
-    def start_section(self, heading: str | None) -> None:
-        """Open the section `heading`."""
-        colour = wants_colour(sys.stdout)
-        super().start_section(heading and paint(heading, Ink.BOLD, colour=colour))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,43 +65,24 @@ def open_streams() -> None:
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Parse `arguments` with the one subcommand's own parser, and run it."""
-    word = next((word for word in arguments if not word.startswith("-")), "")
-    command = next((known for known in COMMANDS if known.name == word), None)
-    parser = top_parser(chosen=command)
+    """Parse `arguments`, and run the subcommand that they name."""
+    parser = top_parser()
     args = parser.parse_args(arguments)
-    if command is None:
+    if "run" not in args:
         parser.print_help(sys.stderr)
         return USAGE
-    code: int = importlib.import_module(command.module).run(args)
+    code: int = args.run(args)
     return code
 
 
-def top_parser(chosen: Command | None) -> argparse.ArgumentParser:
-    """The whole command line; only the `chosen` command knows its own arguments."""
-    parser = argparse.ArgumentParser(
-        prog="beewire",
-        description=beewire.__doc__,
-        epilog=EPILOG,
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
+def top_parser() -> argparse.ArgumentParser:
+    """The whole command line; a command declares its own when it is asked for."""
+    parser = CommandParser(prog="beewire", description=beewire.__doc__, epilog=EPILOG)
     parser.add_argument(
         "--version",
         action="version",
         version=f"beewire {beewire.__version__}",
         help="print the version and exit",
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        module = importlib.import_module(command.module) if command is chosen else None
-        own = commands.add_parser(
-            command.name,
-            help=command.summary,
-            description=module.__doc__ if module else None,
-            formatter_class=HelpFormatter,
-            allow_abbrev=False,
-        )
-        if module:
-            module.add_arguments(own)
+    add_commands(parser, COMMANDS)
     return parser

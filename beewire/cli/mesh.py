@@ -1,0 +1,35 @@
+"""Interception that replaces istio-iptables: one command for each thing to do with it."""
+
+import argparse
+import sys
+
+from beewire.cli.commands import Command
+from beewire.cli.parser import add_commands
+
+USAGE = 2
+EPILOG = """\
+examples:
+  beewire mesh rules --help             what a command takes
+
+Exit codes: 0 it worked, 1 it failed, 2 the command line or a file it names is wrong."""
+
+COMMANDS = (
+    Command(
+        "rules",
+        "beewire.cli.mesh_rules",
+        "the rules that Istio would install for a configuration",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `beewire mesh`."""
+    parser.epilog = EPILOG
+    parser.set_defaults(group=parser)
+    add_commands(parser, COMMANDS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say what there is: no subcommand was named."""
+    args.group.print_help(sys.stderr)
+    return USAGE
