@@ -23,11 +23,6 @@ def _check(result: int, subject: str) -> None:
         raise OSError(errno, os.strerror(errno), subject)
 
 
-def join_network(fd: int) -> None:
-    """Move the calling thread into the network namespace behind `fd` (setns(2))."""
-    _check(_libc.setns(fd, CLONE_NEWNET), "setns")
-
-
 def leave_network() -> None:
     """Give the calling thread a new, empty network namespace (unshare(2))."""
     _check(_libc.unshare(CLONE_NEWNET), "unshare")

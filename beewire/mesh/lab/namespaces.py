@@ -2,13 +2,12 @@
 
 import contextlib
 import errno
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from beewire.errors import MeshError
+from beewire.mesh import netns
 from beewire.mesh.lab import _system
 
 DIRECTORY = Path("/run/netns")
@@ -32,7 +31,7 @@ class Namespace:
         try:
             _share_directory()
             self.path.touch(exist_ok=False)
-            _in_thread(self._unshare)
+            netns.in_thread(self._unshare)
         except OSError as error:
             raise MeshError(
                 f"cannot make the network namespace {self.name}: {error.strerror}"
@@ -55,16 +54,7 @@ class Namespace:
         Sockets that it makes stay in the namespace. Files of its network are below
         /proc/thread-self/net and /proc/sys/net; /proc/net is another thread's.
         """
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-
-        def inside() -> T:
-            _system.join_network(fd)
-            return function()
-
-        try:
-            return _in_thread(inside)
-        finally:
-            os.close(fd)
+        return netns.within(self.path, function)
 
     def sysctl(self, name: str, value: object) -> None:
         """Set `net.<name>` (slashes between its parts) in the namespace."""
@@ -89,22 +79,3 @@ def _share_directory() -> None:
             raise
         _system.mount(directory, directory, _system.MS_BIND | _system.MS_REC)
         _system.mount("", directory, share)
-
-
-def _in_thread(function: Callable[[], T]) -> T:
-    # setns and unshare move one thread; a thread that ends takes the change with it.
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]

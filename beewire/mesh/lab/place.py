@@ -16,6 +16,7 @@ from typing import IO, Any, NoReturn, TypeVar
 
 from beewire.errors import MeshError
 from beewire.interrupts import held
+from beewire.mesh import netns
 from beewire.mesh.lab import _system
 from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.namespaces import Namespace
@@ -186,7 +187,7 @@ class Place:
 
             def enter() -> None:
                 os.write(procs, b"0")
-                _system.join_network(network)
+                netns.join(network)
                 if uid != 0:
                     os.setgroups([uid])
                     os.setresgid(uid, uid, uid)
