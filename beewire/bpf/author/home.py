@@ -70,6 +70,17 @@ class Home:
             self._sections[variable] = part.sections[spec.places[name]]
         return part
 
+    def found(
+        self, declared: MapDecl | ProgramDecl, live: kernel.AnyMap | kernel.Program
+    ) -> None:
+        """Remember what `declared` is in the kernel, where it was not loaded by `load`."""
+        if isinstance(declared, MapDecl):
+            assert isinstance(live, kernel.Map)
+            self._maps[declared] = live
+        else:
+            assert isinstance(live, kernel.Program)
+            self._programs[declared] = live
+
     def map(self, declared: MapDecl) -> kernel.AnyMap:
         """The map that `declared` became.
 

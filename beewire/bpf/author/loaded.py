@@ -10,6 +10,7 @@ Two Loaded share a map only where it is given: `load(programs, maps={"table": ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +26,8 @@ from beewire.bpf.lang import GlobalDecl, MapDecl
 from beewire.errors import SpecError
 
 T = TypeVar("T")
+
+PROGRAMS, MAPS = "programs", "maps"  # directories of pins
 
 _NO_MAPS: Mapping[str, AnyMap | MapDecl] = {}
 _NO_VALUES: Mapping[str, object] = {}
@@ -100,6 +103,38 @@ class Loaded:
             raise KeyError(f"{declared!r} is no part of {self!r}")
         # The same declaration, bound; or a global's fields, which a checker sees as one.
         return found  # type: ignore[return-value]
+
+    def pin(self, directory: str) -> None:
+        """Pin every program and map below `directory`, which is made (0700).
+
+        `open_pinned` finds them there. When one pin fails, the others are taken away.
+
+        Raises:
+            KernelError: A name is taken, or the parent of `directory` lies on no BPF
+                file system.
+            SpecError: It has globals, whose memory has no pin.
+        """
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
+        if self.globals:
+            names = ", ".join(self.globals)
+            raise SpecError(
+                f"globals ({names}) cannot be found again by a pin: use an Array instead"
+            )
+        made: list[str] = []
+        try:
+            for folder in (directory, f"{directory}/{PROGRAMS}", f"{directory}/{MAPS}"):
+                pins.ensure_directory(folder)
+            for name, program in self.programs.items():
+                program.live.pin(path := f"{directory}/{PROGRAMS}/{name}")
+                made.append(path)
+            for name, live in self.maps.items():
+                live.pin(path := f"{directory}/{MAPS}/{name}")
+                made.append(path)
+        except BaseException:
+            for path in made:
+                os.unlink(path)  # noqa: PTH108 - no pathlib in the toolkit
+            raise
 
     def close(self) -> None:
         """Close programs, maps and readers. Closing twice does nothing."""

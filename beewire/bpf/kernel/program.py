@@ -37,6 +37,20 @@ class Program(Descriptor):
         self.spec = spec
         self.maps: dict[str, Any] = {}
 
+    @classmethod
+    def from_pin(cls, path: str, spec: ProgramSpec) -> "Program":
+        """Open the program pinned at `path`, which was loaded from the like of `spec`.
+
+        The kernel does not keep the section and the hook, so that `spec` says them; its
+        instructions do not matter.
+
+        Raises:
+            KernelError: nothing is pinned there, or it is no program.
+        """
+        from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
+
+        return cls(pins.open_pin(path, "program"), spec)
+
     def __repr__(self) -> str:
         return f"<Program {self.spec.name!r} ({self.spec.section})>"
 

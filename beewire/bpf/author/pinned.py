@@ -1,0 +1,67 @@
+"""Programs that stay in the kernel under a directory of pins, and are found there again.
+
+    with load(programs) as loaded:
+        loaded.pin("/sys/fs/bpf/mine")
+
+    with open_pinned(programs, "/sys/fs/bpf/mine") as loaded:     # compiles nothing
+        loaded[table][key] = 1
+        loaded[outbound].attach(cgroup).pin("/sys/fs/bpf/mine/links/pod")
+
+Programs lie in `programs/` of the directory, maps in `maps/`, each under its name.
+"""
+
+from __future__ import annotations
+
+from beewire.bpf import kernel
+from beewire.bpf.author.alone import around
+from beewire.bpf.author.collection import Collection, Source, reach
+from beewire.bpf.author.home import Home
+from beewire.bpf.author.loaded import MAPS, PROGRAMS, Loaded
+from beewire.bpf.lang import ProgramDecl
+from beewire.bpf.object import ProgramSpec
+
+
+def open_pinned(source: Source, directory: str, *, name: str = "") -> Loaded:
+    """What `Loaded.pin` left below `directory`, as the declarations of `source` see it.
+
+    Nothing is compiled: the programs are those that were pinned, whatever their source
+    says by now. Their maps have to be what is declared.
+
+    Raises:
+        KernelError: Something is not pinned there.
+        SpecError: A map is of another kind or size, or holds something else.
+    """
+    reached = reach(source, name)
+    home = Home()
+    part = kernel.Loaded(reached.name)
+    home.parts.append(part)
+    try:
+        for key, declared in reached.maps.items():
+            path = f"{directory}/{MAPS}/{key}"
+            live = kernel.Map.from_pin(path)
+            around(declared, live, f"the map pinned at {path}")
+            part.own(live)
+            part.maps[key] = live
+            home.found(declared, live)
+        for key, program in reached.programs.items():
+            path = f"{directory}/{PROGRAMS}/{key}"
+            opened = kernel.Program.from_pin(path, outline(program))
+            part.own(opened)
+            part.programs[key] = opened
+            home.found(program, opened)
+    except BaseException:
+        home.close()
+        raise
+    return Loaded(Collection(reached), home)
+
+
+def outline(program: ProgramDecl) -> ProgramSpec:
+    """A program's spec without its instructions: enough to attach it by."""
+    return ProgramSpec(
+        program.name,
+        kind=program.kind,
+        section=program.section,
+        insns=(),
+        attach_kind=program.attach_kind,
+        attach_to=program.attach_to,
+    )
