@@ -6,6 +6,21 @@
 """
 
 from beewire.mesh.config.istio import from_istio
-from beewire.mesh.config.pod import ALL, All, InterceptionMode, IPNetwork, PodConfig
+from beewire.mesh.config.pod import (
+    ALL,
+    All,
+    InterceptionMode,
+    IPNetwork,
+    PodConfig,
+    ProxyIdentity,
+)
 
-__all__ = ["ALL", "All", "IPNetwork", "InterceptionMode", "PodConfig", "from_istio"]
+__all__ = [
+    "ALL",
+    "All",
+    "IPNetwork",
+    "InterceptionMode",
+    "PodConfig",
+    "ProxyIdentity",
+    "from_istio",
+]

@@ -135,5 +135,7 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "DNSServersV6": ("dns_servers_v6", _servers_v6),
     "HostIPv4LoopbackCidr": ("host_ipv4_loopback_cidr", _loopback),
     "EnableIPv6": ("enable_ipv6", _switch),
+    "DropInvalid": ("drop_invalid", _switch),
+    "DualStack": ("dual_stack", _switch),
     "DryRun": ("dry_run", _switch),
 }

@@ -5,6 +5,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
+from beewire.errors import UsageError
+
 
 class All(Enum):
     """The type of `ALL`, Istio's `*`."""
@@ -26,13 +28,22 @@ class InterceptionMode(Enum):
     NONE = "NONE"
 
 
+class ProxyIdentity(Enum):
+    """How the sidecar's own connections are told from the application's."""
+
+    CGROUP = "cgroup"  # by the sidecar's cgroup: no user id opens a way past the mesh
+    OWNER = "owner"  # by proxy_uid and proxy_gid, as iptables does
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodConfig:
     """Interception as Istio configures it; fields bear Istio's names in snake case.
 
     The defaults are those of `istio-iptables` without flags: nothing is captured until
     an include list says so. `ALL` stands for `*`, an empty tuple for the empty string.
-    Lists keep their order: it decides the order of the rules.
+    Lists keep their order: it decides the order of the rules. The last three fields are
+    Beewire's own: Istio has one way to know its sidecar, asks the system for the numbers
+    of groups, and answers DNS from one address.
     """
 
     proxy_port: int = 15001
@@ -59,4 +70,25 @@ class PodConfig:
     dns_servers_v6: tuple[IPv6Address, ...] = ()
     host_ipv4_loopback_cidr: IPv4Network = _LOOPBACK
     enable_ipv6: bool = False
+    drop_invalid: bool = False
+    dual_stack: bool = False
     dry_run: bool = False
+    proxy_identity: ProxyIdentity = ProxyIdentity.CGROUP
+    owner_group_ids: tuple[tuple[str, int], ...] = ()
+    dns_alias: bool = False
+
+    def gid(self, group: str) -> int:
+        """The number of an owner group, which may be one already.
+
+        Raises:
+            UsageError: a name without a number in `owner_group_ids`.
+        """
+        if group.isascii() and group.isdigit():
+            return int(group)
+        for name, number in self.owner_group_ids:
+            if name == group:
+                return number
+        raise UsageError(
+            f"owner group {group!r} has no number: name its GID in owner_group_ids,"
+            " or write the number instead of the name"
+        )

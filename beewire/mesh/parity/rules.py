@@ -13,6 +13,7 @@ from beewire.mesh.config import ALL, InterceptionMode, PodConfig
 
 DNS_PORT = 53
 AGENT_DNS_PORT = 15053
+SELF_CALL_MARK = 1338  # Istio's OutboundMark, whatever the mark of TPROXY is
 
 # The sidecar's connections to its own application come from here.
 INBOUND_SOURCE = {4: "127.0.0.6/32", 6: "::6/128"}
@@ -61,7 +62,11 @@ class _Rules:
     def text(self, table: str) -> str:
         rules = self.tables[table]
         # A chain is declared before its first rule, in order of first use.
-        chains = dict.fromkeys(rule.split()[1] for rule in rules)
+        # Those that are only jumped to come last.
+        words = [rule.split() for rule in rules]
+        chains = dict.fromkeys(
+            [*(rule[1] for rule in words), *(rule[-1] for rule in words)]
+        )
         declared = [f"-N {chain}" for chain in chains if chain.startswith("ISTIO_")]
         return "\n".join([f"* {table}", *declared, *rules, "COMMIT"]) + "\n"
 
@@ -81,14 +86,16 @@ class _Family:
         bits = {4: 32, 6: 128}[family]
         self.dns_servers = [f"{server}/{bits}" for server in servers]
         # Redirecting DNS without knowing a server changes nothing, unless all is taken.
-        self.dns = config.redirect_dns and bool(
-            config.capture_all_dns or self.dns_servers
-        )
+        # A server of either family switches both: the other one's rules change, too.
+        servers_known = bool(config.dns_servers_v4 or config.dns_servers_v6)
+        self.dns = config.redirect_dns and (config.capture_all_dns or servers_known)
 
     def rules(self) -> _Rules:
         self._excluded_interfaces()
         for nic in self.config.reroute_virtual_interfaces:
             self.out.insert("nat", "PREROUTING", f"-i {nic} -j RETURN")
+        if self.config.drop_invalid:
+            self._drop_invalid()
         self._redirect_chains()
         self._inbound_ports()
         self.out.append("nat", "OUTPUT", "-j ISTIO_OUTPUT")
@@ -117,6 +124,11 @@ class _Family:
             for nic in self.config.exclude_interfaces:
                 self.out.append(table, "PREROUTING", f"-i {nic} -j RETURN")
                 self.out.append(table, "OUTPUT", f"-o {nic} -j RETURN")
+
+    def _drop_invalid(self) -> None:
+        invalid = "-m conntrack --ctstate INVALID -j ISTIO_DROP"
+        self.out.append("mangle", "PREROUTING", invalid)
+        self.out.append("mangle", "ISTIO_DROP", "-j DROP")
 
     def _redirect_chains(self) -> None:
         config = self.config
@@ -163,8 +175,8 @@ class _Family:
         append("mangle", "ISTIO_TPROXY", f"! -d {self.loopback} -p tcp -j {target}")
 
     def _tproxy_marks(self) -> None:
-        # The mark tells the sidecar's connections to its own pod (mark + 1) from
-        # replies of captured ones (mark), so that only the former are captured again.
+        # A mark of its own tells the sidecar's connections to its own pod from replies
+        # of captured ones, so that only the former are captured again.
         mark = self.config.inbound_tproxy_mark
         append, insert = self.out.append, self.out.insert
         save = f"-p tcp -m mark --mark {mark} -j CONNMARK --save-mark"
@@ -172,14 +184,14 @@ class _Family:
         append("mangle", "OUTPUT", f"-p tcp -o lo -m mark --mark {mark} -j RETURN")
         for kind, owner in self.owners:
             match = f"! -d {self.loopback} -p tcp -o lo -m owner --{kind}-owner {owner}"
-            append("mangle", "OUTPUT", f"{match} -j MARK --set-mark {mark + 1}")
+            append("mangle", "OUTPUT", f"{match} -j MARK --set-mark {SELF_CALL_MARK}")
         restore = f"-p tcp -m connmark --mark {mark} -j CONNMARK --restore-mark"
         append("mangle", "OUTPUT", restore)
         source = INBOUND_SOURCE[self.family]
         passes = (
             f"-p tcp -m mark --mark {mark} -j RETURN",
             f"-p tcp -s {source} -i lo -j RETURN",
-            f"-p tcp -i lo -m mark ! --mark {mark + 1} -j RETURN",
+            f"-p tcp -i lo -m mark ! --mark {SELF_CALL_MARK} -j RETURN",
         )
         for position, rule in enumerate(passes, 1):
             insert("mangle", "ISTIO_INBOUND", rule, position)
@@ -226,7 +238,8 @@ class _Family:
         return [f" -d {server}" for server in self.dns_servers]
 
     def _dns_redirect(self) -> None:
-        self._output("-j ISTIO_OUTPUT_DNS")
+        if self._dns_destinations():
+            self._output("-j ISTIO_OUTPUT_DNS")
         for protocol, option in (("tcp", "--to-ports"), ("udp", "--to-port")):
             for destination in self._dns_destinations():
                 match = f"-p {protocol} --dport {DNS_PORT}{destination}"
@@ -245,7 +258,8 @@ class _Family:
             append(
                 "raw", chain, f"-p udp --sport {AGENT_DNS_PORT} {owned} -j CT --zone 2"
             )
-        append("raw", "PREROUTING", "-j ISTIO_INBOUND")
+        if self._dns_destinations():
+            append("raw", "PREROUTING", "-j ISTIO_INBOUND")
         for destination in self._dns_destinations():
             query = f"-p udp --dport {DNS_PORT}{destination} -j CT --zone 2"
             append("raw", chain, query)

@@ -106,3 +106,54 @@ def test_capture_of_all_dns_needs_no_server() -> None:
 
     expected = "-A ISTIO_OUTPUT_DNS -p udp --dport 53 -j REDIRECT --to-port 15053\n"
     assert expected in generated(config)
+
+
+def test_a_server_of_one_family_changes_the_rules_of_both() -> None:
+    config = from_istio(
+        {"RedirectDNS": True, "EnableIPv6": True, "DNSServersV4": ["10.96.0.10"]}
+    )
+
+    rules = {(each.family, each.table): each.text for each in restore_inputs(config)}
+
+    assert "! --dports 53,15008" in rules[6, "nat"]
+    assert "-j ISTIO_OUTPUT_DNS" not in rules[6, "nat"]
+    assert "-A OUTPUT -j ISTIO_OUTPUT_DNS" in rules[6, "raw"]
+    assert "ISTIO_INBOUND" not in rules[6, "raw"]
+
+
+def test_the_mark_of_self_calls_is_istios_whatever_the_mark_of_tproxy_is() -> None:
+    config = from_istio(
+        {"InboundInterceptionMode": "TPROXY", "InboundTProxyMark": "100"}
+    )
+
+    rules = generated(config)
+
+    assert "--mark 100 -j RETURN" in rules
+    assert "-j MARK --set-mark 1338" in rules
+    assert "101" not in rules
+
+
+def test_invalid_packets_are_dropped_in_a_chain_of_their_own() -> None:
+    rules = generated(PodConfig(drop_invalid=True))
+
+    assert rules.startswith(
+        "* mangle\n-N ISTIO_DROP\n"
+        "-A PREROUTING -m conntrack --ctstate INVALID -j ISTIO_DROP\n"
+        "-A ISTIO_DROP -j DROP\nCOMMIT\n"
+    )
+
+
+def test_a_chain_that_is_only_jumped_to_is_declared() -> None:
+    config = from_istio(
+        {
+            "RedirectDNS": True,
+            "EnableIPv6": True,
+            "DNSServersV4": ["10.96.0.10"],
+            "ProxyUID": "",
+            "ProxyGID": "",
+        }
+    )
+
+    raw = next(t for t in restore_inputs(config) if (t.family, t.table) == (6, "raw"))
+
+    assert raw.text.startswith("* raw\n-N ISTIO_OUTPUT_DNS\n-A OUTPUT")
