@@ -81,7 +81,13 @@ def _with_releases(
 
     A callback cannot hand a reference on: it is given back before the loop is left.
     """
-    taken = {op for block in body for op in block.ops if _acquires(op)}
+    taken = {
+        held
+        for block in body
+        for op in block.ops
+        if _acquires(op)
+        for held in _holders(order, op)
+    }
     users = [
         block
         for block in order
@@ -113,6 +119,22 @@ def _split_behind(function: Function, block: Block, taken: set[Op]) -> None:
 
 def _acquires(op: Op) -> bool:
     return isinstance(op, Call) and op.target in _ACQUIRES
+
+
+def _holders(order: list[Block], reference: Op) -> set[Op]:
+    """The values that may be `reference`: itself, and what locals hand it on as."""
+    holders, locals_ = {reference}, set[Local]()
+    before = 0
+    while len(holders) + len(locals_) != before:
+        before = len(holders) + len(locals_)
+        for op in (op for block in order for op in block.ops):
+            if isinstance(op, SetLocal) and op.args[0] in holders:
+                locals_.add(op.local)
+            elif (isinstance(op, GetLocal) and op.local in locals_) or (
+                isinstance(op, Copy) and op.args[0] in holders
+            ):
+                holders.add(op)
+    return holders
 
 
 def _budget(block: Block) -> Op | None:
@@ -193,9 +215,10 @@ class _Outlining:
             CompileError: The loop is left while it holds one.
         """
         used = {arg for block in self.outside for op in block.ops for arg in op.args}
+        everywhere = [*self.body, *self.outside]
         for block in self.body:
             for op in block.ops:
-                if _acquires(op) and op in used:
+                if _acquires(op) and used & _holders(everywhere, op):
                     raise fault(
                         op.span or self.span,
                         Reason.UNBOUNDED,

@@ -180,20 +180,7 @@ def program(ctx: XdpContext) -> u32:
 }
 
 
-# A record that is counted where it is None is told from None by a number; of one that a
-# callback of bpf_loop keeps, the kernel forgets the number, and refuses the program.
-OPEN = {"a loop by bpf_loop that is left with a record in hand"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name, marks=pytest.mark.xfail(name in OPEN, reason="refused", strict=True)
-        )
-        for name in FOUND
-    ],
-)
+@pytest.mark.parametrize("name", FOUND)
 def test_all_three_agree(name: str) -> None:
     pytest.importorskip("llvmlite")
     made = Source(1, HEAD + FOUND[name], Counter(), "xdp", "portable")
