@@ -335,6 +335,7 @@ class Restarting:
 
     stuck = False
     cursor = None
+    known: set[int | bytes] = set()  # noqa: RUF012 - it is replaced, not changed
 
     def __init__(self) -> None:
         self.reads = 0

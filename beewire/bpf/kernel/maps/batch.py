@@ -73,6 +73,7 @@ class BatchReader:
     def __init__(self, shape: Shape, command: Cmd = Cmd.MAP_LOOKUP_BATCH) -> None:
         self.shape = shape
         self.stuck = False
+        self.known: set[int | bytes] = set()  # to a reader of keys only
         self._command = command
         # A bucket number or a key; the kernel reads it first and writes it last.
         self._cursor = bytearray(max(shape.key_size, _BUCKET))

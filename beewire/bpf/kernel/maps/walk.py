@@ -68,6 +68,10 @@ class KeyReader:
     def __init__(self, shape: Shape, after: bytes | None = None) -> None:
         self.shape = shape
         self.stuck = False
+        # Keys that came before, once the walk was led back to some: where one follows a
+        # new key, it is led back again, and what is read from there on is wasted.
+        self.known: set[int | bytes] = set()
+        self._forward = False
         self._key = bytearray(shape.key_size)
         self._value = bytearray(shape.value_size)
         key, value = syscall.address(self._key), syscall.address(self._value)
@@ -95,6 +99,7 @@ class KeyReader:
     def seek(self, key: bytes | None) -> None:
         """Go on after `key`, or begin anew."""
         self._ended, self._started = False, key is not None
+        self._forward = False
         if key is not None:
             self._key[:] = key
 
@@ -114,6 +119,8 @@ class KeyReader:
                 self._end()
                 break
             step = self._following
+            if self.known and self._turned():
+                break
             if lookup() >= 0 or self._is_there():
                 keys += key
                 values += value
@@ -125,6 +132,12 @@ class KeyReader:
     def pace(self, *, steady: bool) -> None:
         """Read more at a time, or less: what comes after a key that is lost is wasted."""
         self._count = paced(self._count, self._most, steady=steady)
+
+    def _turned(self) -> bool:
+        """Whether the key that came now is an old one, and the one before was new."""
+        was_forward = self._forward
+        self._forward = _name(self.shape, self._key) not in self.known
+        return was_forward and not self._forward
 
     def _end(self) -> None:
         number = syscall.last_errno()
@@ -157,11 +170,13 @@ def _once(shape: Shape, reader: "KeyReader | BatchReader") -> Iterator[Chunk]:
         yield keys, values, count
         if reader.stuck:
             reader = KeyReader(shape, reader.cursor)
-        steady = count == found and not _is_lost(shape, reader)
+        led_back = count < found or (found == 0 and reader.cursor is not None)
+        steady = not led_back and not _is_lost(shape, reader)
         reader.pace(steady=steady)
         if not steady:
             restless = True
             left -= _find_back(shape, reader, trail, seen)
+            reader.known = seen
     if left <= 0:
         raise MapError(
             f"map {shape.name!r} changes faster than it can be read: after {_PATIENCE} "
@@ -177,6 +192,7 @@ def _again(
     """What a second walk finds that was not seen; it may end early."""
     trail = b""
     left = 2 * (shape.max_entries + _CHUNK)
+    reader.known = set()
     reader.seek(None)
     while left > 0 and (chunk := reader.read()) is not None:
         left -= chunk[2] + 1
@@ -256,7 +272,7 @@ def _backwards(shape: Shape, trail: bytes) -> Iterator[bytes]:
         yield trail[at : at + size]
 
 
-def _name(shape: Shape, key: bytes) -> int | bytes:
+def _name(shape: Shape, key: bytes | bytearray) -> int | bytes:
     return _names(memoryview(key), shape.key_size)[0]
 
 
