@@ -1,8 +1,7 @@
 """The programs that exist in Python and in C: where both sources are, and both compiled.
 
-The corpus (benchmarks/corpus) is NAME.py beside NAME.bpf.c; the data path's programs
-(beewire/mesh/programs) have their twins in benchmarks/codesize. Programs are paired by
-their names.
+The corpus (benchmarks/corpus) and a data path (benchmarks/datapath) are NAME.py beside
+NAME.bpf.c. Programs are paired by their names.
 """
 
 import os
@@ -24,7 +23,7 @@ from beewire.errors import UsageError
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
 CORPUS = HERE / "corpus"
-MESH = HERE / "codesize"
+DATAPATH = HERE / "datapath"
 CLANGS = ["clang-19", *(f"clang-{n}" for n in range(25, 13, -1) if n != 19), "clang"]
 FLAGS = ("-O2", "-g", "--target=bpf", "-mcpu=v3", "-Wall", "-Werror")
 
@@ -67,18 +66,13 @@ class Twins(NamedTuple):
 
 def twins() -> Iterator[Twins]:
     """All of them: the corpus, then the data path."""
-    for source, package in (
-        (CORPUS, "corpus"),
-        (MESH, "beewire.mesh.programs"),
-    ):
-        folder = CORPUS if package == "corpus" else CHECKOUT / "beewire/mesh/programs"
-        for c in sorted(source.glob("*.bpf.c")):
+    for folder in (CORPUS, DATAPATH):
+        for c in sorted(folder.glob("*.bpf.c")):
             name = c.name.partition(".")[0]
-            python = folder / f"{name}.py"
             yield Twins(
                 name,
-                f"{package}.{name}",
-                python.relative_to(CHECKOUT),
+                f"{folder.name}.{name}",
+                (folder / f"{name}.py").relative_to(CHECKOUT),
                 c.relative_to(CHECKOUT),
             )
 

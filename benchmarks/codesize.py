@@ -1,9 +1,8 @@
 """How many instructions do our programs need, against clang -O2 on the same logic in C?
 
 The workload are at least 40 programs written both in Python and in C, for instruction set
-v3: the corpus (benchmarks/corpus, NAME.py beside NAME.bpf.c) and the data path
-(beewire/mesh/programs, twins in benchmarks/codesize). `instructions` counts 8-byte slots,
-as the kernel does; `processed` is how many the verifier looked at before it accepted the
+v3: the corpus (benchmarks/corpus) and a data path (benchmarks/datapath), NAME.py beside
+NAME.bpf.c. `instructions` counts 8-byte slots, as the kernel does; `processed` is how many the verifier looked at before it accepted the
 program. Ratios are ours / clang's: below 1 is smaller. Nothing here depends on time.
 `python benchmarks/codesize.py --dump NAME` prints both versions of one program.
 """

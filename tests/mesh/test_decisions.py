@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beewire.bpf import load
-from beewire.mesh.enrol import Enrolment, enrol
+from beewire.mesh.enrol import Enrolment, Node, enrol
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs import state
 from beewire.mesh.programs.outbound import outbound4
@@ -46,7 +45,7 @@ def test_an_application_that_dials_this_machine_goes_straight(
 ) -> None:
     any_address = "::" if ":" in host else "0.0.0.0"
     with lab.a.app.listen(any_address, PORT), lab.a.app.connect(host, PORT):
-        assert taken(pod) == {Decision.OUTBOUND_LOCAL: 1, Decision.INBOUND_LOCAL: 1}
+        assert taken(pod) == {Decision.OUTBOUND_LOCAL: 1}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -57,7 +56,7 @@ def test_mapped_addresses_of_this_machine_go_straight(
         lab.a.app.listen("0.0.0.0", PORT),
         lab.a.app.connect(host, PORT, mapped=True),
     ):
-        assert taken(pod) == {Decision.OUTBOUND_LOCAL: 1, Decision.INBOUND_LOCAL: 1}
+        assert taken(pod) == {Decision.OUTBOUND_LOCAL: 1}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
@@ -66,7 +65,7 @@ def test_a_sidecar_that_dials_localhost_goes_straight(
 ) -> None:
     any_address = "::" if ":" in host else "0.0.0.0"
     with lab.a.app.listen(any_address, PORT), lab.a.proxy.connect(host, PORT):
-        assert taken(pod) == {Decision.OUTBOUND_PROXY: 1, Decision.INBOUND_LOCAL: 1}
+        assert taken(pod) == {Decision.OUTBOUND_PROXY: 1}
 
 
 @pytest.mark.parametrize("host", ["10.77.1.2", "fd77:1::2", ENDS_IN_1])
@@ -80,7 +79,6 @@ def test_a_sidecar_that_dials_its_own_pod_calls_itself(
     ):
         assert taken(pod) == {
             Decision.OUTBOUND_SELF_CALL: 1,
-            Decision.INBOUND_LOCAL: 1,
             Decision.HANDED_OVER: 1,
         }
 
@@ -91,7 +89,6 @@ def test_a_connection_that_is_refused_was_abandoned(lab: Lab, pod: Enrolment) ->
 
     assert taken(pod) == {
         Decision.OUTBOUND_CAPTURED: 1,
-        Decision.INBOUND_LOCAL: 1,
         Decision.HANDOVER_ABANDONED: 1,
     }
 
@@ -129,11 +126,14 @@ def test_a_socket_that_cannot_be_bound_is_refused(lab: Lab, pod: Enrolment) -> N
 
 
 def test_a_pod_without_its_configuration_counts_what_it_refuses(lab: Lab) -> None:
-    with load([outbound4]) as programs, programs[outbound4].attach(lab.a.cgroup.path):
-        with pytest.raises(PermissionError):
+    with Node.load() as node:
+        counted = node.loaded[state.counts]
+        closed = node.loaded[outbound4].attach(lab.a.cgroup.path)
+        with closed, pytest.raises(PermissionError):
             lab.a.app.connect(lab.b.address, PORT)
 
-        assert sum(programs[state.decisions][Decision.OUTBOUND_REFUSED]) == 1
+        refused = [cpu.decisions[Decision.OUTBOUND_REFUSED] for cpu in counted[0]]
+        assert sum(refused) == 1
 
 
 # A mount of its own, made private: in a chroot / is none that unshare could change.

@@ -11,7 +11,6 @@ from beewire.bpf import (
     SockOps,
     SockOpsFlag,
     TcpState,
-    ancestor_cgroup_id,
     htons,
     netns_cookie,
     ntohl,
@@ -19,20 +18,17 @@ from beewire.bpf import (
     sock_ops_cb_flags_set,
 )
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
-from beewire.mesh.programs.aliases import is_alias
+from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.listening import keep_listener
 from beewire.mesh.programs.state import (
-    V4_LISTENER,
-    V6_LISTENER,
     Decision,
     Handshake,
     arrived,
+    configs,
     count,
     dialled,
     handshakes,
-    is_listener,
-    listeners,
-    originals,
-    settings,
+    pods,
 )
 
 
@@ -85,23 +81,28 @@ def begin(ctx: SockOps) -> None:
 
 def complete(ctx: SockOps) -> None:
     """The sidecar's socket exists: move the original destination into it."""
-    if not is_listener(htons(ctx.local_port)):
+    netns = netns_cookie(ctx)
+    if (pod := pods.lookup(netns)) is None:
         return
-    if is_alias(ctx.local_ip4) and ctx.local_ip4 in originals:
-        count(Decision.HANDED_OVER)
+    if (config := configs.lookup(pod.config)) is None:
+        return
+    if htons(ctx.local_port) not in (config.outbound_port, config.inbound_port):
+        return
+    if is_alias(ctx.local_ip4) and meaning(netns, ctx.local_ip4) is not None:
+        count(netns, Decision.HANDED_OVER)
         return
     key = Handshake()
     name_by_server(key, ctx)
     if (wanted := handshakes.lookup(key)) is None:
-        count(Decision.HANDOVER_MISSED)
+        count(netns, Decision.HANDOVER_MISSED)
         return
     if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:
-        count(Decision.HANDOVER_MISSED)
+        count(netns, Decision.HANDOVER_MISSED)
         return
     place.address = wanted.address
     place.port = wanted.port
     del handshakes[key]
-    count(Decision.HANDED_OVER)
+    count(netns, Decision.HANDED_OVER)
 
 
 def abandon(ctx: SockOps) -> None:
@@ -112,19 +113,7 @@ def abandon(ctx: SockOps) -> None:
     name_by_client(key, ctx)
     if key in handshakes:
         del handshakes[key]
-        count(Decision.HANDOVER_ABANDONED)
-
-
-def keep_listener(ctx: SockOps) -> None:
-    """Remember the sidecar's inbound listener, also when it comes back by itself."""
-    if htons(ctx.local_port) != settings.inbound_port:
-        return
-    if ancestor_cgroup_id(settings.proxy_level) != settings.proxy_cgroup:
-        return
-    if ctx.family == AF_INET6:
-        listeners.update(ctx, V6_LISTENER)
-    else:
-        listeners.update(ctx, V4_LISTENER)
+        count(key.netns, Decision.HANDOVER_ABANDONED)
 
 
 @sock_ops

@@ -4,7 +4,7 @@ Runs after the kernel's own handler, which finds no conntrack entry and fails. W
 it did answer stays: iptables and Beewire may meet in one pod.
 """
 
-from beewire.bpf import SockOpt, getsockopt, htons, sizeof, u32
+from beewire.bpf import SockOpt, getsockopt, htons, netns_cookie, sizeof, u32
 from beewire.mesh.programs.addresses import (
     AF_INET,
     AF_INET6,
@@ -12,30 +12,32 @@ from beewire.mesh.programs.addresses import (
     SockaddrIn,
     SockaddrIn6,
 )
-from beewire.mesh.programs.aliases import is_alias
-from beewire.mesh.programs.state import ALLOW, arrived, is_listener, originals
+from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.state import ALLOW, arrived, configs, pods
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
 SOL_IP = 0
 SOL_IPV6 = 41
-
-
 PAGE = 4096  # longer options are not copied for us; 0 says that we leave them alone
 
 
-def is_redirected(port: u32) -> bool:
+def is_redirected(ctx: SockOpt, port: u32) -> bool:
     """Whether a socket with this port was dialled in another's place.
 
     A reset takes a socket's port, so that 0 may be any; the other end of what was not
     redirected is then unknown.
     """
-    return port == 0 or is_listener(port)
+    if port == 0 or (pod := pods.lookup(netns_cookie(ctx))) is None:
+        return True
+    if (config := configs.lookup(pod.config)) is None:
+        return True
+    return port in (config.outbound_port, config.inbound_port)
 
 
 def redirected(ctx: SockOpt) -> Endpoint | None:
     """What the other end of a redirected connection dialled."""
     if is_alias(ctx.sk.src_ip4):
-        return originals.lookup(ctx.sk.src_ip4)
+        return meaning(netns_cookie(ctx), ctx.sk.src_ip4)
     return arrived.get(ctx.sk)
 
 
@@ -44,7 +46,7 @@ def answer4(ctx: SockOpt) -> None:
     if (out := ctx.at(0, SockaddrIn)) is None:
         return
     port = htons(ctx.sk.src_port)
-    if is_redirected(port):
+    if is_redirected(ctx, port):
         if (wanted := redirected(ctx)) is None:
             return
         out.addr = wanted.address.words[3]
@@ -63,7 +65,7 @@ def answer6(ctx: SockOpt) -> None:
     if (out := ctx.at(0, SockaddrIn6)) is None:
         return
     port = htons(ctx.sk.src_port)
-    if is_redirected(port):
+    if is_redirected(ctx, port):
         if (wanted := redirected(ctx)) is None:  # v4-mapped ones have aliases
             return
         out.addr[0] = wanted.address.words[0]

@@ -7,14 +7,17 @@ connection that should be captured and cannot be is refused: never open.
 
 from beewire.bpf import (
     SockAddr,
+    Struct,
     ancestor_cgroup_id,
     bind,
     connect4,
     connect6,
     htonl,
     ip4,
+    netns_cookie,
     random_u32,
     u32,
+    u64,
 )
 from beewire.mesh.programs.addresses import (
     AF_INET,
@@ -28,15 +31,23 @@ from beewire.mesh.programs.addresses import (
     SockaddrIn6,
 )
 from beewire.mesh.programs.aliases import alias_of
+from beewire.mesh.programs.lists import covers, has
 from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
     IPPROTO_TCP,
+    Config,
+    ConfigFlag,
     Decision,
+    Listed,
+    PodAddress,
+    PodState,
+    addresses,
+    configs,
     count,
+    count_closed,
     dialled,
-    local_addresses,
-    settings,
+    pods,
 )
 
 # Targets of what has no alias: one alone runs out of ports at 28,232 connections.
@@ -49,54 +60,92 @@ ANY = 0  # connect(2) takes 0.0.0.0 and :: for localhost
 LOCALHOST6 = htonl(1)
 
 
-def is_sidecar() -> bool:
+class Call(Struct):
+    """One connect() of one pod; `bound` is the last word of the socket's own address."""
+
+    netns: u64
+    wanted: Endpoint = Endpoint()
+    bound: u32 = 0
+
+
+def is_sidecar(pod: PodState) -> bool:
     """Whether the caller runs in the sidecar's cgroup or below it."""
-    return ancestor_cgroup_id(settings.proxy_level) == settings.proxy_cgroup
+    return ancestor_cgroup_id(pod.proxy_level) == pod.proxy_cgroup
 
 
-def decide4(wanted: Endpoint, ip: u32, bound: u32) -> u32:
-    """What happens to a connection to an IPv4 address, by Istio's OUTPUT rules."""
-    if ip & NET8 != LOOPBACK_NET and wanted.address not in local_addresses:
-        if is_sidecar():
-            return Decision.OUTBOUND_PROXY
-        return Decision.OUTBOUND_CAPTURED
-    if not is_sidecar():
-        return Decision.OUTBOUND_LOCAL
-    if bound == ENVOY_INBOUND4 or ip in (LOCALHOST4, ANY):
-        return Decision.OUTBOUND_PROXY
-    if wanted.port == settings.tunnel_port:
-        return Decision.OUTBOUND_PROXY
-    return Decision.OUTBOUND_SELF_CALL
+def is_own(netns: u64, wanted: Endpoint) -> bool:
+    """Whether an address is one of the pod's."""
+    return PodAddress(netns=netns, address=wanted.address) in addresses
 
 
-def is_localhost6(address: Address) -> bool:
-    """Whether an IPv6 address is `::1`, or is taken for it."""
+def is_loopback4(ip: u32) -> bool:
+    """Whether connect(2) takes an IPv4 address for this machine."""
+    return ip & NET8 == LOOPBACK_NET or ip == ANY
+
+
+def is_loopback6(address: Address) -> bool:
+    """Whether an IPv6 address is `::1`, or is taken for it, or is the sidecar's `::6`."""
     if address.words[0] | address.words[1] | address.words[2] != 0:
         return False
-    return address.words[3] in (LOCALHOST6, ANY)
+    return address.words[3] in (LOCALHOST6, ANY, ENVOY_INBOUND6)
 
 
-def decide6(wanted: Endpoint, bound: u32) -> u32:
-    """As `decide4`, for IPv6 addresses; `::1` stands in `local_addresses`."""
-    if wanted.address not in local_addresses:
-        if is_sidecar():
+def is_included(pod: PodState, config: Config, wanted: Endpoint) -> bool:
+    """Whether the lists of ports and ranges have an application's connection captured."""
+    flags, owner, port = config.flags, pod.config, wanted.port
+    if has(flags, owner, Listed.EXCLUDED_OUTBOUND_PORTS, port):
+        return False
+    if covers(flags, owner, Listed.EXCLUDED_RANGES, wanted.address):
+        return False
+    if flags & ConfigFlag.OUTBOUND_ALL != 0:
+        return True
+    if has(flags, owner, Listed.INCLUDED_OUTBOUND_PORTS, port):
+        return True
+    return covers(flags, owner, Listed.INCLUDED_RANGES, wanted.address)
+
+
+def decide4(pod: PodState, config: Config, call: Call) -> u32:
+    """What happens to a connection to an IPv4 address, by Istio's OUTPUT rules."""
+    ip = call.wanted.address.words[3]
+    if not is_loopback4(ip) and not is_own(call.netns, call.wanted):
+        if is_sidecar(pod):
             return Decision.OUTBOUND_PROXY
+        if not is_included(pod, config, call.wanted):
+            return Decision.OUTBOUND_EXCLUDED
         return Decision.OUTBOUND_CAPTURED
-    if not is_sidecar():
+    if not is_sidecar(pod):
         return Decision.OUTBOUND_LOCAL
-    if bound == ENVOY_INBOUND6 or is_localhost6(wanted.address):
+    if call.bound == ENVOY_INBOUND4 or ip in (LOCALHOST4, ANY):
         return Decision.OUTBOUND_PROXY
-    if wanted.port == settings.tunnel_port:
+    if call.wanted.port == config.tunnel_port:
         return Decision.OUTBOUND_PROXY
     return Decision.OUTBOUND_SELF_CALL
 
 
-def listener_port(decision: u32) -> u32:
+def decide6(pod: PodState, config: Config, call: Call) -> u32:
+    """As `decide4`, for IPv6 addresses."""
+    loopback = is_loopback6(call.wanted.address)
+    if not loopback and not is_own(call.netns, call.wanted):
+        if is_sidecar(pod):
+            return Decision.OUTBOUND_PROXY
+        if not is_included(pod, config, call.wanted):
+            return Decision.OUTBOUND_EXCLUDED
+        return Decision.OUTBOUND_CAPTURED
+    if not is_sidecar(pod):
+        return Decision.OUTBOUND_LOCAL
+    if loopback or call.bound == ENVOY_INBOUND6:
+        return Decision.OUTBOUND_PROXY
+    if call.wanted.port == config.tunnel_port:
+        return Decision.OUTBOUND_PROXY
+    return Decision.OUTBOUND_SELF_CALL
+
+
+def listener_port(config: Config, decision: u32) -> u32:
     """The sidecar's listener for a decision; 0 leaves the connection alone."""
     if decision == Decision.OUTBOUND_CAPTURED:
-        return settings.outbound_port
+        return config.outbound_port
     if decision == Decision.OUTBOUND_SELF_CALL:
-        return settings.inbound_port
+        return config.inbound_port
     return 0
 
 
@@ -105,30 +154,30 @@ def spread_target() -> u32:
     return htonl(FIRST_TARGET + (random_u32() & (SPREAD - 1)))
 
 
-def keep_source4(ctx: SockAddr) -> bool:
+def keep_source4(ctx: SockAddr, pod: PodState) -> bool:
     """Bind the socket to the address that the network would have seen it use.
 
     A socket that its owner has bound keeps what it was bound to.
     """
     if ctx.sk.src_ip4 != 0 or ctx.sk.src_port != 0:
         return True
-    source = SockaddrIn(family=AF_INET, addr=settings.source4)
+    source = SockaddrIn(family=AF_INET, addr=pod.source4)
     return bind(ctx, source) == 0
 
 
-def keep_source6(ctx: SockAddr, *, mapped: bool) -> bool:
+def keep_source6(ctx: SockAddr, pod: PodState, *, mapped: bool) -> bool:
     """As `keep_source4`, for AF_INET6 sockets."""
     if ctx.sk.src_ip6[3] != 0 or ctx.sk.src_port != 0:
         return True
     source = SockaddrIn6(family=AF_INET6)
     if mapped:
         source.addr[2] = MAPPED
-        source.addr[3] = settings.source4
+        source.addr[3] = pod.source4
     else:
-        source.addr[0] = settings.source6.words[0]
-        source.addr[1] = settings.source6.words[1]
-        source.addr[2] = settings.source6.words[2]
-        source.addr[3] = settings.source6.words[3]
+        source.addr[0] = pod.source6.words[0]
+        source.addr[1] = pod.source6.words[1]
+        source.addr[2] = pod.source6.words[2]
+        source.addr[3] = pod.source6.words[3]
     return bind(ctx, source) == 0
 
 
@@ -142,43 +191,47 @@ def remember(ctx: SockAddr, wanted: Endpoint, target: u32, port: u32) -> bool:
     return True
 
 
-def target_of(ctx: SockAddr, wanted: Endpoint, port: u32) -> u32:
+def target_of(ctx: SockAddr, call: Call, port: u32) -> u32:
     """The loopback address that an IPv4 connection is sent to; 0 if it cannot be."""
-    if (alias := alias_of(wanted)) != 0:
+    wanted = call.wanted
+    if (alias := alias_of(call.netns, wanted.address.words[3], wanted.port)) != 0:
         return alias
     target = spread_target()
     return target if remember(ctx, wanted, target, port) else 0
 
 
-def redirect4(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
+def refused(netns: u64) -> int:
+    """Refuse a connection that should have been captured."""
+    count(netns, Decision.OUTBOUND_REFUSED)
+    return DENY
+
+
+def redirect4(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """Send an AF_INET socket to the sidecar, or refuse the connection."""
-    target = target_of(ctx, wanted, port)
-    if target == 0 or not keep_source4(ctx):
-        count(Decision.OUTBOUND_REFUSED)
-        return DENY
+    target = target_of(ctx, call, port)
+    if target == 0 or not keep_source4(ctx, pod):
+        return refused(call.netns)
     ctx.user_ip4 = target
     ctx.user_port = port
     return ALLOW
 
 
-def redirect_mapped(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
+def redirect_mapped(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """As `redirect4`, for an AF_INET6 socket that calls an IPv4 address."""
-    target = target_of(ctx, wanted, port)
-    if target == 0 or not keep_source6(ctx, mapped=True):
-        count(Decision.OUTBOUND_REFUSED)
-        return DENY
+    target = target_of(ctx, call, port)
+    if target == 0 or not keep_source6(ctx, pod, mapped=True):
+        return refused(call.netns)
     ctx.user_ip6[3] = target
     ctx.user_port = port
     return ALLOW
 
 
-def redirect6(ctx: SockAddr, wanted: Endpoint, port: u32) -> int:
+def redirect6(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """As `redirect4`, for IPv6; there is one loopback address only."""
-    if not keep_source6(ctx, mapped=False) or not remember(
-        ctx, wanted, LOCALHOST6, port
+    if not keep_source6(ctx, pod, mapped=False) or not remember(
+        ctx, call.wanted, LOCALHOST6, port
     ):
-        count(Decision.OUTBOUND_REFUSED)
-        return DENY
+        return refused(call.netns)
     ctx.user_ip6[0] = 0
     ctx.user_ip6[1] = 0
     ctx.user_ip6[2] = 0
@@ -192,18 +245,21 @@ def outbound4(ctx: SockAddr) -> int:
     """Capture the IPv4 connections of AF_INET sockets."""
     if ctx.protocol != IPPROTO_TCP:
         return ALLOW
-    if settings.outbound_port == 0:  # not configured yet: closed, not open
-        count(Decision.OUTBOUND_REFUSED)
+    call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip4)
+    if (pod := pods.lookup(call.netns)) is None:
+        count_closed(Decision.OUTBOUND_REFUSED)
         return DENY
-    wanted = Endpoint(port=ctx.user_port)
-    wanted.address.words[2] = MAPPED
-    wanted.address.words[3] = ctx.user_ip4
-    decision = decide4(wanted, ctx.user_ip4, ctx.sk.src_ip4)
-    count(decision)
-    port = listener_port(decision)
+    if (config := configs.lookup(pod.config)) is None:
+        return refused(call.netns)
+    call.wanted.port = ctx.user_port
+    call.wanted.address.words[2] = MAPPED
+    call.wanted.address.words[3] = ctx.user_ip4
+    decision = decide4(pod, config, call)
+    count(call.netns, decision)
+    port = listener_port(config, decision)
     if port == 0:
         return ALLOW
-    return redirect4(ctx, wanted, port)
+    return redirect4(ctx, pod, call, port)
 
 
 @connect6
@@ -211,26 +267,26 @@ def outbound6(ctx: SockAddr) -> int:
     """Capture the connections of AF_INET6 sockets, `::ffff:a.b.c.d` included."""
     if ctx.protocol != IPPROTO_TCP:
         return ALLOW
-    if settings.outbound_port == 0:
-        count(Decision.OUTBOUND_REFUSED)
+    call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip6[3])
+    if (pod := pods.lookup(call.netns)) is None:
+        count_closed(Decision.OUTBOUND_REFUSED)
         return DENY
-    wanted = Endpoint(port=ctx.user_port)
-    wanted.address.words[0] = ctx.user_ip6[0]
-    wanted.address.words[1] = ctx.user_ip6[1]
-    wanted.address.words[2] = ctx.user_ip6[2]
-    wanted.address.words[3] = ctx.user_ip6[3]
+    if (config := configs.lookup(pod.config)) is None:
+        return refused(call.netns)
+    call.wanted.port = ctx.user_port
+    call.wanted.address.words[0] = ctx.user_ip6[0]
+    call.wanted.address.words[1] = ctx.user_ip6[1]
+    call.wanted.address.words[2] = ctx.user_ip6[2]
+    call.wanted.address.words[3] = ctx.user_ip6[3]
     mapped = (
-        wanted.address.words[0] | wanted.address.words[1] == 0
-        and wanted.address.words[2] == MAPPED
+        call.wanted.address.words[0] | call.wanted.address.words[1] == 0
+        and call.wanted.address.words[2] == MAPPED
     )
-    if mapped:
-        decision = decide4(wanted, wanted.address.words[3], ctx.sk.src_ip4)
-    else:
-        decision = decide6(wanted, ctx.sk.src_ip6[3])
-    count(decision)
-    port = listener_port(decision)
+    decision = decide4(pod, config, call) if mapped else decide6(pod, config, call)
+    count(call.netns, decision)
+    port = listener_port(config, decision)
     if port == 0:
         return ALLOW
     if mapped:
-        return redirect_mapped(ctx, wanted, port)
-    return redirect6(ctx, wanted, port)
+        return redirect_mapped(ctx, pod, call, port)
+    return redirect6(ctx, pod, call, port)

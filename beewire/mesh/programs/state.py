@@ -1,17 +1,40 @@
-"""What the data path's programs share: settings, state in sockets, counters.
+"""What the data path's programs share: pods, configurations, state in sockets, counters.
 
-Ports are in network order, in 16 of 32 bits.
+One set of programs serves all pods of a node. A pod is its network namespace, whose cookie
+(`bpf_get_netns_cookie`, `SO_NETNS_COOKIE`) is the key of all that is its own:
+
+    pods       cookie                    -> PodState, with the id of its configuration
+    addresses  cookie, address           -> the pod's own addresses
+    owners     address                   -> cookie: sk_lookup knows addresses only
+    listeners  cookie, family, port, n   -> the sidecar's listening sockets
+    counts     cookie                    -> what was decided, how often (0: no pod's)
+    aliases    cookie, destination       -> loopback address that stands for it
+    originals  cookie, loopback address  -> destination that it stands for
+
+A namespace that is not in `pods` is closed, as is one whose configuration is 0. A
+configuration is a set of entries under one id, the `owner`, which never change:
+
+    configs    owner                     -> Config: ports, flags
+    numbers    owner, list, number       -> ports, users, groups in the lists of `Listed`
+    ranges     owner, list, address/bits -> CIDR ranges in the lists of `Listed`
+
+To change one, write another and change the id in `pods`: no connection sees half of
+either. Lists that say so in `Config.flags` are empty, and are not looked up. What is
+configured but depends on the pod (interfaces, routes) stands under `PodState.scope`, an
+owner of its own. IPv4 ranges are `::ffff:a.b.c.d/96+n`. Ports are in network order, in 16
+of 32 bits, everywhere.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 from beewire.bpf import (
-    Global,
     HashMap,
-    PerCpuArray,
+    LpmTrie,
+    PerCpuHash,
     SkStorage,
-    SockMap,
+    SockHash,
     Struct,
+    array,
     u16,
     u32,
     u64,
@@ -24,8 +47,130 @@ IPPROTO_TCP = 6
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: an entry takes memory when it is made
 
-V4_LISTENER = 0  # slots of `listeners`
-V6_LISTENER = 1
+# A table takes 16 bytes for each entry that it may have; entries take theirs when made.
+MAX_PODS = 1 << 14
+MAX_ADDRESSES = 1 << 16
+MAX_NUMBERS = 1 << 18
+MAX_RANGES = 1 << 22  # a trie: nothing in advance
+MAX_ALIASES = 1 << 18
+MAX_HANDSHAKES = 1 << 16
+ALIASES_OF_A_POD = 4096
+WORKERS = 16  # listeners with one port (SO_REUSEPORT) of which a pod's slots keep track
+
+
+class PodState(Struct):
+    """What the programs know of one pod; user space replaces it as a whole."""
+
+    config: u32 = 0  # owner of its configuration; 0: everything is refused
+    scope: u32 = 0  # owner of what is configured and depends on the pod
+    flags: u32 = 0  # which lists its scope has, as in Config.flags
+    unused: u32 = 0
+    proxy_cgroup: u64 = 0  # id of the sidecar's cgroup
+    proxy_level: u32 = 0  # its depth below the cgroup2 root
+    source4: u32 = 0  # what a redirected connection keeps as its source; 0: it has none
+    source6: Address = Address()
+
+
+class ConfigFlag(IntFlag):
+    """What a configuration says besides ports and lists."""
+
+    INBOUND_ALL = 1 << 0  # `*`: captured but for EXCLUDED_INBOUND_PORTS
+    OUTBOUND_ALL = 1 << 1  # `*`
+    CAPTURES_LOOPBACK = 1 << 2  # an included range is one of the loopback network
+    DNS = 1 << 3  # queries are redirected: to DNS_SERVERS ...
+    ALL_DNS = 1 << 4  # ... or whatever the server
+    DNS_ALIAS = 1 << 5  # the resolver is ours, and answers from every address
+    ONLY_GROUPS = 1 << 6  # INCLUDED_GROUPS; otherwise all but EXCLUDED_GROUPS
+    BY_OWNER = 1 << 7  # the sidecar is PROXY_UIDS and PROXY_GIDS, not a cgroup
+    FIRST_IS_GROUP = 1 << 8  # Config.first_owner is a group
+    MODE_NONE = 1 << 9  # nothing is captured
+    MODE_TPROXY = 1 << 10
+    IPV6 = 1 << 11  # otherwise IPv6 is left alone
+
+
+class Listed(IntEnum):
+    """A list of a configuration. `1 << (16 + list)` in its flags: it is not empty."""
+
+    EXCLUDED_INBOUND_PORTS = 0
+    INCLUDED_INBOUND_PORTS = 1
+    EXCLUDED_OUTBOUND_PORTS = 2
+    INCLUDED_OUTBOUND_PORTS = 3
+    PROXY_UIDS = 4
+    PROXY_GIDS = 5
+    INCLUDED_GROUPS = 6
+    EXCLUDED_GROUPS = 7
+    EXCLUDED_RANGES = 8
+    INCLUDED_RANGES = 9
+    DNS_SERVERS = 10
+    # In the pod's scope. `PodState.flags` says which there are:
+    EXCLUDED_INTERFACES = 11  # indices of interfaces
+    REROUTED_INTERFACES = 12
+    ROUTES = 13  # ranges; the value is 1 + the interface's index
+
+
+class Config(Struct):
+    """The scalars of a configuration; ports in network order."""
+
+    flags: u32 = 0  # ConfigFlag, and which lists there are
+    outbound_port: u32 = 0  # 15001
+    inbound_port: u32 = 0  # 15006
+    tunnel_port: u32 = 0  # 15008, never captured
+    dns_port: u32 = 0  # 15053
+    loopback: u32 = 0  # the IPv4 network that Istio's rules leave alone: 127.0.0.1 ...
+    loopback_mask: u32 = 0  # ... /32
+    first_owner: u32 = 0  # the first of PROXY_UIDS, else of PROXY_GIDS
+    proxy_mark: u32 = 0  # TPROXY: SO_MARK of the sidecar's sockets, as a number
+    unused: u32 = 0
+    digest: u64 = 0  # of the whole set: user space knows equal ones by it
+
+
+class Number(Struct):
+    """Key of `numbers`."""
+
+    owner: u32
+    listed: u32
+    number: u32
+
+
+class Range(Struct):
+    """Key of `ranges`: `bits` counts those of `owner` and `listed`, too."""
+
+    bits: u32
+    owner: u32
+    listed: u32
+    address: Address
+
+
+class PodAddress(Struct):
+    """Key of `addresses`."""
+
+    netns: u64
+    address: Address = Address()
+
+
+class Slot(Struct):
+    """Key of `listeners`: the nth of those with one port."""
+
+    netns: u64
+    port: u16
+    family: u16
+    number: u32 = 0
+
+
+class Named(Struct):
+    """An IPv4 destination of one pod."""
+
+    netns: u64
+    ip: u32
+    port: u32
+
+
+class Alias(Struct):
+    """A loopback address of one pod."""
+
+    netns: u64
+    ip: u32
+    unused: u32 = 0
 
 
 class Dialled(Struct):
@@ -53,21 +198,8 @@ class Handshake(Struct):
     target_port: u16 = 0
 
 
-class Settings(Struct):
-    """One pod's configuration. Ports are in network order; 0 = not configured."""
-
-    proxy_cgroup: u64  # id of the sidecar's cgroup
-    proxy_level: u32  # its depth below the cgroup2 root
-    outbound_port: u32  # 15001
-    inbound_port: u32  # 15006
-    tunnel_port: u32  # 15008, never captured
-    source4: u32  # what a redirected connection keeps as its source
-    unused: u32 = 0
-    source6: Address
-
-
 class Decision(IntEnum):
-    """What was decided about a connection; the index of `decisions`."""
+    """What became of a connection; the index of `Counts.decisions`."""
 
     OUTBOUND_CAPTURED = 0
     OUTBOUND_PROXY = 1  # the sidecar's own connection
@@ -81,26 +213,39 @@ class Decision(IntEnum):
     HANDED_OVER = 9  # the sidecar's socket has its original destination
     HANDOVER_MISSED = 10  # the sidecar's socket has none: somebody dialled it by number
     HANDOVER_ABANDONED = 11  # a connection without alias ended before it was accepted
+    OUTBOUND_EXCLUDED = 12  # its port or range is excluded, or not included
 
 
-settings = Global(Settings)
-local_addresses = HashMap[Address, u32](max_entries=64)
-excluded_inbound_ports = HashMap[u32, u32](max_entries=65536, flags=NO_PREALLOC)
-aliases = HashMap[Endpoint, u32](max_entries=4096, flags=NO_PREALLOC)
-originals = HashMap[u32, Endpoint](max_entries=4096, flags=NO_PREALLOC)
+class Counts(Struct):
+    """How often each decision was taken in one pod, by one CPU."""
+
+    decisions: list[u64] = array(u64, 16, default=0)
+
+
+pods = HashMap[u64, PodState](max_entries=MAX_PODS, flags=NO_PREALLOC)
+addresses = HashMap[PodAddress, u32](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
+owners = HashMap[Address, u64](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
+listeners = SockHash[Slot](max_entries=MAX_PODS)
+counts = PerCpuHash[u64, Counts](max_entries=MAX_PODS, flags=NO_PREALLOC)
+
+configs = HashMap[u32, Config](max_entries=MAX_PODS, flags=NO_PREALLOC)
+numbers = HashMap[Number, u32](max_entries=MAX_NUMBERS, flags=NO_PREALLOC)
+ranges = LpmTrie[Range, u32](max_entries=MAX_RANGES)
+
+aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
+originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
+alias_counts = HashMap[u64, u32](max_entries=MAX_PODS, flags=NO_PREALLOC)
 dialled = SkStorage[Dialled]()
 arrived = SkStorage[Endpoint]()
-handshakes = HashMap[Handshake, Endpoint](max_entries=65536)
-listeners = SockMap[u32](max_entries=2)
-decisions = PerCpuArray[u64](max_entries=16)
+handshakes = HashMap[Handshake, Endpoint](max_entries=MAX_HANDSHAKES, flags=NO_PREALLOC)
 
 
-def count(decision: u32) -> None:
-    """Count one decision."""
-    if (n := decisions.lookup(decision)) is not None:
-        n.value += 1
+def count(netns: u64, decision: u32) -> None:
+    """Count one decision of a pod."""
+    if (counted := counts.lookup(netns)) is not None:
+        counted.decisions[decision & 15] += 1
 
 
-def is_listener(port: u32) -> bool:
-    """Whether a port (network order) is one of the sidecar's capturing listeners."""
-    return port in (settings.outbound_port, settings.inbound_port)
+def count_closed(decision: u32) -> None:
+    """Count what was refused in a namespace that is no pod's."""
+    count(0, decision)

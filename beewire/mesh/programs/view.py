@@ -1,22 +1,29 @@
 """The application's view: getpeername() shows what it dialled, not the sidecar."""
 
-from beewire.bpf import SockAddr, getpeername4, getpeername6, u32
+from beewire.bpf import SockAddr, getpeername4, getpeername6, netns_cookie, u32
 from beewire.mesh.programs.addresses import MAPPED, Endpoint
-from beewire.mesh.programs.aliases import is_alias
-from beewire.mesh.programs.state import ALLOW, dialled, is_listener, originals
+from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.state import ALLOW, configs, dialled, pods
 
 
-def named_by_alias(ip: u32, port: u32) -> Endpoint | None:
+def named_by_alias(ctx: SockAddr, ip: u32, port: u32) -> Endpoint | None:
     """The destination that an IPv4 peer stands for."""
-    if not is_alias(ip) or not is_listener(port):
+    if not is_alias(ip):
         return None
-    return originals.lookup(ip)
+    netns = netns_cookie(ctx)
+    if (pod := pods.lookup(netns)) is None:
+        return None
+    if (config := configs.lookup(pod.config)) is None:
+        return None
+    if port not in (config.outbound_port, config.inbound_port):
+        return None
+    return meaning(netns, ip)
 
 
 @getpeername4
 def peer4(ctx: SockAddr) -> int:
     """AF_INET sockets."""
-    if (wanted := named_by_alias(ctx.user_ip4, ctx.user_port)) is not None:
+    if (wanted := named_by_alias(ctx, ctx.user_ip4, ctx.user_port)) is not None:
         ctx.user_ip4 = wanted.address.words[3]
         ctx.user_port = wanted.port
         return ALLOW
@@ -32,7 +39,7 @@ def peer4(ctx: SockAddr) -> int:
 def peer6(ctx: SockAddr) -> int:
     """AF_INET6 sockets, v4-mapped ones included."""
     if ctx.user_ip6[2] == MAPPED and (
-        wanted := named_by_alias(ctx.user_ip6[3], ctx.user_port)
+        wanted := named_by_alias(ctx, ctx.user_ip6[3], ctx.user_port)
     ):
         ctx.user_ip6[3] = wanted.address.words[3]
         ctx.user_port = wanted.port

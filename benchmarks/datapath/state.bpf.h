@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C twin of beewire/mesh/programs/{state,addresses,aliases}.py: the same structs, maps
+/* The C twin of {state,addresses,aliases}.py: the same structs, maps
  * and counters, written as a C author writes them. `beewire bench codesize` compares the
  * two. */
 #ifndef BEEWIRE_STATE_H

@@ -1,0 +1,23 @@
+"""Enrol pods: one set of programs for all of them, and what the programs know of each.
+
+    with Node.load() as node, node.enrol(Pod(cgroup, proxy_cgroup, netns)) as mesh:
+        ...                       # start the sidecar and the application in here
+        print(mesh.decisions())
+
+`enrol(pod)` does it for one pod, with programs of its own. The programs are attached
+before the sidecar listens, so that its listener is seen; until then inbound connections are
+refused, and outbound ones meet a closed port.
+
+    pod        Pod: its cgroups, its namespace, its addresses, its configuration
+    node       Node: the programs and maps, loaded once or found pinned; its configurations
+    enrolment  Enrolment: one pod's entries and links
+    encode     PodConfig -> what stands in the maps
+    hooks      which program is attached where
+"""
+
+from beewire.mesh.enrol.enrolment import Enrolment
+from beewire.mesh.enrol.hooks import PROGRAMS
+from beewire.mesh.enrol.node import Node, enrol
+from beewire.mesh.enrol.pod import SIDECAR, Pod
+
+__all__ = ["PROGRAMS", "SIDECAR", "Enrolment", "Node", "Pod", "enrol"]

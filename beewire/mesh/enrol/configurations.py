@@ -1,0 +1,117 @@
+"""The configurations of a node: immutable sets of entries, shared by pods that are alike."""
+
+import ctypes
+import time
+from collections import Counter
+
+from beewire.bpf import Loaded
+from beewire.errors import BeewireError, MapError, MeshError
+from beewire.mesh.config import PodConfig
+from beewire.mesh.enrol.encode import Encoded, encode
+from beewire.mesh.programs import state
+from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.state import Number, Range
+
+_MEMBARRIER = 324  # of x86-64; elsewhere we wait
+_MEMBARRIER_GLOBAL = (
+    1  # MEMBARRIER_CMD_GLOBAL: synchronize_rcu() (kernel/sched/membarrier.c)
+)
+_GRACE_S = 0.1  # no program runs that long
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Configurations:
+    """Writes configurations into the maps, once each, and takes away what nobody uses."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._configs = loaded[state.configs]
+        self._numbers = loaded[state.numbers]
+        self._ranges = loaded[state.ranges]
+        pods = list(loaded[state.pods].values())
+        self._uses = Counter(pod.config for pod in pods)
+        self._ids = {made.digest: owner for owner, made in self._configs.items()}
+        self._last = max([0, *self._ids.values(), *(pod.scope for pod in pods)])
+
+    def acquire(self, config: PodConfig) -> int:
+        """The owner of `config` in the maps; give it back by `release`.
+
+        Raises:
+            MeshError: A map is full; nothing has changed.
+            UsageError: An owner group is a name without a number.
+        """
+        encoded = encode(config)
+        owner = self._ids.get(encoded.config.digest)
+        if owner is None:
+            owner = self.new_owner()
+            self._write(owner, encoded)
+            self._ids[encoded.config.digest] = owner
+        self._uses[owner] += 1
+        return owner
+
+    def release(self, owner: int) -> None:
+        """One user less; after the last one, and those who still read it, it is gone."""
+        self._uses[owner] -= 1
+        if self._uses[owner] > 0:
+            return
+        del self._uses[owner]
+        self._ids = {digest: id_ for digest, id_ in self._ids.items() if id_ != owner}
+        wait_for_programs()
+        self._configs.delete(owner)
+        self.forget(owner)
+
+    def new_owner(self) -> int:
+        """An owner that has no entries yet."""
+        self._last += 1
+        return self._last
+
+    def write(
+        self,
+        owner: int,
+        numbers: list[tuple[int, int]],
+        ranges: list[tuple[int, int, Address, int]],
+    ) -> None:
+        """Add entries of `owner`: (list, number), and (list, bits, address, value).
+
+        Raises:
+            MeshError: A map is full; what was written is taken back.
+        """
+        try:
+            self._numbers.update(
+                {Number(owner=owner, listed=each, number=n): 1 for each, n in numbers}
+            )
+            self._ranges.update(
+                {
+                    Range(bits=bits, owner=owner, listed=each, address=address): value
+                    for each, bits, address, value in ranges
+                }
+            )
+        except MapError as error:
+            self.forget(owner)
+            raise MeshError(
+                f"a configuration of {len(numbers)} ports, users and groups and"
+                f" {len(ranges)} ranges does not fit the node's maps: {error}; nothing"
+                " has changed"
+            ) from error
+
+    def forget(self, owner: int) -> None:
+        """Delete every number and range of `owner`."""
+        for number in [key for key in self._numbers if key.owner == owner]:
+            self._numbers.delete(number)
+        for found in [key for key in self._ranges if key.owner == owner]:
+            self._ranges.delete(found)
+
+    def _write(self, owner: int, encoded: Encoded) -> None:
+        ranges = [(listed, bits, where, 1) for listed, bits, where in encoded.ranges]
+        self.write(owner, list(encoded.numbers), ranges)
+        try:
+            self._configs[owner] = encoded.config
+        except BeewireError:
+            self.forget(owner)
+            raise
+
+
+def wait_for_programs() -> None:
+    """Return when no program runs any more that had begun before (an RCU grace period)."""
+    if _libc.syscall(_MEMBARRIER, _MEMBARRIER_GLOBAL, 0, 0) != 0:
+        time.sleep(_GRACE_S)

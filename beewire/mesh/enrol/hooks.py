@@ -1,0 +1,37 @@
+"""Which program is attached to what of a pod, in the order of attaching."""
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+from beewire.bpf import Program
+from beewire.mesh.programs import handover, inbound, original, outbound, view
+
+
+class Place(Enum):
+    """What of a pod a program is attached to."""
+
+    CGROUP = "cgroup"
+    PROXY_CGROUP = "proxy_cgroup"
+    NETNS = "netns"
+
+
+class Hook(NamedTuple):
+    """One link of a pod; `name` is that of its pin."""
+
+    name: str
+    program: Program[Any]
+    place: Place
+
+
+# Inbound and the hand-over first: a redirected connection finds them in place.
+HOOKS = (
+    Hook("inbound", inbound.inbound, Place.NETNS),
+    Hook("handover", handover.handover, Place.CGROUP),
+    Hook("original", original.original_destination, Place.PROXY_CGROUP),
+    Hook("peer4", view.peer4, Place.CGROUP),
+    Hook("peer6", view.peer6, Place.CGROUP),
+    Hook("outbound4", outbound.outbound4, Place.CGROUP),
+    Hook("outbound6", outbound.outbound6, Place.CGROUP),
+)
+
+PROGRAMS = tuple(hook.program for hook in HOOKS)

@@ -1,0 +1,126 @@
+"""`Node`: the data path of one machine, loaded once, whatever the number of pods."""
+
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from beewire.bpf import Loaded, collect, load, open_pinned
+from beewire.bpf.author.collection import Collection
+from beewire.bpf.kernel import running
+from beewire.mesh.config import PodConfig
+from beewire.mesh.enrol.configurations import Configurations
+from beewire.mesh.enrol.enrolment import Enrolment
+from beewire.mesh.enrol.hooks import PROGRAMS
+from beewire.mesh.enrol.pod import Pod
+from beewire.mesh.programs import state
+
+NAME = "mesh"
+
+
+class Node:
+    """The programs and maps that all pods share. A context manager that closes them.
+
+    Closing leaves pods that are enrolled as they are where the programs are pinned;
+    otherwise their links, which hold the programs, have to be closed first.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self.configurations = Configurations(loaded)
+        # Where what is refused counts that belongs to no pod.
+        loaded[state.counts].insert(0, state.Counts())
+
+    @classmethod
+    def load(cls, pins: Path | None = None) -> Self:
+        """Load the programs, or find them below `pins`, a directory on a bpffs.
+
+        With `pins` they outlive the process: what is found there is used as it is, and
+        what is not is loaded and pinned. Without, they live as long as their links.
+
+        Raises:
+            KernelError: The kernel refused a program, a map or a pin.
+            SpecError: The maps below `pins` are those of another version.
+        """
+        if pins is None:
+            return cls(load(_compiled()))
+        if pins.exists():
+            return cls(open_pinned(PROGRAMS, str(pins), name=NAME))
+        with ExitStack() as stack:
+            loaded = stack.enter_context(load(_compiled()))
+            loaded.pin(str(pins))
+            stack.pop_all()
+        return cls(loaded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors of programs and maps. Closing twice does nothing."""
+        self.loaded.close()
+
+    def enrol(self, pod: Pod) -> Enrolment:
+        """Serve `pod` until the returned Enrolment is closed.
+
+        Raises:
+            MeshError: A cgroup or the namespace is missing, the pod has no address, it is
+                enrolled already, or a cgroup namespace hides where the sidecar's cgroup
+                stands.
+            KernelError: The kernel refused an attachment.
+        """
+        return Enrolment(self.loaded, self.configurations, pod)
+
+    def configure(self, config: PodConfig) -> int:
+        """Write a configuration, unless there is an equal one; its id.
+
+        It stays until `release`: what is enrolled with it then needs to write nothing.
+
+        Raises:
+            MeshError: A map is full; nothing has changed.
+        """
+        return self.configurations.acquire(config)
+
+    def release(self, config_id: int) -> None:
+        """Give back what `configure` returned."""
+        self.configurations.release(config_id)
+
+    def cookies(self) -> list[int]:
+        """The namespaces that are enrolled, by their cookies."""
+        return list(self.loaded[state.pods])
+
+
+class _OwnNode(Enrolment):
+    # One pod with programs of its own.
+
+    def __init__(self, node: Node, pod: Pod) -> None:
+        self._node = node
+        super().__init__(node.loaded, node.configurations, pod)
+
+    def close(self) -> None:
+        super().close()
+        self._node.close()
+
+
+def enrol(pod: Pod) -> Enrolment:
+    """Serve `pod`, by programs of its own, until the returned Enrolment is closed.
+
+    Raises:
+        MeshError: As for `Node.enrol`.
+        KernelError: The kernel refused a program, a map or an attachment.
+    """
+    pod.check()
+    node = Node.load()
+    try:
+        return _OwnNode(node, pod)
+    except BaseException:
+        node.close()
+        raise
+
+
+@cache
+def _compiled() -> Collection:
+    """The programs, compiled once a process: every node loads the same."""
+    return collect(PROGRAMS, name=NAME, target=running())

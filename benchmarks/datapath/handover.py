@@ -1,0 +1,143 @@
+"""Hand the original destination from the dialling socket to the accepted one.
+
+sock_ops on the pod's cgroup, for connections whose address does not say it (aliases.py).
+The entry in `handshakes` lives from before the SYN, so that data in the SYN (TCP fast
+open) finds it, until the sidecar's socket exists; it goes with the connection when that
+never happens.
+"""
+
+from beewire.bpf import (
+    SockOp,
+    SockOps,
+    SockOpsFlag,
+    TcpState,
+    ancestor_cgroup_id,
+    htons,
+    netns_cookie,
+    ntohl,
+    sock_ops,
+    sock_ops_cb_flags_set,
+)
+from datapath.addresses import AF_INET6, MAPPED
+from datapath.aliases import is_alias
+from datapath.state import (
+    V4_LISTENER,
+    V6_LISTENER,
+    Decision,
+    Handshake,
+    arrived,
+    count,
+    dialled,
+    handshakes,
+    is_listener,
+    listeners,
+    originals,
+    settings,
+)
+
+
+def name_by_client(key: Handshake, ctx: SockOps) -> None:
+    """Name the connection from the end that dialled."""
+    key.netns = netns_cookie(ctx)
+    key.source_port = ctx.local_port
+    key.target_port = ntohl(ctx.remote_port)
+    # The target tells IPv4 from IPv6: it is ::ffff:127.64.0.x or ::1, never in between.
+    if ctx.family == AF_INET6 and ctx.remote_ip6[2] != MAPPED:
+        key.source.words[0] = ctx.local_ip6[0]
+        key.source.words[1] = ctx.local_ip6[1]
+        key.source.words[2] = ctx.local_ip6[2]
+        key.source.words[3] = ctx.local_ip6[3]
+        key.target = ctx.remote_ip6[3]
+    else:
+        key.source.words[2] = MAPPED
+        key.source.words[3] = ctx.local_ip4
+        key.target = ctx.remote_ip4
+
+
+def name_by_server(key: Handshake, ctx: SockOps) -> None:
+    """Name the same connection from the end that accepts."""
+    key.netns = netns_cookie(ctx)
+    key.source_port = ntohl(ctx.remote_port)
+    key.target_port = ctx.local_port
+    if ctx.family == AF_INET6 and ctx.local_ip6[2] != MAPPED:
+        key.source.words[0] = ctx.remote_ip6[0]
+        key.source.words[1] = ctx.remote_ip6[1]
+        key.source.words[2] = ctx.remote_ip6[2]
+        key.source.words[3] = ctx.remote_ip6[3]
+        key.target = ctx.local_ip6[3]
+    else:
+        key.source.words[2] = MAPPED
+        key.source.words[3] = ctx.remote_ip4
+        key.target = ctx.local_ip4
+
+
+def begin(ctx: SockOps) -> None:
+    """Before the SYN: publish what this socket dialled, if we redirected it."""
+    if (sk := ctx.sk) is None or (state := dialled.get(sk)) is None:
+        return
+    key = Handshake()
+    name_by_client(key, ctx)
+    if key.target != state.target or htons(key.target_port) != state.target_port:
+        return  # the socket was redirected once and is now connected elsewhere
+    handshakes[key] = state.wanted
+    sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
+
+
+def complete(ctx: SockOps) -> None:
+    """The sidecar's socket exists: move the original destination into it."""
+    if not is_listener(htons(ctx.local_port)):
+        return
+    if is_alias(ctx.local_ip4) and ctx.local_ip4 in originals:
+        count(Decision.HANDED_OVER)
+        return
+    key = Handshake()
+    name_by_server(key, ctx)
+    if (wanted := handshakes.lookup(key)) is None:
+        count(Decision.HANDOVER_MISSED)
+        return
+    if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:
+        count(Decision.HANDOVER_MISSED)
+        return
+    place.address = wanted.address
+    place.port = wanted.port
+    del handshakes[key]
+    count(Decision.HANDED_OVER)
+
+
+def abandon(ctx: SockOps) -> None:
+    """The dialling socket is gone: nothing of it stays behind."""
+    if ctx.args[1] != TcpState.CLOSE:
+        return
+    key = Handshake()
+    name_by_client(key, ctx)
+    if key in handshakes:
+        del handshakes[key]
+        count(Decision.HANDOVER_ABANDONED)
+
+
+def keep_listener(ctx: SockOps) -> None:
+    """Remember the sidecar's inbound listener, also when it comes back by itself."""
+    if htons(ctx.local_port) != settings.inbound_port:
+        return
+    if ancestor_cgroup_id(settings.proxy_level) != settings.proxy_cgroup:
+        return
+    if ctx.family == AF_INET6:
+        listeners.update(ctx, V6_LISTENER)
+    else:
+        listeners.update(ctx, V4_LISTENER)
+
+
+@sock_ops
+def handover(ctx: SockOps) -> None:
+    """Follow a redirected connection from connect() to the sidecar's accept()."""
+    match ctx.op:
+        case SockOp.TCP_CONNECT_CB:
+            begin(ctx)
+        case SockOp.PASSIVE_ESTABLISHED_CB:
+            complete(ctx)
+        case SockOp.STATE_CB:
+            abandon(ctx)
+        case SockOp.TCP_LISTEN_CB:
+            keep_listener(ctx)
+        case _:
+            pass

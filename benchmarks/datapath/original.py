@@ -1,0 +1,99 @@
+"""SO_ORIGINAL_DST: getsockopt on the sidecar's cgroup, and on no other.
+
+Runs after the kernel's own handler, which finds no conntrack entry and fails. Whatever
+it did answer stays: iptables and Beewire may meet in one pod.
+"""
+
+from beewire.bpf import SockOpt, getsockopt, htons, sizeof, u32
+from datapath.addresses import (
+    AF_INET,
+    AF_INET6,
+    Endpoint,
+    SockaddrIn,
+    SockaddrIn6,
+)
+from datapath.aliases import is_alias
+from datapath.state import ALLOW, arrived, is_listener, originals
+
+SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
+SOL_IP = 0
+SOL_IPV6 = 41
+
+
+PAGE = 4096  # longer options are not copied for us; 0 says that we leave them alone
+
+
+def is_redirected(port: u32) -> bool:
+    """Whether a socket with this port was dialled in another's place.
+
+    A reset takes a socket's port, so that 0 may be any; the other end of what was not
+    redirected is then unknown.
+    """
+    return port == 0 or is_listener(port)
+
+
+def redirected(ctx: SockOpt) -> Endpoint | None:
+    """What the other end of a redirected connection dialled."""
+    if is_alias(ctx.sk.src_ip4):
+        return originals.lookup(ctx.sk.src_ip4)
+    return arrived.get(ctx.sk)
+
+
+def answer4(ctx: SockOpt) -> None:
+    """Fill in `struct sockaddr_in`."""
+    if (out := ctx.at(0, SockaddrIn)) is None:
+        return
+    port = htons(ctx.sk.src_port)
+    if is_redirected(port):
+        if (wanted := redirected(ctx)) is None:
+            return
+        out.addr = wanted.address.words[3]
+        out.port = wanted.port
+    else:  # captured by sk_lookup: its own address is what the client dialled
+        out.addr = ctx.sk.src_ip4
+        out.port = port
+    out.family = AF_INET
+    out.zero = 0
+    ctx.optlen = sizeof(SockaddrIn)
+    ctx.retval = 0
+
+
+def answer6(ctx: SockOpt) -> None:
+    """Fill in `struct sockaddr_in6`."""
+    if (out := ctx.at(0, SockaddrIn6)) is None:
+        return
+    port = htons(ctx.sk.src_port)
+    if is_redirected(port):
+        if (wanted := redirected(ctx)) is None:  # v4-mapped ones have aliases
+            return
+        out.addr[0] = wanted.address.words[0]
+        out.addr[1] = wanted.address.words[1]
+        out.addr[2] = wanted.address.words[2]
+        out.addr[3] = wanted.address.words[3]
+        out.port = wanted.port
+    else:
+        out.addr[0] = ctx.sk.src_ip6[0]
+        out.addr[1] = ctx.sk.src_ip6[1]
+        out.addr[2] = ctx.sk.src_ip6[2]
+        out.addr[3] = ctx.sk.src_ip6[3]
+        out.port = port
+    out.family = AF_INET6
+    out.flowinfo = 0
+    out.scope = 0
+    ctx.optlen = sizeof(SockaddrIn6)
+    ctx.retval = 0
+
+
+@getsockopt
+def original_destination(ctx: SockOpt) -> int:
+    """Tell the sidecar where a captured connection was going."""
+    if ctx.optlen > PAGE:
+        ctx.optlen = 0
+        return ALLOW
+    if ctx.optname != SO_ORIGINAL_DST or ctx.retval == 0:
+        return ALLOW
+    if ctx.level == SOL_IP:
+        answer4(ctx)
+    elif ctx.level == SOL_IPV6:
+        answer6(ctx)
+    return ALLOW
