@@ -16,8 +16,8 @@ refused, and outbound ones meet a closed port.
 """
 
 from beewire.mesh.enrol.enrolment import Enrolment
-from beewire.mesh.enrol.hooks import PROGRAMS
+from beewire.mesh.enrol.hooks import HOOKS, PROGRAMS
 from beewire.mesh.enrol.node import Node, enrol
 from beewire.mesh.enrol.pod import SIDECAR, Pod
 
-__all__ = ["PROGRAMS", "SIDECAR", "Enrolment", "Node", "Pod", "enrol"]
+__all__ = ["HOOKS", "PROGRAMS", "SIDECAR", "Enrolment", "Node", "Pod", "enrol"]

@@ -1,5 +1,6 @@
 """`Node`: the data path of one machine, loaded once, whatever the number of pods."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Self
 from beewire.bpf import Loaded, collect, load, open_pinned
 from beewire.bpf.author.collection import Collection
 from beewire.bpf.kernel import running
+from beewire.mesh import netns as namespaces
 from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol.configurations import Configurations
 from beewire.mesh.enrol.enrolment import Enrolment
@@ -62,8 +64,20 @@ class Node:
         """Close the descriptors of programs and maps. Closing twice does nothing."""
         self.loaded.close()
 
-    def enrol(self, pod: Pod) -> Enrolment:
+    def enrol(
+        self,
+        pod: Pod,
+        *,
+        pins: Path | None = None,
+        listeners: Sequence[tuple[int, int]] = (),
+        netns: int = 0,
+    ) -> Enrolment:
         """Serve `pod` until the returned Enrolment is closed.
+
+        Its links are pinned in `pins`, a directory that is made on a bpffs: after `keep`
+        the pod stays enrolled, and `find` takes it over. `listeners` are sockets by which
+        the sidecar listens already, as (family, descriptor): no program acts before they
+        are known. `netns` is the namespace's cookie, for who knows it.
 
         Raises:
             MeshError: A cgroup or the namespace is missing, the pod has no address, it is
@@ -71,7 +85,20 @@ class Node:
                 stands.
             KernelError: The kernel refused an attachment.
         """
-        return Enrolment(self.loaded, self.configurations, pod)
+        pod.check()
+        cookie = netns or namespaces.cookie(pod.netns)
+        enrolment = Enrolment(self.loaded, self.configurations, pod, cookie, pins)
+        enrolment.begin(listeners)
+        return enrolment
+
+    def find(self, pod: Pod, netns: int, pins: Path) -> Enrolment:
+        """The enrolment that `keep` left: of `pod`, whose namespace has the cookie `netns`.
+
+        Neither has to be there any more. Closing it withdraws the pod.
+        """
+        enrolment = Enrolment(self.loaded, self.configurations, pod, netns, pins)
+        enrolment.resume()
+        return enrolment
 
     def configure(self, config: PodConfig) -> int:
         """Write a configuration, unless there is an equal one; its id.
@@ -95,9 +122,9 @@ class Node:
 class _OwnNode(Enrolment):
     # One pod with programs of its own.
 
-    def __init__(self, node: Node, pod: Pod) -> None:
+    def __init__(self, node: Node, pod: Pod, netns: int) -> None:
         self._node = node
-        super().__init__(node.loaded, node.configurations, pod)
+        super().__init__(node.loaded, node.configurations, pod, netns)
 
     def close(self) -> None:
         super().close()
@@ -114,10 +141,12 @@ def enrol(pod: Pod) -> Enrolment:
     pod.check()
     node = Node.load()
     try:
-        return _OwnNode(node, pod)
+        enrolment = _OwnNode(node, pod, namespaces.cookie(pod.netns))
+        enrolment.begin()
     except BaseException:
         node.close()
         raise
+    return enrolment
 
 
 @cache
