@@ -4,7 +4,8 @@
         print(load(lab.a, lab.b, LoadConfig(seconds=1)).requests_per_s)
 
 `runs` says who owns what and cleans up, `pods` and `wiring` build the machines, `place`
-starts things in them, `sidecar` and `envoy` run Envoy, `server` nginx, `load` wrk, `tcp`
+starts things in them, `sidecar` runs Envoy with the configuration that `envoy` makes of a
+`description`, `pilot` what pilot-agent has beside it, `server` nginx, `load` wrk, `tcp`
 small servers; `interception` is the plug that is compared; `demo`, `follow`, `report`
 and `table` are `beewire demo`.
 """
@@ -12,13 +13,14 @@ and `table` are `beewire demo`.
 from beewire.interrupts import Stopped, unwinding
 from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.demo import DemoConfig, DemoResult, run_demo
-from beewire.mesh.lab.envoy import SidecarConfig
+from beewire.mesh.lab.description import Protocol, Service, SidecarConfig
 from beewire.mesh.lab.follow import Hop, follow
 from beewire.mesh.lab.interception import SIDECAR, Beewire, Interception, Iptables
 from beewire.mesh.lab.load import LoadConfig, LoadResult, load
 from beewire.mesh.lab.measure import conntrack_entries, cpu_us, iptables_rules
 from beewire.mesh.lab.mesh import Mesh, mesh
 from beewire.mesh.lab.namespaces import Namespace
+from beewire.mesh.lab.pilot import PilotConfig, pilot
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Lab, LabConfig, Pod
 from beewire.mesh.lab.runs import clean
@@ -42,8 +44,11 @@ __all__ = [
     "Mesh",
     "Namespace",
     "NginxConfig",
+    "PilotConfig",
     "Place",
     "Pod",
+    "Protocol",
+    "Service",
     "Sidecar",
     "SidecarConfig",
     "Stopped",
@@ -58,6 +63,7 @@ __all__ = [
     "load",
     "mesh",
     "nginx",
+    "pilot",
     "received",
     "run_demo",
     "serving",

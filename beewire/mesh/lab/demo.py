@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from beewire.mesh.lab.description import SidecarConfig
 from beewire.mesh.lab.follow import Hop, follow
 from beewire.mesh.lab.interception import Beewire, Iptables
 from beewire.mesh.lab.load import LoadConfig
@@ -15,6 +16,8 @@ from beewire.mesh.lab.tools import require_all, require_root
 
 PROGRAMS = ("envoy", "nginx", "wrk", "iptables-legacy-restore", "iptables-legacy-save")
 WARM_UP_S = 1
+# Nothing is found out about what a port carries: as lean as Envoy can be.
+LEAN = SidecarConfig(sniffing=False)
 TESTS = 3  # in each round, each on both sides
 
 Tell = Callable[[str], None]
@@ -105,7 +108,7 @@ def run_demo(config: DemoConfig, tell: Tell) -> DemoResult:
         for interception in (Iptables(), Beewire()):
             tell(f"starting two pods with sidecars under {interception.name}")
             lab = stack.enter_context(Lab())
-            running_mesh = stack.enter_context(mesh(lab, interception))
+            running_mesh = stack.enter_context(mesh(lab, interception, LEAN))
             sides.append(_Measured(running_mesh))
         _warm_up(sides, config, tell)
         for number in range(config.rounds):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.envoy import TRACE_HEADER
+from beewire.mesh.lab.listeners import TRACE_HEADER
 from beewire.mesh.lab.mesh import Mesh
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.sidecar import Sidecar

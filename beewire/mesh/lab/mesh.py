@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.envoy import SidecarConfig
+from beewire.mesh.lab.description import SidecarConfig
 from beewire.mesh.lab.interception import Interception
+from beewire.mesh.lab.pilot import pilot
 from beewire.mesh.lab.pods import Lab
 from beewire.mesh.lab.server import Server, nginx
 from beewire.mesh.lab.sidecar import Sidecar, sidecar
@@ -48,6 +49,8 @@ def mesh(
 ) -> Iterator[Mesh]:
     """Intercept both pods of `lab`, start their sidecars, and nginx in pod B.
 
+    A sidecar is Envoy, and what pilot-agent has beside it.
+
     Programs or rules come first: what starts later never runs without them.
 
     Raises:
@@ -56,6 +59,7 @@ def mesh(
     with contextlib.ExitStack() as stack:
         for pod in lab.pods:
             stack.enter_context(interception.install(pod))
+            stack.enter_context(pilot(pod))
         first, second = (stack.enter_context(sidecar(pod, config)) for pod in lab.pods)
         server = stack.enter_context(nginx(lab.b))
         yield Mesh(interception.name, lab, first, second, server)

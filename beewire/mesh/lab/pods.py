@@ -77,7 +77,7 @@ class Lab:
         self.run = Run()
         self.a = Pod(self.run, "a", 1, ipv6=self.config.ipv6)
         self.b = Pod(self.run, "b", 2, ipv6=self.config.ipv6)
-        self._router = self.run.namespace("node")
+        self.router = self.run.namespace("node")
 
     @property
     def pods(self) -> tuple[Pod, Pod]:
@@ -109,14 +109,14 @@ class Lab:
             from beewire.mesh.lab import wiring  # noqa: PLC0415 - pyroute2 is an extra
         except ModuleNotFoundError as error:
             raise MeshError(f"pyroute2 is missing: {INSTALL['pyroute2']}") from error
-        for namespace in (self._router, self.a.namespace, self.b.namespace):
+        for namespace in (self.router, self.a.namespace, self.b.namespace):
             namespace.create()
             self._tune(namespace)
         for pod in self.pods:
             pod.app.cgroup.create()
             pod.proxy.cgroup.create()
             leg = wiring.Leg(
-                self._router,
+                self.router,
                 pod.namespace,
                 f"bw-{pod.name}",
                 pod.address,
@@ -134,9 +134,9 @@ class Lab:
             # A machine that keeps IPv6 off may still have it inside the lab.
             settings["ipv6/conf/all/disable_ipv6"] = "0"
             settings["ipv6/conf/default/disable_ipv6"] = "0"
-        if namespace is self._router:
+        if namespace is self.router:
             settings["ipv4/ip_forward"] = "1"
-        if namespace is self._router and self.config.ipv6:
+        if namespace is self.router and self.config.ipv6:
             settings["ipv6/conf/all/forwarding"] = "1"
         for name, value in settings.items():
             try:

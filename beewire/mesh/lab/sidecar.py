@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.envoy import SidecarConfig, bootstrap
+from beewire.mesh.lab.description import SidecarConfig
+from beewire.mesh.lab.envoy import bootstrap
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
@@ -91,7 +92,7 @@ def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
     os.chown(config.access_log, pod.proxy.uid, pod.proxy.uid)
     said = _said(pod)
     command = [
-        *(binary, "--config-path", str(path), "--concurrency", "1"),
+        *(binary, "--config-path", str(path), "--concurrency", str(config.workers)),
         *("--disable-hot-restart", "--log-level", "error"),
         *("--file-flush-interval-msec", str(FLUSH_MS)),
     ]

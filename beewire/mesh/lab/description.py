@@ -1,0 +1,77 @@
+"""What istiod knows of a sidecar: the description that all of its configuration is from."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class Protocol(Enum):
+    """What a Service's port says that it carries (`appProtocol`)."""
+
+    HTTP = "http"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service with an address of its own, one port, and the pods behind it.
+
+    `endpoints` are addresses of pods; `target_port` is theirs, 0 the Service's own.
+    """
+
+    host: str
+    address: str
+    port: int
+    endpoints: tuple[str, ...]
+    target_port: int = 0
+    protocol: Protocol = Protocol.HTTP
+
+    @property
+    def cluster(self) -> str:
+        """The name of its cluster, as istiod makes it."""
+        return f"outbound|{self.port}||{self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarConfig:
+    """One sidecar.
+
+    The lab's pods are one headless Service with the ports `http_ports` and `tcp_ports`:
+    what is dialled there goes where it was dialled to. Requests to `trace_port`, which
+    carries HTTP, too, tell the server who the client is (x-forwarded-for), and are
+    written to `access_log`, one JSON object a line. `services` have addresses of their
+    own. All other ports are unknown to istiod, and passed through.
+
+    `sniffing` has Envoy find out what unknown connections carry, as istiod does unless
+    PILOT_ENABLE_PROTOCOL_SNIFFING_FOR_OUTBOUND and ..._INBOUND are false. A server that
+    speaks first at a port where HTTP is looked for waits forever, as under Istio.
+
+    `transparent` is interception mode TPROXY: the application sees the client's address.
+    Envoy then needs CAP_NET_ADMIN.
+    """
+
+    pod: str = ""
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    admin_port: int = 15000
+    http_ports: tuple[int, ...] = (80,)
+    tcp_ports: tuple[int, ...] = ()
+    trace_port: int = 8080
+    services: tuple[Service, ...] = ()
+    access_log: Path = Path("/dev/null")
+    ipv6: bool = True
+    sniffing: bool = True
+    transparent: bool = False
+    workers: int = 1
+
+    @property
+    def ports(self) -> dict[int, Protocol]:
+        """The ports of the lab's own Service, in order."""
+        http = dict.fromkeys((*self.http_ports, self.trace_port), Protocol.HTTP)
+        tcp = dict.fromkeys(self.tcp_ports, Protocol.TCP)
+        return dict(sorted((http | tcp).items()))
+
+    def wildcards(self, port: int) -> list[tuple[str, int]]:
+        """Where a listener on `port` binds: 0.0.0.0, and `::` beside it in dual stack."""
+        hosts = ("0.0.0.0", "::") if self.ipv6 else ("0.0.0.0",)
+        return [(host, port) for host in hosts]
