@@ -80,12 +80,7 @@ class Configurations:
             self._numbers.update(
                 {Number(owner=owner, listed=each, number=n): 1 for each, n in numbers}
             )
-            self._ranges.update(
-                {
-                    Range(bits=bits, owner=owner, listed=each, address=address): value
-                    for each, bits, address, value in ranges
-                }
-            )
+            self._write_ranges(owner, ranges)
         except MapError as error:
             self.forget(owner)
             raise MeshError(
@@ -98,8 +93,22 @@ class Configurations:
         """Delete every number and range of `owner`."""
         for number in [key for key in self._numbers if key.owner == owner]:
             self._numbers.delete(number)
-        for found in [key for key in self._ranges if key.owner == owner]:
-            self._ranges.delete(found)
+        if owner in self._ranges:
+            del self._ranges[owner]
+
+    def _write_ranges(
+        self, owner: int, ranges: list[tuple[int, int, Address, int]]
+    ) -> None:
+        if not ranges:
+            return
+        trie = self._ranges.create()
+        trie.update(
+            {
+                Range(bits=bits, listed=each, address=address): value
+                for each, bits, address, value in ranges
+            }
+        )
+        self._ranges[owner] = trie
 
     def _write(self, owner: int, encoded: Encoded) -> None:
         ranges = [(listed, bits, where, 1) for listed, bits, where in encoded.ranges]

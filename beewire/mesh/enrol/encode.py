@@ -19,7 +19,7 @@ from beewire.mesh.programs.state import Config, ConfigFlag, Listed
 
 AGENT_DNS_PORT = 15053  # istio-agent's resolver
 _LIST_BITS = 16  # of the flags that say which lists there are
-_KEY_BITS = 64  # of a range's owner and list, before the address
+_KEY_BITS = 32  # of a range's list, before the address
 _MAPPED_BITS = 96  # IPv4 stands as ::ffff:a.b.c.d
 
 
@@ -136,7 +136,7 @@ def _ranges(config: PodConfig) -> list[tuple[int, int, bytes]]:
 
 
 def key_bits(network: IPNetwork) -> int:
-    """The length of a range's key in bits, owner and list included."""
+    """The length of a range's key in bits, its list included."""
     mapped = _MAPPED_BITS if network.version == 4 else 0
     return _KEY_BITS + mapped + network.prefixlen
 

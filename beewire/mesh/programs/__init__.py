@@ -7,6 +7,8 @@
     inbound    sk_lookup                 network -> sidecar
     view       getpeername4, getpeername6
     addresses  words and ports, as they are held
+    decision   what happens to a connection, over explicit values
+    deciding   the same, over batches of connections
     state      settings, maps and counters of all of them
 
 One rule: decide where the socket is, keep state in the socket if any is needed, touch no

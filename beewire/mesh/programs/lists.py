@@ -5,7 +5,7 @@ from beewire.mesh.programs.addresses import Address
 from beewire.mesh.programs.state import Number, Range, numbers, ranges
 
 LIST_BITS = 16  # `1 << (LIST_BITS + list)` in the flags: the list is not empty
-WHOLE_KEY = 64 + 128  # bits of a range's key: owner, list, address
+WHOLE_KEY = 32 + 128  # bits of a range's key: list, address
 
 
 def has(flags: u32, owner: u32, listed: u32, number: u32) -> bool:
@@ -19,5 +19,6 @@ def covers(flags: u32, owner: u32, listed: u32, address: Address) -> bool:
     """Whether a range of a list covers an address."""
     if flags & (1 << (LIST_BITS + listed)) == 0:
         return False
-    key = Range(bits=WHOLE_KEY, owner=owner, listed=listed, address=address)
-    return key in ranges
+    if (trie := ranges.lookup(owner)) is None:
+        return False
+    return Range(bits=WHOLE_KEY, listed=listed, address=address) in trie

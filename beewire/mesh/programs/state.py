@@ -16,7 +16,8 @@ configuration is a set of entries under one id, the `owner`, which never change:
 
     configs    owner                     -> Config: ports, flags
     numbers    owner, list, number       -> ports, users, groups in the lists of `Listed`
-    ranges     owner, list, address/bits -> CIDR ranges in the lists of `Listed`
+    ranges     owner                     -> a trie of its own, which goes with it:
+               list, address/bits        -> CIDR ranges in the lists of `Listed`
 
 To change one, write another and change the id in `pods`: no connection sees half of
 either. Lists that say so in `Config.flags` are empty, and are not looked up. What is
@@ -29,6 +30,7 @@ from enum import IntEnum, IntFlag
 
 from beewire.bpf import (
     HashMap,
+    HashOfMaps,
     LpmTrie,
     PerCpuHash,
     SkStorage,
@@ -133,10 +135,9 @@ class Number(Struct):
 
 
 class Range(Struct):
-    """Key of `ranges`: `bits` counts those of `owner` and `listed`, too."""
+    """Key of an owner's `ranges`: `bits` counts those of `listed`, too."""
 
     bits: u32
-    owner: u32
     listed: u32
     address: Address
 
@@ -230,7 +231,9 @@ counts = PerCpuHash[u64, Counts](max_entries=MAX_PODS, flags=NO_PREALLOC)
 
 configs = HashMap[u32, Config](max_entries=MAX_PODS, flags=NO_PREALLOC)
 numbers = HashMap[Number, u32](max_entries=MAX_NUMBERS, flags=NO_PREALLOC)
-ranges = LpmTrie[Range, u32](max_entries=MAX_RANGES)
+ranges = HashOfMaps[u32, LpmTrie[Range, u32]](
+    LpmTrie[Range, u32](max_entries=MAX_RANGES), MAX_PODS, flags=NO_PREALLOC
+)
 
 aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
