@@ -1,0 +1,223 @@
+"""Close a pod before it is configured: first its network namespace, then its cgroup.
+
+    with load(gate.PROGRAMS) as programs:
+        closed = gate.close_namespace(programs, Path("/run/netns/pod-a"))   # CNI ADD
+        ...                                         # now the pod's cgroup is known
+        held = gate.close_pod(programs, Path("/sys/fs/cgroup/pod-a"))
+        closed.open()
+        ...                                         # now the pod is configured
+        held.open()
+
+A gate is closed as long as it has links. They end with the process, unless they are
+pinned: `closed.pin(directory)`, and `Gate.from_pins(programs, directory)` elsewhere.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from beewire.bpf.author.loaded import Loaded
+from beewire.bpf.author.net_programs import TcProgram
+from beewire.bpf.kernel import Link
+from beewire.errors import AttachError, KernelError, MeshError, NotSupported
+from beewire.mesh import netns as namespaces
+from beewire.mesh.programs import gate
+
+PROGRAMS = (
+    *(gate.packets, gate.frames_out, gate.frames_in, gate.frames_pass),
+    *(gate.pod_out, gate.pod_in),
+)
+
+HOOKS = ("input", "forward", "output")
+FIRST = 2 - (1 << 31)  # of netfilter's priorities; the least is the kernel's own
+FRAMES = "frames"  # links of tc, and how their pins' names begin
+IPV6 = Path("/proc/sys/net/ipv6")  # absent where the kernel runs without it
+
+
+class Gate:
+    """What keeps a namespace, or a pod's cgroup, closed.
+
+    `close` gives the descriptors back: a gate whose links are pinned stays closed, any
+    other opens. `open` opens it either way.
+    """
+
+    def __init__(self, programs: Loaded, links: dict[str, Link]) -> None:
+        self.links = links
+        self.directory: Path | None = None
+        self._pass = programs[gate.frames_pass]
+
+    @classmethod
+    def from_pins(cls, programs: Loaded, directory: Path) -> Self:
+        """The gate that is pinned in `directory`, made by the same `programs`.
+
+        Raises:
+            MeshError: none is.
+        """
+        links: dict[str, Link] = {}
+        with ExitStack() as undo:
+            for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+                links[path.name] = undo.enter_context(Link.from_pin(str(path)))
+            if not links:
+                raise MeshError(f"no gate is pinned in {directory}")
+            undo.pop_all()
+        found = cls(programs, links)
+        found.directory = directory
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether it is open, and nothing of it is left."""
+        return not self.links
+
+    def pin(self, directory: Path) -> None:
+        """Keep it closed beyond the process, until `open`: a name for each link.
+
+        The directory is made, for its owner only; its parent lies on a BPF file system.
+
+        Raises:
+            MeshError: something else is pinned there.
+            KernelError: it lies on no BPF file system.
+        """
+        _make(directory)
+        self.directory = directory
+        for name, link in self.links.items():
+            link.pin(str(directory / name))
+
+    def open(self, *, sweep: bool = True) -> None:
+        """Let everything through from now on. Opening twice does nothing.
+
+        Without `sweep` that is done in microseconds, and programs that let everything
+        through may stay on interfaces until `sweep` is called.
+        """
+        for name, link in [*self.links.items()]:
+            if not name.startswith(FRAMES):
+                self._take_away(name)
+                continue
+            with contextlib.suppress(KernelError):  # its interface is gone
+                link.update(self._pass.live)
+        if sweep:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Take away what is left of a gate that is open: some 10 ms an interface."""
+        for name in [*self.links]:
+            self._take_away(name)
+        if self.directory is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self.directory.rmdir()
+
+    def close(self) -> None:
+        """Close the descriptors. Closing twice does nothing."""
+        for link in self.links.values():
+            link.close()
+
+    def _take_away(self, name: str) -> None:
+        link = self.links.pop(name)
+        if self.directory is not None:
+            (self.directory / name).unlink(missing_ok=True)
+        if not link.closed:
+            # The hook may have gone before us, with its namespace or its cgroup.
+            with contextlib.suppress(KernelError):
+                link.detach()
+            link.close()
+
+
+def close_namespace(programs: Loaded, netns: Path) -> Gate:
+    """Let no packet into the namespace, or out of it, except over loopback.
+
+    Netfilter programs close every interface, those to come, too; where the kernel has no
+    links for them (before Linux 6.4), only the interfaces that are there are closed.
+
+    Raises:
+        MeshError: there is no such namespace, or its gate is closed already.
+        KernelError: the kernel refused; then nothing has changed.
+    """
+    return namespaces.within(netns, lambda: _closed_here(programs, netns))
+
+
+def close_pod(programs: Loaded, cgroup: Path) -> Gate:
+    """Let no packet to the cgroup's sockets, or from them, except over loopback.
+
+    What connect() and sendmsg() hooks do not see goes here: raw sockets, ICMP, and
+    sockets that were connected before the hooks were there.
+
+    Raises:
+        MeshError: there is no such cgroup.
+        KernelError: the kernel refused; then nothing has changed.
+    """
+    if not cgroup.is_dir():
+        raise MeshError(f"{cgroup} does not exist: a pod's gate needs its cgroup")
+    with ExitStack() as undo:
+        links = {
+            "egress": undo.enter_context(programs[gate.pod_out].attach(str(cgroup))),
+            "ingress": undo.enter_context(programs[gate.pod_in].attach(str(cgroup))),
+        }
+        undo.pop_all()
+    return Gate(programs, links)
+
+
+def _closed_here(programs: Loaded, netns: Path) -> Gate:
+    links: dict[str, Link] = {}
+    with ExitStack() as undo:
+        for name, link in _packet_links(programs, netns):
+            links[name] = undo.enter_context(link)
+        # Packet sockets send past netfilter; what they receive is no way out.
+        directions = ("egress",) if links else ("egress", "ingress")
+        for name, link in _frame_links(programs, directions):
+            links[name] = undo.enter_context(link)
+        undo.pop_all()
+    return Gate(programs, links)
+
+
+def _packet_links(programs: Loaded, netns: Path) -> Iterator[tuple[str, Link]]:
+    program = programs[gate.packets]
+    for version in (4, 6) if IPV6.exists() else (4,):
+        for hook in HOOKS:
+            try:
+                link = program.attach(hook, version=version, priority=FIRST)
+            except NotSupported:
+                return
+            except AttachError as error:
+                raise MeshError(f"the namespace {netns} is closed already") from error
+            yield f"{hook}-{version}", link
+
+
+def _frame_links(
+    programs: Loaded, directions: tuple[str, ...]
+) -> Iterator[tuple[str, Link]]:
+    for interface in namespaces.interfaces():
+        for direction in directions:
+            outward = direction == "egress"
+            program = programs[gate.frames_out if outward else gate.frames_in]
+            name = f"{FRAMES}-{direction}-{interface.number}"
+            yield name, _first(program, interface.number, direction)
+
+
+def _first(program: TcProgram[Any], interface: int, direction: str) -> Link:
+    # Programs of others may end the way of a packet: ours comes before them.
+    try:
+        return program.attach(interface, direction, before="all")
+    except NotSupported:  # of clsact: before Linux 6.6
+        return program.attach(interface, direction, priority=1)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError as error:
+        if not directory.is_dir() or any(directory.iterdir()):
+            raise MeshError(
+                f"{directory} is taken: something is pinned there already"
+            ) from error
+    except OSError as error:
+        raise MeshError(
+            f"the gate cannot be pinned in {directory}: {error.strerror}"
+        ) from error
