@@ -10,9 +10,12 @@ refused, and outbound ones meet a closed port.
 
     pod        Pod: its cgroups, its namespace, its addresses, its configuration
     node       Node: the programs and maps, loaded once or found pinned; its configurations
-    enrolment  Enrolment: one pod's entries and links
-    encode     PodConfig -> what stands in the maps
-    hooks      which program is attached where
+    enrolment  Enrolment: one pod, from entries to links and back
+    entries    what the maps say of a pod
+    links      its links, in this process or pinned
+    scene      its addresses, interfaces and routes
+    encode     PodConfig -> what stands in the maps (configurations: once each)
+    hooks      which program is attached where (private: programs for one pod)
 """
 
 from beewire.mesh.enrol.enrolment import Enrolment

@@ -3,6 +3,7 @@
 import ctypes
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from beewire.bpf import Loaded
 from beewire.errors import BeewireError, MapError, MeshError
@@ -28,6 +29,8 @@ class Configurations:
         self._configs = loaded[state.configs]
         self._numbers = loaded[state.numbers]
         self._ranges = loaded[state.ranges]
+        self._sources = loaded[state.sources]
+        self._written: dict[int, list[Number]] = {}
         pods = list(loaded[state.pods].values())
         self._uses = Counter(pod.config for pod in pods)
         self._ids = {made.digest: owner for owner, made in self._configs.items()}
@@ -68,51 +71,62 @@ class Configurations:
     def write(
         self,
         owner: int,
-        numbers: list[tuple[int, int]],
-        ranges: list[tuple[int, int, Address, int]],
+        numbers: Iterable[tuple[int, int]],
+        ranges: Iterable[tuple[int, int, Address, int]],
+        sources: Iterable[tuple[int, int, Address]] = (),
     ) -> None:
         """Add entries of `owner`: (list, number), and (list, bits, address, value).
+
+        `sources` are (family, interface, address).
 
         Raises:
             MeshError: A map is full; what was written is taken back.
         """
+        listed = {
+            Number(owner=owner, listed=each, number=number): 1
+            for each, number in numbers
+        }
+        by_interface = {
+            Number(owner=owner, listed=family, number=interface): address
+            for family, interface, address in sources
+        }
+        prefixes = {
+            Range(bits=bits, listed=each, address=address): value
+            for each, bits, address, value in ranges
+        }
+        self._written[owner] = list(listed)
         try:
-            self._numbers.update(
-                {Number(owner=owner, listed=each, number=n): 1 for each, n in numbers}
-            )
-            self._write_ranges(owner, ranges)
+            self._numbers.update(listed)
+            self._sources.update(by_interface)
+            self._write_ranges(owner, prefixes)
         except MapError as error:
             self.forget(owner)
             raise MeshError(
-                f"a configuration of {len(numbers)} ports, users and groups and"
-                f" {len(ranges)} ranges does not fit the node's maps: {error}; nothing"
-                " has changed"
+                f"{len(listed)} ports, users and groups and {len(prefixes)} ranges do not"
+                f" fit the node's maps: {error}; nothing has changed"
             ) from error
 
     def forget(self, owner: int) -> None:
-        """Delete every number and range of `owner`."""
-        for number in [key for key in self._numbers if key.owner == owner]:
+        """Delete all entries of `owner`."""
+        if (numbers := self._written.pop(owner, None)) is None:  # an earlier process's
+            numbers = [key for key in self._numbers if key.owner == owner]
+        for number in numbers:
             self._numbers.delete(number)
+        for source in [key for key in self._sources if key.owner == owner]:
+            self._sources.delete(source)
         if owner in self._ranges:
             del self._ranges[owner]
 
-    def _write_ranges(
-        self, owner: int, ranges: list[tuple[int, int, Address, int]]
-    ) -> None:
-        if not ranges:
+    def _write_ranges(self, owner: int, prefixes: dict[Range, int]) -> None:
+        if not prefixes:
             return
         trie = self._ranges.create()
-        trie.update(
-            {
-                Range(bits=bits, listed=each, address=address): value
-                for each, bits, address, value in ranges
-            }
-        )
+        trie.update(prefixes)
         self._ranges[owner] = trie
 
     def _write(self, owner: int, encoded: Encoded) -> None:
         ranges = [(listed, bits, where, 1) for listed, bits, where in encoded.ranges]
-        self.write(owner, list(encoded.numbers), ranges)
+        self.write(owner, encoded.numbers, ranges)
         try:
             self._configs[owner] = encoded.config
         except BeewireError:

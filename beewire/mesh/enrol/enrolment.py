@@ -1,28 +1,28 @@
-"""`Enrolment`: what the maps say of one pod, and its links."""
+"""`Enrolment`: one pod, from its entries in the maps to its links and back."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from ipaddress import IPv4Address, ip_address
-from pathlib import Path
-from sys import byteorder
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
-from beewire.bpf import Loaded, htons, ntohs
-from beewire.bpf.kernel import Link
+from beewire.bpf import Loaded, Program, htons
 from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
-from beewire.mesh.enrol.configurations import Configurations
-from beewire.mesh.enrol.hooks import HOOKS
-from beewire.mesh.enrol.pod import Pod, depth, sources, words
-from beewire.mesh.programs import state
-from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Address, Endpoint
-from beewire.mesh.programs.state import Decision, PodAddress, PodState, Slot
+from beewire.mesh.enrol import private
+from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
+from beewire.mesh.enrol.entries import Entries, Listening
+from beewire.mesh.enrol.hooks import HOOKS, INBOUND
+from beewire.mesh.enrol.links import Links
+from beewire.mesh.enrol.pod import Pod, depth
+from beewire.mesh.enrol.scene import Scene, read
+from beewire.mesh.network import Network
+from beewire.mesh.programs import inbound
+from beewire.mesh.programs.lists import LIST_BITS
+from beewire.mesh.programs.state import Decision, PodState
 
 
 class Enrolment:
-    """A pod that the data path serves until `close()`; with `pins`, also past the process.
+    """A pod that the data path serves until `close()`; a context manager.
 
-    `netns` is the cookie of its namespace. Made by `Node.enrol` or `Node.find`.
+    `netns` is the cookie of its network namespace.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class Enrolment:
         configurations: Configurations,
         pod: Pod,
         netns: int,
-        pins: Path | None = None,
+        links: Links,
     ) -> None:
         self.pod = pod
         self.netns = netns
         self._loaded = loaded
         self._configurations = configurations
-        self._pins = pins
-        self.links: dict[str, Link] = {}
-        self._stack = ExitStack()
+        self._entries = Entries(loaded, netns)
+        self._links = links
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -48,175 +48,141 @@ class Enrolment:
         self.close()
 
     def close(self) -> None:
-        """Detach everything; connections that are open stay as they are."""
-        self._stack.close()
+        """Detach everything; connections that are open stay as they are.
+
+        Closing twice does nothing.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self.undo()
+
+    def undo(self) -> None:
+        """Take back what `begin` has done so far."""
+        self._links.close()
+        pod = self._entries.pod
+        self._entries.end()
+        if pod is None:
+            return
+        self._configurations.release(pod.config)
+        if pod.scope:
+            self._configurations.forget(pod.scope)
 
     def keep(self) -> None:
-        """Leave the pod enrolled, by its pins, and give the descriptors back.
+        """Leave the pod enrolled, by its pins.
 
         Raises:
             MeshError: It has none.
         """
-        if self._pins is None:
+        if self._links.pins is None:
             raise MeshError(f"the pod of {self.pod.netns} was enrolled without pins")
-        for link in self.links.values():
-            link.close()
-        self._stack.pop_all()
+        self._is_closed = True
 
-    def begin(self, listeners: Sequence[tuple[int, int]] = ()) -> None:
-        """Write what the programs know of the pod, then attach them.
-
-        `listeners` are sockets by which the sidecar listens already: family, descriptor.
-
-        Raises:
-            MeshError: It is enrolled already, or another pod has its address.
-            KernelError: The kernel refused an attachment. Either way nothing is left.
-        """
-        if self.netns in self._loaded[state.pods]:
-            raise MeshError(f"the pod of {self.pod.netns} is enrolled already")
+    def begin(self, scene: Scene, listeners: Sequence[Listening]) -> None:
+        """Write what the programs know of the pod, then attach them."""
+        entries, pod = self._entries, self.pod
+        known = PodState(
+            proxy_cgroup=pod.proxy_cgroup.stat().st_ino,
+            proxy_level=depth(pod.proxy_cgroup),
+        )
+        entries.begin()
+        alone = entries.set_addresses(scene.addresses)
+        config = self._configurations.acquire(pod.config)
         try:
-            self._configure()
-            self._fill(listeners)
-            self._attach()
+            self._publish(known, scene, config)
         except BaseException:
-            self._stack.close()
+            self._configurations.release(config)
             raise
+        entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
+        for hook in HOOKS:
+            program = self._loaded[hook.program]
+            if hook.name == INBOUND:
+                program = self._inbound(alone=alone)
+            where = getattr(pod, hook.place.value)
+            self._links.add(hook.name, program.attach(where))
 
     def resume(self) -> None:
-        """Take over what `keep` left: `close` withdraws it."""
-        assert self._pins is not None
-        self._stack.callback(self._forget)
-        self._stack.callback(self._release)
-        self._stack.callback(self._pins.rmdir)
-        try:
-            for path in sorted(self._pins.iterdir()):
-                self._keep(path.name, Link.from_pin(str(path)))
-        except FileNotFoundError:  # only its entries are left
-            self._pins.mkdir(mode=0o700)
+        """Take over what `keep` left."""
+        self._entries.adopt()
 
     def update(self, config: PodConfig) -> None:
-        """Change the pod's configuration; every connection meets the old or the new.
+        """Change the configuration; every connection meets the old one or the new.
 
         Raises:
             MeshError: A map is full; the pod keeps its configuration.
         """
-        pods = self._loaded[state.pods]
-        new = self._configurations.acquire(config)
-        pod = pods[self.netns]
-        old, pod.config = pod.config, new
-        pods[self.netns] = pod
-        self._configurations.release(old)
-        self.pod = self.pod._replace(config=config)
+        with Network.of(self.pod.netns) as network:
+            pod = self.pod._replace(config=config)
+            self._change(read(network, pod), config)
+            self.pod = pod
+
+    def refresh(self) -> None:
+        """Read the pod's addresses, interfaces and routes again.
+
+        Raises:
+            MeshError: The namespace is gone, or has no address any more.
+        """
+        with Network.of(self.pod.netns) as network:
+            self._change(read(network, self.pod), None)
+
+    def watch(self) -> Network:
+        """The pod's network, watched: call `refresh` when it is readable.
+
+        The caller drains and closes it; it keeps the namespace alive.
+        """
+        network = Network.of(self.pod.netns)
+        network.watch()
+        return network
 
     def decisions(self) -> dict[Decision, int]:
         """How often each decision was taken since enrolment."""
-        counted = self._loaded[state.counts][self.netns]
-        return {
-            decision: sum(cpu.decisions[decision] for cpu in counted)
-            for decision in Decision
-        }
+        return self._entries.decisions()
 
     def handshakes(self) -> int:
         """How many redirected connections without alias are being set up now."""
-        return sum(each.netns == self.netns for each in self._loaded[state.handshakes])
+        return self._entries.handshakes()
 
     def aliases(self) -> dict[str, str]:
         """Which destination each alias stands for, as "127.65.1.2": "10.0.0.1:80"."""
-        return {
-            str(IPv4Address(alias.ip.to_bytes(4, byteorder))): _text(destination)
-            for alias, destination in self._loaded[state.originals].items()
-            if alias.netns == self.netns
-        }
+        return self._entries.aliases()
 
     def has_listener(self) -> bool:
         """Whether the sidecar's inbound listener is known."""
-        return any(slot.netns == self.netns for slot in self._loaded[state.listeners])
+        return self._entries.listeners() > 0
 
-    def _configure(self) -> None:
-        loaded, netns = self._loaded, self.netns
-        self._stack.callback(self._forget)
-        loaded[state.counts][netns] = state.Counts()
-        loaded[state.alias_counts][netns] = 0
-        for text in self.pod.addresses:
-            self._add_address(words(ip_address(text)))
-        source4, source6 = sources(self.pod.addresses)
-        entry = PodState(
-            proxy_cgroup=self.pod.proxy_cgroup.stat().st_ino,
-            proxy_level=depth(self.pod.proxy_cgroup),
-            source4=source4,
-            source6=source6,
-        )
-        entry.config = self._configurations.acquire(self.pod.config)
+    def _change(self, scene: Scene, config: PodConfig | None) -> None:
+        pod = self._entries.pod
+        if pod is None:
+            raise MeshError(f"the pod of {self.pod.netns} is not enrolled any more")
+        old = pod.config, pod.scope
+        new = old[0] if config is None else self._configurations.acquire(config)
         try:
-            # Last: until it is there, every connection is refused.
-            loaded[state.pods][netns] = entry
+            alone = self._entries.set_addresses(scene.addresses)
+            self._publish(pod, scene, new)
         except BaseException:
-            self._configurations.release(entry.config)
+            if config is not None:
+                self._configurations.release(new)
             raise
-        self._stack.callback(self._release)
+        self._links.update(INBOUND, self._inbound(alone=alone).live)
+        if config is not None:
+            self._configurations.release(old[0])
+        if old[1]:
+            wait_for_programs()
+            self._configurations.forget(old[1])
 
-    def _add_address(self, address: Address) -> None:
-        self._loaded[state.addresses][PodAddress(netns=self.netns, address=address)] = 1
-        owners = self._loaded[state.owners]
-        if owners.setdefault(address, self.netns) != self.netns:
-            raise MeshError(
-                f"another pod of this node has the address {address.to_bytes().hex(':')}"
+    def _publish(self, pod: PodState, scene: Scene, config: int) -> None:
+        """Write what a pod's network says, and then, in one step, the pod."""
+        pod.scope, pod.flags = 0, 0
+        if scene.ranges:
+            pod.scope = self._configurations.new_owner()
+            self._configurations.write(
+                pod.scope, scene.numbers, scene.ranges, scene.sources
             )
+            for listed in scene.lists:
+                pod.flags |= 1 << (LIST_BITS + listed)
+        pod.config, pod.source4, pod.source6 = config, scene.source4, scene.source6
+        self._entries.pod = pod
 
-    def _fill(self, listeners: Sequence[tuple[int, int]]) -> None:
-        slots = self._slots()
-        for family, fd in listeners:
-            self._loaded[state.listeners][next(slots[family])] = fd
-
-    def _slots(self) -> dict[int, Iterator[Slot]]:
-        port = htons(self.pod.config.inbound_capture_port)
-        return {
-            family: (
-                Slot(netns=self.netns, port=port, family=family, number=number)
-                for number in range(state.WORKERS)
-            )
-            for family in (AF_INET, AF_INET6)
-        }
-
-    def _attach(self) -> None:
-        if self._pins is not None:
-            self._pins.mkdir(mode=0o700)
-            self._stack.callback(self._pins.rmdir)
-        for hook in HOOKS:
-            where = getattr(self.pod, hook.place.value)
-            link = self._keep(hook.name, self._loaded[hook.program].attach(where))
-            if self._pins is not None:
-                link.pin(f"{self._pins}/{hook.name}")
-
-    def _keep(self, name: str, link: Link) -> Link:
-        self.links[name] = self._stack.enter_context(link)
-        # A pinned link ends with its last holder: the pin goes before us.
-        if self._pins is not None:
-            self._stack.callback((self._pins / name).unlink, missing_ok=True)
-        return link
-
-    def _release(self) -> None:
-        pod = self._loaded[state.pods].get(self.netns)
-        if pod is not None:
-            del self._loaded[state.pods][self.netns]
-            self._configurations.release(pod.config)
-
-    def _forget(self) -> None:
-        loaded, netns = self._loaded, self.netns
-        for address in [key for key in loaded[state.addresses] if key.netns == netns]:
-            loaded[state.addresses].delete(address)
-            if loaded[state.owners].get(address.address) == netns:
-                loaded[state.owners].delete(address.address)
-        for named in [key for key in loaded[state.aliases] if key.netns == netns]:
-            loaded[state.aliases].delete(named)
-        for alias in [key for key in loaded[state.originals] if key.netns == netns]:
-            loaded[state.originals].delete(alias)
-        for slot in [slot for some in self._slots().values() for slot in some]:
-            loaded[state.listeners].delete(slot)
-        loaded[state.alias_counts].delete(netns)
-        loaded[state.counts].delete(netns)
-
-
-def _text(destination: Endpoint) -> str:
-    address = IPv4Address(destination.address.to_bytes()[-4:])
-    return f"{address}:{ntohs(destination.port)}"
+    def _inbound(self, *, alone: bool) -> Program[Any]:
+        if alone:
+            return self._loaded[inbound.inbound]
+        return private.inbound(self._loaded, self.netns)

@@ -23,9 +23,11 @@ class Hook(NamedTuple):
     place: Place
 
 
+INBOUND = "inbound"  # the hook whose program one pod may have to itself
+
 # Inbound and the hand-over first: a redirected connection finds them in place.
 HOOKS = (
-    Hook("inbound", inbound.inbound, Place.NETNS),
+    Hook(INBOUND, inbound.inbound, Place.NETNS),
     Hook("handover", handover.handover, Place.CGROUP),
     Hook("original", original.original_destination, Place.PROXY_CGROUP),
     Hook("peer4", view.peer4, Place.CGROUP),

@@ -9,12 +9,16 @@ from typing import Self
 from beewire.bpf import Loaded, collect, load, open_pinned
 from beewire.bpf.author.collection import Collection
 from beewire.bpf.kernel import running
-from beewire.mesh import netns as namespaces
+from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol.configurations import Configurations
 from beewire.mesh.enrol.enrolment import Enrolment
+from beewire.mesh.enrol.entries import Listening
 from beewire.mesh.enrol.hooks import PROGRAMS
+from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.pod import Pod
+from beewire.mesh.enrol.scene import read
+from beewire.mesh.network import Network
 from beewire.mesh.programs import state
 
 NAME = "mesh"
@@ -69,36 +73,32 @@ class Node:
         pod: Pod,
         *,
         pins: Path | None = None,
-        listeners: Sequence[tuple[int, int]] = (),
-        netns: int = 0,
+        listeners: Sequence[Listening] = (),
     ) -> Enrolment:
         """Serve `pod` until the returned Enrolment is closed.
 
         Its links are pinned in `pins`, a directory that is made on a bpffs: after `keep`
         the pod stays enrolled, and `find` takes it over. `listeners` are sockets by which
         the sidecar listens already, as (family, descriptor): no program acts before they
-        are known. `netns` is the namespace's cookie, for who knows it.
+        are known.
 
         Raises:
             MeshError: A cgroup or the namespace is missing, the pod has no address, it is
-                enrolled already, or a cgroup namespace hides where the sidecar's cgroup
-                stands.
-            KernelError: The kernel refused an attachment.
+                enrolled already, a map is full, or a cgroup namespace hides where the
+                sidecar's cgroup stands. Nothing has changed.
+            KernelError: The kernel refused an attachment. Nothing has changed.
         """
-        pod.check()
-        cookie = netns or namespaces.cookie(pod.netns)
-        enrolment = Enrolment(self.loaded, self.configurations, pod, cookie, pins)
-        enrolment.begin(listeners)
-        return enrolment
+        return _begin(Enrolment, self, pod, pins, listeners)
 
     def find(self, pod: Pod, netns: int, pins: Path) -> Enrolment:
         """The enrolment that `keep` left: of `pod`, whose namespace has the cookie `netns`.
 
         Neither has to be there any more. Closing it withdraws the pod.
         """
-        enrolment = Enrolment(self.loaded, self.configurations, pod, netns, pins)
-        enrolment.resume()
-        return enrolment
+        links = Links.found(pins)
+        found = Enrolment(self.loaded, self.configurations, pod, netns, links)
+        found.resume()
+        return found
 
     def configure(self, config: PodConfig) -> int:
         """Write a configuration, unless there is an equal one; its id.
@@ -119,16 +119,12 @@ class Node:
         return list(self.loaded[state.pods])
 
 
-class _OwnNode(Enrolment):
+class _Alone(Enrolment):
     # One pod with programs of its own.
-
-    def __init__(self, node: Node, pod: Pod, netns: int) -> None:
-        self._node = node
-        super().__init__(node.loaded, node.configurations, pod, netns)
 
     def close(self) -> None:
         super().close()
-        self._node.close()
+        self._loaded.close()
 
 
 def enrol(pod: Pod) -> Enrolment:
@@ -141,12 +137,31 @@ def enrol(pod: Pod) -> Enrolment:
     pod.check()
     node = Node.load()
     try:
-        enrolment = _OwnNode(node, pod, namespaces.cookie(pod.netns))
-        enrolment.begin()
+        return _begin(_Alone, node, pod, None, ())
     except BaseException:
         node.close()
         raise
-    return enrolment
+
+
+def _begin(
+    kind: type[Enrolment],
+    node: Node,
+    pod: Pod,
+    pins: Path | None,
+    listeners: Sequence[Listening],
+) -> Enrolment:
+    pod.check()
+    with Network.of(pod.netns) as network:
+        if network.cookie in node.loaded[state.pods]:
+            raise MeshError(f"the pod of {pod.netns} is enrolled already")
+        links = Links.made(pins)
+        made = kind(node.loaded, node.configurations, pod, network.cookie, links)
+        try:
+            made.begin(read(network, pod), listeners)
+        except BaseException:
+            made.undo()
+            raise
+        return made
 
 
 @cache

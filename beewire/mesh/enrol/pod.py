@@ -1,8 +1,7 @@
 """`Pod`: what has to be known of a pod to enrol it."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from sys import byteorder
 from typing import NamedTuple
 
 from beewire.errors import MeshError
@@ -24,30 +23,28 @@ class Pod(NamedTuple):
     """One pod as the data path sees it.
 
     `cgroup` holds the whole pod, `proxy_cgroup` below it the sidecar alone; both are
-    directories of cgroup2. `netns` is a path that names the network namespace.
-    `addresses` are the pod's own; the first of each family becomes the source of
-    redirected connections.
+    directories of cgroup2. `netns` is a path that names the network namespace. Its
+    addresses are read from it; `addresses` are more of them, or come first: the first
+    one of each family becomes the source of redirected connections.
     """
 
     cgroup: Path
     proxy_cgroup: Path
     netns: Path
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
     config: PodConfig = SIDECAR
 
     def check(self) -> None:
         """Make sure that there is such a pod.
 
         Raises:
-            MeshError: A cgroup or the namespace is missing, or the pod has no address.
+            MeshError: A cgroup or the namespace is missing.
         """
         for path in (self.cgroup, self.proxy_cgroup, self.netns):
             if not path.exists():
                 raise MeshError(
                     f"{path} does not exist: create the pod before enrolling it"
                 )
-        if not self.addresses:
-            raise MeshError(f"the pod of {self.cgroup} has no address to enrol")
 
 
 def depth(cgroup: Path) -> int:
@@ -67,14 +64,6 @@ def depth(cgroup: Path) -> int:
             " containers have, the sidecar's depth is hidden; enrol from the host's"
         )
     return len(above)
-
-
-def sources(addresses: tuple[str, ...]) -> tuple[int, Address]:
-    """The first address of each family, as `PodState` holds them; 0 where there is none."""
-    parsed = [ip_address(text) for text in addresses]
-    source4 = next((a for a in parsed if a.version == 4), IPv4Address(0))
-    source6 = next((a for a in parsed if a.version == 6), IPv6Address(0))
-    return int.from_bytes(source4.packed, byteorder), Address.from_bytes(source6.packed)
 
 
 def words(address: IPv4Address | IPv6Address) -> Address:

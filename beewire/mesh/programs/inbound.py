@@ -5,7 +5,7 @@ original destination. No listener means refused, never past the sidecar. The pro
 told no namespace: whose packet it is, its destination says (`owners`).
 """
 
-from beewire.bpf import SkAction, SkLookup, htonl, htons, sk_lookup, u32, u64
+from beewire.bpf import Const, SkAction, SkLookup, htonl, htons, sk_lookup, u32, u64
 from beewire.mesh.programs.addresses import (
     AF_INET,
     AF_INET6,
@@ -33,6 +33,8 @@ from beewire.mesh.programs.state import (
 
 LOCALHOST6 = htonl(1)
 ENVOY_INBOUND6 = htonl(6)
+
+alone = Const(u64)  # whose packets inbound_alone sees
 
 
 def is_inside6(first: u32, second: u32, third: u32, last: u32) -> bool:
@@ -106,17 +108,8 @@ def capture(ctx: SkLookup, netns: u64, port: u32) -> bool:
     return assign(ctx, netns, port, AF_INET6)
 
 
-@sk_lookup
-def inbound(ctx: SkLookup) -> int:
-    """Send every new TCP connection from outside to the sidecar."""
-    if ctx.protocol != IPPROTO_TCP:
-        return SkAction.SK_PASS
-    if is_loopback(ctx):
-        return SkAction.SK_PASS
-    if (owner := owners.lookup(local_of(ctx))) is None:
-        count_closed(Decision.INBOUND_REFUSED)
-        return SkAction.SK_DROP
-    netns = owner.value
+def serve(ctx: SkLookup, netns: u64) -> int:
+    """Send a new TCP connection from outside to the sidecar of a pod."""
     if (pod := pods.lookup(netns)) is None or (
         config := configs.lookup(pod.config)
     ) is None:
@@ -124,6 +117,10 @@ def inbound(ctx: SkLookup) -> int:
         return SkAction.SK_DROP
     if comes_from_inside(ctx, netns):
         count(netns, Decision.INBOUND_LOCAL)
+        return SkAction.SK_PASS
+    listed = Listed.EXCLUDED_INTERFACES
+    if has(pod.flags, pod.scope, listed, ctx.ingress_ifindex):
+        count(netns, Decision.INBOUND_EXCLUDED)
         return SkAction.SK_PASS
     if is_excluded(config, pod.config, htons(ctx.local_port)):
         count(netns, Decision.INBOUND_EXCLUDED)
@@ -133,3 +130,22 @@ def inbound(ctx: SkLookup) -> int:
         return SkAction.SK_PASS
     count(netns, Decision.INBOUND_REFUSED)
     return SkAction.SK_DROP
+
+
+@sk_lookup
+def inbound(ctx: SkLookup) -> int:
+    """Send every new TCP connection from outside to the sidecar."""
+    if ctx.protocol != IPPROTO_TCP or is_loopback(ctx):
+        return SkAction.SK_PASS
+    if (owner := owners.lookup(local_of(ctx))) is None:
+        count_closed(Decision.INBOUND_REFUSED)
+        return SkAction.SK_DROP
+    return serve(ctx, owner.value)
+
+
+@sk_lookup
+def inbound_alone(ctx: SkLookup) -> int:
+    """As `inbound`, loaded for one pod: another one of the node has its address, too."""
+    if ctx.protocol != IPPROTO_TCP or is_loopback(ctx):
+        return SkAction.SK_PASS
+    return serve(ctx, alone.value)

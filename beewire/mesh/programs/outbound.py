@@ -32,6 +32,7 @@ from beewire.mesh.programs.addresses import (
 )
 from beewire.mesh.programs.aliases import alias_of
 from beewire.mesh.programs.lists import covers, has
+from beewire.mesh.programs.routes import interface_to, source_of
 from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
@@ -61,11 +62,16 @@ LOCALHOST6 = htonl(1)
 
 
 class Call(Struct):
-    """One connect() of one pod; `bound` is the last word of the socket's own address."""
+    """One connect() of one pod.
+
+    `bound` is the last word of the socket's own address, `interface` the index of the one
+    that leads to where it goes, where that matters.
+    """
 
     netns: u64
     wanted: Endpoint = Endpoint()
     bound: u32 = 0
+    interface: u32 = 0
 
 
 def is_sidecar(pod: PodState) -> bool:
@@ -90,18 +96,20 @@ def is_loopback6(address: Address) -> bool:
     return address.words[3] in (LOCALHOST6, ANY, ENVOY_INBOUND6)
 
 
-def is_included(pod: PodState, config: Config, wanted: Endpoint) -> bool:
-    """Whether the lists of ports and ranges have an application's connection captured."""
-    flags, owner, port = config.flags, pod.config, wanted.port
+def is_included(pod: PodState, config: Config, call: Call) -> bool:
+    """Whether an application's connection is captured, by the lists."""
+    flags, owner, port = config.flags, pod.config, call.wanted.port
+    if has(pod.flags, pod.scope, Listed.EXCLUDED_INTERFACES, call.interface):
+        return False
     if has(flags, owner, Listed.EXCLUDED_OUTBOUND_PORTS, port):
         return False
-    if covers(flags, owner, Listed.EXCLUDED_RANGES, wanted.address):
+    if covers(flags, owner, Listed.EXCLUDED_RANGES, call.wanted.address):
         return False
     if flags & ConfigFlag.OUTBOUND_ALL != 0:
         return True
     if has(flags, owner, Listed.INCLUDED_OUTBOUND_PORTS, port):
         return True
-    return covers(flags, owner, Listed.INCLUDED_RANGES, wanted.address)
+    return covers(flags, owner, Listed.INCLUDED_RANGES, call.wanted.address)
 
 
 def decide4(pod: PodState, config: Config, call: Call) -> u32:
@@ -110,7 +118,7 @@ def decide4(pod: PodState, config: Config, call: Call) -> u32:
     if not is_loopback4(ip) and not is_own(call.netns, call.wanted):
         if is_sidecar(pod):
             return Decision.OUTBOUND_PROXY
-        if not is_included(pod, config, call.wanted):
+        if not is_included(pod, config, call):
             return Decision.OUTBOUND_EXCLUDED
         return Decision.OUTBOUND_CAPTURED
     if not is_sidecar(pod):
@@ -128,7 +136,7 @@ def decide6(pod: PodState, config: Config, call: Call) -> u32:
     if not loopback and not is_own(call.netns, call.wanted):
         if is_sidecar(pod):
             return Decision.OUTBOUND_PROXY
-        if not is_included(pod, config, call.wanted):
+        if not is_included(pod, config, call):
             return Decision.OUTBOUND_EXCLUDED
         return Decision.OUTBOUND_CAPTURED
     if not is_sidecar(pod):
@@ -154,7 +162,7 @@ def spread_target() -> u32:
     return htonl(FIRST_TARGET + (random_u32() & (SPREAD - 1)))
 
 
-def keep_source4(ctx: SockAddr, pod: PodState) -> bool:
+def keep_source4(ctx: SockAddr, pod: PodState, call: Call) -> bool:
     """Bind the socket to the address that the network would have seen it use.
 
     A socket that its owner has bound keeps what it was bound to.
@@ -162,22 +170,34 @@ def keep_source4(ctx: SockAddr, pod: PodState) -> bool:
     if ctx.sk.src_ip4 != 0 or ctx.sk.src_port != 0:
         return True
     source = SockaddrIn(family=AF_INET, addr=pod.source4)
+    if (own := source_of(pod, AF_INET, call.interface)) is not None:
+        source.addr = own.words[3]
     return bind(ctx, source) == 0
 
 
-def keep_source6(ctx: SockAddr, pod: PodState, *, mapped: bool) -> bool:
-    """As `keep_source4`, for AF_INET6 sockets."""
+def keep_source_mapped(ctx: SockAddr, pod: PodState, call: Call) -> bool:
+    """As `keep_source4`, for an AF_INET6 socket that calls an IPv4 address."""
     if ctx.sk.src_ip6[3] != 0 or ctx.sk.src_port != 0:
         return True
     source = SockaddrIn6(family=AF_INET6)
-    if mapped:
-        source.addr[2] = MAPPED
-        source.addr[3] = pod.source4
-    else:
-        source.addr[0] = pod.source6.words[0]
-        source.addr[1] = pod.source6.words[1]
-        source.addr[2] = pod.source6.words[2]
-        source.addr[3] = pod.source6.words[3]
+    source.addr[2] = MAPPED
+    source.addr[3] = pod.source4
+    if (own := source_of(pod, AF_INET, call.interface)) is not None:
+        source.addr[3] = own.words[3]
+    return bind(ctx, source) == 0
+
+
+def keep_source6(ctx: SockAddr, pod: PodState, call: Call) -> bool:
+    """As `keep_source4`, for IPv6."""
+    if ctx.sk.src_ip6[3] != 0 or ctx.sk.src_port != 0:
+        return True
+    source = SockaddrIn6(family=AF_INET6)
+    if (own := source_of(pod, AF_INET6, call.interface)) is None:
+        own = pod.source6
+    source.addr[0] = own.words[0]
+    source.addr[1] = own.words[1]
+    source.addr[2] = own.words[2]
+    source.addr[3] = own.words[3]
     return bind(ctx, source) == 0
 
 
@@ -209,7 +229,7 @@ def refused(netns: u64) -> int:
 def redirect4(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """Send an AF_INET socket to the sidecar, or refuse the connection."""
     target = target_of(ctx, call, port)
-    if target == 0 or not keep_source4(ctx, pod):
+    if target == 0 or not keep_source4(ctx, pod, call):
         return refused(call.netns)
     ctx.user_ip4 = target
     ctx.user_port = port
@@ -219,7 +239,7 @@ def redirect4(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
 def redirect_mapped(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """As `redirect4`, for an AF_INET6 socket that calls an IPv4 address."""
     target = target_of(ctx, call, port)
-    if target == 0 or not keep_source6(ctx, pod, mapped=True):
+    if target == 0 or not keep_source_mapped(ctx, pod, call):
         return refused(call.netns)
     ctx.user_ip6[3] = target
     ctx.user_port = port
@@ -228,7 +248,7 @@ def redirect_mapped(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
 
 def redirect6(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     """As `redirect4`, for IPv6; there is one loopback address only."""
-    if not keep_source6(ctx, pod, mapped=False) or not remember(
+    if not keep_source6(ctx, pod, call) or not remember(
         ctx, call.wanted, LOCALHOST6, port
     ):
         return refused(call.netns)
@@ -254,6 +274,7 @@ def outbound4(ctx: SockAddr) -> int:
     call.wanted.port = ctx.user_port
     call.wanted.address.words[2] = MAPPED
     call.wanted.address.words[3] = ctx.user_ip4
+    call.interface = interface_to(ctx, pod, call.wanted.address)
     decision = decide4(pod, config, call)
     count(call.netns, decision)
     port = listener_port(config, decision)
@@ -278,6 +299,7 @@ def outbound6(ctx: SockAddr) -> int:
     call.wanted.address.words[1] = ctx.user_ip6[1]
     call.wanted.address.words[2] = ctx.user_ip6[2]
     call.wanted.address.words[3] = ctx.user_ip6[3]
+    call.interface = interface_to(ctx, pod, call.wanted.address)
     mapped = (
         call.wanted.address.words[0] | call.wanted.address.words[1] == 0
         and call.wanted.address.words[2] == MAPPED

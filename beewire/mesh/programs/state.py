@@ -18,6 +18,7 @@ configuration is a set of entries under one id, the `owner`, which never change:
     numbers    owner, list, number       -> ports, users, groups in the lists of `Listed`
     ranges     owner                     -> a trie of its own, which goes with it:
                list, address/bits        -> CIDR ranges in the lists of `Listed`
+    sources    owner, family, interface  -> address that its connections come from
 
 To change one, write another and change the id in `pods`: no connection sees half of
 either. Lists that say so in `Config.flags` are empty, and are not looked up. What is
@@ -107,7 +108,7 @@ class Listed(IntEnum):
     # In the pod's scope. `PodState.flags` says which there are:
     EXCLUDED_INTERFACES = 11  # indices of interfaces
     REROUTED_INTERFACES = 12
-    ROUTES = 13  # ranges; the value is 1 + the interface's index
+    ROUTES = 13  # ranges; the value is the index of the interface
 
 
 class Config(Struct):
@@ -234,6 +235,7 @@ numbers = HashMap[Number, u32](max_entries=MAX_NUMBERS, flags=NO_PREALLOC)
 ranges = HashOfMaps[u32, LpmTrie[Range, u32]](
     LpmTrie[Range, u32](max_entries=MAX_RANGES), MAX_PODS, flags=NO_PREALLOC
 )
+sources = HashMap[Number, Address](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
 
 aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)

@@ -1,0 +1,166 @@
+"""What the maps say of one pod besides its configuration."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from sys import byteorder
+from typing import Any
+
+from beewire.bpf import Loaded, ntohs
+from beewire.errors import MapError, MeshError
+from beewire.mesh.enrol.pod import words
+from beewire.mesh.enrol.scene import IP
+from beewire.mesh.programs import state
+from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
+from beewire.mesh.programs.state import Decision, PodAddress, PodState, Slot
+
+Listening = tuple[int, int]  # address family, descriptor of a socket that listens
+
+
+class Entries:
+    """The entries of the pod whose namespace has the cookie `netns`."""
+
+    def __init__(self, loaded: Loaded, netns: int) -> None:
+        self.netns = netns
+        self._loaded = loaded
+        self._addresses: set[IP] = set()
+
+    @property
+    def pod(self) -> PodState | None:
+        """What the programs know of the pod; None: it is closed."""
+        return self._loaded[state.pods].get(self.netns)
+
+    @pod.setter
+    def pod(self, value: PodState) -> None:
+        self._loaded[state.pods][self.netns] = value
+
+    def begin(self) -> None:
+        """Make its counters.
+
+        Raises:
+            MeshError: The node has no room for another pod.
+        """
+        try:
+            self._loaded[state.counts][self.netns] = state.Counts()
+            self._loaded[state.alias_counts][self.netns] = 0
+        except MapError as error:
+            raise MeshError(
+                f"there is no room for another pod on this node ({state.MAX_PODS} at"
+                f" most): {error}"
+            ) from error
+
+    def set_addresses(self, wanted: Iterable[IP]) -> bool:
+        """Make `wanted` the pod's own addresses; whether all of them are its alone.
+
+        Raises:
+            MeshError: The map is full.
+        """
+        own, owners = self._loaded[state.addresses], self._loaded[state.owners]
+        alone = True
+        for address in wanted:
+            where = words(address)
+            try:
+                own[PodAddress(netns=self.netns, address=where)] = 1
+                owners.insert(where, self.netns)
+            except MapError as error:
+                raise MeshError(f"the node's addresses are full: {error}") from error
+            self._addresses.add(address)
+            alone = owners.get(where) == self.netns and alone
+        for address in self._addresses - set(wanted):
+            self._drop_address(address)
+        return alone
+
+    def adopt(self) -> None:
+        """Learn which addresses an earlier process has written."""
+        self._addresses = {
+            _address(key.address.to_bytes())
+            for key in self._loaded[state.addresses]
+            if key.netns == self.netns
+        }
+
+    def set_listeners(self, port: int, listeners: Sequence[Listening]) -> None:
+        """Put sockets that listen already on `port` (network order) into slots."""
+        slots = self._slots(port)
+        for family, sock in listeners:
+            self._loaded[state.listeners][next(slots[family])] = sock
+
+    def _slots(self, port: int) -> dict[int, Iterator[Slot]]:
+        return {
+            family: (
+                Slot(netns=self.netns, port=port, family=family, number=number)
+                for number in range(state.WORKERS)
+            )
+            for family in (AF_INET, AF_INET6)
+        }
+
+    def end(self) -> None:
+        """Delete everything; the pod is closed as long as programs are attached."""
+        loaded, netns = self._loaded, self.netns
+        self._end_listeners()
+        loaded[state.pods].delete(netns)
+        for address in list(self._addresses):
+            self._drop_address(address)
+        if loaded[state.alias_counts].get(netns):
+            _delete_of(netns, loaded[state.aliases], loaded[state.originals])
+        loaded[state.alias_counts].delete(netns)
+        loaded[state.counts].delete(netns)
+
+    def _end_listeners(self) -> None:
+        if (pod := self.pod) is None:
+            return
+        if (config := self._loaded[state.configs].get(pod.config)) is None:
+            return
+        for slots in self._slots(config.inbound_port).values():
+            for slot in slots:
+                self._loaded[state.listeners].delete(slot)
+
+    def _drop_address(self, address: IP) -> None:
+        where = words(address)
+        self._loaded[state.addresses].delete(
+            PodAddress(netns=self.netns, address=where)
+        )
+        if self._loaded[state.owners].get(where) == self.netns:
+            self._loaded[state.owners].delete(where)
+        self._addresses.discard(address)
+
+    # What has happened so far.
+
+    def decisions(self) -> dict[Decision, int]:
+        """How often each decision was taken."""
+        counted = self._loaded[state.counts][self.netns]
+        return {
+            decision: sum(cpu.decisions[decision] for cpu in counted)
+            for decision in Decision
+        }
+
+    def handshakes(self) -> int:
+        """How many redirected connections without alias are being set up now."""
+        return sum(each.netns == self.netns for each in self._loaded[state.handshakes])
+
+    def aliases(self) -> dict[str, str]:
+        """Which destination each alias stands for, as "127.65.1.2": "10.0.0.1:80"."""
+        return {
+            str(IPv4Address(alias.ip.to_bytes(4, byteorder))): _text(destination)
+            for alias, destination in self._loaded[state.originals].items()
+            if alias.netns == self.netns
+        }
+
+    def listeners(self) -> int:
+        """How many of the sidecar's inbound listeners are known."""
+        return sum(slot.netns == self.netns for slot in self._loaded[state.listeners])
+
+
+def _delete_of(netns: int, *tables: Any) -> None:
+    # Any: maps of different keys, which all have the cookie.
+    for table in tables:
+        for key in [key for key in table if key.netns == netns]:
+            table.delete(key)
+
+
+def _address(packed: bytes) -> IP:
+    address = IPv6Address(packed)
+    return address.ipv4_mapped or address
+
+
+def _text(destination: Endpoint) -> str:
+    address = IPv4Address(destination.address.to_bytes()[-4:])
+    return f"{address}:{ntohs(destination.port)}"

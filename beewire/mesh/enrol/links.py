@@ -1,0 +1,89 @@
+"""The links of one pod: kept by this process, or pinned beyond it."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Self
+
+from beewire.bpf.kernel import Link, Program
+from beewire.errors import KernelError, MeshError
+from beewire.mesh.enrol.hooks import HOOKS
+
+
+class Links:
+    """Links by the names of their hooks.
+
+    With `pins`, a directory on a bpffs, each is pinned there and its descriptor closed, so
+    that a thousand pods take none. Without, they live in this process.
+    """
+
+    def __init__(self, pins: Path | None) -> None:
+        self.pins = pins
+        self._held: dict[str, Link] = {}
+
+    @classmethod
+    def made(cls, pins: Path | None) -> Self:
+        """No links yet; `pins` is made, with mode 0700.
+
+        Raises:
+            MeshError: It is there already, or cannot be made.
+        """
+        if pins is not None:
+            try:
+                pins.mkdir(mode=0o700)
+            except OSError as error:
+                raise MeshError(
+                    f"the directory {pins} for a pod's links cannot be made:"
+                    f" {error.strerror}"
+                ) from error
+        return cls(pins)
+
+    @classmethod
+    def found(cls, pins: Path) -> Self:
+        """Those that are pinned in `pins`, which need not be there."""
+        return cls(pins)
+
+    def add(self, name: str, link: Link) -> None:
+        """Keep a link, which is ours from now on.
+
+        Raises:
+            KernelError: It cannot be pinned; it is closed, which detaches it.
+        """
+        if self.pins is None:
+            self._held[name] = link
+            return
+        with link:
+            link.pin(str(self.pins / name))
+
+    def update(self, name: str, program: Program) -> None:
+        """Put another program in the place of a link's, without a gap.
+
+        Raises:
+            KernelError: There is no such link.
+        """
+        if self.pins is None:
+            self._held[name].update(program)
+            return
+        with Link.from_pin(str(self.pins / name)) as link:
+            link.update(program)
+
+    def close(self) -> None:
+        """Detach all of them, the last one first, and remove their pins."""
+        while self._held:
+            self._held.popitem()[1].close()
+        if self.pins is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(self.pins.iterdir(), key=_last_attached_first):
+                self._unpin(path)
+            self.pins.rmdir()
+
+    def _unpin(self, path: Path) -> None:
+        with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
+            link.detach()
+        os.unlink(path)  # noqa: PTH108 - as everywhere with pins
+
+
+def _last_attached_first(path: Path) -> int:
+    names = [hook.name for hook in HOOKS]
+    return -names.index(path.name) if path.name in names else 1
