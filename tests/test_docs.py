@@ -23,6 +23,7 @@ DOCS = CHECKOUT / "docs"
 PAGES = [
     CHECKOUT / "README.md",
     *sorted(DOCS.glob("*.md")),
+    *sorted((DOCS / "mesh").glob("*.md")),
     *sorted((DOCS / "reference").glob("**/*.md")),
 ]
 
