@@ -44,7 +44,7 @@ def main() -> int:
         args.json.write_text(json.dumps(as_json(runs), indent=1) + "\n")
     if args.rewrite:
         for name, run in runs.items():
-            expected.write(expected.path(name), name, run.results.skips)
+            expected.write(expected.path(name), name, run.skips())
     return tell_faults(runs)
 
 

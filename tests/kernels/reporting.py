@@ -21,7 +21,12 @@ _STDOUT = os.dup(1)
 _spent: dict[str, float] = {}  # seconds of a test, its fixtures included
 
 # Without KVM a guest is twenty times as slow as what the limits were made for.
-hypothesis.settings.register_profile("guest", deadline=None, max_examples=20)
+hypothesis.settings.register_profile(
+    "guest",
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("guest")
 
 

@@ -108,6 +108,16 @@ def test_a_kernel_without_a_list_is_a_fault(lists: Path) -> None:
     assert fault.startswith("there is no list of its skips yet: make test-kernels")
 
 
+def test_a_list_says_nothing_of_tests_that_did_not_run(lists: Path) -> None:
+    listed = {(f"{FILE}::test_a", "no arenas"), (f"{FILE}::test_b", "no locks")}
+    expected.write(lists / "6.1.txt", "6.1", listed)
+
+    run = run_of(result_of("test_a", "passed"), result_of("test_c", "passed"), END)
+
+    assert run.difference().not_skipped == [(f"{FILE}::test_a", "no arenas")]
+    assert run.skips() == {(f"{FILE}::test_b", "no locks")}
+
+
 def test_a_skip_for_another_reason_than_listed_is_a_fault(lists: Path) -> None:
     listed = {(f"{FILE}::test_a", "no arenas")}
     expected.write(lists / "6.1.txt", "6.1", listed)

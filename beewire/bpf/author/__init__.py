@@ -137,6 +137,8 @@ if TYPE_CHECKING:
         kprobe_session,
         kretprobe,
         kretprobe_multi,
+        kretsyscall,
+        ksyscall,
         uprobe,
         uprobe_multi,
         uprobe_session,
@@ -406,7 +408,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
     "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
     "kernel_type_id", "kfunc", "kprobe", "kprobe_multi", "kprobe_session",
-    "kretprobe", "kretprobe_multi", "ktime_boot_ns",
+    "kretprobe", "kretprobe_multi", "kretsyscall", "ksyscall", "ktime_boot_ns",
     "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
     "loop", "lsm", "lsm_cgroup", "lwt_in", "lwt_out", "lwt_seg6local", "lwt_xmit",
     "netfilter", "netkit_peer", "netkit_primary", "netns_cookie", "ntohl", "ntohs",
@@ -444,7 +446,7 @@ _HOMES = {
         "syscall tp_btf"
     ),
     "beewire.bpf.author.probe_hooks": (
-        "kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi uprobe "
+        "kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi kretsyscall ksyscall uprobe "
         "uprobe_multi uprobe_session uretprobe uretprobe_multi usdt"
     ),
     "beewire.bpf.author.net_hooks": (

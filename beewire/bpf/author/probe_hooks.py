@@ -15,12 +15,18 @@ from __future__ import annotations
 from beewire.bpf.author.probe_programs import (
     KprobeMultiProgram,
     KprobeProgram,
+    KsyscallProgram,
     UprobeMultiProgram,
     UprobeProgram,
 )
 from beewire.bpf.author.trace_hooks import mark, sleepable_section, target_name
 from beewire.bpf.author.usdt_program import UsdtProgram
-from beewire.bpf.lang.trace_contexts import ProbeArguments, ReturnArguments, Usdt
+from beewire.bpf.lang.trace_contexts import (
+    ProbeArguments,
+    ReturnArguments,
+    SyscallArguments,
+    Usdt,
+)
 from beewire.errors import SpecError
 from beewire.hints import Callable, TypeVar
 
@@ -62,6 +68,30 @@ def kretprobe(name: str) -> Callable[[F], KprobeProgram[F]]:
         return program
 
     return decorate
+
+
+def ksyscall(name: str) -> Callable[[F], KsyscallProgram[F]]:
+    """The entry of a system call by its own name, whatever the kernel's function is called.
+
+        @ksyscall("openat")
+        def opening(directory: i32, path: u64, flags: i32) -> None: ...
+
+    Parameters are the arguments that user space passed, as integers; those at the end
+    may be left out. With `def f(ctx: PtRegs)`, `ctx.parm1` is where they are.
+
+    Raises:
+        SpecError: `name` is no name of a system call.
+    """
+    return _system_call("ksyscall", name, SyscallArguments)
+
+
+def kretsyscall(name: str) -> Callable[[F], KsyscallProgram[F]]:
+    """The return of a system call: `def f(result: i64)`, -errno where it failed.
+
+    Raises:
+        SpecError: `name` is no name of a system call.
+    """
+    return _system_call("kretsyscall", name, ReturnArguments)
 
 
 def kprobe_multi(*names: str) -> Callable[[F], KprobeMultiProgram[F]]:
@@ -153,7 +183,7 @@ def usdt(place: str, *, sleepable: bool = False) -> Callable[[F], UsdtProgram[F]
     return decorate
 
 
-Arguments = type[ProbeArguments] | type[ReturnArguments]
+Arguments = type[ProbeArguments] | type[ReturnArguments] | type[SyscallArguments]
 
 
 def _function(hook: str, name: object) -> str:
@@ -173,6 +203,19 @@ def _check_static(place: object) -> None:
         "@usdt takes path, provider and name, as in "
         f'@usdt("/usr/bin/python3:python:gc__start"), not {shown}'
     )
+
+
+def _system_call(
+    word: str, name: str, context: Arguments
+) -> Callable[[F], KsyscallProgram[F]]:
+    target = target_name(word, name, "openat")
+
+    def decorate(function: F) -> KsyscallProgram[F]:
+        program = mark(KsyscallProgram, f"{word}/{target}", function, context)
+        program.place, program.returns = target, context is ReturnArguments
+        return program
+
+    return decorate
 
 
 def _kernel_functions(

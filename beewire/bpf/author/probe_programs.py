@@ -42,6 +42,36 @@ class KprobeProgram(Program[F]):
         )
 
 
+class KsyscallProgram(Program[F]):
+    """Runs where a system call is entered, or returns; `place` is its name."""
+
+    place: str = ""
+    returns: bool = False
+
+    def attach(self, *, cookie: int = 0, way: str = "") -> EventLink:
+        """Run it whenever any process makes the call, until the Link is closed.
+
+        Native calls, not those of 32-bit programs. `cookie` and `way` are as those of
+        kprobes.
+
+        Raises:
+            AttachError: This kernel has no such system call.
+            NotPermitted: CAP_PERFMON is missing.
+            NotSupported: The kernel is built without kprobes.
+        """
+        live = self.live
+        from beewire.bpf.kernel import attach_ksyscall  # noqa: PLC0415
+
+        return attach_ksyscall(
+            live,
+            self.place,
+            returns=self.returns,
+            cookie=cookie,
+            way=way,
+            wrapped=not self.returns,
+        )
+
+
 class KprobeMultiProgram(Program[F]):
     """Runs at many kernel functions: all that a pattern matches, or those in a list."""
 

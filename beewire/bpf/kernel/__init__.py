@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         attach_iterator,
         read_iterator,
     )
-    from beewire.bpf.kernel.links.kprobe import attach_kprobe
+    from beewire.bpf.kernel.links.kprobe import attach_kprobe, attach_ksyscall
     from beewire.bpf.kernel.links.lwt import attach_route
     from beewire.bpf.kernel.links.multi import (
         MultiLink,
@@ -113,6 +113,7 @@ _LAZY = {
     "attach_iterator": "links.iterator",
     "attach_kprobe": "links.kprobe",
     "attach_kprobe_multi": "links.multi",
+    "attach_ksyscall": "links.kprobe",
     "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
     "attach_perf_event": "links.perf_event",
@@ -190,6 +191,7 @@ __all__ = [
     "attach_iterator",
     "attach_kprobe",
     "attach_kprobe_multi",
+    "attach_ksyscall",
     "attach_netfilter",
     "attach_netns",
     "attach_perf_event",

@@ -78,6 +78,21 @@ def symbols() -> Iterator[tuple[str, int]]:
                 yield rest[2:].partition("\t")[0], int(address or "0", 16)
 
 
+def size(name: str) -> int | None:
+    """The bytes from a function to what follows it; None where the kernel hides that.
+
+    Also of a name that no function has, or several.
+    """
+    try:
+        found = list(symbols())
+    except BeewireError:
+        return None
+    starts = [address for each, address in found if each == name and address]
+    if len(starts) != 1:
+        return None
+    return min((a for _, a in found if a > starts[0]), default=starts[0]) - starts[0]
+
+
 def why_not(name: str) -> str:
     """Why the kernel places no probe in a function: the end of a sentence."""
     try:

@@ -13,9 +13,10 @@ from beewire.bpf.lang.annotations import Wanted, wanted
 from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.contexts import Arguments, Context
 from beewire.bpf.lang.decl import ProgramDecl
+from beewire.bpf.lang.memory import PROBE_READ_KERNEL
 from beewire.bpf.lang.structs import Kernel
-from beewire.bpf.lang.trace_contexts import Usdt
-from beewire.bpf.lang.types import IntType
+from beewire.bpf.lang.trace_contexts import REGISTERS, SyscallArguments, Usdt
+from beewire.bpf.lang.types import U64, IntType
 from beewire.bpf.lang.values import KernelMemory, Value
 from beewire.bpf.lang.variables import assign, declare
 from beewire.bpf.object.kinds import AttachKind
@@ -47,7 +48,10 @@ def enter_arguments(
         except IndexError:
             message = f"{decl.section} passes no argument number {index + 1} here"
             raise _refused(b, param, message) from None
-        _bind(b, decl, param, asked, (context, offset))
+        if issubclass(cls, SyscallArguments):
+            _bind_passed(b, param, asked, (context, offset))
+        else:
+            _bind(b, decl, param, asked, (context, offset))
         told.append(argument(param.arg, asked))
     decl.arguments = tuple(told)
 
@@ -76,14 +80,10 @@ def _bind(
 ) -> None:
     op, offset = place
     kind = asked.type
-    value: Value
     if isinstance(kind, IntType) and not asked.nullable:
-        value = b.load(op, offset, kind, ir.Space.CTX)
-        if param.arg in b.frame.stored:
-            declare(b, param.arg, kind)
-            assign(b, param.arg, value)
-            return
-    elif isinstance(kind, type) and issubclass(kind, Kernel):
+        _bind_integer(b, param, b.load(op, offset, kind, ir.Space.CTX), kind)
+        return
+    if isinstance(kind, type) and issubclass(kind, Kernel):
         if decl.attach_kind is AttachKind.TRACE_ITER and not asked.nullable:
             _check_iterated(b, param, kind)
         typed = decl.context.typed  # type: ignore[attr-defined]  # it is one of Arguments
@@ -94,11 +94,9 @@ def _bind(
         if found.nullable or param.arg in b.frame.stored:
             assign(b, param.arg, found)
             return
-        value = found
-    else:
-        message = f"{param.arg!r} cannot be {asked.name}"
-        raise _refused(b, param, message)
-    b.frame.bound[param.arg] = value
+        b.frame.bound[param.arg] = found
+        return
+    raise _refused(b, param, f"{param.arg!r} cannot be {asked.name}")
 
 
 def _bind_operand(
@@ -111,11 +109,33 @@ def _bind_operand(
     """Bind a parameter to an argument of a static probe."""
     from beewire.bpf.lang import usdt_calls  # noqa: PLC0415 - static probes only
 
+    kind = _integer(b, param, asked, "static probes pass")
+    _bind_integer(b, param, b.narrow(usdt_calls.argument(b, cls, *place), kind), kind)
+
+
+def _bind_passed(
+    b: Builder, param: ast.arg, asked: Wanted, place: tuple[ir.Op, int]
+) -> None:
+    """Bind a parameter to an argument of a system call, behind the first register."""
+    context, offset = place
+    kind = _integer(b, param, asked, "system calls take")
+    passed = b.load(context, REGISTERS.parameters[0], U64, ir.Space.CTX).op
+    slot = b.temporary("passed", 8)
+    address = b.binary(ir.BinOp.ADD, passed, ir.Const(offset))
+    b.call(PROBE_READ_KERNEL, slot, ir.Const(8), address)
+    value = b.narrow(b.load(slot, 0, U64, ir.Space.STACK), kind)
+    _bind_integer(b, param, value, kind)
+
+
+def _integer(b: Builder, param: ast.arg, asked: Wanted, who: str) -> IntType:
     kind = asked.type
-    if not isinstance(kind, IntType) or asked.nullable:
-        message = f"{param.arg!r} cannot be {asked.name}: static probes pass integers"
-        raise _refused(b, param, message)
-    value = b.narrow(usdt_calls.argument(b, cls, *place), kind)
+    if isinstance(kind, IntType) and not asked.nullable:
+        return kind
+    message = f"{param.arg!r} cannot be {asked.name}: {who} integers"
+    raise _refused(b, param, message)
+
+
+def _bind_integer(b: Builder, param: ast.arg, value: Value, kind: IntType) -> None:
     if param.arg in b.frame.stored:
         declare(b, param.arg, kind)
         assign(b, param.arg, value)

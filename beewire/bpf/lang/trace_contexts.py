@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 class _Registers(Row):
-    """Where a machine's pt_regs, as programs see it, has what; offsets in bytes."""
+    """Where a machine's pt_regs, as programs see it, has what; offsets in bytes.
+
+    `call` are the arguments of system calls as user space passed them: what arm64 and
+    RISC-V have in orig_x0 and orig_a0 is overwritten by the result where it was passed.
+    """
 
     parameters: tuple[int, ...]
+    call: tuple[int, ...]
     result: int
     ip: int
     sp: int
@@ -24,9 +29,21 @@ class _Registers(Row):
 
 
 _MACHINES = {
-    "x86_64": _Registers((112, 104, 96, 88, 72, 64), 80, 128, 152, 32, 168),
-    "aarch64": _Registers((0, 8, 16, 24, 32, 40, 48, 56), 0, 256, 248, 232, 272),
-    "riscv64": _Registers((80, 88, 96, 104, 112, 120, 128, 136), 80, 0, 16, 64, 256),
+    "x86_64": _Registers(
+        (112, 104, 96, 88, 72, 64),
+        *((112, 104, 96, 56, 72, 64), 80),
+        *(128, 152, 32, 168),
+    ),
+    "aarch64": _Registers(
+        (0, 8, 16, 24, 32, 40, 48, 56),
+        *((272, 8, 16, 24, 32, 40), 0),
+        *(256, 248, 232, 272),
+    ),
+    "riscv64": _Registers(
+        (80, 88, 96, 104, 112, 120, 128, 136),
+        *((280, 88, 96, 104, 112, 120), 80),
+        *(0, 16, 64, 256),
+    ),
 }
 REGISTERS = _MACHINES.get(os.uname().machine, _MACHINES["x86_64"])
 
@@ -48,6 +65,26 @@ class ProbeArguments(Arguments):
             IndexError: It is passed on the stack.
         """
         return REGISTERS.parameters[index]
+
+
+class SyscallArguments(Arguments):
+    """The arguments of a system call, as user space passed them.
+
+    The kernel's function has them in memory: its own argument is the address of the
+    registers (ARCH_HAS_SYSCALL_WRAPPER; x86-64 since 4.17, arm64 since 4.19, RISC-V
+    since 6.6).
+    """
+
+    typed: ClassVar[bool] = False
+
+    @classmethod
+    def place(cls, index: int) -> int:
+        """Where argument `index` lies behind that address.
+
+        Raises:
+            IndexError: No system call has so many.
+        """
+        return REGISTERS.call[index]
 
 
 class ReturnArguments(Arguments):

@@ -106,6 +106,17 @@ def program(result: i32) -> None:
     if result < 0:
         counts[0] += 1
 """,
+    "a system call's arguments": """
+@ksyscall("openat")
+def program(directory: i32, name: u64) -> None:
+    counts[0] += u64(directory) + name
+""",
+    "a system call's result": """
+@kretsyscall("openat")
+def program(result: i64) -> None:
+    if result < 0:
+        counts[0] += 1
+""",
     "a user function's arguments": """
 @uprobe("/bin/sh:main", sleepable=True)
 def program(argc: i32, argv: u64) -> None:

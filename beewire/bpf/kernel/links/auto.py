@@ -129,8 +129,8 @@ def _kprobe(program: Program, place: str, **options: Any) -> Link:
 
 
 def _ksyscall(program: Program, place: str, **options: Any) -> Link:
-    function = _module("kprobe").syscall_function(place)
-    return _kprobe(program, function, **options)
+    options = {"returns": _returns(program), **options}
+    return _call("kprobe", "attach_ksyscall", program, place, **options)
 
 
 def _kprobe_multi(program: Program, place: object, **options: Any) -> Link:

@@ -1,11 +1,19 @@
 """Programs on an interface that stand beside each other: tcx and netkit; clsact before."""
 
+import errno
+
 from beewire.bpf.kernel.links.base import Link, LinkKind
 from beewire.bpf.kernel.links.interface import interface_index
 from beewire.bpf.kernel.links.order import Neighbour, create_ordered, order
 from beewire.bpf.kernel.program import Program
 from beewire.bpf.object import AttachKind, ProgramKind
-from beewire.errors import AttachError, KernelError, NotPermitted, NotSupported
+from beewire.errors import (
+    AttachError,
+    BeewireError,
+    KernelError,
+    NotPermitted,
+    NotSupported,
+)
 
 _DIRECTIONS = {
     "ingress": AttachKind.TCX_INGRESS,
@@ -57,7 +65,12 @@ def attach_tcx(  # noqa: PLR0913 - where it is, and where among the others
             fd = create_ordered(program, index, hook, place, wanted)
         except NotPermitted:
             raise
-        except (AttachError, KernelError):
+        except (AttachError, KernelError) as error:
+            if hook in _NETKIT and _is_peer(error):
+                raise AttachError(
+                    f"cannot attach {program.name!r} to {place}: it is the peer of its "
+                    "pair, and programs of both are attached at the primary end"
+                ) from error
             if hook in _NETKIT or _knows_tcx(hook):
                 raise
         else:
@@ -94,6 +107,12 @@ def _hook(program: Program, direction: str) -> AttachKind:
             'give "ingress" or "egress" as well'
         )
     return found
+
+
+def _is_peer(error: BeewireError) -> bool:
+    # A missing capability would be EPERM.
+    cause = error.__cause__
+    return isinstance(cause, KernelError) and cause.errno == errno.EACCES
 
 
 def _knows_tcx(hook: AttachKind) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from beewire.bpf.kernel import attr, features, syscall
+from beewire.bpf.kernel import attr, features, syscall, tracefs
 from beewire.bpf.object import AttachKind
 
 
@@ -16,6 +16,14 @@ def cookies_of_events() -> None:
     """Skip where perf events have no links, and no cookies."""
     if not features.attach_kind(AttachKind.PERF_EVENT).available:
         pytest.skip("this kernel has no links of perf events")
+
+
+@pytest.fixture
+def kprobes() -> None:
+    """Skip where the kernel has no kprobes."""
+    with tracefs.open_tracefs("look for kprobes") as root:
+        if not tracefs.has(root, "kprobe_events"):
+            pytest.skip("this kernel is built without kprobes")
 
 
 @pytest.fixture

@@ -49,14 +49,6 @@ COUNT = """
 """
 
 
-@pytest.fixture
-def kprobes() -> None:
-    """Skip where the kernel has no kprobes."""
-    with tracefs.open_tracefs("look for kprobes") as root:
-        if not tracefs.has(root, "kprobe_events"):
-            pytest.skip("this kernel is built without kprobes")
-
-
 def made_by(pid: int) -> list[str]:
     """The probes that a process made in tracefs, and did not take away."""
     with tracefs.open_tracefs("look for probes") as root:
@@ -101,7 +93,10 @@ def test_a_kprobe_runs_until_its_link_is_closed(
 def test_a_kprobe_is_at_an_instruction(counter: MakeCounter) -> None:
     count = counter(ProgramKind.KPROBE)
 
+    # Whatever a function begins with, it has more than one byte.
     with pytest.raises(AttachError, match="not the start of an instruction"):
+        attach_kprobe(count.program, FUNCTION, offset=1)
+    with pytest.raises(AttachError, match="offset 0x100000 is outside of kernel func"):
         attach_kprobe(count.program, FUNCTION, offset=1 << 20)
 
 

@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from beewire.bpf.kernel import features, netlink
+from beewire.bpf.kernel.netlink import IFINFO, Route
+from beewire.bpf.object import AttachKind
+from beewire.errors import KernelError
 from tests.netns import enter, ip
 
 RunInside = Callable[[Callable[[], object]], None]
 NEAR, FAR = "10.98.0.1", "10.98.0.2"
 MARK = 77  # of our echoes
+_IFNAME, _LINKINFO, _INFO_KIND = 3, 18, 1
 
 
 @pytest.fixture
@@ -40,6 +45,32 @@ def far(netns: str) -> Iterator[str]:
         yield name
     finally:
         ip("netns", "del", name)
+
+
+@pytest.fixture
+def netkit(netns: str, inside: RunInside) -> tuple[str, str]:
+    """The ends of a netkit pair in `netns`, the primary one first; both are up."""
+    if not features.attach_kind(AttachKind.NETKIT_PRIMARY).available:
+        pytest.skip("this kernel has no netkit")
+    peers: list[str] = []
+
+    def make() -> None:
+        before = set(netlink.interface_names())
+        kind = netlink.nested(_LINKINFO, netlink.text(_INFO_KIND, "netkit"))
+        body = IFINFO.pack(0, 0, 0, 0, 0) + netlink.text(_IFNAME, "bw-nk") + kind
+        with Route() as route:
+            flags = netlink.CREATE | netlink.EXCLUSIVE
+            route.change(netlink.NEWLINK, body, "make a netkit pair", flags=flags)
+        peers.extend(set(netlink.interface_names()) - before - {"bw-nk"})
+
+    try:
+        inside(make)
+    except KernelError:
+        pytest.skip("this kernel has no netkit devices")
+    for device in ("bw-nk", *peers):
+        ip("link", "set", device, "up", netns=netns)
+    ip("addr", "add", "10.96.0.1/24", "dev", "bw-nk", netns=netns)
+    return "bw-nk", peers[0]
 
 
 def _mac(netns: str, device: str) -> str:
