@@ -258,6 +258,8 @@ def _signature(decl: ProgramDecl) -> btf.Func:
     if issubclass(decl.context, Tracepoint) or not name:
         context: btf.Type = btf.Ptr(None)
     else:
-        context = btf.Ptr(btf.Fwd(name))
+        # A struct, so that the kernel takes it for the context: what it may replace
+        # (freplace) are functions whose arguments it knows.
+        context = btf.Ptr(btf.Struct(name, 0))
     proto = btf.FuncProto(btf.Int("int", 4, signed=True), (btf.Param("ctx", context),))
     return btf.Func(decl.name, proto)

@@ -23,6 +23,7 @@ from beewire.bpf.kernel.maps.batch import (
 )
 from beewire.bpf.kernel.maps.shape import Chunk, Shape, refusal
 from beewire.bpf.kernel.syscall import Cmd
+from beewire.bpf.object import MapKind
 from beewire.errors import MapError
 
 _CHUNK = 1024
@@ -30,6 +31,9 @@ _CHUNK = 1024
 _BACK = 64
 # How many times the entries that a map can have are read before a walk gives up.
 _PATIENCE = 6
+# Of these, some kernels (6.18 among them) have a key after the last one that is none:
+# they take the head of their list for an entry.
+_ENDLESS = (MapKind.CGROUP_STORAGE, MapKind.PERCPU_CGROUP_STORAGE)
 _INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -72,6 +76,7 @@ class KeyReader:
         # new key, it is led back again, and what is read from there on is wasted.
         self.known: set[int | bytes] = set()
         self._forward = False
+        self._is_endless = shape.kind in _ENDLESS
         self._key = bytearray(shape.key_size)
         self._value = bytearray(shape.value_size)
         key, value = syscall.address(self._key), syscall.address(self._value)
@@ -114,7 +119,10 @@ class KeyReader:
         keys, values = bytearray(), bytearray()
         key, value, lookup = self._key, self._value, self._lookup
         step = self._following if self._started else self._first
+        before = b""
         for _ in range(self._count):
+            if self._is_endless:
+                before = bytes(key)
             if step() < 0:
                 self._end()
                 break
@@ -124,6 +132,9 @@ class KeyReader:
             if lookup() >= 0 or self._is_there():
                 keys += key
                 values += value
+            elif self._is_endless and next_key(self.shape, before) == key:
+                self._ended = True
+                break
             elif self.shape.kind not in INDEXED:
                 break  # it is gone, and has no next one
         self._started = True
