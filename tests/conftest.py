@@ -8,12 +8,13 @@ a failure, for machines that are known to have it all.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from beewire.bpf.kernel import privilege
+from beewire.bpf.kernel import cgroup2_mount, privilege
+from tests.netns import ip
 
 CHECKOUT = Path(__file__).parent.parent
 NEEDED = {
@@ -87,3 +88,27 @@ def beewire(python: Run) -> Run:
     return lambda *arguments, **environment: python(
         "-m", "beewire", *arguments, **environment
     )
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    """The name of a network namespace of our own, with its loopback up."""
+    name = f"bw-test-{os.getpid()}"
+    ip("netns", "add", name)
+    try:
+        ip("link", "set", "lo", "up", netns=name)
+        yield name
+    finally:
+        ip("netns", "del", name)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[str]:
+    """The path of a cgroup of our own."""
+    mount = cgroup2_mount()
+    if not mount:
+        pytest.skip("cgroup2 is not mounted")
+    path = Path(mount) / f"bw-test-{os.getpid()}"
+    path.mkdir()
+    yield str(path)
+    path.rmdir()

@@ -73,6 +73,11 @@ COMMANDS = (
         "show all that is known of one program, map or link",
     ),
     Command(
+        "detach",
+        "beewire.cli.detach",
+        "detach a link of any process, or programs that no link holds",
+    ),
+    Command(
         "allow",
         "beewire.cli.allow",
         "whether this machine's policy lets an object be loaded, and by which rule",

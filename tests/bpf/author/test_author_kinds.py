@@ -95,19 +95,29 @@ def keyless(_ctx: XdpContext) -> XdpAction:
     numbers.push(10)
     if (number := numbers.pop()) is not None:
         out[4] = number.value
+    return XdpAction.PASS
+
+
+@xdp
+def filters(_ctx: XdpContext) -> XdpAction:
     seen.add(42)
     if 42 in seen:
-        out[5] = 1
+        out[0] = 1
     if 43 in seen:
-        out[6] = 1
+        out[1] = 1
+    return XdpAction.PASS
+
+
+@xdp
+def of_a_cpu(_ctx: XdpContext) -> XdpAction:
+    per_cpu[1] += 5
+    if (there := per_cpu.lookup_cpu(1, cpu_id())) is not None:
+        out[0] = there.value
     return XdpAction.PASS
 
 
 @xdp
 def nested(_ctx: XdpContext) -> XdpAction:
-    per_cpu[1] += 5
-    if (there := per_cpu.lookup_cpu(1, cpu_id())) is not None:
-        out[0] = there.value
     if (table := tenants.lookup(1)) is not None:
         table[3] += 4
         table[5] = 6
@@ -165,14 +175,20 @@ def second(_ctx: XdpContext) -> XdpAction:
 def on_call(ctx: RawTracepoint) -> None:
     if current_tgid() != out_of.value:
         return
-    if (count := ticks.get_or_create(current(task_struct))) is not None:
-        count.value += 1
-    if ticks.get(current(task_struct)) is None:
-        out[0] = 1
     out[1] = stacks.stack_id(ctx)
     out[2] = stacks.stack_id(ctx, user=True, skip=1)
     out[3] = groups.has_current_task(0)
     out[4] = groups.has_current_task(1)
+
+
+@raw_tracepoint("sys_enter")
+def on_call_of_a_task(_ctx: RawTracepoint) -> None:
+    if current_tgid() != out_of.value:
+        return
+    if (count := ticks.get_or_create(current(task_struct))) is not None:
+        count.value += 1
+    if ticks.get(current(task_struct)) is None:
+        out[0] = 1
 
 
 def run(loaded: Loaded, program: object, size: int = 64) -> int:
@@ -181,18 +197,25 @@ def run(loaded: Loaded, program: object, size: int = 64) -> int:
     return result
 
 
-def test_queues_stacks_and_filters() -> None:
+def test_queues_and_stacks() -> None:
     with load([keyless]) as loaded:
-        loaded[seen].add(7)
-
         run(loaded, keyless)
 
-        assert list(loaded[out].values())[:7] == [1, 5, 11, 77, 10, 1, 0]
-        assert [n in loaded[seen] for n in (7, 42, 8)] == [True, True, False]
+        assert list(loaded[out].values())[:5] == [1, 5, 11, 77, 10]
         left = loaded[numbers].pop()
         assert left is not None
         assert left.value == 9
         assert loaded[numbers].peek() is None
+
+
+def test_filters() -> None:
+    with load([filters]) as loaded:
+        loaded[seen].add(7)
+
+        run(loaded, filters)
+
+        assert list(loaded[out].values())[:2] == [1, 0]
+        assert [n in loaded[seen] for n in (7, 42, 8)] == [True, True, False]
 
 
 def test_a_full_queue_says_so_or_forgets_the_oldest() -> None:
@@ -203,6 +226,13 @@ def test_a_full_queue_says_so_or_forgets_the_oldest() -> None:
         assert queue.push(Job(number=9), 2) == 0
         assert queue.pop() == Job(number=1)
         assert queue.peek() == Job(number=9)
+
+
+def test_the_value_of_a_cpu() -> None:
+    with load([of_a_cpu]) as loaded:
+        run(loaded, of_a_cpu)
+
+        assert loaded[out][0] == 5
 
 
 def test_maps_in_maps() -> None:
@@ -217,7 +247,7 @@ def test_maps_in_maps() -> None:
         assert dict(table) == dict(loaded[tenants][1]) == {1: 2, 3: 104}
         assert list(loaded[shelves]) == [1]
         assert loaded[shelves][1][2] == 9
-        assert list(loaded[out].values())[:3] == [5, 8, 1]
+        assert list(loaded[out].values())[:3] == [0, 8, 1]
         del loaded[tenants][1]
         assert list(loaded[tenants]) == []
 
@@ -301,17 +331,24 @@ def cgroup_root() -> Iterator[int]:
     os.close(fd)
 
 
-def test_storage_stacks_and_cgroups_of_the_running_task(cgroup_root: int) -> None:
+def test_the_running_task_has_a_value() -> None:
+    with load([on_call_of_a_task], globals={"out_of": os.getpid()}) as loaded:
+        with loaded[on_call_of_a_task].attach():
+            os.getppid()
+        pidfd = os.pidfd_open(os.getpid())
+
+        assert loaded[ticks][pidfd] > 0
+        os.close(pidfd)
+        assert loaded[out][0] == 0
+
+
+def test_stacks_and_cgroups_of_the_running_task(cgroup_root: int) -> None:
     with load([on_call], globals={"out_of": os.getpid()}) as loaded:
         loaded[groups][0] = cgroup_root
         with loaded[on_call].attach():
             os.getppid()
         values = list(loaded[out].values())
-        pidfd = os.pidfd_open(os.getpid())
 
-        assert loaded[ticks][pidfd] > 0
-        os.close(pidfd)
-        assert values[0] == 0
         assert values[3] == 1
         assert values[4] == -11 % (1 << 64)
         frames = loaded[stacks][values[1]]

@@ -1,6 +1,5 @@
 """Hand-assembled programs and the places to attach them."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from beewire.bpf.isa import AtomicOp, Insn, Size
 from beewire.bpf.kernel import (
     Loaded,
     Program,
-    cgroup2_mount,
     ensure_bpffs,
     load,
     syscall,
@@ -149,18 +147,6 @@ def counter(
 
 
 @pytest.fixture
-def netns() -> Iterator[str]:
-    """The name of a network namespace of our own, with its loopback up."""
-    name = f"bw-kernel-{os.getpid()}"
-    ip("netns", "add", name)
-    try:
-        ip("link", "set", "lo", "up", netns=name)
-        yield name
-    finally:
-        ip("netns", "del", name)
-
-
-@pytest.fixture
 def veth(netns: str) -> str:
     """One end of a veth pair in `netns`; the other is `<name>-peer`; both are up."""
     peer = ("peer", "name", "bw-v-peer")
@@ -193,18 +179,6 @@ def inside(netns: str) -> Callable[[Callable[[], object]], None]:
             raise error
 
     return run
-
-
-@pytest.fixture
-def cgroup() -> Iterator[str]:
-    """The path of a cgroup of our own."""
-    mount = cgroup2_mount()
-    if not mount:
-        pytest.skip("cgroup2 is not mounted")
-    path = Path(mount) / f"bw-kernel-{os.getpid()}"
-    path.mkdir()
-    yield str(path)
-    path.rmdir()
 
 
 @pytest.fixture

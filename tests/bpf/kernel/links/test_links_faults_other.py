@@ -1,5 +1,6 @@
 """Every step of attaching fails once: what this machine's kernel may lack, and USDT."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +28,12 @@ MakeCounter = Callable[..., "Counter"]
 FUNCTION, OTHER = "do_sys_openat2", "ksys_read"
 
 
-def check(count: "Counter", attach: Callable[[], Link]) -> None:
+def check(
+    count: "Counter", attach: Callable[[], Link], errnos: tuple[int, ...] = FEW
+) -> None:
     """Nothing holds the program once all of its failing attachments are over."""
     id_ = count.program.info().id
-    fail_everywhere(closing(attach), id_, FEW)
+    fail_everywhere(closing(attach), id_, errnos)
     count.loaded.close()
     assert not exists_soon(id_)
 
@@ -55,7 +58,12 @@ def test_probes_of_system_calls(counter: MakeCounter) -> None:
 def test_many_probes_in_the_kernel(counter: MakeCounter, way: str) -> None:
     count = counter(ProgramKind.KPROBE, AttachKind.TRACE_KPROBE_MULTI, verdict=0)
 
-    check(count, lambda: attach_kprobe_multi(count.program, [FUNCTION, OTHER], way=way))
+    # Each asks for all symbols of the kernel, which takes its time without KVM.
+    check(
+        count,
+        lambda: attach_kprobe_multi(count.program, [FUNCTION, OTHER], way=way),
+        (errno.EINVAL,),
+    )
 
 
 @pytest.mark.parametrize("way", ["", "ioctl"])
