@@ -132,7 +132,7 @@ class KeyReader:
             if lookup() >= 0 or self._is_there():
                 keys += key
                 values += value
-            elif self._is_endless and next_key(self.shape, before) == key:
+            elif self._is_endless and next_key(self.shape, before) == bytes(key):
                 self._ended = True
                 break
             elif self.shape.kind not in INDEXED:
