@@ -23,6 +23,11 @@ COMMANDS = (
         "interception in place of istio-iptables: its rules, its proof, its agent",
     ),
     Command(
+        "agent",
+        "beewire.cli.agent",
+        "the process of a node that takes pods over a socket and looks after them",
+    ),
+    Command(
         "run",
         "beewire.cli.run",
         "attach every program of a Python file and print what they report",

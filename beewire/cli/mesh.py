@@ -14,6 +14,15 @@ examples:
 Exit codes: 0 it worked, 1 it failed, 2 the command line or a file it names is wrong."""
 
 COMMANDS = (
+    Command("up", "beewire.cli.mesh_up", "enrol a pod"),
+    Command("down", "beewire.cli.mesh_down", "withdraw a pod"),
+    Command("update", "beewire.cli.mesh_update", "change a pod's configuration"),
+    Command("list", "beewire.cli.mesh_list", "the pods of this node"),
+    Command(
+        "status",
+        "beewire.cli.mesh_status",
+        "how pods are, and what goes past their sidecars",
+    ),
     Command(
         "rules",
         "beewire.cli.mesh_rules",

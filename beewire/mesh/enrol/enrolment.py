@@ -9,7 +9,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening
-from beewire.mesh.enrol.hooks import HOOKS, INBOUND
+from beewire.mesh.enrol.hooks import HOOKS, INBOUND, Hook
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.pod import Pod, depth
 from beewire.mesh.enrol.scene import Scene, read
@@ -94,15 +94,31 @@ class Enrolment:
             raise
         entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
         for hook in HOOKS:
-            program = self._loaded[hook.program]
-            if hook.name == INBOUND:
-                program = self._inbound(alone=alone)
-            where = getattr(pod, hook.place.value)
-            self._links.add(hook.name, program.attach(where))
+            self._attach(hook, alone=alone)
+
+    def _attach(self, hook: Hook, *, alone: bool) -> None:
+        program = self._loaded[hook.program]
+        if hook.name == INBOUND:
+            program = self._inbound(alone=alone)
+        where = getattr(self.pod, hook.place.value)
+        self._links.add(hook.name, program.attach(where))
 
     def resume(self) -> None:
         """Take over what `keep` left."""
         self._entries.adopt()
+
+    def mend(self) -> list[str]:
+        """Attach what is missing of a pod that `keep` left; the names of those hooks.
+
+        Raises:
+            MeshError: It has no pins.
+            KernelError: The kernel refused an attachment.
+        """
+        lost = [hook for hook in HOOKS if not self._links.has(hook.name)]
+        alone = self._entries.is_alone()
+        for hook in lost:
+            self._attach(hook, alone=alone)
+        return [hook.name for hook in lost]
 
     def update(self, config: PodConfig) -> None:
         """Change the configuration; every connection meets the old one or the new.

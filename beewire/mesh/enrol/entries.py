@@ -77,6 +77,11 @@ class Entries:
             if key.netns == self.netns
         }
 
+    def is_alone(self) -> bool:
+        """Whether no other pod has one of its addresses."""
+        owners = self._loaded[state.owners]
+        return all(owners.get(words(each)) == self.netns for each in self._addresses)
+
     def set_listeners(self, port: int, listeners: Sequence[Listening]) -> None:
         """Put sockets that listen already on `port` (network order) into slots."""
         slots = self._slots(port)

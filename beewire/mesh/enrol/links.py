@@ -55,6 +55,12 @@ class Links:
         with link:
             link.pin(str(self.pins / name))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a link of this name."""
+        if self.pins is None:
+            return name in self._held
+        return (self.pins / name).exists()
+
     def update(self, name: str, program: Program) -> None:
         """Put another program in the place of a link's, without a gap.
 

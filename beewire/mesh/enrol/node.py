@@ -13,7 +13,7 @@ from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol.configurations import Configurations
 from beewire.mesh.enrol.enrolment import Enrolment
-from beewire.mesh.enrol.entries import Listening
+from beewire.mesh.enrol.entries import Entries, Listening
 from beewire.mesh.enrol.hooks import PROGRAMS
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.pod import Pod
@@ -113,6 +113,15 @@ class Node:
     def release(self, config_id: int) -> None:
         """Give back what `configure` returned."""
         self.configurations.release(config_id)
+
+    def forget(self, netns: int) -> None:
+        """Delete a namespace's entries: whatever is attached there refuses from now on."""
+        entries = Entries(self.loaded, netns)
+        entries.adopt()
+        pod = entries.pod
+        entries.end()
+        if pod is not None:
+            self.configurations.release(pod.config)
 
     def cookies(self) -> list[int]:
         """The namespaces that are enrolled, by their cookies."""

@@ -1,0 +1,91 @@
+"""Run the agent of this node: it takes pods over a Unix socket, and looks after them.
+
+Pods stay enrolled when it ends, however it ends; another takes over. There is one agent
+on a node. Needs root.
+"""
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from beewire.cli.mesh_common import counted
+from beewire.cli.parser import add_verbose
+
+if TYPE_CHECKING:
+    from beewire.mesh.agent import Directories
+
+EPILOG = """\
+examples:
+  beewire agent                 serve until SIGTERM
+  beewire agent --once          put in order what is there, say what was done, and end
+  systemctl start beewire       see docs/mesh/operator.md for the unit
+
+BEEWIRE_PINS and BEEWIRE_RUN name other directories than /sys/fs/bpf/beewire and
+/run/beewire/agent.
+
+Exit codes: 0 it was told to end, 1 another agent runs or it failed, 2 the command line is
+wrong."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `beewire agent`."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--once", action="store_true", help="put the node in order, and end"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --once: print what was done as JSON"
+    )
+    add_verbose(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve, or put the node in order."""
+    from beewire.mesh.agent.directories import node_of  # noqa: PLC0415 - `--help` needs none
+
+    directories = node_of(os.environ)
+    return once(args, directories) if args.once else serve(args, directories)
+
+
+def serve(args: argparse.Namespace, directories: "Directories") -> int:
+    """Be the agent until SIGTERM."""
+    import asyncio  # noqa: PLC0415 - it takes 50 ms
+
+    from beewire.mesh.agent.server import Agent  # noqa: PLC0415 - as above
+
+    async def live() -> None:
+        agent = Agent(directories, say)
+        try:
+            await agent.run()
+        finally:
+            agent.close()
+
+    if args.verbose:
+        say(f"records in {directories.run}, pins in {directories.pins}")
+    asyncio.run(live())
+    return 0
+
+
+def once(args: argparse.Namespace, directories: "Directories") -> int:
+    """Put in order what is there."""
+    from beewire.mesh.agent.operations import Operations, silent  # noqa: PLC0415 - as above
+
+    with Operations(directories, say if args.verbose else silent) as pods:
+        found = pods.adopt()
+    if args.json:
+        print(json.dumps(found._asdict(), indent=2))
+        return 0
+    served = "is served" if len(found.kept) == 1 else "are served"
+    removed = "was removed" if len(found.removed) == 1 else "were removed"
+    kept = counted(len(found.kept), "pod")
+    print(f"{kept} {served}, {len(found.removed)} {removed}")
+    for text in (*found.removed, *found.mended):
+        print(f"  {text}")
+    return 0
+
+
+def say(text: str) -> None:
+    """One line of the agent's log."""
+    print(f"beewire: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,103 @@
+"""`Mesh`: the pods of this node, from Python, as `beewire mesh` has them."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from beewire.mesh.agent import client
+from beewire.mesh.agent.directories import Directories, node_of
+from beewire.mesh.agent.protocol import NOTHING, Request
+from beewire.mesh.agent.records import PodRecord, from_json
+from beewire.mesh.agent.requests import Requests
+from beewire.mesh.agent.target import Target
+
+
+class Mesh:
+    """The pods of one node: through its agent where one listens, else by itself.
+
+        with Mesh() as mesh:
+            pod = mesh.up(Target(cgroup="/sys/fs/cgroup/pod-a", netns="/run/netns/pod-a",
+                                 proxy_cgroup="/sys/fs/cgroup/pod-a/proxy"))
+            print(mesh.status(pod.name)["decisions"])
+            mesh.down(pod.name)
+
+    Pods stay enrolled when it is closed. It needs root. Without `directories` they are
+    the usual ones, or those that BEEWIRE_PINS and BEEWIRE_RUN name.
+    """
+
+    def __init__(self, directories: Directories | None = None) -> None:
+        self.directories = directories or node_of(os.environ)
+        self._own: Requests | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened. Closing twice does nothing."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+    def up(self, target: Target) -> PodRecord:
+        """Enrol a pod, or change the configuration of one that is enrolled.
+
+        Raises:
+            MeshError: it cannot be done; nothing has changed.
+            UsageError: the configuration is not one.
+        """
+        # The agent runs in another directory.
+        absolute = target._replace(
+            cgroup=_absolute(target.cgroup),
+            netns=_absolute(target.netns),
+            proxy_cgroup=_absolute(target.proxy_cgroup),
+        )
+        told = {**absolute._asdict(), "addresses": list(target.addresses)}
+        return from_json(self.do("up", told))
+
+    def down(self, pod: str) -> PodRecord:
+        """Withdraw a pod; its open connections stay.
+
+        Raises:
+            MeshError: there is none of that name.
+        """
+        return from_json(self.do("down", {"pod": pod}))
+
+    def update(self, pod: str, config: Mapping[str, object]) -> PodRecord:
+        """Change a pod's configuration: no connection sees half of it.
+
+        Raises:
+            MeshError: there is no such pod, or it does not fit; nothing has changed.
+            UsageError: the configuration is not one.
+        """
+        return from_json(self.do("update", {"pod": pod, "config": dict(config)}))
+
+    def pods(self) -> list[PodRecord]:
+        """The pods of this node, by name."""
+        return [from_json(each) for each in self.do("list")]
+
+    def status(self, pod: str = "") -> dict[str, Any]:
+        """What is known of a pod; without a name, of the node and all its pods.
+
+        Raises:
+            MeshError: there is none of that name.
+        """
+        found: dict[str, Any] = self.do("status", {"pod": pod})
+        return found
+
+    def do(self, request: str, arguments: Mapping[str, object] = NOTHING) -> Any:
+        """The answer to one request of the agent's protocol."""
+        try:
+            return client.ask(self.directories, request, arguments)
+        except client.NoAgent:
+            pass  # what goes wrong below has nothing to do with it
+        if self._own is None:
+            self._own = Requests(self.directories)
+        return self._own.do(Request(request, dict(arguments)))
+
+
+def _absolute(path: str) -> str:
+    # Links stay links: /proc/self/ns/net is no file that could be resolved.
+    return os.path.abspath(path) if path else ""  # noqa: PTH100 - as said

@@ -1,0 +1,168 @@
+"""What the data path does not see: older connections, kernel sockets, strangers."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from beewire.mesh.agent import places, processes
+from beewire.mesh.agent.records import PodRecord
+from beewire.mesh.agent.view import (
+    CLOSE,
+    LISTEN,
+    TCP,
+    TIME_WAIT,
+    UDP,
+    NetworkView,
+    SocketState,
+)
+
+_AT_REST = (LISTEN, TIME_WAIT, CLOSE)
+_PROTOCOLS = {TCP: "tcp", UDP: "udp"}
+
+
+class Uncaptured(NamedTuple):
+    """Something that goes past the sidecar: of which kind, what, and why."""
+
+    kind: str
+    what: str
+    why: str
+
+
+def older_connections(view: NetworkView, proxy_cgroup: Path) -> list[SocketState]:
+    """The pod's TCP connections that no program of ours saw being made.
+
+    Asked right after the programs were attached: a connection that they did see leads to
+    the loopback network, or is one of the sidecar's.
+    """
+    sidecars = set(_cgroup_ids(proxy_cgroup))
+    own = set(view.addresses())
+    return [
+        each
+        for each in view.sockets()
+        if each.state not in _AT_REST
+        and each.cgroup not in sidecars
+        and not (_stays_inside(each) or str(each.remote) in own)
+    ]
+
+
+def close_all(view: NetworkView, connections: Iterable[SocketState]) -> int:
+    """End connections at once, both ends; how many there still were.
+
+    Raises:
+        MeshError: the kernel cannot.
+    """
+    return sum([view.destroy(each) for each in connections])
+
+
+def uncaptured(record: PodRecord) -> list[Uncaptured]:
+    """All that is known to go past the sidecar of a pod.
+
+    Raises:
+        MeshError: its namespace is gone.
+    """
+    with NetworkView(Path(record.netns)) as view:
+        sockets = [*view.sockets(TCP), *view.sockets(UDP)]
+    held = _held_inodes(view.inode)
+    return [
+        *_older(record, sockets),
+        *_of_the_kernel(sockets, held),
+        *_strangers(record),
+    ]
+
+
+def _older(record: PodRecord, sockets: list[SocketState]) -> Iterator[Uncaptured]:
+    known = set(record.older)
+    for each in sockets:
+        if each.cookie in known and each.state not in _AT_REST:
+            yield Uncaptured(
+                "older connection",
+                text_of(each),
+                "it was connected before the pod was enrolled; `beewire mesh up"
+                " --close-existing` ends such",
+            )
+
+
+def _of_the_kernel(sockets: list[SocketState], held: set[int]) -> Iterator[Uncaptured]:
+    for each in sockets:
+        # Without an inode a process closed it, and the kernel sends what is left. UDP
+        # sockets that are not connected are in the state that TCP calls CLOSE.
+        if each.inode and each.inode not in held and each.state != TIME_WAIT:
+            yield Uncaptured(
+                "kernel socket",
+                text_of(each),
+                "no process holds it: tunnels and network file systems of the kernel pass"
+                " no cgroup hook",
+            )
+
+
+def _strangers(record: PodRecord) -> Iterator[Uncaptured]:
+    for pid in processes.pids_in(Path(record.cgroup)) if record.cgroup else ():
+        inode = processes.netns_inode_of(pid)
+        if inode and inode != record.netns_inode:
+            host = places.is_host_network(inode)
+            where = "on the host's network" if host else f"in network namespace {inode}"
+            yield Uncaptured(
+                "process elsewhere",
+                f"pid {pid} {where}",
+                "it runs in the pod's cgroup, but not in its namespace: what it connects"
+                " is refused, what it accepts is not captured",
+            )
+
+
+def host_network_pods(enrolled: Iterable[PodRecord]) -> Iterator[Uncaptured]:
+    """The pods of this node that use the host's network, by what their cgroups hold."""
+    known = {record.cgroup for record in enrolled}
+    for place in places.pods_on_node():
+        if str(place.cgroup) in known:
+            continue
+        inodes = {
+            processes.netns_inode_of(pid) for pid in processes.pids_in(place.cgroup)
+        }
+        if any(places.is_host_network(inode) for inode in inodes if inode):
+            yield Uncaptured(
+                "host-network pod",
+                place.uid,
+                f"{place.cgroup} shares the host's network, as Istio's own injection leaves"
+                " such pods alone",
+            )
+
+
+def text_of(each: SocketState) -> str:
+    """A socket in one line: "tcp 10.0.0.1:40000 -> 10.0.0.2:80"."""
+    local = f"{_host(each.local)}:{each.local_port}"
+    protocol = _PROTOCOLS[each.protocol]
+    if each.remote_port == 0:
+        return f"{protocol} {local}"
+    return f"{protocol} {local} -> {_host(each.remote)}:{each.remote_port}"
+
+
+def _host(address: object) -> str:
+    return f"[{address}]" if ":" in str(address) else str(address)
+
+
+def _stays_inside(each: SocketState) -> bool:
+    return any(_is_loopback(address) for address in (each.local, each.remote))
+
+
+def _is_loopback(address: object) -> bool:
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return bool(getattr(plain, "is_loopback", False))
+
+
+def _cgroup_ids(cgroup: Path) -> Iterator[int]:
+    for folder in (cgroup, *cgroup.rglob("*/")):
+        try:
+            yield folder.stat().st_ino
+        except OSError:
+            continue
+
+
+def _held_inodes(netns_inode: int) -> set[int]:
+    # A socket may be held by a process that has left the namespace, or was handed it.
+    held: set[int] = set()
+    for pid in sorted(
+        processes.all_pids(),
+        key=lambda pid: processes.netns_inode_of(pid) != netns_inode,
+    ):
+        held.update(processes.sockets_of(pid))
+    return held

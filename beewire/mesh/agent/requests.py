@@ -1,0 +1,94 @@
+"""What may be asked: every request by name, its arguments, and what is done for it.
+
+The agent answers them over its socket; a command on a node without agent does the same
+by itself. Arguments and results are JSON's own types.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.operations import Log, Operations
+from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
+from beewire.mesh.agent.target import Target
+
+_TEXT = Field(str, "")
+_NO = Field(bool, False)
+_POD = {"pod": Field(str)}
+
+
+class _Known(NamedTuple):
+    takes: dict[str, Field]
+    does: Callable[[Operations, Json], Any]
+
+
+def _texts(values: list[object], name: str) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str):
+            raise ProtocolError(f"{name!r} is a list of texts")
+    return tuple(map(str, values))
+
+
+def _up(pods: Operations, given: Json) -> Json:
+    given["addresses"] = _texts(given["addresses"], "addresses")
+    return pods.up(Target(**given)).to_json()
+
+
+_KNOWN: dict[str, _Known] = {
+    "hello": _Known({}, lambda pods, _: pods.hello()),
+    "up": _Known(
+        {
+            "name": _TEXT,
+            "pod": _TEXT,
+            "cgroup": _TEXT,
+            "netns": _TEXT,
+            "proxy_cgroup": _TEXT,
+            "addresses": Field(list, []),
+            "config": Field(dict, {}),
+            "close_existing": _NO,
+            "sidecar_later": _NO,
+        },
+        _up,
+    ),
+    "down": _Known(_POD, lambda pods, given: pods.down(given["pod"]).to_json()),
+    "update": _Known(
+        {**_POD, "config": Field(dict)},
+        lambda pods, given: pods.update(given["pod"], given["config"]).to_json(),
+    ),
+    "list": _Known({}, lambda pods, _: [each.to_json() for each in pods.every()]),
+    "status": _Known({"pod": _TEXT}, lambda pods, given: pods.status(given["pod"])),
+    "adopt": _Known({}, lambda pods, _: pods.adopt()._asdict()),
+}
+
+
+class Requests:
+    """Does what is asked, on the pods of one node."""
+
+    def __init__(self, node: Directories, log: Log = lambda _: None) -> None:
+        self.pods = Operations(node, log)
+
+    def close(self) -> None:
+        """Close what was opened; pods stay enrolled. Closing twice does nothing."""
+        self.pods.close()
+
+    def begin(self) -> None:
+        """Be the agent's: take over what is there."""
+        self.pods.is_agent = True
+        self.pods.adopt()
+
+    def look(self) -> bool:
+        """Look after the pods; True while one waits for something."""
+        return self.pods.look()
+
+    def do(self, request: Request) -> Any:
+        """The result of `request`.
+
+        Raises:
+            ProtocolError: there is no such request, or its arguments are not its own.
+            MeshError: it cannot be done.
+        """
+        known = _KNOWN.get(request.do)
+        if known is None:
+            names = ", ".join(_KNOWN)
+            raise ProtocolError(f"nothing is called {request.do!r}; there are: {names}")
+        return known.does(self.pods, fields(request.arguments, known.takes))

@@ -1,0 +1,155 @@
+"""How the pods of a node are: what serves them, what was decided, what goes past."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from beewire.bpf.kernel import Link, pins
+from beewire.bpf.kernel.links.query import query
+from beewire.bpf.object import AttachKind
+from beewire.errors import BeewireError, KernelError
+from beewire.mesh.agent import older
+from beewire.mesh.agent.directories import Directories, agent_pid
+from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
+from beewire.mesh.agent.view import inode_of
+from beewire.mesh.enrol import HOOKS, Node
+from beewire.mesh.programs import state
+from beewire.mesh.programs.state import Decision
+
+ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
+
+
+def of_node(
+    directories: Directories, node: Node | None, pods: list[PodRecord]
+) -> dict[str, Any]:
+    """The node as JSON: its agent, its programs, its pods, and what it cannot capture."""
+    told = [of_pod(directories, node, record) for record in pods]
+    hosts = [each._asdict() for each in older.host_network_pods(pods)]
+    return {
+        "agent": agent_pid(directories),
+        "pins": str(directories.pins),
+        "programs": len(node.loaded.programs) if node else 0,
+        "maps": len(node.loaded.maps) if node else 0,
+        "pods": told,
+        "uncaptured": hosts,
+        "problems": [
+            f"{pod['name']}: {each}" for pod in told for each in pod["problems"]
+        ],
+    }
+
+
+def of_pod(
+    directories: Directories, node: Node | None, record: PodRecord
+) -> dict[str, Any]:
+    """One pod as JSON."""
+    links = (
+        link_states(directories.links(record.id)) if record.state == ENROLLED else {}
+    )
+    told = {
+        **record.to_json(),
+        "older": len(record.older),
+        "links": links,
+        "listener": False,
+        "decisions": {},
+        "uncaptured": [],
+        "problems": [],
+    }
+    if record.state == CLOSED:
+        return told
+    cookie = int(record.id)
+    if node is not None:
+        told["listener"] = has_listener(node, record)
+        told["decisions"] = decisions(node, cookie)
+    if inode_of(Path(record.netns)) == record.netns_inode:
+        told["uncaptured"] = [each._asdict() for each in older.uncaptured(record)]
+    told["problems"] = list(_problems(node, record, told))
+    return told
+
+
+def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> list[str]:
+    found = [
+        f"the program {name!r} is {how}: `beewire mesh up` anew attaches it"
+        for name, how in told["links"].items()
+        if how != ATTACHED
+    ]
+    cookie = int(record.id)
+    if node is None or cookie not in node.loaded[state.pods]:
+        found.append("the programs do not know it: every connection is refused")
+    elif not told["listener"]:
+        found.append("the sidecar does not listen: every inbound connection is refused")
+    if not Path(record.cgroup).is_dir():
+        found.append(f"its cgroup {record.cgroup} is gone")
+    elif before := runs_before(record):
+        found.append(
+            f"{before} runs before ours at connect(): what it rewrites is what we see"
+            " (an ancestor with BPF_F_PREORDER, or another that was attached earlier)"
+        )
+    if inode_of(Path(record.netns)) != record.netns_inode:
+        found.append(f"its network namespace {record.netns} is gone")
+    return found
+
+
+def link_states(directory: Path) -> dict[str, str]:
+    """Which hooks of a pod are served: by name of the pin."""
+    return {hook.name: link_state(directory / hook.name) for hook in HOOKS}
+
+
+def link_state(pin: Path) -> str:
+    """Whether a pinned link is there, and still attached to something."""
+    try:
+        with Link.from_pin(str(pin)) as link:
+            return ATTACHED if is_attached(link) else DETACHED
+    except KernelError:
+        return MISSING
+
+
+def is_attached(link: Link) -> bool:
+    """Whether a link's cgroup, or namespace, is there."""
+    info = link.info
+    return bool(getattr(info, "cgroup_id", 0) or getattr(info, "netns_ino", 0))
+
+
+def has_listener(node: Node, record: PodRecord) -> bool:
+    """Whether a listener of the sidecar's is in one of its slots."""
+    cookie = int(record.id)
+    return any(slot.netns == cookie for slot in node.loaded[state.listeners])
+
+
+def decisions(node: Node, cookie: int) -> dict[str, int]:
+    """How often each decision was taken in a pod; those that never were are left out."""
+    counted = node.loaded[state.counts].get(cookie)
+    if counted is None:
+        return {}
+    sums = {
+        decision.name.lower(): sum(cpu.decisions[decision] for cpu in counted)
+        for decision in Decision
+    }
+    return {name: number for name, number in sums.items() if number}
+
+
+def runs_before(record: PodRecord) -> str:
+    """The program of somebody else that sees a pod's connect() first; "" if ours does."""
+    ours = {hook.program.name[:15] for hook in HOOKS}
+    try:
+        fd = os.open(record.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        found = query(fd, AttachKind.CGROUP_INET4_CONNECT, effective=True)
+    except BeewireError:
+        return ""
+    finally:
+        os.close(fd)
+    first = found.programs[0] if found and found.programs else None
+    return "" if first is None or first.name in ours else str(first)
+
+
+def opened(directories: Directories) -> Node | None:
+    """The node's programs and maps, where they are loaded; None where they are not.
+
+    Raises:
+        SpecError: they are those of another version of Beewire.
+    """
+    if not directories.set.is_dir() or not pins.is_bpffs(str(directories.set)):
+        return None
+    return Node.load(directories.set)

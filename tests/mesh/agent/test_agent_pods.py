@@ -1,0 +1,281 @@
+"""Pods that are enrolled, changed and withdrawn, with nobody between call and kernel."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from beewire.errors import MeshError, UsageError
+from beewire.mesh.agent import Directories, Mesh, Target
+from beewire.mesh.agent.view import LISTEN, NetworkView
+from beewire.mesh.enrol import HOOKS
+from beewire.mesh.lab import Lab
+from beewire.mesh.lab.place import Place, stopping
+from beewire.mesh.netns import cookie
+from tests.mesh.agent.conftest import eventually, target
+
+pytestmark = pytest.mark.mesh
+
+PORT, INBOUND = 9000, 15006
+LISTENER = """
+import socket, sys
+sock = socket.socket()
+sock.bind(("0.0.0.0", 15006))
+sock.listen()
+print("listening", flush=True)
+kept = []
+while True:
+    kept.append(sock.accept())
+"""
+
+
+@contextmanager
+def running(place: Place, code: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Python process in a place, which has written its first line."""
+    process = place.start([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    with stopping(process):
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+def test_a_pod_is_enrolled_and_withdrawn(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    record = mesh.up(target(lab.a))
+
+    assert record.addresses == lab.a.addresses
+    assert [each.id for each in mesh.pods()] == [record.id]
+    pinned = sorted(path.name for path in directories.links(record.id).iterdir())
+    assert pinned == sorted(hook.name for hook in HOOKS)
+    with pytest.raises(ConnectionRefusedError):
+        lab.b.app.connect(lab.a.address, PORT)
+
+    mesh.down(record.name)
+
+    assert mesh.pods() == []
+    assert not directories.links(record.id).exists()
+    with lab.a.app.listen("0.0.0.0", PORT), lab.b.app.connect(lab.a.address, PORT):
+        pass
+
+
+def test_enrolling_twice_changes_nothing(lab: Lab, mesh: Mesh) -> None:
+    first = mesh.up(target(lab.a))
+
+    assert mesh.up(target(lab.a)) == first
+
+
+def test_another_mesh_finds_the_pods(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.up(target(lab.a))
+    mesh.close()
+
+    with Mesh(directories) as other:
+        assert [each.name for each in other.pods()] == ["lab/a"]
+        other.down("a")
+
+        assert other.pods() == []
+
+
+def test_an_update_reaches_the_next_connection(lab: Lab, mesh: Mesh) -> None:
+    mesh.up(target(lab.a))
+    with lab.a.app.listen("0.0.0.0", PORT):
+        mesh.update("a", {"InboundPortsInclude": "*", "InboundPortsExclude": str(PORT)})
+
+        with lab.b.app.connect(lab.a.address, PORT):
+            pass
+        mesh.update("a", {"InboundPortsInclude": "*"})
+        with pytest.raises(ConnectionRefusedError):
+            lab.b.app.connect(lab.a.address, PORT)
+
+
+def test_a_wrong_configuration_changes_nothing(lab: Lab, mesh: Mesh) -> None:
+    before = mesh.up(target(lab.a))
+
+    with pytest.raises(UsageError, match="InboundPortsInclude"):
+        mesh.update("a", {"InboundPortsInclude": "70000"})
+
+    assert mesh.pods() == [before]
+
+
+def test_a_sidecar_that_listens_already_gets_connections(lab: Lab, mesh: Mesh) -> None:
+    with running(lab.a.proxy, LISTENER):
+        mesh.up(target(lab.a))
+
+        with lab.b.app.connect(lab.a.address, PORT):
+            assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
+
+
+def test_a_sidecar_that_does_not_listen_is_refused(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    with running(lab.a.proxy, "import time; print(1, flush=True); time.sleep(60)"):
+        with pytest.raises(MeshError, match="does not listen on port 15006"):
+            mesh.up(target(lab.a))
+
+        assert mesh.pods() == []
+        assert list((directories.pins / "pods").iterdir()) == []
+        with lab.a.app.listen("0.0.0.0", PORT), lab.b.app.connect(lab.a.address, PORT):
+            pass
+        mesh.up(target(lab.a)._replace(sidecar_later=True))
+
+
+def test_older_connections_are_told_and_closed(lab: Lab, mesh: Mesh) -> None:
+    with (
+        lab.a.app.listen("0.0.0.0", PORT) as listener,
+        lab.b.app.connect(lab.a.address, PORT) as client,
+    ):
+        accepted, _ = listener.accept()
+        record = mesh.up(target(lab.a))
+        assert len(record.older) == 1
+        told = mesh.status("a")["uncaptured"]
+        assert [each["kind"] for each in told] == ["older connection"]
+        assert f":{PORT} -> " in told[0]["what"]
+
+        record = mesh.up(target(lab.a)._replace(close_existing=True))
+
+        assert record.older == ()
+        with accepted, pytest.raises(OSError, match=r"abort|reset"):
+            accepted.recv(1)
+        client.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        assert mesh.status("a")["uncaptured"] == []
+
+
+def test_a_socket_of_the_kernel_is_told(lab: Lab, mesh: Mesh) -> None:
+    device = ["ip", "link", "add", "vx0", "type", "vxlan", "id", "1", "dstport", "4789"]
+    made = subprocess.run(
+        ["nsenter", f"--net={lab.a.namespace.path}", *device, "dev", "lo"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no tunnels in this kernel: {made.stderr.strip()}")
+    up = ["ip", "link", "set", "vx0", "up"]
+    subprocess.run(["nsenter", f"--net={lab.a.namespace.path}", *up], check=True)
+
+    mesh.up(target(lab.a))
+
+    kinds = {each["kind"] for each in mesh.status("a")["uncaptured"]}
+    assert kinds == {"kernel socket"}
+
+
+def test_a_process_of_the_pod_on_the_hosts_network_is_told(
+    lab: Lab, mesh: Mesh
+) -> None:
+    mesh.up(target(lab.a))
+    stray = subprocess.Popen(["sleep", "60"])
+    with stopping(stray):
+        (lab.a.app.cgroup.path / "cgroup.procs").write_text(str(stray.pid))
+
+        told = mesh.status("a")["uncaptured"]
+
+    assert [each["what"] for each in told] == [f"pid {stray.pid} on the host's network"]
+
+
+def test_the_hosts_network_is_refused(lab: Lab, mesh: Mesh) -> None:
+    pod = target(lab.a)._replace(netns="/proc/self/ns/net")
+
+    with pytest.raises(MeshError, match="the host's own network"):
+        mesh.up(pod)
+
+
+def test_an_address_that_another_pod_has_is_served(lab: Lab, mesh: Mesh) -> None:
+    mesh.up(target(lab.a))
+    record = mesh.up(target(lab.b)._replace(addresses=(lab.a.address,)))
+
+    assert record.addresses == (lab.a.address, *lab.b.addresses)
+    assert set(mesh.status("b")["links"].values()) == {"attached"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("netns", "/nonexistent", "namespace /nonexistent cannot be opened"),
+        ("cgroup", "/nonexistent", "there is no cgroup /nonexistent"),
+        ("cgroup", "/tmp", "is not a cgroup2 directory"),
+        ("name", "a b", "names no pod"),
+    ],
+)
+def test_what_is_not_there_is_told(
+    lab: Lab, mesh: Mesh, field: str, value: str, said: str
+) -> None:
+    with pytest.raises(MeshError, match=said):
+        mesh.up(Target(**{**target(lab.a)._asdict(), field: value}))
+
+
+def test_a_sidecar_outside_the_pod_is_refused(lab: Lab, mesh: Mesh) -> None:
+    pod = target(lab.a)._replace(proxy_cgroup=str(lab.b.proxy.cgroup.path))
+
+    with pytest.raises(MeshError, match="is not below the pod's"):
+        mesh.up(pod)
+
+
+def test_a_pod_is_told_what_it_lacks(lab: Lab, mesh: Mesh) -> None:
+    mesh.up(target(lab.a))
+
+    assert mesh.status()["problems"] == [
+        "lab/a: the sidecar does not listen: every inbound connection is refused"
+    ]
+    with lab.a.proxy.listen("0.0.0.0", INBOUND):
+        assert mesh.status()["problems"] == []
+
+
+def test_a_pod_that_vanished_is_withdrawn(mesh: Mesh, directories: Directories) -> None:
+    with Lab() as lab:
+        mesh.up(target(lab.a))
+
+    mesh.do("adopt")
+
+    assert mesh.pods() == []
+    assert list((directories.pins / "pods").iterdir()) == []
+
+
+def test_a_pod_whose_record_is_lost_is_taken_over(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    before = mesh.up(target(lab.a))
+    directories.record(before.id).unlink()
+
+    mesh.do("adopt")
+
+    (found,) = mesh.pods()
+    assert found.cgroup == before.cgroup
+    assert found.proxy_cgroup == before.proxy_cgroup
+    assert found.netns_inode == before.netns_inode
+    mesh.down(found.id)
+    with lab.a.app.listen("0.0.0.0", PORT), lab.b.app.connect(lab.a.address, PORT):
+        pass
+
+
+def test_a_link_that_is_lost_is_attached_again(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    record = mesh.up(target(lab.a))
+    (directories.links(record.id) / "outbound4").unlink()
+    eventually(lambda: mesh.status("a")["links"]["outbound4"] == "missing")
+
+    found = mesh.do("adopt")
+
+    assert found["mended"] == ["lab/a: outbound4"] or found["mended"] == (
+        "lab/a: outbound4",
+    )
+    assert mesh.status("a")["links"]["outbound4"] == "attached"
+
+
+def test_sockets_stay_in_the_namespace_they_were_made_in(lab: Lab) -> None:
+    with (
+        NetworkView(lab.a.namespace.path) as view,
+        lab.a.app.listen("0.0.0.0", PORT),
+    ):
+        listening = [each for each in view.sockets() if each.state == LISTEN]
+
+        assert view.cookie == cookie(lab.a.namespace.path)
+        assert [each.local_port for each in listening] == [PORT]
+        assert listening[0].family == socket.AF_INET
