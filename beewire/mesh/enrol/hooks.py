@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from beewire.bpf import Program
-from beewire.mesh.programs import handover, inbound, original, outbound, view
+from beewire.mesh.programs import dns, handover, inbound, original, outbound, view
 
 
 class Place(Enum):
@@ -32,6 +32,10 @@ HOOKS = (
     Hook("original", original.original_destination, Place.PROXY_CGROUP),
     Hook("peer4", view.peer4, Place.CGROUP),
     Hook("peer6", view.peer6, Place.CGROUP),
+    Hook("answer4", dns.answer4, Place.CGROUP),
+    Hook("answer6", dns.answer6, Place.CGROUP),
+    Hook("ask4", dns.ask4, Place.CGROUP),
+    Hook("ask6", dns.ask6, Place.CGROUP),
     Hook("outbound4", outbound.outbound4, Place.CGROUP),
     Hook("outbound6", outbound.outbound6, Place.CGROUP),
 )

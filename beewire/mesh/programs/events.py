@@ -42,7 +42,7 @@ class Reason(IntEnum):
     HANDOVER_MISSED = 6  # the sidecar's socket has no original destination
 
 
-class Flow(Struct):
+class Matter(Struct):
     """What an event is about. Addresses and ports are in network order; rule 0: none."""
 
     source: Address = Address()
@@ -67,7 +67,7 @@ class Event(Struct):
 
     pod: u64  # its network namespace's cookie
     when: u64
-    flow: Flow
+    flow: Matter
     reason: u32
     withheld: u32
     process: u32
@@ -143,7 +143,7 @@ def counted(pod: u64, reason: u32) -> Tally | None:
 
 
 @subprogram
-def report(pod: u64, reason: u32, flow: Flow) -> None:
+def report(pod: u64, reason: u32, flow: Matter) -> None:
     """Count a decision about `flow`, and tell it unless this pod has told enough."""
     if (tally := counted(pod, reason)) is None:
         return

@@ -31,7 +31,7 @@ from beewire.bpf import (
     u64,
 )
 from beewire.mesh.programs.events import (
-    Flow,
+    Matter,
     Reason,
     net,
     own_namespace,
@@ -97,7 +97,7 @@ def is_kernels(skb: sk_buff) -> bool:
 
 
 @subprogram
-def passes6(skb: sk_buff, flow: Flow) -> bool:
+def passes6(skb: sk_buff, flow: Matter) -> bool:
     """Tell an IPv6 packet of netfilter; whether it is one of neighbour discovery."""
     header = Ipv6()
     ports = Ports()
@@ -113,7 +113,7 @@ def passes6(skb: sk_buff, flow: Flow) -> bool:
 
 
 @subprogram
-def tell4(skb: sk_buff, flow: Flow) -> None:
+def tell4(skb: sk_buff, flow: Matter) -> None:
     """Tell an IPv4 packet of netfilter."""
     header = Ipv4()
     ports = Ports()
@@ -135,7 +135,7 @@ def packets(ctx: Netfilter) -> int:
     flags = state.out.flags if leaves else skb.dev.flags
     if flags & IFF_LOOPBACK != 0:
         return ACCEPT
-    flow = Flow()
+    flow = Matter()
     if state.pf == AF_INET6:
         if passes6(skb, flow):
             return ACCEPT
@@ -151,7 +151,7 @@ def packets(ctx: Netfilter) -> int:
 
 
 @subprogram
-def tell(ctx: SkBuff, flow: Flow) -> bool:
+def tell(ctx: SkBuff, flow: Matter) -> bool:
     """Tell a packet; whether it is one of neighbour discovery."""
     ports = Ports()
     if ctx.protocol == IPV6:
@@ -202,7 +202,7 @@ def is_processs(ctx: SkBuff) -> bool:
 
 def decide_frame(ctx: SkBuff, *, inbound: bool) -> int:
     """What becomes of a frame."""
-    flow = Flow()
+    flow = Matter()
     is_made = is_processs(ctx)
     if ctx.protocol == ARP and not is_made:
         return TC_ACT_UNSPEC
@@ -243,7 +243,7 @@ def pod_out(ctx: SkBuff) -> int:
     """Packets that the sockets of a closed pod send: raw, ICMP, and of older sockets."""
     if ctx.ifindex == LOOPBACK:
         return ACCEPT
-    flow = Flow()
+    flow = Matter()
     tell(ctx, flow)
     pod = netns_cookie(ctx)
     flow.is_own = own_namespace() == pod
@@ -256,7 +256,7 @@ def pod_in(ctx: SkBuff) -> int:
     """Packets to the sockets of a closed pod."""
     if ctx.ifindex == LOOPBACK:
         return ACCEPT
-    flow = Flow(inbound=1)
+    flow = Matter(inbound=1)
     tell(ctx, flow)
     report(netns_cookie(ctx), Reason.POD_CLOSED, flow)
     return DROP

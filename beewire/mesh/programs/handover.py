@@ -16,6 +16,8 @@ from beewire.bpf import (
     ntohl,
     sock_ops,
     sock_ops_cb_flags_set,
+    u32,
+    u64,
 )
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
@@ -67,6 +69,15 @@ def name_by_server(key: Handshake, ctx: SockOps) -> None:
         key.target = ctx.local_ip4
 
 
+def is_resolver(netns: u64, port: u32) -> bool:
+    """Whether a port is the one of the agent's resolver."""
+    if (pod := pods.lookup(netns)) is None:
+        return False
+    if (config := configs.lookup(pod.config)) is None:
+        return False
+    return port == config.dns_port
+
+
 def begin(ctx: SockOps) -> None:
     """Before the SYN: publish what this socket dialled, if we redirected it."""
     if (sk := ctx.sk) is None or (state := dialled.get(sk)) is None:
@@ -75,6 +86,8 @@ def begin(ctx: SockOps) -> None:
     name_by_client(key, ctx)
     if key.target != state.target or htons(key.target_port) != state.target_port:
         return  # the socket was redirected once and is now connected elsewhere
+    if is_resolver(key.netns, state.target_port):
+        return  # it does not ask where a query was going
     handshakes[key] = state.wanted
     sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
 

@@ -8,7 +8,6 @@ connection that should be captured and cannot be is refused: never open.
 from beewire.bpf import (
     SockAddr,
     Struct,
-    ancestor_cgroup_id,
     bind,
     connect4,
     connect6,
@@ -22,17 +21,32 @@ from beewire.bpf import (
 from beewire.mesh.programs.addresses import (
     AF_INET,
     AF_INET6,
-    LOOPBACK_NET,
     MAPPED,
-    NET8,
-    Address,
     Endpoint,
     SockaddrIn,
     SockaddrIn6,
 )
-from beewire.mesh.programs.aliases import alias_of
+from beewire.mesh.programs.aliases import alias_of, is_alias
+from beewire.mesh.programs.dns import (
+    forget,
+    is_query4,
+    is_query6,
+    resolver_of,
+    send_to6,
+)
 from beewire.mesh.programs.lists import covers, has
 from beewire.mesh.programs.routes import interface_to, source_of
+from beewire.mesh.programs.sockets import (
+    ANY,
+    ENVOY_INBOUND6,
+    LOCALHOST4,
+    LOCALHOST6,
+    is_loopback4,
+    is_loopback6,
+    is_own,
+    is_sidecar,
+    remember,
+)
 from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
@@ -41,13 +55,10 @@ from beewire.mesh.programs.state import (
     ConfigFlag,
     Decision,
     Listed,
-    PodAddress,
     PodState,
-    addresses,
     configs,
     count,
     count_closed,
-    dialled,
     pods,
 )
 
@@ -55,10 +66,6 @@ from beewire.mesh.programs.state import (
 SPREAD = 64
 FIRST_TARGET = 0x7F400001  # 127.64.0.1
 ENVOY_INBOUND4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
-ENVOY_INBOUND6 = htonl(6)  # the last word of ::6
-LOCALHOST4 = ip4("127.0.0.1")
-ANY = 0  # connect(2) takes 0.0.0.0 and :: for localhost
-LOCALHOST6 = htonl(1)
 
 
 class Call(Struct):
@@ -72,28 +79,6 @@ class Call(Struct):
     wanted: Endpoint = Endpoint()
     bound: u32 = 0
     interface: u32 = 0
-
-
-def is_sidecar(pod: PodState) -> bool:
-    """Whether the caller runs in the sidecar's cgroup or below it."""
-    return ancestor_cgroup_id(pod.proxy_level) == pod.proxy_cgroup
-
-
-def is_own(netns: u64, wanted: Endpoint) -> bool:
-    """Whether an address is one of the pod's."""
-    return PodAddress(netns=netns, address=wanted.address) in addresses
-
-
-def is_loopback4(ip: u32) -> bool:
-    """Whether connect(2) takes an IPv4 address for this machine."""
-    return ip & NET8 == LOOPBACK_NET or ip == ANY
-
-
-def is_loopback6(address: Address) -> bool:
-    """Whether an IPv6 address is `::1`, or is taken for it, or is the sidecar's `::6`."""
-    if address.words[0] | address.words[1] | address.words[2] != 0:
-        return False
-    return address.words[3] in (LOCALHOST6, ANY, ENVOY_INBOUND6)
 
 
 def is_included(pod: PodState, config: Config, call: Call) -> bool:
@@ -201,16 +186,6 @@ def keep_source6(ctx: SockAddr, pod: PodState, call: Call) -> bool:
     return bind(ctx, source) == 0
 
 
-def remember(ctx: SockAddr, wanted: Endpoint, target: u32, port: u32) -> bool:
-    """Keep in the socket what was dialled and what it was rewritten to."""
-    if (state := dialled.get_or_create(ctx.sk)) is None:
-        return False
-    state.wanted = wanted
-    state.target = target
-    state.target_port = port
-    return True
-
-
 def target_of(ctx: SockAddr, call: Call, port: u32) -> u32:
     """The loopback address that an IPv4 connection is sent to; 0 if it cannot be."""
     wanted = call.wanted
@@ -260,11 +235,39 @@ def redirect6(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
     return ALLOW
 
 
+def redirect_query4(ctx: SockAddr, pod: PodState, config: Config, call: Call) -> int:
+    """Send a query to the agent's resolver."""
+    target = resolver_of(config, call.netns, call.wanted)
+    if not is_alias(target) and not remember(ctx, call.wanted, target, config.dns_port):
+        return refused(call.netns)
+    if not keep_source4(ctx, pod, call):
+        return refused(call.netns)
+    count(call.netns, Decision.DNS_CAPTURED)
+    ctx.user_ip4 = target
+    ctx.user_port = config.dns_port
+    return ALLOW
+
+
+def redirect_query6(ctx: SockAddr, pod: PodState, config: Config, call: Call) -> int:
+    """As `redirect_query4`, for AF_INET6 sockets."""
+    if ctx.user_ip6[2] == MAPPED and ctx.user_ip6[0] | ctx.user_ip6[1] == 0:
+        target = resolver_of(config, call.netns, call.wanted)
+        kept = keep_source_mapped(ctx, pod, call)
+    else:
+        target = LOCALHOST6
+        kept = keep_source6(ctx, pod, call)
+    if not kept or not (
+        is_alias(target) or remember(ctx, call.wanted, target, config.dns_port)
+    ):
+        return refused(call.netns)
+    count(call.netns, Decision.DNS_CAPTURED)
+    send_to6(ctx, target, config.dns_port)
+    return ALLOW
+
+
 @connect4
 def outbound4(ctx: SockAddr) -> int:
     """Capture the IPv4 connections of AF_INET sockets."""
-    if ctx.protocol != IPPROTO_TCP:
-        return ALLOW
     call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip4)
     if (pod := pods.lookup(call.netns)) is None:
         count_closed(Decision.OUTBOUND_REFUSED)
@@ -275,6 +278,11 @@ def outbound4(ctx: SockAddr) -> int:
     call.wanted.address.words[2] = MAPPED
     call.wanted.address.words[3] = ctx.user_ip4
     call.interface = interface_to(ctx, pod, call.wanted.address)
+    forget(ctx)
+    if is_query4(ctx, pod, config, call.netns):
+        return redirect_query4(ctx, pod, config, call)
+    if ctx.protocol != IPPROTO_TCP:
+        return ALLOW
     decision = decide4(pod, config, call)
     count(call.netns, decision)
     port = listener_port(config, decision)
@@ -286,8 +294,6 @@ def outbound4(ctx: SockAddr) -> int:
 @connect6
 def outbound6(ctx: SockAddr) -> int:
     """Capture the connections of AF_INET6 sockets, `::ffff:a.b.c.d` included."""
-    if ctx.protocol != IPPROTO_TCP:
-        return ALLOW
     call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip6[3])
     if (pod := pods.lookup(call.netns)) is None:
         count_closed(Decision.OUTBOUND_REFUSED)
@@ -304,6 +310,11 @@ def outbound6(ctx: SockAddr) -> int:
         call.wanted.address.words[0] | call.wanted.address.words[1] == 0
         and call.wanted.address.words[2] == MAPPED
     )
+    forget(ctx)
+    if is_query6(ctx, pod, config, call.netns):
+        return redirect_query6(ctx, pod, config, call)
+    if ctx.protocol != IPPROTO_TCP:
+        return ALLOW
     decision = decide4(pod, config, call) if mapped else decide6(pod, config, call)
     count(call.netns, decision)
     port = listener_port(config, decision)

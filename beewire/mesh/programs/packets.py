@@ -13,7 +13,7 @@ from beewire.bpf import (
     u32,
 )
 from beewire.mesh.programs.addresses import MAPPED
-from beewire.mesh.programs.events import Flow
+from beewire.mesh.programs.events import Matter
 
 TCP = 6
 UDP = 17
@@ -92,7 +92,7 @@ def has_ports(protocol: int) -> bool:
     return protocol in (TCP, UDP, SCTP)
 
 
-def describe4(flow: Flow, header: Ipv4) -> None:
+def describe4(flow: Matter, header: Ipv4) -> None:
     """Who sends to whom, by an IPv4 header."""
     flow.protocol = header.protocol
     flow.source.words[2] = MAPPED
@@ -101,7 +101,7 @@ def describe4(flow: Flow, header: Ipv4) -> None:
     flow.target.words[3] = header.target
 
 
-def describe6(flow: Flow, header: Ipv6) -> None:
+def describe6(flow: Matter, header: Ipv6) -> None:
     """Who sends to whom, by an IPv6 header."""
     flow.protocol = header.next
     for i in range(4):
@@ -109,7 +109,7 @@ def describe6(flow: Flow, header: Ipv6) -> None:
         flow.target.words[i] = header.target[i]
 
 
-def describe_ports(flow: Flow, ports: Ports) -> None:
+def describe_ports(flow: Matter, ports: Ports) -> None:
     """From which port to which."""
     flow.source_port = ports.source
     flow.port = ports.target

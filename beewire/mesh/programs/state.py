@@ -216,6 +216,7 @@ class Decision(IntEnum):
     HANDOVER_MISSED = 10  # the sidecar's socket has none: somebody dialled it by number
     HANDOVER_ABANDONED = 11  # a connection without alias ended before it was accepted
     OUTBOUND_EXCLUDED = 12  # its port or range is excluded, or not included
+    DNS_CAPTURED = 13  # a query, to the agent's resolver
 
 
 class Counts(Struct):

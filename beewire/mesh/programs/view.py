@@ -15,7 +15,7 @@ def named_by_alias(ctx: SockAddr, ip: u32, port: u32) -> Endpoint | None:
         return None
     if (config := configs.lookup(pod.config)) is None:
         return None
-    if port not in (config.outbound_port, config.inbound_port):
+    if port not in (config.outbound_port, config.inbound_port, config.dns_port):
         return None
     return meaning(netns, ip)
 
