@@ -281,9 +281,10 @@ def test_refusals_are_counted_and_told(lab: Lab, programs: Loaded) -> None:
 
         process = lab.a.app.call(send)
 
-    told = [each for each in events.poll(programs) if each.pod == pod]
-    assert events.counts(programs, pod)[Reason.NAMESPACE_CLOSED] == 100
-    assert 10 <= len(told) <= 20
+    # The kernel reports multicast groups meanwhile, and is refused, too.
+    told = [e for e in events.poll(programs) if e.pod == pod and e.protocol == "udp"]
+    assert 100 <= events.counts(programs, pod)[Reason.NAMESPACE_CLOSED] <= 110
+    assert 5 <= len(told) <= 20
     assert {(e.reason, e.protocol, e.process, e.inbound) for e in told} == {
         (Reason.NAMESPACE_CLOSED, "udp", process, False)
     }
