@@ -13,6 +13,7 @@ refused, and outbound ones meet a closed port.
     enrolment  Enrolment: one pod, from entries to links and back
     entries    what the maps say of a pod
     links      its links, in this process or pinned
+    neighbours programs of others at its hooks, and in which order all run
     scene      its addresses, interfaces and routes
     encode     PodConfig -> what stands in the maps (configurations: once each)
     hooks      which program is attached where (private: programs for one pod)
@@ -20,7 +21,17 @@ refused, and outbound ones meet a closed port.
 
 from beewire.mesh.enrol.enrolment import Enrolment
 from beewire.mesh.enrol.hooks import HOOKS, PROGRAMS
+from beewire.mesh.enrol.neighbours import Neighbour
 from beewire.mesh.enrol.node import Node, enrol
 from beewire.mesh.enrol.pod import SIDECAR, Pod
 
-__all__ = ["HOOKS", "PROGRAMS", "SIDECAR", "Enrolment", "Node", "Pod", "enrol"]
+__all__ = [
+    "HOOKS",
+    "PROGRAMS",
+    "SIDECAR",
+    "Enrolment",
+    "Neighbour",
+    "Node",
+    "Pod",
+    "enrol",
+]

@@ -11,6 +11,7 @@ from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening
 from beewire.mesh.enrol.hooks import HOOKS, INBOUND, Hook
 from beewire.mesh.enrol.links import Links
+from beewire.mesh.enrol.neighbours import Neighbour, neighbours
 from beewire.mesh.enrol.pod import Pod, depth
 from beewire.mesh.enrol.scene import Scene, read
 from beewire.mesh.network import Network
@@ -164,6 +165,10 @@ class Enrolment:
     def has_listener(self) -> bool:
         """Whether the sidecar's inbound listener is known."""
         return self._entries.listeners() > 0
+
+    def neighbours(self) -> list[Neighbour]:
+        """Programs of others at the pod's hooks, those that come before ours included."""
+        return neighbours(self.pod, self._links.programs())
 
     def _change(self, scene: Scene, config: PodConfig | None) -> None:
         pod = self._entries.pod

@@ -73,6 +73,17 @@ class Links:
         with Link.from_pin(str(self.pins / name)) as link:
             link.update(program)
 
+    def programs(self) -> dict[str, int]:
+        """The ids of the programs that run, by the names of their hooks."""
+        if self.pins is None:
+            return {name: link.info.program_id for name, link in self._held.items()}
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.pins.iterdir():
+                with Link.from_pin(str(path)) as link:
+                    found[path.name] = link.info.program_id
+        return found
+
     def close(self) -> None:
         """Detach all of them, the last one first, and remove their pins."""
         while self._held:
