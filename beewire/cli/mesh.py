@@ -28,6 +28,11 @@ COMMANDS = (
         "beewire.cli.mesh_rules",
         "the rules that Istio would install for a configuration",
     ),
+    Command(
+        "parity",
+        "beewire.cli.mesh_parity",
+        "prove that Beewire decides as Istio's rules do",
+    ),
 )
 
 

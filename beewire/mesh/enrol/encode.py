@@ -15,10 +15,10 @@ from beewire.mesh.config import (
 )
 from beewire.mesh.enrol.pod import words
 from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.lists import IPV6_RANGES, LIST_BITS
 from beewire.mesh.programs.state import Config, ConfigFlag, Listed
 
 AGENT_DNS_PORT = 15053  # istio-agent's resolver
-_LIST_BITS = 16  # of the flags that say which lists there are
 _KEY_BITS = 32  # of a range's list, before the address
 _MAPPED_BITS = 96  # IPv4 stands as ::ffff:a.b.c.d
 
@@ -45,7 +45,7 @@ def encode(config: PodConfig) -> Encoded:
     lists = {listed for listed, _ in numbers} | {listed for listed, _, _ in ranges}
     flags = _flags(config)
     for listed in lists:
-        flags |= 1 << (_LIST_BITS + listed)
+        flags |= 1 << (LIST_BITS + (listed & ~IPV6_RANGES))
     loopback = config.host_ipv4_loopback_cidr
     owners = (*config.proxy_uid, *config.proxy_gid)
     made = Config(
@@ -129,7 +129,11 @@ def _ranges(config: PodConfig) -> list[tuple[int, int, bytes]]:
         Listed.DNS_SERVERS: tuple(ip_network(server) for server in servers),
     }
     return [
-        (int(listed), key_bits(network), words(network.network_address).to_bytes())
+        (
+            listed | (IPV6_RANGES if network.version == 6 else 0),
+            key_bits(network),
+            words(network.network_address).to_bytes(),
+        )
         for listed, some in networks.items()
         for network in some
     ]

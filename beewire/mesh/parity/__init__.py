@@ -1,7 +1,19 @@
-"""Istio's iptables rules: the oracle that Beewire's decisions are compared with.
+"""Proof that Beewire decides as Istio's rules do.
 
-for table in restore_inputs(PodConfig(inbound_ports_include=ALL)):
-    print(table.family, table.text)
+    rules            the rules that Istio would write for a configuration
+    oracle           what rules do to a packet; knows nothing of Beewire's decision
+    oracle_rules     matches and targets, whatever their notation
+    oracle_iptables  iptables' notation
+    cells            every packet that rules can tell apart
+    goldens          the configurations of Istio's golden files
+    configurations   configurations at random
+    kernel           the programs' decision, run by the kernel in batches
+    deltas           the differences that are meant
+    judge            one configuration, asked three ways
+    campaign         a million connections
+
+Three sides, and each is written without looking at the others: rules as text, the decision
+as Python, the decision as programs.
 """
 
 from beewire.mesh.parity.rules import RestoreInput, restore_inputs

@@ -1,11 +1,17 @@
 """The lists of a configuration: ports, users, groups, ranges."""
 
 from beewire.bpf import u32
-from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.addresses import MAPPED, Address
 from beewire.mesh.programs.state import Number, Range, numbers, ranges
 
 LIST_BITS = 16  # `1 << (LIST_BITS + list)` in the flags: the list is not empty
+IPV6_RANGES = 1 << 8  # part of `Range.listed`: ::/0 has no IPv4 addresses in it
 WHOLE_KEY = 32 + 128  # bits of a range's key: list, address
+
+
+def is_mapped(address: Address) -> bool:
+    """Whether an address is an IPv4 one."""
+    return address.words[2] == MAPPED and address.words[0] | address.words[1] == 0
 
 
 def has(flags: u32, owner: u32, listed: u32, number: u32) -> bool:
@@ -21,4 +27,6 @@ def covers(flags: u32, owner: u32, listed: u32, address: Address) -> bool:
         return False
     if (trie := ranges.lookup(owner)) is None:
         return False
-    return Range(bits=WHOLE_KEY, listed=listed, address=address) in trie
+    family = 0 if is_mapped(address) else IPV6_RANGES
+    key = Range(bits=WHOLE_KEY, listed=listed | family, address=address)
+    return key in trie

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
 
@@ -57,6 +57,7 @@ def kernel() -> Iterator[Kernel]:
         replace(POD, proxy_identity=ProxyIdentity.OWNER),
         replace(POD, inbound_interception_mode=InterceptionMode.TPROXY),
         replace(POD, inbound_interception_mode=InterceptionMode.NONE),
+        replace(POD, outbound_ip_ranges_exclude=(IPv6Network("::/0"),)),
     ],
 )
 def test_the_kernel_decides_by_the_same_rules(

@@ -1,0 +1,161 @@
+"""The comparison as a whole: golden files cell by cell, configurations at random.
+
+    report = Campaign(cases=1_000_000, seed=1, kernel=kernel).run()
+
+Of a golden file each cell is compared, and then packets of the cells that meet rules which
+have decided too little. What remains of `cases` goes to configurations at random.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+from beewire.mesh.config import PodConfig
+from beewire.mesh.parity.cells import Cell, Cells
+from beewire.mesh.parity.configurations import INTERFACES, random_config
+from beewire.mesh.parity.deltas import Delta
+from beewire.mesh.parity.goldens import GROUPS, goldens
+from beewire.mesh.parity.judge import Difference, Judge, connection_of
+from beewire.mesh.parity.kernel import Kernel
+from beewire.mesh.parity.oracle import Outcome, Packet
+
+ENOUGH = 1000  # packets that each rule of a golden file is to have decided
+_CONFIG_CASES = 1000  # connections for each configuration at random
+EXHAUSTIVE = 100_000  # cases from which on golden files are compared cell by cell
+_SHARE = 1000  # a rule of a golden file is due one in so many cases, up to ENOUGH
+_IN_PROXY = 0.4  # of the sockets are in the sidecar's cgroup
+_KEPT = 50  # differences that are shown; all are counted
+
+
+class RuleCount(NamedTuple):
+    """A rule of a golden file, and how many compared packets it has matched.
+
+    `reachable` is False when there is no packet that would: rules before it, or the lack
+    of a way to its chain, see to that.
+    """
+
+    golden: str
+    family: int
+    table: str
+    text: str
+    packets: int
+    reachable: bool
+
+
+class Found(NamedTuple):
+    """A difference, and the configuration that it was found under."""
+
+    config: PodConfig
+    difference: Difference
+
+
+class Report(NamedTuple):
+    """What came of a campaign."""
+
+    compared: int
+    documented: Counter[Delta]
+    unexplained: int
+    differences: list[Found]
+    rules: list[RuleCount]
+    configurations: int
+    by_programs: bool
+
+
+class Campaign:
+    """Compares `cases` connections; equal seeds compare the same ones."""
+
+    def __init__(self, cases: int, seed: int, kernel: Kernel | None) -> None:
+        self._cases = cases
+        self._random = Random(seed)
+        self._kernel = kernel
+        self._report = Report(0, Counter(), 0, [], [], 0, kernel is not None)
+        self._compared = self._unexplained = self._configurations = 0
+        self._progress: Callable[[int], None] = lambda _: None
+
+    def run(self, progress: Callable[[int], None] = lambda _: None) -> Report:
+        """Compare; `progress` is told from time to time how many were."""
+        self._progress = progress
+        if self._cases >= EXHAUSTIVE:
+            for name, config in goldens().items():
+                self._golden(name, config)
+        while self._left > 0:
+            self._at_random(min(_CONFIG_CASES, self._left))
+        return self._report._replace(
+            compared=self._compared,
+            unexplained=self._unexplained,
+            configurations=self._configurations,
+        )
+
+    @property
+    def _left(self) -> int:
+        return self._cases - self._compared
+
+    def _golden(self, name: str, config: PodConfig) -> None:
+        judge = self._judge(config)
+        rules = judge.oracle.rules
+        hits = Counter[int]()
+        reach: dict[int, list[Cell]] = {}
+        every = [cell for some in _all_cells(judge, config) for cell in some]
+        outcomes = self._compare(judge, [cell.first() for cell in every])
+        for cell, outcome in zip(every, outcomes, strict=True):
+            for number in set(outcome.trail):
+                reach.setdefault(number, []).append(cell)
+        hits.update(number for each in outcomes for number in set(each.trail))
+        for number in sorted(reach, key=lambda number: len(reach[number])):
+            self._top_up(judge, number, hits, reach[number])
+        self._report.rules.extend(
+            RuleCount(
+                name, rule.family, rule.table, rule.text, hits[number], number in reach
+            )
+            for number, rule in enumerate(rules)
+        )
+
+    def _top_up(
+        self, judge: Judge, number: int, hits: Counter[int], met_by: list[Cell]
+    ) -> None:
+        # More packets that one rule matches, until it has decided enough.
+        enough = min(ENOUGH, self._cases // _SHARE)
+        missing = min(enough - hits[number], self._left)
+        random = self._random
+        packets = [random.choice(met_by).sample(random) for _ in range(missing)]
+        for outcome in self._compare(judge, packets):
+            hits.update(set(outcome.trail))
+
+    def _at_random(self, cases: int) -> None:
+        judge = self._judge(random_config(self._random))
+        every = list(_all_cells(judge, judge.config, all_families=True))
+        random = self._random
+        packets = [random.choice(every).sample(random) for _ in range(cases)]
+        self._compare(judge, packets)
+
+    def _judge(self, config: PodConfig) -> Judge:
+        self._configurations += 1
+        return Judge(config, GROUPS)
+
+    def _compare(self, judge: Judge, packets: Sequence[Packet]) -> list[Outcome]:
+        random = self._random
+        connections = [
+            connection_of(packet, in_proxy=random.random() < _IN_PROXY)
+            for packet in packets
+        ]
+        judged = judge.compare(connections, self._kernel, INTERFACES)
+        report = self._report
+        report.documented.update(judged.documented)
+        room = _KEPT - len(report.differences)
+        report.differences.extend(
+            Found(judge.config, each) for each in judged.unexplained[:room]
+        )
+        self._unexplained += len(judged.unexplained)
+        self._compared += len(packets)
+        self._progress(self._compared)
+        return judged.outcomes
+
+
+def _all_cells(
+    judge: Judge, config: PodConfig, *, all_families: bool = False
+) -> Iterator[Cells]:
+    versions = (4, 6) if all_families or config.enable_ipv6 else (4,)
+    for version in versions:
+        for outbound in (True, False):
+            yield Cells(judge.oracle, version, outbound=outbound)

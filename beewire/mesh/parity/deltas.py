@@ -1,0 +1,64 @@
+"""Where Beewire decides otherwise than Istio's rules, on purpose.
+
+Each of these differences has a name, is explained, and is counted whenever it is seen. An
+explanation holds for one packet only if the rules, asked about the packet that the
+explanation speaks of, decide as Beewire does: it cannot cover up another difference.
+"""
+
+from typing import NamedTuple
+
+from beewire.mesh.config import PodConfig, ProxyIdentity
+from beewire.mesh.decision import NO_OWNER, Connection, State
+
+
+class Delta(NamedTuple):
+    """One difference that is meant."""
+
+    name: str
+    text: str
+
+
+BY_CGROUP = Delta(
+    "sidecar-by-cgroup",
+    "Istio knows its sidecar by user and group, which an application may have as well;"
+    " Beewire by the cgroup that the sidecar runs in (proxy_identity)",
+)
+INVALID = Delta(
+    "invalid-packets",
+    "packets that conntrack cannot place are dropped by drop_invalid, and taken by TPROXY;"
+    " they begin no connection, and TCP itself discards what lies outside of its window",
+)
+DELTAS = (BY_CGROUP, INVALID)
+
+# Owners of the sidecar that the rules do not mention otherwise.
+_NEITHER = 4_000_000_000
+
+
+def explained(
+    config: PodConfig, connection: Connection
+) -> tuple[Delta, Connection] | None:
+    """Return the delta that a difference may be due to, and what to ask the rules then.
+
+    None if there is none. For INVALID packets the rules are asked as of any packet that
+    does not begin a connection.
+    """
+    if connection.state is State.INVALID:
+        return INVALID, connection._replace(state=State.ESTABLISHED)
+    if config.proxy_identity is ProxyIdentity.CGROUP:
+        aligned = _aligned(config, connection)
+        if aligned != connection:
+            return BY_CGROUP, aligned
+    return None
+
+
+def _aligned(config: PodConfig, connection: Connection) -> Connection:
+    # As if the sidecar's cgroup and its owners were the same sockets.
+    if connection.in_proxy:
+        gid = config.proxy_gid[0] if config.proxy_gid else connection.gid
+        return connection._replace(uid=config.proxy_uid[0], gid=gid)
+    uid, gid = connection.uid, connection.gid
+    if uid in config.proxy_uid:
+        uid = _NEITHER
+    if gid in config.proxy_gid and gid != NO_OWNER:
+        gid = _NEITHER
+    return connection._replace(uid=uid, gid=gid)
