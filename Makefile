@@ -53,6 +53,7 @@ tables: ## make the generated tables anew from the facts in data/
 	@scripts/bootstrap check
 	@$(BIN)/python scripts/gen_helpers.py
 	@$(BIN)/python scripts/gen_kinds.py
+	@$(BIN)/python scripts/gen_knobs.py
 
 .PHONY: selftests
 selftests: ## how many of the kernel's own BPF programs load (ARGS="--objects-only")

@@ -14,6 +14,7 @@ import pytest
 from beewire.bpf import author
 from beewire.bpf.lang import ProgramDecl
 from beewire.cli.commands import COMMANDS
+from beewire.cli.mesh import COMMANDS as MESH_COMMANDS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,6 +26,7 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted((DOCS / "mesh").glob("*.md")),
     *sorted((DOCS / "reference").glob("**/*.md")),
+    *sorted((DOCS / "mesh").glob("**/*.md")),
 ]
 
 
@@ -99,6 +101,18 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     known = {command.name for command in COMMANDS}
     shown = set(
         re.findall(r"^(?:\$ |    )beewire ([a-z]+)", page.read_text(), re.MULTILINE)
+    )
+
+    assert shown <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_of_the_mesh_that_a_page_shows_exists(page: Path) -> None:
+    known = {command.name for command in MESH_COMMANDS}
+    shown = set(
+        re.findall(
+            r"^(?:\$ |    )beewire mesh ([a-z-]+)", page.read_text(), re.MULTILINE
+        )
     )
 
     assert shown <= known

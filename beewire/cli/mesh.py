@@ -9,7 +9,8 @@ from beewire.cli.parser import add_commands
 USAGE = 2
 EPILOG = """\
 examples:
-  beewire mesh rules --help             what a command takes
+  beewire mesh check --pod pod.yaml     can Beewire serve this pod?
+  beewire mesh rules --pod pod.yaml     what would Istio install?
 
 Exit codes: 0 it worked, 1 it failed, 2 the command line or a file it names is wrong."""
 
@@ -32,6 +33,11 @@ COMMANDS = (
         "parity",
         "beewire.cli.mesh_parity",
         "prove that Beewire decides as Istio's rules do",
+    ),
+    Command(
+        "check",
+        "beewire.cli.mesh_check",
+        "what is wrong with a pod's configuration, and where each setting is from",
     ),
 )
 

@@ -1,6 +1,7 @@
 """Proof that Beewire decides as Istio's rules do.
 
     rules            the rules that Istio would write for a configuration
+    nft              the same in nft's notation
     oracle           what rules do to a packet; knows nothing of Beewire's decision
     oracle_rules     matches and targets, whatever their notation
     oracle_iptables  iptables' notation
@@ -16,6 +17,7 @@ Three sides, and each is written without looking at the others: rules as text, t
 as Python, the decision as programs.
 """
 
-from beewire.mesh.parity.rules import RestoreInput, restore_inputs
+from beewire.mesh.parity.nft import nft_input
+from beewire.mesh.parity.rules import RestoreInput, restore_inputs, routing_commands
 
-__all__ = ["RestoreInput", "restore_inputs"]
+__all__ = ["RestoreInput", "nft_input", "restore_inputs", "routing_commands"]

@@ -47,6 +47,40 @@ def restore_inputs(config: PodConfig) -> tuple[RestoreInput, ...]:
     )
 
 
+def routing_commands(config: PodConfig) -> tuple[str, ...]:
+    """Return what Istio does besides rules: the address of ::6, and TPROXY's routes."""
+    if config.inbound_interception_mode is InterceptionMode.NONE:
+        return ()
+    commands = ["ip -6 addr add ::6/128 dev lo"] if config.enable_ipv6 else []
+    tproxy = config.inbound_interception_mode is InterceptionMode.TPROXY
+    if tproxy and config.inbound_ports_include:
+        mark, table = config.inbound_tproxy_mark, config.inbound_tproxy_route_table
+        for ip in ("ip", "ip -6") if config.enable_ipv6 else ("ip",):
+            commands.append(f"{ip} rule add fwmark {mark} lookup {table}")
+            commands.append(f"{ip} route add local default dev lo table {table}")
+    return tuple(commands)
+
+
+def spelled(config: PodConfig, group: str) -> str:
+    """An owner group in a rule: its number if that is known, or else its name."""
+    return str(dict(config.owner_group_ids).get(group, group))
+
+
+def captures_dns(config: PodConfig) -> bool:
+    """Whether DNS is captured: not without a known server, unless all is taken.
+
+    A server of either family switches both: the other one's rules change, too.
+    """
+    servers = config.dns_servers_v4 or config.dns_servers_v6
+    return config.redirect_dns and (config.capture_all_dns or bool(servers))
+
+
+def captures_loopback(config: PodConfig) -> bool:
+    """Whether the pod's calls to itself are captured: a loopback range is included."""
+    include = config.outbound_ip_ranges_include
+    return include is not ALL and any(network.is_loopback for network in include)
+
+
 class _Rules:
     # The rules of one family, per table, in the order they are run.
 
@@ -85,10 +119,7 @@ class _Family:
         servers = {4: config.dns_servers_v4, 6: config.dns_servers_v6}[family]
         bits = {4: 32, 6: 128}[family]
         self.dns_servers = [f"{server}/{bits}" for server in servers]
-        # Redirecting DNS without knowing a server changes nothing, unless all is taken.
-        # A server of either family switches both: the other one's rules change, too.
-        servers_known = bool(config.dns_servers_v4 or config.dns_servers_v6)
-        self.dns = config.redirect_dns and (config.capture_all_dns or servers_known)
+        self.dns = captures_dns(config)
 
     def rules(self) -> _Rules:
         self._excluded_interfaces()
@@ -205,7 +236,7 @@ class _Family:
         self._output(f"-o lo -s {INBOUND_SOURCE[self.family]} -j RETURN")
         for kind, owner in self.owners:
             self._sidecar_calls_own_pod(kind, owner)
-            if not self._captures_loopback():
+            if not captures_loopback(self.config):
                 only = f"-p tcp ! --dport {DNS_PORT} " if self.dns else ""
                 owned = f"-m owner ! --{kind}-owner {owner}"
                 self._output(f"-o lo {only}{owned} -j RETURN")
@@ -219,17 +250,17 @@ class _Family:
         match = f"-o lo ! -d {self.loopback} -p tcp {ports}"
         self._output(f"{match} -m owner --{kind}-owner {owner} -j ISTIO_IN_REDIRECT")
 
-    def _captures_loopback(self) -> bool:
-        include = self.config.outbound_ip_ranges_include
-        return include is not ALL and any(net.is_loopback for net in include)
-
     def _owner_groups(self) -> None:
         include = self.config.owner_groups_include
         if include is ALL:
             for group in self.config.owner_groups_exclude:
-                self._output(f"-m owner --gid-owner {group} -j RETURN")
+                owner = spelled(self.config, group)
+                self._output(f"-m owner --gid-owner {owner} -j RETURN")
         else:
-            others = " ".join(f"-m owner ! --gid-owner {group}" for group in include)
+            others = " ".join(
+                f"-m owner ! --gid-owner {spelled(self.config, group)}"
+                for group in include
+            )
             self._output(f"{others} -j RETURN".lstrip())
 
     def _dns_destinations(self) -> list[str]:
