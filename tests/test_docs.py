@@ -26,7 +26,6 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted((DOCS / "mesh").glob("*.md")),
     *sorted((DOCS / "reference").glob("**/*.md")),
-    *sorted((DOCS / "mesh").glob("**/*.md")),
 ]
 
 
