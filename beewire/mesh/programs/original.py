@@ -1,7 +1,8 @@
 """SO_ORIGINAL_DST: getsockopt on the sidecar's cgroup, and on no other.
 
-Runs after the kernel's own handler, which finds no conntrack entry and fails. Whatever
-it did answer stays: iptables and Beewire may meet in one pod.
+Runs after the kernel's own handler, which finds no conntrack entry and fails. What it did
+answer stays where NAT has redirected the connection: iptables and Beewire may meet in one
+pod. Where conntrack only watches, the answer is the socket's own address, and ours counts.
 """
 
 from beewire.bpf import SockOpt, getsockopt, htons, netns_cookie, sizeof, u32
@@ -39,6 +40,25 @@ def redirected(ctx: SockOpt) -> Endpoint | None:
     if is_alias(ctx.sk.src_ip4):
         return meaning(netns_cookie(ctx), ctx.sk.src_ip4)
     return arrived.get(ctx.sk)
+
+
+def is_natted(ctx: SockOpt) -> bool:
+    """Whether the kernel has answered, and with another address than the socket's own."""
+    if ctx.retval != 0:
+        return False
+    if ctx.level == SOL_IP:
+        if (told := ctx.at(0, SockaddrIn)) is None:
+            return False
+        return told.addr != ctx.sk.src_ip4 or told.port != htons(ctx.sk.src_port)
+    if (told6 := ctx.at(0, SockaddrIn6)) is None:
+        return False
+    return (
+        told6.port != htons(ctx.sk.src_port)
+        or told6.addr[0] != ctx.sk.src_ip6[0]
+        or told6.addr[1] != ctx.sk.src_ip6[1]
+        or told6.addr[2] != ctx.sk.src_ip6[2]
+        or told6.addr[3] != ctx.sk.src_ip6[3]
+    )
 
 
 def answer4(ctx: SockOpt) -> None:
@@ -92,10 +112,12 @@ def original_destination(ctx: SockOpt) -> int:
     if ctx.optlen > PAGE:
         ctx.optlen = 0
         return ALLOW
-    if ctx.optname != SO_ORIGINAL_DST or ctx.retval == 0:
+    if ctx.optname != SO_ORIGINAL_DST or ctx.level not in (SOL_IP, SOL_IPV6):
+        return ALLOW
+    if is_natted(ctx):
         return ALLOW
     if ctx.level == SOL_IP:
         answer4(ctx)
-    elif ctx.level == SOL_IPV6:
+    else:
         answer6(ctx)
     return ALLOW
