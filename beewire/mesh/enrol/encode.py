@@ -130,13 +130,18 @@ def _ranges(config: PodConfig) -> list[tuple[int, int, bytes]]:
     }
     return [
         (
-            listed | (IPV6_RANGES if network.version == 6 else 0),
+            listed_ranges(listed, network),
             key_bits(network),
             words(network.network_address).to_bytes(),
         )
         for listed, some in networks.items()
         for network in some
     ]
+
+
+def listed_ranges(listed: int, network: IPNetwork) -> int:
+    """The list that a range stands in: each family has its own."""
+    return listed | (IPV6_RANGES if network.version == 6 else 0)
 
 
 def key_bits(network: IPNetwork) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from beewire.bpf import Loaded, Program, htons
 from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
+from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening
@@ -153,6 +154,10 @@ class Enrolment:
     def decisions(self) -> dict[Decision, int]:
         """How often each decision was taken since enrolment."""
         return self._entries.decisions()
+
+    def rules(self) -> dict[Rule, int]:
+        """How often each rule has decided since enrolment."""
+        return self._entries.rules()
 
     def handshakes(self) -> int:
         """How many redirected connections without alias are being set up now."""

@@ -7,11 +7,35 @@ from typing import Any
 
 from beewire.bpf import Loaded, ntohs
 from beewire.errors import MapError, MeshError
+from beewire.mesh import events
+from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.pod import words
 from beewire.mesh.enrol.scene import IP
 from beewire.mesh.programs import state
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
 from beewire.mesh.programs.state import Decision, PodAddress, PodState, Slot
+
+# What the decision of each rule is called where there are no rules.
+_PROXY = (Rule.OUT_PROXY, Rule.OUT_FROM_INBOUND)
+_LOCAL = (Rule.OUT_LOCAL, Rule.OUT_LOOPBACK)
+_SELF_CALL = (Rule.OUT_SELF_CALL, Rule.OUT_SELF_CALL_TPROXY)
+_CAPTURED = (Rule.OUT_ALL_RANGES, Rule.OUT_INCLUDED_RANGE, Rule.OUT_INCLUDED_PORT)
+_INBOUND = (Rule.IN_ALL_PORTS, Rule.IN_INCLUDED_PORT, Rule.IN_REROUTED)
+_FIRST_INBOUND = Rule.IN_LOCAL
+DECISIONS = {
+    **{
+        rule: Decision.OUTBOUND_EXCLUDED
+        if rule < _FIRST_INBOUND
+        else Decision.INBOUND_EXCLUDED
+        for rule in Rule
+    },
+    **dict.fromkeys(_PROXY, Decision.OUTBOUND_PROXY),
+    **dict.fromkeys(_LOCAL, Decision.OUTBOUND_LOCAL),
+    **dict.fromkeys(_SELF_CALL, Decision.OUTBOUND_SELF_CALL),
+    **dict.fromkeys(_CAPTURED, Decision.OUTBOUND_CAPTURED),
+    Rule.OUT_DNS: Decision.DNS_CAPTURED,
+    **dict.fromkeys(_INBOUND, Decision.INBOUND_CAPTURED),
+}
 
 Listening = tuple[int, int]  # address family, descriptor of a socket that listens
 
@@ -108,6 +132,7 @@ class Entries:
             _delete_of(netns, loaded[state.aliases], loaded[state.originals])
         loaded[state.alias_counts].delete(netns)
         loaded[state.counts].delete(netns)
+        events.forget(loaded, netns)
 
     def _end_listeners(self) -> None:
         if (pod := self.pod) is None:
@@ -129,13 +154,26 @@ class Entries:
 
     # What has happened so far.
 
+    def rules(self) -> dict[Rule, int]:
+        """How often each rule decided; those that never did are left out."""
+        counted = self._loaded[state.counts][self.netns]
+        found = {rule: sum(cpu.rules[rule] for cpu in counted) for rule in Rule}
+        return {rule: times for rule, times in found.items() if times}
+
     def decisions(self) -> dict[Decision, int]:
         """How often each decision was taken."""
         counted = self._loaded[state.counts][self.netns]
-        return {
+        found = {
             decision: sum(cpu.decisions[decision] for cpu in counted)
             for decision in Decision
         }
+        for rule, times in self.rules().items():
+            found[DECISIONS[rule]] += times
+        # What the sidecar was to have and did not take is no capture.
+        refused = found[Decision.INBOUND_REFUSED]
+        captured = found[Decision.INBOUND_CAPTURED]
+        found[Decision.INBOUND_CAPTURED] = max(0, captured - refused)
+        return found
 
     def handshakes(self) -> int:
         """How many redirected connections without alias are being set up now."""

@@ -11,11 +11,12 @@ from sys import byteorder
 from typing import NamedTuple
 
 from beewire.errors import MeshError
-from beewire.mesh.config import PodConfig
-from beewire.mesh.enrol.encode import key_bits
+from beewire.mesh.config import IPNetwork, PodConfig
+from beewire.mesh.enrol.encode import key_bits, listed_ranges
 from beewire.mesh.enrol.pod import Pod, words
 from beewire.mesh.network import Network, Own, Way
 from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.lists import IPV6_RANGES
 from beewire.mesh.programs.state import Listed
 
 IP = IPv4Address | IPv6Address
@@ -39,7 +40,8 @@ class Scene(NamedTuple):
     @property
     def lists(self) -> set[int]:
         """The lists that have entries."""
-        return {each[0] for each in self.numbers} | {each[0] for each in self.ranges}
+        listed = {each[0] for each in self.numbers}
+        return listed | {each[0] & ~IPV6_RANGES for each in self.ranges}
 
 
 def read(network: Network, pod: Pod) -> Scene:
@@ -113,12 +115,17 @@ def is_named(name: str, pattern: str) -> bool:
 
 
 def _routes(ways: Iterable[Way]) -> tuple[tuple[int, int, Address, int], ...]:
-    best: dict[tuple[int, Address], Way] = {}
+    best: dict[IPNetwork, Way] = {}
     for way in ways:
-        key = key_bits(way.destination), words(way.destination.network_address)
-        if key not in best or way.metric < best[key].metric:
-            best[key] = way
+        known = best.setdefault(way.destination, way)
+        if way.metric < known.metric:
+            best[way.destination] = way
     return tuple(
-        (int(Listed.ROUTES), bits, where, way.interface)
-        for (bits, where), way in best.items()
+        (
+            listed_ranges(Listed.ROUTES, network),
+            key_bits(network),
+            words(network.network_address),
+            way.interface,
+        )
+        for network, way in best.items()
     )

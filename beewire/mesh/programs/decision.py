@@ -4,7 +4,7 @@ One function over explicit values, so that hooks and tests ask the same one. It 
 `beewire.mesh.decision`, rule by rule, and names the rule that decided by the same number.
 """
 
-from beewire.bpf import Struct, htonl, htons, ip4, u8, u32
+from beewire.bpf import Struct, htonl, htons, ip4, subprogram, u8, u32
 from beewire.mesh.decision.vocabulary import (
     DNS_PORT,
     SIDECAR_CALL_MARK,
@@ -41,20 +41,20 @@ class Flow(Struct):
     the loopback interface, `in_proxy` for what the sidecar's cgroup sends.
     """
 
-    owner: u32
-    scope: u32
-    scope_flags: u32
-    protocol: u8
-    ipv6: u8
-    local: u8
-    in_proxy: u8
-    port: u32
-    uid: u32
-    gid: u32
-    interface: u32
-    mark: u32
-    source: Address
-    destination: Address
+    owner: u32 = 0
+    scope: u32 = 0
+    scope_flags: u32 = 0
+    protocol: u8 = 0
+    ipv6: u8 = 0
+    local: u8 = 0
+    in_proxy: u8 = 0
+    port: u32 = 0
+    uid: u32 = 0
+    gid: u32 = 0
+    interface: u32 = 0
+    mark: u32 = 0
+    source: Address = Address()
+    destination: Address = Address()
 
 
 def settled(action: u32, rule: u32) -> u32:
@@ -328,8 +328,15 @@ def exempt(config: Config, flow: Flow) -> u32:
     return 0
 
 
-def decide_outbound(config: Config, flow: Flow) -> u32:
-    """What happens to a new connection that the pod makes: a verdict."""
+@subprogram(is_global=True)
+def decide_outbound(config: Config | None, flow: Flow | None) -> u32:
+    """What happens to a new connection that the pod makes: a verdict.
+
+    A global function: the kernel verifies it once, by itself, and not along every way that
+    leads to it and from it. Before Linux 6.8 it cannot be told that there are arguments.
+    """
+    if config is None or flow is None:
+        return settled(Action.REFUSE, Rule.UNDECIDED)
     if (verdict := exempt(config, flow)) != 0:
         return verdict
     verdict = nat_output(config, flow)
@@ -340,8 +347,11 @@ def decide_outbound(config: Config, flow: Flow) -> u32:
     return verdict
 
 
-def decide_inbound(config: Config, flow: Flow) -> u32:
+@subprogram(is_global=True)
+def decide_inbound(config: Config | None, flow: Flow | None) -> u32:
     """What happens to a new connection that comes to the pod: a verdict."""
+    if config is None or flow is None:
+        return settled(Action.REFUSE, Rule.UNDECIDED)
     if (verdict := exempt(config, flow)) != 0:
         return verdict
     return prerouting(config, flow)

@@ -31,6 +31,7 @@ from beewire.bpf import (
 from beewire.mesh.decision.vocabulary import DNS_PORT, TCP, Action
 from beewire.mesh.programs.addresses import MAPPED, Address, Endpoint
 from beewire.mesh.programs.aliases import alias_of, is_alias, meaning
+from beewire.mesh.programs.counting import count
 from beewire.mesh.programs.decision import Flow, action_of, decide_outbound
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.routes import interface_to
@@ -51,7 +52,6 @@ from beewire.mesh.programs.state import (
     Decision,
     PodState,
     configs,
-    count,
     dialled,
     pods,
 )
@@ -108,20 +108,6 @@ def want6(query: Query, ctx: SockAddr) -> None:
         query.wanted.address.words[3] = LOCALHOST6
 
 
-def name_source4(query: Query, ctx: SockAddr) -> None:
-    """The address that an AF_INET socket is bound to."""
-    query.source.words[2] = MAPPED
-    query.source.words[3] = ctx.sk.src_ip4
-
-
-def name_source6(query: Query, ctx: SockAddr) -> None:
-    """The address that an AF_INET6 socket is bound to."""
-    query.source.words[0] = ctx.sk.src_ip6[0]
-    query.source.words[1] = ctx.sk.src_ip6[1]
-    query.source.words[2] = ctx.sk.src_ip6[2]
-    query.source.words[3] = ctx.sk.src_ip6[3]
-
-
 # By itself: the verifier then looks at the decision once, and not for all ways that lead
 # here. Before Linux 6.8 it believes that any reference may be None.
 @subprogram(is_global=True)
@@ -151,29 +137,9 @@ def is_captured(
         flow.local = is_loopback4(query.wanted.address.words[3])
     else:
         flow.local = is_loopback6(query.wanted.address)
-    if is_own(query.netns, query.wanted):
+    if is_own(query.netns, query.wanted.address):
         flow.local = 1
     return action_of(decide_outbound(config, flow)) == Action.TO_DNS
-
-
-def is_query4(ctx: SockAddr, pod: PodState, config: Config, netns: u64) -> bool:
-    """Whether connect() leads to a resolver in whose place the agent answers."""
-    if ctx.user_port != DNS:
-        return False
-    query = Query(netns=netns)
-    name_source4(query, ctx)
-    want4(query, ctx)
-    return is_captured(ctx, pod, config, query)
-
-
-def is_query6(ctx: SockAddr, pod: PodState, config: Config, netns: u64) -> bool:
-    """As `is_query4`, for AF_INET6 sockets."""
-    if ctx.user_port != DNS:
-        return False
-    query = Query(netns=netns)
-    name_source6(query, ctx)
-    want6(query, ctx)
-    return is_captured(ctx, pod, config, query)
 
 
 def tell(ctx: SockAddr, query: Query, reason: u32) -> None:

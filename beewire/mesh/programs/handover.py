@@ -16,18 +16,18 @@ from beewire.bpf import (
     ntohl,
     sock_ops,
     sock_ops_cb_flags_set,
-    u32,
-    u64,
 )
+from beewire.mesh.decision.vocabulary import Action
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.counting import count
+from beewire.mesh.programs.decision import action_of
 from beewire.mesh.programs.listening import keep_listener
 from beewire.mesh.programs.state import (
     Decision,
     Handshake,
     arrived,
     configs,
-    count,
     dialled,
     handshakes,
     pods,
@@ -69,25 +69,18 @@ def name_by_server(key: Handshake, ctx: SockOps) -> None:
         key.target = ctx.local_ip4
 
 
-def is_resolver(netns: u64, port: u32) -> bool:
-    """Whether a port is the one of the agent's resolver."""
-    if (pod := pods.lookup(netns)) is None:
-        return False
-    if (config := configs.lookup(pod.config)) is None:
-        return False
-    return port == config.dns_port
-
-
 def begin(ctx: SockOps) -> None:
     """Before the SYN: publish what this socket dialled, if we redirected it."""
     if (sk := ctx.sk) is None or (state := dialled.get(sk)) is None:
         return
+    if state.target == 0 or is_alias(state.target):
+        return  # left alone; or its address says where it was going
+    if action_of(state.verdict) == Action.TO_DNS:
+        return  # the agent does not ask where a query was going
     key = Handshake()
     name_by_client(key, ctx)
     if key.target != state.target or htons(key.target_port) != state.target_port:
         return  # the socket was redirected once and is now connected elsewhere
-    if is_resolver(key.netns, state.target_port):
-        return  # it does not ask where a query was going
     handshakes[key] = state.wanted
     sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
 

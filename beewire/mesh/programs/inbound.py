@@ -5,100 +5,62 @@ original destination. No listener means refused, never past the sidecar. The pro
 told no namespace: whose packet it is, its destination says (`owners`).
 """
 
-from beewire.bpf import Const, SkAction, SkLookup, htonl, htons, sk_lookup, u32, u64
-from beewire.mesh.programs.addresses import (
-    AF_INET,
-    AF_INET6,
-    LOOPBACK_NET,
-    MAPPED,
-    NET8,
-    Address,
+from beewire.bpf import (
+    Const,
+    SkAction,
+    SkLookup,
+    htons,
+    sk_lookup,
+    u32,
+    u64,
 )
+from beewire.mesh.decision.vocabulary import Action
+from beewire.mesh.programs.addresses import AF_INET, AF_INET6, MAPPED
+from beewire.mesh.programs.counting import count, count_rule
+from beewire.mesh.programs.decision import (
+    Flow,
+    action_of,
+    decide_inbound,
+    listener_of,
+    rule_of,
+)
+from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
-from beewire.mesh.programs.lists import has
-from beewire.mesh.programs.state import (
-    IPPROTO_TCP,
-    Config,
-    ConfigFlag,
-    Decision,
-    Listed,
-    PodAddress,
-    addresses,
-    configs,
-    count,
-    count_closed,
-    owners,
-    pods,
-)
-
-LOCALHOST6 = htonl(1)
-ENVOY_INBOUND6 = htonl(6)
+from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
+from beewire.mesh.programs.state import IPPROTO_TCP, Decision, configs, owners, pods
 
 alone = Const(u64)  # whose packets inbound_alone sees
 
 
-def is_inside6(first: u32, second: u32, third: u32, last: u32) -> bool:
-    """Whether an IPv6 address is `::1`, or `::6`, from which the sidecar calls."""
-    if first | second | third != 0:
-        return False
-    return last in (LOCALHOST6, ENVOY_INBOUND6)
+def arrive(flow: Flow, ctx: SkLookup) -> None:
+    """Where a packet comes from, and where it goes."""
+    flow.port = htons(ctx.local_port)
+    flow.interface = ctx.ingress_ifindex
+    if ctx.family == AF_INET:
+        flow.source.words[2] = MAPPED
+        flow.source.words[3] = ctx.remote_ip4
+        flow.destination.words[2] = MAPPED
+        flow.destination.words[3] = ctx.local_ip4
+        return
+    flow.ipv6 = 1
+    flow.source.words[0] = ctx.remote_ip6[0]
+    flow.source.words[1] = ctx.remote_ip6[1]
+    flow.source.words[2] = ctx.remote_ip6[2]
+    flow.source.words[3] = ctx.remote_ip6[3]
+    flow.destination.words[0] = ctx.local_ip6[0]
+    flow.destination.words[1] = ctx.local_ip6[1]
+    flow.destination.words[2] = ctx.local_ip6[2]
+    flow.destination.words[3] = ctx.local_ip6[3]
 
 
-def is_loopback(ctx: SkLookup) -> bool:
+def is_loopback(flow: Flow) -> bool:
     """Whether a connection stays on the loopback network at one of its ends.
 
     Above all the application's way to its sidecar, and the sidecar's to the application.
     """
-    if ctx.family == AF_INET:
-        if ctx.local_ip4 & NET8 == LOOPBACK_NET:
-            return True
-        return ctx.remote_ip4 & NET8 == LOOPBACK_NET
-    return is_inside6(
-        ctx.local_ip6[0], ctx.local_ip6[1], ctx.local_ip6[2], ctx.local_ip6[3]
-    ) or is_inside6(
-        ctx.remote_ip6[0], ctx.remote_ip6[1], ctx.remote_ip6[2], ctx.remote_ip6[3]
-    )
-
-
-def local_of(ctx: SkLookup) -> Address:
-    """The address that a packet was sent to."""
-    local = Address()
-    if ctx.family == AF_INET:
-        local.words[2] = MAPPED
-        local.words[3] = ctx.local_ip4
-    else:
-        local.words[0] = ctx.local_ip6[0]
-        local.words[1] = ctx.local_ip6[1]
-        local.words[2] = ctx.local_ip6[2]
-        local.words[3] = ctx.local_ip6[3]
-    return local
-
-
-def comes_from_inside(ctx: SkLookup, netns: u64) -> bool:
-    """Whether the peer is this pod itself; a foreign packet cannot claim so (martian).
-
-    The interface does not tell: a packet to the pod's own address that went over lo
-    carries the index of the address's interface.
-    """
-    peer = PodAddress(netns=netns)
-    if ctx.family == AF_INET:
-        peer.address.words[2] = MAPPED
-        peer.address.words[3] = ctx.remote_ip4
-    else:
-        peer.address.words[0] = ctx.remote_ip6[0]
-        peer.address.words[1] = ctx.remote_ip6[1]
-        peer.address.words[2] = ctx.remote_ip6[2]
-        peer.address.words[3] = ctx.remote_ip6[3]
-    return peer in addresses
-
-
-def is_excluded(config: Config, owner: u32, port: u32) -> bool:
-    """Whether connections to a port go straight to the application."""
-    if port == config.tunnel_port:
-        return True
-    if config.flags & ConfigFlag.INBOUND_ALL != 0:
-        return has(config.flags, owner, Listed.EXCLUDED_INBOUND_PORTS, port)
-    return not has(config.flags, owner, Listed.INCLUDED_INBOUND_PORTS, port)
+    if flow.ipv6 != 0:
+        return is_loopback6(flow.destination) or is_loopback6(flow.source)
+    return is_loopback4(flow.destination.words[3]) or is_loopback4(flow.source.words[3])
 
 
 def capture(ctx: SkLookup, netns: u64, port: u32) -> bool:
@@ -108,44 +70,70 @@ def capture(ctx: SkLookup, netns: u64, port: u32) -> bool:
     return assign(ctx, netns, port, AF_INET6)
 
 
-def serve(ctx: SkLookup, netns: u64) -> int:
-    """Send a new TCP connection from outside to the sidecar of a pod."""
+def refuse(netns: u64, reason: u32, ctx: SkLookup, flow: Flow, verdict: u32) -> int:
+    """Refuse a connection, and tell it."""
+    about = Matter(
+        source=flow.source,
+        target=flow.destination,
+        source_port=ctx.remote_port,
+        port=flow.port,
+        rule=rule_of(verdict),
+        protocol=IPPROTO_TCP,
+        inbound=1,
+    )
+    count(netns, Decision.INBOUND_REFUSED)
+    report(netns, reason, about)
+    return SkAction.SK_DROP
+
+
+def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
+    """Send a new TCP connection from outside to the sidecar of a pod.
+
+    One from inside was decided on its way out. The interface does not tell: a packet to
+    the pod's own address that went over lo carries the index of the address's interface.
+    A foreign packet cannot claim to be from here (martian).
+    """
     if (pod := pods.lookup(netns)) is None or (
         config := configs.lookup(pod.config)
     ) is None:
-        count(netns, Decision.INBOUND_REFUSED)
-        return SkAction.SK_DROP
-    if comes_from_inside(ctx, netns):
+        return refuse(netns, Reason.POD_CLOSED, ctx, flow, 0)
+    if is_own(netns, flow.source):
         count(netns, Decision.INBOUND_LOCAL)
         return SkAction.SK_PASS
-    listed = Listed.EXCLUDED_INTERFACES
-    if has(pod.flags, pod.scope, listed, ctx.ingress_ifindex):
-        count(netns, Decision.INBOUND_EXCLUDED)
+    flow.owner = pod.config
+    flow.scope = pod.scope
+    flow.scope_flags = pod.flags
+    verdict = decide_inbound(config, flow)
+    count_rule(netns, verdict)
+    action = action_of(verdict)
+    if action == Action.PASS:
         return SkAction.SK_PASS
-    if is_excluded(config, pod.config, htons(ctx.local_port)):
-        count(netns, Decision.INBOUND_EXCLUDED)
+    if action != Action.REFUSE and capture(ctx, netns, listener_of(config, action)):
         return SkAction.SK_PASS
-    if capture(ctx, netns, config.inbound_port):
-        count(netns, Decision.INBOUND_CAPTURED)
-        return SkAction.SK_PASS
-    count(netns, Decision.INBOUND_REFUSED)
-    return SkAction.SK_DROP
+    return refuse(netns, Reason.NO_LISTENER, ctx, flow, verdict)
 
 
 @sk_lookup
 def inbound(ctx: SkLookup) -> int:
     """Send every new TCP connection from outside to the sidecar."""
-    if ctx.protocol != IPPROTO_TCP or is_loopback(ctx):
+    if ctx.protocol != IPPROTO_TCP:
         return SkAction.SK_PASS
-    if (owner := owners.lookup(local_of(ctx))) is None:
-        count_closed(Decision.INBOUND_REFUSED)
-        return SkAction.SK_DROP
-    return serve(ctx, owner.value)
+    flow = Flow(protocol=IPPROTO_TCP)
+    arrive(flow, ctx)
+    if is_loopback(flow):
+        return SkAction.SK_PASS
+    if (owner := owners.lookup(flow.destination)) is None:
+        return refuse(0, Reason.POD_CLOSED, ctx, flow, 0)
+    return serve(ctx, owner.value, flow)
 
 
 @sk_lookup
 def inbound_alone(ctx: SkLookup) -> int:
     """As `inbound`, loaded for one pod: another one of the node has its address, too."""
-    if ctx.protocol != IPPROTO_TCP or is_loopback(ctx):
+    if ctx.protocol != IPPROTO_TCP:
         return SkAction.SK_PASS
-    return serve(ctx, alone.value)
+    flow = Flow(protocol=IPPROTO_TCP)
+    arrive(flow, ctx)
+    if is_loopback(flow):
+        return SkAction.SK_PASS
+    return serve(ctx, alone.value, flow)

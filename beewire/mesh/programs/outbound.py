@@ -1,52 +1,37 @@
 """Outbound capture: connect4 and connect6 on the pod's cgroup.
 
-Decides as Istio's OUTPUT rules do and rewrites the destination to the sidecar's listener,
-at an address that stands for what was dialled; without one, the socket remembers it. A
-connection that should be captured and cannot be is refused: never open.
+Asks the decision, and rewrites the destination to the sidecar's listener, at an address
+that stands for what was dialled. What was decided stays in the socket. A connection that
+should be captured and cannot be is refused: never open.
 """
 
 from beewire.bpf import (
     SockAddr,
-    Struct,
-    bind,
     connect4,
     connect6,
     htonl,
-    ip4,
+    htons,
     netns_cookie,
     random_u32,
     u32,
     u64,
 )
-from beewire.mesh.programs.addresses import (
-    AF_INET,
-    AF_INET6,
-    MAPPED,
-    Endpoint,
-    SockaddrIn,
-    SockaddrIn6,
+from beewire.mesh.decision.vocabulary import DNS_PORT, Action
+from beewire.mesh.programs.addresses import MAPPED
+from beewire.mesh.programs.aliases import alias_of
+from beewire.mesh.programs.counting import count, count_rule
+from beewire.mesh.programs.decision import (
+    Flow,
+    action_of,
+    decide_outbound,
+    listener_of,
+    rule_of,
 )
-from beewire.mesh.programs.aliases import alias_of, is_alias
-from beewire.mesh.programs.dns import (
-    forget,
-    is_query4,
-    is_query6,
-    resolver_of,
-    send_to6,
-)
-from beewire.mesh.programs.lists import covers, has
-from beewire.mesh.programs.routes import interface_to, source_of
-from beewire.mesh.programs.sockets import (
-    ANY,
-    ENVOY_INBOUND6,
-    LOCALHOST4,
-    LOCALHOST6,
-    is_loopback4,
-    is_loopback6,
-    is_own,
-    is_sidecar,
-    remember,
-)
+from beewire.mesh.programs.dns import forget
+from beewire.mesh.programs.events import Matter, Reason, report
+from beewire.mesh.programs.flows import complete, dial4, dial6
+from beewire.mesh.programs.sockets import LOCALHOST4, LOCALHOST6
+from beewire.mesh.programs.source import keep_source4, keep_source6, keep_source_mapped
 from beewire.mesh.programs.state import (
     ALLOW,
     DENY,
@@ -54,92 +39,33 @@ from beewire.mesh.programs.state import (
     Config,
     ConfigFlag,
     Decision,
-    Listed,
+    Dialled,
     PodState,
     configs,
-    count,
-    count_closed,
+    dialled,
     pods,
 )
+
+DNS = htons(DNS_PORT)
 
 # Targets of what has no alias: one alone runs out of ports at 28,232 connections.
 SPREAD = 64
 FIRST_TARGET = 0x7F400001  # 127.64.0.1
-ENVOY_INBOUND4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
 
 
-class Call(Struct):
-    """One connect() of one pod.
-
-    `bound` is the last word of the socket's own address, `interface` the index of the one
-    that leads to where it goes, where that matters.
-    """
-
-    netns: u64
-    wanted: Endpoint = Endpoint()
-    bound: u32 = 0
-    interface: u32 = 0
-
-
-def is_included(pod: PodState, config: Config, call: Call) -> bool:
-    """Whether an application's connection is captured, by the lists."""
-    flags, owner, port = config.flags, pod.config, call.wanted.port
-    if has(pod.flags, pod.scope, Listed.EXCLUDED_INTERFACES, call.interface):
-        return False
-    if has(flags, owner, Listed.EXCLUDED_OUTBOUND_PORTS, port):
-        return False
-    if covers(flags, owner, Listed.EXCLUDED_RANGES, call.wanted.address):
-        return False
-    if flags & ConfigFlag.OUTBOUND_ALL != 0:
-        return True
-    if has(flags, owner, Listed.INCLUDED_OUTBOUND_PORTS, port):
-        return True
-    return covers(flags, owner, Listed.INCLUDED_RANGES, call.wanted.address)
-
-
-def decide4(pod: PodState, config: Config, call: Call) -> u32:
-    """What happens to a connection to an IPv4 address, by Istio's OUTPUT rules."""
-    ip = call.wanted.address.words[3]
-    if not is_loopback4(ip) and not is_own(call.netns, call.wanted):
-        if is_sidecar(pod):
-            return Decision.OUTBOUND_PROXY
-        if not is_included(pod, config, call):
-            return Decision.OUTBOUND_EXCLUDED
-        return Decision.OUTBOUND_CAPTURED
-    if not is_sidecar(pod):
-        return Decision.OUTBOUND_LOCAL
-    if call.bound == ENVOY_INBOUND4 or ip in (LOCALHOST4, ANY):
-        return Decision.OUTBOUND_PROXY
-    if call.wanted.port == config.tunnel_port:
-        return Decision.OUTBOUND_PROXY
-    return Decision.OUTBOUND_SELF_CALL
-
-
-def decide6(pod: PodState, config: Config, call: Call) -> u32:
-    """As `decide4`, for IPv6 addresses."""
-    loopback = is_loopback6(call.wanted.address)
-    if not loopback and not is_own(call.netns, call.wanted):
-        if is_sidecar(pod):
-            return Decision.OUTBOUND_PROXY
-        if not is_included(pod, config, call):
-            return Decision.OUTBOUND_EXCLUDED
-        return Decision.OUTBOUND_CAPTURED
-    if not is_sidecar(pod):
-        return Decision.OUTBOUND_LOCAL
-    if loopback or call.bound == ENVOY_INBOUND6:
-        return Decision.OUTBOUND_PROXY
-    if call.wanted.port == config.tunnel_port:
-        return Decision.OUTBOUND_PROXY
-    return Decision.OUTBOUND_SELF_CALL
-
-
-def listener_port(config: Config, decision: u32) -> u32:
-    """The sidecar's listener for a decision; 0 leaves the connection alone."""
-    if decision == Decision.OUTBOUND_CAPTURED:
-        return config.outbound_port
-    if decision == Decision.OUTBOUND_SELF_CALL:
-        return config.inbound_port
-    return 0
+def refuse(netns: u64, reason: u32, flow: Flow, verdict: u32) -> int:
+    """Refuse a connection, and tell it."""
+    about = Matter(
+        source=flow.source,
+        target=flow.destination,
+        port=flow.port,
+        rule=rule_of(verdict),
+        protocol=flow.protocol,
+        is_own=1,
+    )
+    count(netns, Decision.OUTBOUND_REFUSED)
+    report(netns, reason, about)
+    return DENY
 
 
 def spread_target() -> u32:
@@ -147,179 +73,108 @@ def spread_target() -> u32:
     return htonl(FIRST_TARGET + (random_u32() & (SPREAD - 1)))
 
 
-def keep_source4(ctx: SockAddr, pod: PodState, call: Call) -> bool:
-    """Bind the socket to the address that the network would have seen it use.
-
-    A socket that its owner has bound keeps what it was bound to.
-    """
-    if ctx.sk.src_ip4 != 0 or ctx.sk.src_port != 0:
-        return True
-    source = SockaddrIn(family=AF_INET, addr=pod.source4)
-    if (own := source_of(pod, AF_INET, call.interface)) is not None:
-        source.addr = own.words[3]
-    return bind(ctx, source) == 0
-
-
-def keep_source_mapped(ctx: SockAddr, pod: PodState, call: Call) -> bool:
-    """As `keep_source4`, for an AF_INET6 socket that calls an IPv4 address."""
-    if ctx.sk.src_ip6[3] != 0 or ctx.sk.src_port != 0:
-        return True
-    source = SockaddrIn6(family=AF_INET6)
-    source.addr[2] = MAPPED
-    source.addr[3] = pod.source4
-    if (own := source_of(pod, AF_INET, call.interface)) is not None:
-        source.addr[3] = own.words[3]
-    return bind(ctx, source) == 0
+def remember(ctx: SockAddr, flow: Flow, verdict: u32) -> Dialled | None:
+    """Keep in the socket what was dialled, and what decided about it."""
+    if (kept := dialled.get_or_create(ctx.sk)) is None:
+        return None
+    kept.wanted.address = flow.destination
+    kept.wanted.port = flow.port
+    kept.config = flow.owner
+    kept.verdict = verdict
+    kept.target = 0
+    kept.target_port = 0
+    return kept
 
 
-def keep_source6(ctx: SockAddr, pod: PodState, call: Call) -> bool:
-    """As `keep_source4`, for IPv6."""
-    if ctx.sk.src_ip6[3] != 0 or ctx.sk.src_port != 0:
-        return True
-    source = SockaddrIn6(family=AF_INET6)
-    if (own := source_of(pod, AF_INET6, call.interface)) is None:
-        own = pod.source6
-    source.addr[0] = own.words[0]
-    source.addr[1] = own.words[1]
-    source.addr[2] = own.words[2]
-    source.addr[3] = own.words[3]
-    return bind(ctx, source) == 0
-
-
-def target_of(ctx: SockAddr, call: Call, port: u32) -> u32:
-    """The loopback address that an IPv4 connection is sent to; 0 if it cannot be."""
-    wanted = call.wanted
-    if (alias := alias_of(call.netns, wanted.address.words[3], wanted.port)) != 0:
+def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:
+    """The last word of the loopback address that a connection is sent to."""
+    if flow.ipv6 != 0:
+        return LOCALHOST6
+    # Istio's resolver listens on that address only; one of ours on any.
+    if action == Action.TO_DNS and config.flags & ConfigFlag.DNS_ALIAS == 0:
+        return LOCALHOST4
+    if (alias := alias_of(netns, flow.destination.words[3], flow.port)) != 0:
         return alias
-    target = spread_target()
-    return target if remember(ctx, wanted, target, port) else 0
+    return LOCALHOST4 if action == Action.TO_DNS else spread_target()
 
 
-def refused(netns: u64) -> int:
-    """Refuse a connection that should have been captured."""
-    count(netns, Decision.OUTBOUND_REFUSED)
-    return DENY
-
-
-def redirect4(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
-    """Send an AF_INET socket to the sidecar, or refuse the connection."""
-    target = target_of(ctx, call, port)
-    if target == 0 or not keep_source4(ctx, pod, call):
-        return refused(call.netns)
-    ctx.user_ip4 = target
-    ctx.user_port = port
-    return ALLOW
-
-
-def redirect_mapped(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
-    """As `redirect4`, for an AF_INET6 socket that calls an IPv4 address."""
-    target = target_of(ctx, call, port)
-    if target == 0 or not keep_source_mapped(ctx, pod, call):
-        return refused(call.netns)
-    ctx.user_ip6[3] = target
-    ctx.user_port = port
-    return ALLOW
-
-
-def redirect6(ctx: SockAddr, pod: PodState, call: Call, port: u32) -> int:
-    """As `redirect4`, for IPv6; there is one loopback address only."""
-    if not keep_source6(ctx, pod, call) or not remember(
-        ctx, call.wanted, LOCALHOST6, port
-    ):
-        return refused(call.netns)
-    ctx.user_ip6[0] = 0
-    ctx.user_ip6[1] = 0
-    ctx.user_ip6[2] = 0
-    ctx.user_ip6[3] = LOCALHOST6
-    ctx.user_port = port
-    return ALLOW
-
-
-def redirect_query4(ctx: SockAddr, pod: PodState, config: Config, call: Call) -> int:
-    """Send a query to the agent's resolver."""
-    target = resolver_of(config, call.netns, call.wanted)
-    if not is_alias(target) and not remember(ctx, call.wanted, target, config.dns_port):
-        return refused(call.netns)
-    if not keep_source4(ctx, pod, call):
-        return refused(call.netns)
-    count(call.netns, Decision.DNS_CAPTURED)
-    ctx.user_ip4 = target
-    ctx.user_port = config.dns_port
-    return ALLOW
-
-
-def redirect_query6(ctx: SockAddr, pod: PodState, config: Config, call: Call) -> int:
-    """As `redirect_query4`, for AF_INET6 sockets."""
-    if ctx.user_ip6[2] == MAPPED and ctx.user_ip6[0] | ctx.user_ip6[1] == 0:
-        target = resolver_of(config, call.netns, call.wanted)
-        kept = keep_source_mapped(ctx, pod, call)
-    else:
-        target = LOCALHOST6
-        kept = keep_source6(ctx, pod, call)
-    if not kept or not (
-        is_alias(target) or remember(ctx, call.wanted, target, config.dns_port)
-    ):
-        return refused(call.netns)
-    count(call.netns, Decision.DNS_CAPTURED)
-    send_to6(ctx, target, config.dns_port)
-    return ALLOW
+def is_left_alone(protocol: u32, port: u32) -> bool:
+    """Whether Istio has no rule for what a socket does: it captures TCP and queries."""
+    return protocol != IPPROTO_TCP and port != DNS
 
 
 @connect4
 def outbound4(ctx: SockAddr) -> int:
     """Capture the IPv4 connections of AF_INET sockets."""
-    call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip4)
-    if (pod := pods.lookup(call.netns)) is None:
-        count_closed(Decision.OUTBOUND_REFUSED)
-        return DENY
-    if (config := configs.lookup(pod.config)) is None:
-        return refused(call.netns)
-    call.wanted.port = ctx.user_port
-    call.wanted.address.words[2] = MAPPED
-    call.wanted.address.words[3] = ctx.user_ip4
-    call.interface = interface_to(ctx, pod, call.wanted.address)
+    netns = netns_cookie(ctx)
+    flow = Flow(protocol=ctx.protocol)
+    dial4(flow, ctx)
+    if (pod := pods.lookup(netns)) is None or (
+        config := configs.lookup(pod.config)
+    ) is None:
+        return refuse(netns, Reason.POD_CLOSED, flow, 0)
     forget(ctx)
-    if is_query4(ctx, pod, config, call.netns):
-        return redirect_query4(ctx, pod, config, call)
-    if ctx.protocol != IPPROTO_TCP:
+    if is_left_alone(ctx.protocol, flow.port):
         return ALLOW
-    decision = decide4(pod, config, call)
-    count(call.netns, decision)
-    port = listener_port(config, decision)
-    if port == 0:
+    complete(flow, ctx, pod, config, netns)
+    verdict = decide_outbound(config, flow)
+    count_rule(netns, verdict)
+    kept = remember(ctx, flow, verdict)
+    action = action_of(verdict)
+    if action == Action.PASS:
         return ALLOW
-    return redirect4(ctx, pod, call, port)
+    if kept is None or action == Action.REFUSE:
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
+    kept.target = target_of(netns, config, flow, action)
+    kept.target_port = listener_of(config, action)
+    if not keep_source4(ctx, pod, flow.interface):
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
+    ctx.user_ip4 = kept.target
+    ctx.user_port = kept.target_port
+    return ALLOW
+
+
+def redirect6(ctx: SockAddr, pod: PodState, kept: Dialled, flow: Flow) -> bool:
+    """Send an AF_INET6 socket to the sidecar; whether that can be done."""
+    if flow.ipv6 == 0:
+        if not keep_source_mapped(ctx, pod, flow.interface):
+            return False
+        ctx.user_ip6[2] = MAPPED
+    else:
+        if not keep_source6(ctx, pod, flow.interface):
+            return False
+        ctx.user_ip6[0] = 0
+        ctx.user_ip6[1] = 0
+        ctx.user_ip6[2] = 0
+    ctx.user_ip6[3] = kept.target
+    ctx.user_port = kept.target_port
+    return True
 
 
 @connect6
 def outbound6(ctx: SockAddr) -> int:
     """Capture the connections of AF_INET6 sockets, `::ffff:a.b.c.d` included."""
-    call = Call(netns=netns_cookie(ctx), bound=ctx.sk.src_ip6[3])
-    if (pod := pods.lookup(call.netns)) is None:
-        count_closed(Decision.OUTBOUND_REFUSED)
-        return DENY
-    if (config := configs.lookup(pod.config)) is None:
-        return refused(call.netns)
-    call.wanted.port = ctx.user_port
-    call.wanted.address.words[0] = ctx.user_ip6[0]
-    call.wanted.address.words[1] = ctx.user_ip6[1]
-    call.wanted.address.words[2] = ctx.user_ip6[2]
-    call.wanted.address.words[3] = ctx.user_ip6[3]
-    call.interface = interface_to(ctx, pod, call.wanted.address)
-    mapped = (
-        call.wanted.address.words[0] | call.wanted.address.words[1] == 0
-        and call.wanted.address.words[2] == MAPPED
-    )
+    netns = netns_cookie(ctx)
+    flow = Flow(protocol=ctx.protocol)
+    dial6(flow, ctx)
+    if (pod := pods.lookup(netns)) is None or (
+        config := configs.lookup(pod.config)
+    ) is None:
+        return refuse(netns, Reason.POD_CLOSED, flow, 0)
     forget(ctx)
-    if is_query6(ctx, pod, config, call.netns):
-        return redirect_query6(ctx, pod, config, call)
-    if ctx.protocol != IPPROTO_TCP:
+    if is_left_alone(ctx.protocol, flow.port):
         return ALLOW
-    decision = decide4(pod, config, call) if mapped else decide6(pod, config, call)
-    count(call.netns, decision)
-    port = listener_port(config, decision)
-    if port == 0:
+    complete(flow, ctx, pod, config, netns)
+    verdict = decide_outbound(config, flow)
+    count_rule(netns, verdict)
+    kept = remember(ctx, flow, verdict)
+    action = action_of(verdict)
+    if action == Action.PASS:
         return ALLOW
-    if mapped:
-        return redirect_mapped(ctx, pod, call, port)
-    return redirect6(ctx, pod, call, port)
+    if kept is None or action == Action.REFUSE:
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
+    kept.target = target_of(netns, config, flow, action)
+    kept.target_port = listener_of(config, action)
+    if not redirect6(ctx, pod, kept, flow):
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
+    return ALLOW

@@ -6,7 +6,7 @@ configuration excludes one, have their routes in `ranges`, as user space reads t
 
 from beewire.bpf import SockAddr, u32
 from beewire.mesh.programs.addresses import Address
-from beewire.mesh.programs.lists import LIST_BITS, WHOLE_KEY
+from beewire.mesh.programs.lists import IPV6_RANGES, LIST_BITS, WHOLE_KEY, is_mapped
 from beewire.mesh.programs.state import Listed, Number, PodState, Range, ranges, sources
 
 
@@ -17,13 +17,15 @@ def has_routes(pod: PodState) -> bool:
 
 def interface_to(ctx: SockAddr, pod: PodState, address: Address) -> u32:
     """The index of the interface that leads to an address; 0 if it is not known."""
-    if ctx.sk.bound_dev_if != 0:
-        return ctx.sk.bound_dev_if
+    if (bound := ctx.sk.bound_dev_if) != 0:
+        return bound
     if not has_routes(pod):
         return 0
     if (trie := ranges.lookup(pod.scope)) is None:
         return 0
-    key = Range(bits=WHOLE_KEY, listed=Listed.ROUTES, address=address)
+    family = 0 if is_mapped(address) else IPV6_RANGES
+    listed = Listed.ROUTES | family
+    key = Range(bits=WHOLE_KEY, listed=listed, address=address)
     if (found := trie.lookup(key)) is None:
         return 0
     return found.value

@@ -176,15 +176,18 @@ class Alias(Struct):
 
 
 class Dialled(Struct):
-    """On a redirected socket without alias: what its owner dialled, what we made of it.
+    """On a socket that has connected: what its owner dialled, and what came of it.
 
-    `target` is the last word of the rewritten address, `target_port` its port. They tell
-    a socket that has been connected elsewhere since.
+    `target` is the last word of the rewritten address, `target_port` its port; 0 where the
+    connection was left alone. They tell a socket that has been connected elsewhere since.
+    `verdict` is the decision's: action and rule, by the configuration `config`.
     """
 
     wanted: Endpoint
     target: u32
     target_port: u32
+    verdict: u32
+    config: u32
 
 
 class Handshake(Struct):
@@ -220,8 +223,9 @@ class Decision(IntEnum):
 
 
 class Counts(Struct):
-    """How often each decision was taken in one pod, by one CPU."""
+    """What one CPU has done in one pod: how often each rule decided, and what came of it."""
 
+    rules: list[u64] = array(u64, 64, default=0)
     decisions: list[u64] = array(u64, 16, default=0)
 
 
@@ -244,14 +248,3 @@ alias_counts = HashMap[u64, u32](max_entries=MAX_PODS, flags=NO_PREALLOC)
 dialled = SkStorage[Dialled]()
 arrived = SkStorage[Endpoint]()
 handshakes = HashMap[Handshake, Endpoint](max_entries=MAX_HANDSHAKES, flags=NO_PREALLOC)
-
-
-def count(netns: u64, decision: u32) -> None:
-    """Count one decision of a pod."""
-    if (counted := counts.lookup(netns)) is not None:
-        counted.decisions[decision & 15] += 1
-
-
-def count_closed(decision: u32) -> None:
-    """Count what was refused in a namespace that is no pod's."""
-    count(0, decision)
