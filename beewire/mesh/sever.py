@@ -1,4 +1,10 @@
-"""End what a pod's processes connected before there were hooks to capture it."""
+"""End what a pod's processes connected before there were hooks to capture it.
+
+    with load(gate.PROGRAMS + sever.PROGRAMS) as programs:
+        closed = gate.close_namespace(programs, netns)    # CNI ADD
+        pod = node.enrol(...)                             # now there are hooks
+        sever.hand_over(programs, closed, netns, spare=proxy_cgroup)
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +13,7 @@ from beewire.bpf import ntohs, sizeof
 from beewire.bpf.author.loaded import Loaded
 from beewire.mesh import netns as namespaces
 from beewire.mesh.events import Protocol, text_of
+from beewire.mesh.gate import Gate
 from beewire.mesh.programs import sever as programs
 
 PROGRAMS = (programs.sever_tcp, programs.sever_udp)
@@ -44,6 +51,24 @@ def sever(
         _connection(programs.Severed.from_bytes(rows[at : at + size]))
         for at in range(0, len(rows), size)
     ]
+
+
+def hand_over(
+    loaded: Loaded, closed: Gate, netns: Path, *, spare: Path | None = None
+) -> list[Connection]:
+    """Open a namespace's gate once its pod has hooks; the connections that were ended.
+
+    What was dialled behind the gate is ended, for it would go past the sidecar as soon as
+    it is sent again; twice, for a connect() that was under way when the hooks came. Of
+    the gate, what takes the kernel long to take away is left to `closed.sweep()`.
+
+    Raises:
+        MeshError: the namespace is gone.
+        KernelError: connections cannot be ended (before Linux 6.5); the gate is closed.
+    """
+    ended = sever(loaded, netns, spare=spare)
+    closed.open(sweep=False)
+    return ended + sever(loaded, netns, spare=spare)
 
 
 def _connection(row: programs.Severed) -> Connection:

@@ -1,0 +1,173 @@
+"""From one gate to the next, under load: nothing comes out that the sidecar does not see."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from beewire.bpf import load
+from beewire.bpf.author.loaded import Loaded
+from beewire.bpf.kernel.links.query import ids_at
+from beewire.bpf.object import AttachKind
+from beewire.mesh import gate, sever
+from beewire.mesh.enrol import Node
+from beewire.mesh.events import Protocol
+from beewire.mesh.lab import Lab
+from tests.mesh.enrolling import target
+from tests.mesh.outside import Outside
+
+pytestmark = pytest.mark.mesh
+
+PAUSE_S = 0.002
+PING = b"\x08\0\xf7\xff\0\0\0\0"
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Loaded]:
+    with load(gate.PROGRAMS + sever.PROGRAMS) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with Node.load() as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def outside(lab: Lab) -> Iterator[Outside]:
+    watched = Outside(lab.run.namespace("node"), "bw-a")
+    yield watched
+    watched.close()
+
+
+def noise(lab: Lab) -> Callable[[], None]:
+    """A program that sends all the time, and keeps what it dials."""
+
+    def run() -> None:
+        kept = []
+        while True:
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex((lab.b.address, 80))
+            kept.append(sock)
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            ):
+                datagrams.sendto(b"x", (lab.b.address, 9))
+                datagrams.connect((lab.b.address, 9))
+                datagrams.send(b"x")
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(
+                    socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP
+                ) as pings,
+            ):
+                pings.sendto(PING, (lab.b.address, 0))
+            time.sleep(PAUSE_S)
+
+    return run
+
+
+def test_from_gate_to_gate_there_is_no_open_moment(
+    lab: Lab, outside: Outside, programs: Loaded, node: Node
+) -> None:
+    with ExitStack() as stack:
+        keep = stack.enter_context
+        closed = keep(gate.close_namespace(programs, lab.a.namespace.path))
+        for _ in range(3):
+            keep(lab.a.app.running(noise(lab)))
+        time.sleep(0.2)
+        held = keep(gate.close_pod(programs, lab.a.cgroup.path))
+        keep(node.enrol(target(lab.a)))
+        ended = sever.hand_over(
+            programs, closed, lab.a.namespace.path, spare=lab.a.proxy.cgroup.path
+        )
+        # Longer than a SYN waits until it is sent again.
+        time.sleep(1.3)
+        before = outside.packets()
+        held.open()
+        time.sleep(0.5)
+        after = outside.packets()
+        closed.sweep()
+
+    assert not before
+    assert {each.protocol for each in ended} >= {Protocol.TCP}
+    assert after["ip4/17"] > 0
+    assert after["ip4/1"] > 0
+    assert "ip4/6" not in after  # all of them are the sidecar's
+
+
+KINDS = (AttachKind.CGROUP_INET_EGRESS, AttachKind.CGROUP_INET_INGRESS)
+
+
+def test_a_configured_pod_pays_for_no_gate(lab: Lab, programs: Loaded) -> None:
+    fd = os.open(lab.a.cgroup.path, os.O_RDONLY)
+    try:
+        held = gate.close_pod(programs, lab.a.cgroup.path)
+        closed = [len(ids_at(fd, kind)) for kind in KINDS]
+        held.open()
+
+        assert closed == [1, 1]
+        assert [ids_at(fd, kind) for kind in KINDS] == [[], []]
+    finally:
+        os.close(fd)
+
+
+def test_connections_inside_a_pod_stay(lab: Lab, programs: Loaded) -> None:
+    with ExitStack() as stack:
+        for address in ("127.0.0.1", lab.a.address, "::1", lab.a.address6):
+            stack.enter_context(lab.a.app.listen(address, 9000))
+            stack.enter_context(lab.a.app.connect(address, 9000))
+
+        assert sever.sever(programs, lab.a.namespace.path) == []
+
+
+def test_connections_to_others_are_ended(lab: Lab, programs: Loaded) -> None:
+    def datagrams() -> socket.socket:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.connect((lab.b.address6, 53))
+        return sock
+
+    with (
+        lab.b.app.listen("0.0.0.0", 9000),
+        lab.a.app.connect(lab.b.address, 9000) as stream,
+        lab.a.app.call(datagrams) as queries,
+    ):
+        ended = sever.sever(programs, lab.a.namespace.path)
+
+        with pytest.raises(ConnectionAbortedError):
+            stream.recv(1)
+        with pytest.raises(ConnectionAbortedError):
+            queries.recv(1)
+
+    told = [str(each).partition(" to ")[2] for each in ended]
+    assert told == [f"{lab.b.address}:9000", f"[{lab.b.address6}]:53"]
+    assert str(ended[0]).startswith("tcp port ")
+
+
+def test_the_sidecars_connections_are_spared(lab: Lab, programs: Loaded) -> None:
+    with (
+        lab.b.app.listen("0.0.0.0", 9000) as listener,
+        lab.a.proxy.connect(lab.b.address, 9000) as stream,
+    ):
+        ended = sever.sever(
+            programs, lab.a.namespace.path, spare=lab.a.proxy.cgroup.path
+        )
+        server, _ = listener.accept()
+        with server:
+            server.send(b"x")
+
+        assert stream.recv(1) == b"x"
+        assert ended == []
