@@ -47,7 +47,7 @@ class Outside:
             while True:
                 data, (_, _, direction, *_) = self.sock.recvfrom(1 << 16)
                 if direction != PACKET_OUTGOING:
-                    found.append(Frame(_kind(data), data))
+                    found.append(Frame(kind_of(data), data))
         return found
 
     def packets(self) -> Counter[str]:
@@ -56,7 +56,7 @@ class Outside:
         return Counter({k: n for k, n in kinds.items() if k not in HOUSEKEEPING})
 
 
-def _kind(data: bytes) -> str:
+def kind_of(data: bytes) -> str:
     (ether,) = struct.unpack_from("!H", data, 12)
     if ether == ARP:
         return "arp"

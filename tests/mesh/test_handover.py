@@ -98,15 +98,15 @@ def test_from_gate_to_gate_there_is_no_open_moment(
         time.sleep(1.3)
         before = outside.packets()
         held.open()
-        time.sleep(0.5)
+        time.sleep(2.5)
         after = outside.packets()
         closed.sweep()
 
     assert not before
-    assert {each.protocol for each in ended} >= {Protocol.TCP}
     assert after["ip4/17"] > 0
     assert after["ip4/1"] > 0
     assert "ip4/6" not in after  # all of them are the sidecar's
+    assert Protocol.TCP in {each.protocol for each in ended}
 
 
 KINDS = (AttachKind.CGROUP_INET_EGRESS, AttachKind.CGROUP_INET_INGRESS)
