@@ -16,7 +16,7 @@ faults.py       settings that contradict each other; knobs that cannot be honour
 
 from beewire.mesh.config.annotations import read_annotations
 from beewire.mesh.config.faults import refusals
-from beewire.mesh.config.file import parse_file, read_file, write_file
+from beewire.mesh.config.file import parse_file, read_file
 from beewire.mesh.config.flags import read_environment, read_flags
 from beewire.mesh.config.helm import read_values
 from beewire.mesh.config.istio import from_istio
@@ -47,6 +47,7 @@ from beewire.mesh.config.pod import (
     ProxyIdentity,
 )
 from beewire.mesh.config.system import read_groups, read_resolv_conf
+from beewire.mesh.config.writing import write_file
 
 __all__ = [
     "ALL",

@@ -1,4 +1,4 @@
-"""Beewire's own configuration file, and `PodConfig` written as one.
+"""Beewire's own configuration file.
 
     defaults: sidecar
     outbound:
@@ -6,7 +6,8 @@
     dns:
       capture: true
 
-Keys are the paths of the knob table; docs/mesh/configuration.md shows the whole file.
+Keys are the paths of the knob table; docs/mesh/configuration.md shows the whole file. What
+`write_file` makes has `origins` besides: where each setting was from before.
 """
 
 import difflib
@@ -16,12 +17,12 @@ from pathlib import Path
 from beewire.errors import UsageError
 from beewire.mesh.config.knobs import KNOBS, Knob
 from beewire.mesh.config.origins import Base, Collector, Layer, Origin, Source
-from beewire.mesh.config.pod import PodConfig
-from beewire.mesh.config.values import GROUP_IDS, IDENTITY, MODE, Kind
+from beewire.mesh.config.values import GROUP_IDS
 from beewire.mesh.config.yamlfile import Yaml, parse_documents, read_documents
 
 PATHS = {knob.path: knob for knob in KNOBS}
 DEFAULTS = "defaults"
+ORIGINS = "origins"
 _SECTIONS = {path.partition(".")[0] for path in PATHS if "." in path}
 
 
@@ -55,9 +56,30 @@ def _layer(documents: list[Yaml], file: str) -> Layer:
         )
     found.base = _base(document, found)
     for path, node in _values(document):
-        if path != DEFAULTS:
+        if path not in {DEFAULTS, ORIGINS}:
             _read(found, path, node)
+    _origins(found, document)
     return found.layer()
+
+
+def _origins(found: Collector, document: Yaml) -> None:
+    # Of a file that Beewire wrote: its settings keep the origins that they had.
+    told = document.at(ORIGINS)
+    for path, node in told.mapping().items() if told else ():
+        name = PATHS[path].name if path in PATHS else ""
+        before = _origin({key: each.text() for key, each in node.mapping().items()})
+        if before is None or name not in found.settings:
+            origin = Origin(Source.FILE, f"{ORIGINS} {path}", "", node.place)
+            found.error(origin, "is no origin of a setting", "leave it out")
+        else:
+            found.settings[name] = found.settings[name]._replace(origin=before)
+
+
+def _origin(texts: dict[str, str]) -> Origin | None:
+    try:
+        return Origin(Source(texts.pop("source", "")), **texts)
+    except (TypeError, ValueError):
+        return None
 
 
 def _base(document: Yaml, found: Collector) -> Base:
@@ -106,51 +128,3 @@ def _text(knob: Knob, node: Yaml) -> str:
             f"{name}={each.text()}" for name, each in node.mapping().items()
         )
     return node.text()
-
-
-def write_file(config: PodConfig) -> str:
-    """`config` as a Beewire file that reads back as the same, on its own.
-
-    What a file has no word for, `dry_run`, is left out.
-    """
-    sections: dict[str, list[str]] = {"": [f"{DEFAULTS}: {Base.ISTIO_IPTABLES.value}"]}
-    for path, knob in PATHS.items():
-        value = _value(config, knob)
-        if knob.name == "status_port" or value == knob.default:
-            continue
-        section, _, key = path.rpartition(".")
-        indent = "  " if section else ""
-        sections.setdefault(section, []).append(
-            f"{indent}{key}: {_yaml(knob.kind, value)}"
-        )
-    lines = sections.pop("")
-    for section, entries in sections.items():
-        lines += [f"{section}:", *entries]
-    return "\n".join(lines) + "\n"
-
-
-def _value(config: PodConfig, knob: Knob) -> object:
-    if knob.name == "status_port":
-        return None  # its port is among the excluded ones
-    if knob.name == "dns_servers":
-        return config.dns_servers_v4 + config.dns_servers_v6
-    value: object = getattr(config, knob.name)
-    return value
-
-
-def _yaml(kind: Kind, value: object) -> str:
-    text = kind.write(value)
-    if isinstance(value, tuple):
-        words = [_quoted(word) for word in text.split(",") if word]
-        if kind is GROUP_IDS:
-            pairs = (word.strip('"').partition("=") for word in words)
-            return (
-                "{" + ", ".join(f"{name}: {number}" for name, _, number in pairs) + "}"
-            )
-        return f"[{', '.join(words)}]"
-    plain = isinstance(value, bool | int) or kind in {MODE, IDENTITY}
-    return text if plain else _quoted(text)
-
-
-def _quoted(word: str) -> str:
-    return word if word.isascii() and word.isdigit() else f'"{word}"'

@@ -51,12 +51,13 @@ _USERS = {"runAsUser": "proxy_uid", "runAsGroup": "proxy_gid"}
 class PodManifest(NamedTuple):
     """One pod of a manifest, and what it says about its interception.
 
-    `addresses` are those of its status; `skipped` says why Istio leaves the pod alone, or
-    is "". `layer` is for `combine`.
+    `uid` is "" before the pod was made; `addresses` are those of its status; `skipped`
+    says why Istio leaves the pod alone, or is "". `layer` is for `combine`.
     """
 
     namespace: str
     name: str
+    uid: str
     annotations: Mapping[str, str]
     addresses: tuple[IPv4Address | IPv6Address, ...]
     host_network: bool
@@ -111,20 +112,22 @@ def _objects(documents: list[Yaml]) -> Iterator[Yaml]:
 
 
 def _kind(document: Yaml) -> str:
-    kind = document.at("kind") if document.is_mapping else None
-    return kind.text() if kind else ""
+    return _text(document.at("kind")) if document.is_mapping else ""
 
 
 def _name(document: Yaml) -> str:
     name = document.at("metadata", "name") or document.at("metadata", "generateName")
-    return name.text() if name else ""
+    return _text(name)
+
+
+def _text(node: Yaml | None) -> str:
+    return node.text() if node is not None else ""
 
 
 def _manifest(document: Yaml) -> PodManifest:
     pod = document.at(*_TEMPLATES[_kind(document)])
     if pod is None:
         raise UsageError(f"{document.place}: this {_kind(document)} has no pod")
-    namespace = document.at("metadata", "namespace")
     found = Collector(Base.SIDECAR)
     annotations, places = _annotations(pod, found)
     containers = _containers(pod)
@@ -135,8 +138,9 @@ def _manifest(document: Yaml) -> PodManifest:
         note = Finding(Level.NOTE, origin, f"Istio leaves this pod alone: {skipped}")
         layer = layer._replace(findings=(*layer.findings, note))
     return PodManifest(
-        namespace.text() if namespace else "default",
+        _text(document.at("metadata", "namespace")) or "default",
         _name(document),
+        _text(document.at("metadata", "uid")) if _kind(document) == "Pod" else "",
         annotations,
         _addresses(pod),
         _host_network(pod),

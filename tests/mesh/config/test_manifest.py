@@ -19,6 +19,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: web
+  uid: 6a2d7c1e-0f5b-4c9e-9a51-3a2f1c7d9b10
   namespace: shop
   annotations:
     traffic.sidecar.istio.io/excludeOutboundPorts: "443"
@@ -77,6 +78,7 @@ def test_a_pod_is_named_and_has_its_addresses(manifest: Path) -> None:
     pod = read_pod(manifest)
 
     assert (pod.namespace, pod.name) == ("shop", "web")
+    assert pod.uid.startswith("6a2d7c1e-")
     assert [str(address) for address in pod.addresses] == ["10.1.2.3", "fd00::1"]
     assert not pod.host_network
     assert pod.skipped == ""
@@ -96,7 +98,7 @@ def test_an_origin_has_the_annotations_line(manifest: Path) -> None:
 
     assert str(origin) == (
         'annotation traffic.sidecar.istio.io/excludeOutboundPorts: "443"'
-        f" ({manifest}:7)"
+        f" ({manifest}:8)"
     )
 
 
@@ -171,7 +173,7 @@ def test_an_injected_pod_is_configured_by_its_init_container(tmp_path: Path) -> 
 def test_an_annotation_that_is_no_text_is_a_fault(manifest: Path) -> None:
     manifest.write_text(SIDECAR.replace('"443"', "443"))
 
-    with pytest.raises(UsageError, match=r'pod\.yaml:7: .*Kubernetes.*"443"'):
+    with pytest.raises(UsageError, match=r'pod\.yaml:8: .*Kubernetes.*"443"'):
         configured(manifest)
 
 
