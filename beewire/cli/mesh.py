@@ -25,6 +25,14 @@ COMMANDS = (
         "how pods are, and what goes past their sidecars",
     ),
     Command(
+        "install", "beewire.cli.mesh_install", "let a container runtime call Beewire"
+    ),
+    Command(
+        "uninstall",
+        "beewire.cli.mesh_uninstall",
+        "remove everything of Beewire from this node, and look whether it is gone",
+    ),
+    Command(
         "rules",
         "beewire.cli.mesh_rules",
         "the rules that Istio would install for a configuration",

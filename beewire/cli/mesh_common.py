@@ -1,18 +1,12 @@
 """What the commands about pods have in common: options, and how a pod is named."""
 
 import argparse
-import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beewire.cli.parser import add_verbose
-from beewire.errors import UsageError
 
 if TYPE_CHECKING:
     from beewire.mesh.agent import PodRecord
-
-_WORDS = {"true": True, "false": False}
 
 
 def add_usual(parser: argparse.ArgumentParser) -> None:
@@ -21,49 +15,28 @@ def add_usual(parser: argparse.ArgumentParser) -> None:
     add_verbose(parser)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Declare `--setting` and `--settings`."""
-    parser.add_argument(
-        "--setting",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one field of istio-iptables' configuration; may be repeated (default: what"
-        " Istio's injector asks for)",
-    )
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        help="a JSON file with such fields; - reads standard input",
-    )
-
-
-def settings(args: argparse.Namespace) -> dict[str, object]:
-    """The settings that the command line names.
+def config_text(args: argparse.Namespace) -> str:
+    """The configuration that the command line asks for, as a Beewire file; "" for none.
 
     Raises:
-        UsageError: a word is no NAME=VALUE, or a file holds no object of JSON.
+        UsageError: a file or an option is wrong.
     """
-    found: dict[str, object] = _from_file(args.settings) if args.settings else {}
-    for word in args.setting:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"--setting {word}: write it as NAME=VALUE")
-        found[name] = _WORDS.get(value, value)
-    return found
+    from beewire.cli.mesh_config import configuration  # noqa: PLC0415 - where it is asked for
+    from beewire.mesh.config import write_file  # noqa: PLC0415 - as above
 
-
-def _from_file(name: str) -> dict[str, object]:
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text()
-        found = json.loads(text)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{name} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{name} holds no object of settings")
-    return found
+    sources = (
+        "values",
+        "annotation",
+        "config",
+        "istio_env",
+        "istio_flags",
+        "resolv_conf",
+    )
+    if args.pod is None and not any(
+        getattr(args, name) for name in (*sources, "group")
+    ):
+        return ""
+    return write_file(configuration(args).config)
 
 
 def named(record: "PodRecord") -> str:

@@ -1,14 +1,16 @@
 """Enrol a pod: from now on its connections go through its sidecar.
 
 The pod is named by its UID (Kubernetes), the id of podman's pod, or as CNI announced it;
-or by its cgroup, its network namespace and the sidecar's cgroup. A sidecar that listens
-already is found before any program acts. A pod that is enrolled gets the configuration
-that is asked for. Goes through the agent where one runs; needs root.
+by a manifest, which says its configuration, too; or by its cgroup, its network namespace
+and the sidecar's cgroup. A sidecar that listens already is found before any program acts.
+A pod that is enrolled gets the configuration that is asked for. Goes through the agent
+where one runs; needs root.
 """
 
 import argparse
 
-from beewire.cli.mesh_common import add_settings, add_usual, named, settings
+from beewire.cli.mesh_common import add_usual, config_text, named
+from beewire.cli.mesh_config import add_configuration, pod_manifest
 from beewire.cli.parser import tell
 from beewire.cli.table import print_json
 
@@ -17,7 +19,8 @@ examples:
   beewire mesh up --pod 6a2d7c1e-0f5b-4c9e-9a51-3a2f1c7d9b10
   beewire mesh up --cgroup /sys/fs/cgroup/pod-a --netns /run/netns/pod-a \\
       --proxy-cgroup /sys/fs/cgroup/pod-a/proxy --name shop
-  beewire mesh up --pod shop --setting OutboundPortsExclude=3306 --close-existing
+  beewire mesh up --pod shop.yaml --close-existing
+  beewire mesh up --pod shop --istio-flags="-b '*' -i '*' -o 3306"
 
 Exit codes: 0 enrolled, 1 it could not be done and nothing has changed, 2 the command line
 is wrong, or the configuration."""
@@ -26,7 +29,6 @@ is wrong, or the configuration."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire mesh up`."""
     parser.epilog = EPILOG
-    parser.add_argument("--pod", default="", metavar="POD", help="UID, id or name")
     parser.add_argument(
         "--name", default="", help="what to call it (default: found out)"
     )
@@ -39,13 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the sidecar's, below --cgroup",
     )
     parser.add_argument(
-        "--address",
-        action="append",
-        default=[],
-        metavar="IP",
-        help="one of the pod's own addresses; may be repeated (default: found out)",
-    )
-    parser.add_argument(
         "--close-existing",
         action="store_true",
         help="end connections that are older than the enrolment",
@@ -55,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="enrol also where a sidecar runs and does not listen yet",
     )
-    add_settings(parser)
+    add_configuration(parser)
     add_usual(parser)
 
 
@@ -63,14 +58,20 @@ def run(args: argparse.Namespace) -> int:
     """Enrol the pod."""
     from beewire.mesh.agent import Mesh, Target  # noqa: PLC0415 - `--help` needs none
 
+    name, pod = args.name, ""
+    if args.pod is not None and not args.pod.is_file():
+        pod, args.pod = str(args.pod), None
+    elif (manifest := pod_manifest(args)) is not None:
+        name = name or f"{manifest.namespace}/{manifest.name}"
+        pod = "" if args.cgroup else name
     target = Target(
-        name=args.name,
-        pod=args.pod,
+        name=name,
+        pod=pod,
         cgroup=args.cgroup,
         netns=args.netns,
         proxy_cgroup=args.proxy_cgroup,
         addresses=tuple(args.address),
-        config=settings(args),
+        config=config_text(args),
         close_existing=args.close_existing,
         sidecar_later=args.sidecar_later,
     )

@@ -5,15 +5,15 @@ Needs root. Goes through the agent where one runs.
 
 import argparse
 
-from beewire.cli.mesh_common import add_settings, add_usual, named, settings
+from beewire.cli.mesh_common import add_usual, named
+from beewire.cli.mesh_config import add_configuration, configuration
 from beewire.cli.parser import tell
 from beewire.cli.table import print_json
-from beewire.errors import UsageError
 
 EPILOG = """\
 examples:
-  beewire mesh update shop --setting 'InboundPortsInclude=*' --setting ProxyUID=1337
-  beewire mesh update shop --settings shop.json
+  beewire mesh update shop --annotation traffic.sidecar.istio.io/includeInboundPorts=8080
+  beewire mesh update shop --config shop.yaml
 
 Exit codes: 0 changed, 1 there is no such pod or it could not be done and nothing has
 changed, 2 the command line is wrong, or the configuration."""
@@ -22,8 +22,8 @@ changed, 2 the command line is wrong, or the configuration."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire mesh update`."""
     parser.epilog = EPILOG
-    parser.add_argument("pod", metavar="POD", help="its name, id or UID")
-    add_settings(parser)
+    parser.add_argument("target", metavar="POD", help="its name, id or UID")
+    add_configuration(parser)
     add_usual(parser)
 
 
@@ -31,12 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Change it."""
     from beewire.mesh.agent import Mesh  # noqa: PLC0415 - `--help` needs none of it
 
-    wanted = settings(args)
-    if not wanted:
-        raise UsageError("to what? give --setting NAME=VALUE, or --settings FILE")
+    wanted = configuration(args).config
     with Mesh() as mesh:
-        record = mesh.update(args.pod, wanted)
-    tell(args, f"{named(record)} has {len(wanted)} settings")
+        record = mesh.update(args.target, wanted)
+    tell(args, f"{named(record)} has another configuration")
     if args.json:
         print_json(record.to_json())
     else:

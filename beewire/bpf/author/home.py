@@ -81,6 +81,10 @@ class Home:
             assert isinstance(live, kernel.Program)
             self._programs[declared] = live
 
+    def found_section(self, declared: GlobalDecl, section: kernel.Section) -> None:
+        """As `found`, of a global and the section that holds it."""
+        self._sections[declared] = section
+
     def map(self, declared: MapDecl) -> kernel.AnyMap:
         """The map that `declared` became.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from beewire.bpf import kernel
 from beewire.bpf.author.bound import OnMap, bind
 from beewire.bpf.author.codec import encoder
 from beewire.bpf.author.collection import Collection, Source, collect
@@ -112,29 +113,29 @@ class Loaded:
         Raises:
             KernelError: A name is taken, or the parent of `directory` lies on no BPF
                 file system.
-            SpecError: It has globals, whose memory has no pin.
         """
         from beewire.bpf.kernel import pins  # noqa: PLC0415 - not on the start-up path
 
-        if self.globals:
-            names = ", ".join(self.globals)
-            raise SpecError(
-                f"globals ({names}) cannot be found again by a pin: use an Array instead"
-            )
         made: list[str] = []
         try:
             for folder in (directory, f"{directory}/{PROGRAMS}", f"{directory}/{MAPS}"):
                 pins.ensure_directory(folder)
-            for name, program in self.programs.items():
-                program.live.pin(path := f"{directory}/{PROGRAMS}/{name}")
-                made.append(path)
-            for name, live in self.maps.items():
-                live.pin(path := f"{directory}/{MAPS}/{name}")
+            for place, pinned in self._pinnable():
+                pinned.pin(path := f"{directory}/{place}")
                 made.append(path)
         except BaseException:
             for path in made:
                 os.unlink(path)  # noqa: PTH108 - no pathlib in the toolkit
             raise
+
+    def _pinnable(self) -> Iterator[tuple[str, Map[Any, Any] | kernel.Program]]:
+        for name, program in self.programs.items():
+            yield f"{PROGRAMS}/{name}", program.live
+        for name, live in self.maps.items():
+            yield f"{MAPS}/{name}", live
+        for part in self._home.parts:
+            for name, section in part.sections.items():
+                yield f"{MAPS}/{section_pin(name)}", section.map
 
     def close(self) -> None:
         """Close programs, maps and readers. Closing twice does nothing."""
@@ -150,6 +151,11 @@ class Loaded:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def section_pin(name: str) -> str:
+    """What a section of globals is pinned as: a name on a BPF file system has no dot."""
+    return f"section_{name.lstrip('.').replace('.', '_')}"
 
 
 def load(

@@ -7,18 +7,20 @@
         loaded[table][key] = 1
         loaded[outbound].attach(cgroup).pin("/sys/fs/bpf/mine/links/pod")
 
-Programs lie in `programs/` of the directory, maps in `maps/`, each under its name.
+Programs lie in `programs/` of the directory, maps and globals in `maps/`, each under its
+name.
 """
 
 from __future__ import annotations
 
 from beewire.bpf import kernel
 from beewire.bpf.author.alone import around
-from beewire.bpf.author.collection import Collection, Source, reach
+from beewire.bpf.author.collection import Collection, Reached, Source, reach
 from beewire.bpf.author.home import Home
-from beewire.bpf.author.loaded import MAPS, PROGRAMS, Loaded
-from beewire.bpf.lang import ProgramDecl
+from beewire.bpf.author.loaded import MAPS, PROGRAMS, Loaded, section_pin
+from beewire.bpf.lang import ProgramDecl, lay_out_globals
 from beewire.bpf.object import ProgramSpec
+from beewire.errors import SpecError
 
 
 def open_pinned(source: Source, directory: str, *, name: str = "") -> Loaded:
@@ -43,6 +45,7 @@ def open_pinned(source: Source, directory: str, *, name: str = "") -> Loaded:
             part.own(live)
             part.maps[key] = live
             home.found(declared, live)
+        _open_sections(reached, directory, part, home)
         for key, program in reached.programs.items():
             path = f"{directory}/{PROGRAMS}/{key}"
             opened = kernel.Program.from_pin(path, outline(program))
@@ -53,6 +56,26 @@ def open_pinned(source: Source, directory: str, *, name: str = "") -> Loaded:
         home.close()
         raise
     return Loaded(Collection(reached), home)
+
+
+def _open_sections(
+    reached: Reached, directory: str, part: kernel.Loaded, home: Home
+) -> None:
+    if not reached.globals:
+        return
+    for name, section in lay_out_globals(reached.globals).items():
+        path = f"{directory}/{MAPS}/{section_pin(name)}"
+        live = kernel.Map.from_pin(path)
+        part.own(live)
+        if live.spec.value_size != len(section.content):
+            raise SpecError(
+                f"the globals pinned at {path} are {live.spec.value_size} bytes, the"
+                f" programs expect {len(section.content)}"
+            )
+        part.sections[name] = kernel.Section(live, section.variables)
+        part.own(part.sections[name])
+    for variable in reached.globals.values():
+        home.found_section(variable, part.sections[variable.section])
 
 
 def outline(program: ProgramDecl) -> ProgramSpec:

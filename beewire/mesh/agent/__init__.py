@@ -9,6 +9,8 @@
     mesh         Mesh: what can be done, from Python
     target       Target: which pod, and how
     operations   how it is done, on the pins and records of the node
+    resolving    from what is asked for to what is known of a pod
+    gates        namespaces that are closed until their pods are enrolled
     requests     what may be asked of the agent, by name
     server       the agent; client asks it; protocol is what they say
     directories  where everything is, and the lock of whoever changes it

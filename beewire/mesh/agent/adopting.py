@@ -45,8 +45,7 @@ def adopt(directories: Directories, node: Node, hands: Hands) -> Adopted:
             continue
         records.write(directories, record)
         kept.append(record.name)
-        if record.state == ENROLLED:
-            mended += [f"{record.name}: {each}" for each in hands.mend(node, record)]
+        mended += [f"{record.name}: {each}" for each in hands.mend(node, record)]
     known = {int(record.id) for record in records.every(directories)}
     for cookie in node.cookies():
         if cookie not in known:
@@ -98,7 +97,6 @@ def _told_by_links(folder: Path) -> PodRecord:
         cgroup_id=pod.stat().st_ino if pod.is_dir() else 0,
         proxy_cgroup=str(proxy),
         addresses=addresses,
-        config={},
     )
 
 

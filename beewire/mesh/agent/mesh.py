@@ -10,6 +10,7 @@ from beewire.mesh.agent.protocol import NOTHING, Request
 from beewire.mesh.agent.records import PodRecord, from_json
 from beewire.mesh.agent.requests import Requests
 from beewire.mesh.agent.target import Target
+from beewire.mesh.config import PodConfig, write_file
 
 
 class Mesh:
@@ -65,14 +66,17 @@ class Mesh:
         """
         return from_json(self.do("down", {"pod": pod}))
 
-    def update(self, pod: str, config: Mapping[str, object]) -> PodRecord:
+    def update(self, pod: str, config: str | PodConfig) -> PodRecord:
         """Change a pod's configuration: no connection sees half of it.
+
+        `config` is a PodConfig, or the text of a Beewire file.
 
         Raises:
             MeshError: there is no such pod, or it does not fit; nothing has changed.
             UsageError: the configuration is not one.
         """
-        return from_json(self.do("update", {"pod": pod, "config": dict(config)}))
+        text = config if isinstance(config, str) else write_file(config)
+        return from_json(self.do("update", {"pod": pod, "config": text}))
 
     def pods(self) -> list[PodRecord]:
         """The pods of this node, by name."""

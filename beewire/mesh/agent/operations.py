@@ -7,7 +7,7 @@ the agent calls it, or a command that runs once.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,13 +15,20 @@ from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
+from beewire.mesh.agent.gates import Gates
 from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
+from beewire.mesh.agent.resolving import (
+    existing_listeners,
+    is_gone,
+    pod_of,
+    resolve,
+    seen,
+)
 from beewire.mesh.agent.settings import config_of
-from beewire.mesh.agent.target import Target
-from beewire.mesh.agent.view import NetworkView, inode_of
-from beewire.mesh.config import PodConfig
-from beewire.mesh.enrol import Enrolment, Node, Pod
+from beewire.mesh.agent.target import Attachment, Target
+from beewire.mesh.agent.view import NetworkView
+from beewire.mesh.enrol import Enrolment, Node
 
 Log = Callable[[str], None]
 
@@ -37,6 +44,7 @@ class Operations:
         self.directories = directories
         self.log = log
         self.is_agent = False
+        self.gates = Gates(directories)
         self._node: Node | None = None
 
     def __enter__(self) -> Self:
@@ -50,6 +58,7 @@ class Operations:
         node, self._node = self._node, None
         if node is not None:
             node.close()
+        self.gates.close()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[Node]:
@@ -85,7 +94,7 @@ class Operations:
         with self.alone() as node:
             wanted = resolve(self.directories, target)
             with NetworkView(Path(wanted.netns)) as view:
-                wanted = _seen(wanted, view, target.addresses)
+                wanted = seen(wanted, view, target.addresses)
                 before = self._record(wanted.id)
                 if before is not None and before.state == ENROLLED:
                     record = self._changed(node, before, wanted)
@@ -127,6 +136,8 @@ class Operations:
             enrolment.close()
             raise
         enrolment.keep()
+        # Only now: the hooks see whatever the pod does from here on.
+        self.gates.open(record.id)
         return record
 
     def _close_older(self, view: NetworkView, record: PodRecord) -> PodRecord:
@@ -148,7 +159,7 @@ class Operations:
             return before
         return self._update(node, before, wanted.config)
 
-    def update(self, name: str, config: Mapping[str, object]) -> PodRecord:
+    def update(self, name: str, config: str) -> PodRecord:
         """Change a pod's configuration: every connection meets the old one or the new.
 
         Raises:
@@ -158,10 +169,8 @@ class Operations:
         with self.alone() as node:
             return self._update(node, records.get(self.directories, name), config)
 
-    def _update(
-        self, node: Node, before: PodRecord, config: Mapping[str, object]
-    ) -> PodRecord:
-        record = before.but(config=dict(config))
+    def _update(self, node: Node, before: PodRecord, config: str) -> PodRecord:
+        record = before.but(config=config)
         if before.state == ENROLLED:
             enrolment = self._found(node, before)
             try:
@@ -187,6 +196,7 @@ class Operations:
     def _withdraw(self, node: Node, record: PodRecord) -> None:
         if record.state == ENROLLED:
             self._found(node, record).close()
+        self.gates.open(record.id)
         records.remove(self.directories, record.id)
 
     def _found(self, node: Node, record: PodRecord) -> Enrolment:
@@ -207,15 +217,118 @@ class Operations:
         return list(records.every(self.directories))
 
     def look(self) -> bool:
-        """Withdraw pods that are gone; True while one waits for its cgroup."""
+        """Withdraw pods that are gone, enrol those whose cgroups are known by now.
+
+        True while one waits behind its gate.
+        """
         waiting = False
         for record in self.every():
             if is_gone(record):
                 with self.alone() as node:
                     self._withdraw(node, record)
                 self.log(f"{record.name}: gone")
-            waiting = waiting or record.state == CLOSED
+            elif record.state == CLOSED:
+                waiting = not self._enrol_waiting(record) or waiting
         return waiting
+
+    def _enrol_waiting(self, record: PodRecord) -> bool:
+        cgroup = places.cgroup_of_pod(record.uid, record.netns_inode)
+        uids = config_of(record.config).proxy_uid
+        proxy = places.proxy_in(cgroup, uids) if cgroup else None
+        if cgroup is None or proxy is None:
+            return False
+        # It was closed from its first moment: whenever its sidecar listens, it is seen.
+        target = Target(
+            pod=record.id,
+            cgroup=str(cgroup),
+            proxy_cgroup=str(proxy),
+            sidecar_later=True,
+        )
+        try:
+            self.up(target)
+        except (MeshError, UsageError) as error:
+            self.log(f"{record.name}: stays closed: {error}")
+            return False
+        return True
+
+    # What a container runtime asks for (CNI).
+
+    def add(self, attachment: Attachment) -> PodRecord:
+        """Close a new pod's namespace until its cgroups are known.
+
+        Raises:
+            MeshError: there is no such namespace, or it is the host's.
+        """
+        netns = Path(attachment.netns)
+        with self.alone(), NetworkView(netns) as view:
+            if places.is_host_network(view.inode):
+                raise MeshError(f"{netns} is the host's own network, and stays open")
+            config_of(attachment.config)
+            pod_id = str(view.cookie)
+            before = self._record(pod_id)
+            if before is not None and before.state == ENROLLED:
+                return before
+            record = PodRecord(
+                id=pod_id,
+                name=records.check_name(attachment.name or attachment.sandbox),
+                state=CLOSED,
+                netns=attachment.netns,
+                netns_inode=view.inode,
+                config=attachment.config,
+                sandbox=attachment.sandbox,
+                interface=attachment.interface,
+                network=attachment.network,
+                uid=attachment.uid,
+            )
+            # First what adopting finds, so that a gate never outlives its record.
+            records.write(self.directories, record)
+            self.gates.shut(pod_id, netns)
+        self.log(f"{record.name}: closed until its cgroups are known")
+        return record
+
+    def delete(self, sandbox: str, interface: str) -> bool:
+        """Forget a pod's attachment; whether there was one."""
+        found = self.attached(sandbox, interface)
+        if found is not None:
+            with self.alone() as node:
+                self._withdraw(node, found)
+            self.log(f"{found.name}: deleted")
+        return found is not None
+
+    def attached(self, sandbox: str, interface: str) -> PodRecord | None:
+        """The pod that a runtime announced by these names."""
+        for record in self.every():
+            if (record.sandbox, record.interface) == (sandbox, interface):
+                return record
+        return None
+
+    def check(self, sandbox: str, interface: str) -> list[str]:
+        """What is wrong with a pod that a runtime announced; nothing if all is well.
+
+        Raises:
+            MeshError: it is not known.
+        """
+        record = self.attached(sandbox, interface)
+        if record is None:
+            raise MeshError(f"no pod is known by {sandbox} and {interface}")
+        if record.state == CLOSED:
+            return [] if self.gates.is_shut(record.id) else ["its gate is open"]
+        links = status.link_states(self.directories.links(record.id))
+        return [f"{name} is {how}" for name, how in links.items() if how != "attached"]
+
+    def collect_garbage(self, network: str, valid: set[tuple[str, str]]) -> list[str]:
+        """Forget the pods of a network that are not in `valid`: (sandbox, interface)."""
+        stale = [
+            each
+            for each in self.every()
+            if each.sandbox
+            and each.network == network
+            and (each.sandbox, each.interface) not in valid
+        ]
+        for record in stale:
+            with self.alone() as node:
+                self._withdraw(node, record)
+        return [each.name for each in stale]
 
     def status(self, name: str = "") -> dict[str, Any]:
         """How a pod is, or without a name the node and all its pods, as JSON.
@@ -247,6 +360,12 @@ class Operations:
         return Hands(self._withdraw, self._mend, is_gone)
 
     def _mend(self, node: Node, record: PodRecord) -> list[str]:
+        if record.state == CLOSED:
+            shut = self.gates.is_shut(record.id)
+            self.gates.shut(record.id, Path(record.netns))
+            return [] if shut else ["gate"]
+        # Of an agent that ended between enrolling the pod and opening its gate.
+        self.gates.open(record.id)
         enrolment = self._found(node, record)
         try:
             return enrolment.mend()
@@ -256,136 +375,3 @@ class Operations:
     def hello(self) -> dict[str, object]:
         """Who answers."""
         return {"pid": os.getpid(), "agent": self.is_agent}
-
-
-def resolve(directories: Directories, target: Target) -> PodRecord:
-    """All that can be found out about a target without looking into its namespace.
-
-    Raises:
-        MeshError: it cannot be found, or does not fit together.
-    """
-    known = records.find(directories, target.pod) if target.pod else None
-    name, uid = target.name, known.uid if known else ""
-    cgroup = target.cgroup or (known.cgroup if known else "")
-    netns = target.netns or (known.netns if known else "")
-    if not cgroup and known is not None:
-        found = places.cgroup_with(known.netns_inode)
-        cgroup = str(found) if found else ""
-    if not cgroup and target.pod:
-        place = places.find_pod(target.pod)
-        cgroup, uid = str(place.cgroup), place.uid
-        name = name or f"pod-{uid[:12]}"
-    if not cgroup:
-        raise UsageError(
-            "which pod is it? give --pod, or --cgroup with --netns and --proxy-cgroup"
-        )
-    check_cgroup(Path(cgroup))
-    config = dict(target.config) or (known.config if known else {})
-    proxy = target.proxy_cgroup or str(sidecar_of(Path(cgroup), config_of(config)))
-    check_cgroup(Path(proxy))
-    if not Path(proxy).is_relative_to(cgroup) or proxy == cgroup:
-        raise MeshError(
-            f"the sidecar's cgroup {proxy} is not below the pod's, {cgroup}"
-        )
-    netns = netns or str(places.netns_of(Path(cgroup)))
-    base = known or PodRecord(
-        id="", name="", state=CLOSED, netns=netns, netns_inode=0, config={}
-    )
-    return base.but(
-        name=records.check_name(name or base.name or Path(cgroup).name),
-        netns=netns,
-        cgroup=cgroup,
-        cgroup_id=Path(cgroup).stat().st_ino,
-        proxy_cgroup=proxy,
-        config=config,
-        uid=uid,
-    )
-
-
-def sidecar_of(cgroup: Path, config: PodConfig) -> Path:
-    """The cgroup of the container that runs as the sidecar's user.
-
-    Raises:
-        MeshError: none does.
-    """
-    found = places.proxy_in(cgroup, config.proxy_uid)
-    if found is None:
-        users = ", ".join(map(str, config.proxy_uid))
-        raise MeshError(
-            f"no container in {cgroup} runs as the sidecar's user ({users}): give"
-            " --proxy-cgroup"
-        )
-    return found
-
-
-def check_cgroup(path: Path) -> None:
-    """Make sure that a path is a directory of cgroup2.
-
-    Raises:
-        MeshError: it is not.
-    """
-    if not path.is_dir():
-        raise MeshError(
-            f"there is no cgroup {path}: create the pod before enrolling it"
-        )
-    if not (path / "cgroup.controllers").exists():
-        raise MeshError(
-            f"{path} is not a cgroup2 directory: use one below {places.mount()}"
-        )
-
-
-def existing_listeners(
-    view: NetworkView, wanted: PodRecord, config: PodConfig, target: Target
-) -> list[Listener]:
-    """Copies of the sidecar's listening sockets; none where it does not run yet.
-
-    Raises:
-        MeshError: it runs, and listens on no port that captures.
-    """
-    pids = processes.pids_in(Path(wanted.proxy_cgroup))
-    port = config.inbound_capture_port
-    found = processes.listeners_of(view, pids, port) if pids else []
-    if pids and not found and not target.sidecar_later:
-        raise MeshError(
-            f"the sidecar runs in {wanted.proxy_cgroup}, and does not listen on port"
-            f" {port}: enrolled now, the pod would refuse every connection; wait for it, or"
-            " say --sidecar-later"
-        )
-    return found
-
-
-def pod_of(record: PodRecord) -> Pod:
-    """The pod as the data path takes it."""
-    return Pod(
-        cgroup=Path(record.cgroup),
-        proxy_cgroup=Path(record.proxy_cgroup),
-        netns=Path(record.netns),
-        addresses=record.named,
-        config=config_of(record.config),
-    )
-
-
-def is_gone(record: PodRecord) -> bool:
-    """Whether a pod's cgroup or namespace is there no more, or is another's by now."""
-    if record.state == ENROLLED:
-        try:
-            if Path(record.cgroup).stat().st_ino != record.cgroup_id:
-                return True
-        except FileNotFoundError:
-            return True
-    return inode_of(Path(record.netns)) != record.netns_inode
-
-
-def _seen(wanted: PodRecord, view: NetworkView, named: tuple[str, ...]) -> PodRecord:
-    if places.is_host_network(view.inode):
-        raise MeshError(
-            f"{wanted.netns} is the host's own network: a pod there shares every address"
-            " and port with the node, and is left alone, as Istio's injection leaves it"
-        )
-    found = dict.fromkeys((*named, *view.addresses()))
-    return wanted.but(
-        id=str(view.cookie),
-        netns_inode=view.inode,
-        addresses=tuple(found),
-        named=named or wanted.named,
-    )

@@ -128,6 +128,15 @@ def cgroup_with(netns_inode: int) -> Path | None:
     return None
 
 
+def cgroup_of_pod(uid: str, netns_inode: int) -> Path | None:
+    """The cgroup of a pod by its UID, or by who is in its namespace; None: not yet."""
+    if uid:
+        for place in pods_on_node():
+            if place.uid == uid.lower():
+                return place.cgroup
+    return cgroup_with(netns_inode)
+
+
 def is_host_network(netns_inode: int) -> bool:
     """Whether a namespace is the machine's own: that of its first process, or ours."""
     return netns_inode in {

@@ -22,8 +22,9 @@ class PodRecord:
 
     While `state` is "closed" the namespace is shut and the pod's cgroups are not known
     yet. `older` are the cookies of the TCP sockets that were connected before the pod was
-    enrolled. `named` are addresses that were given, among all. `sandbox` and `interface` are CNI's names for the attachment. `config` is
-    what the pod was configured with, as `beewire.mesh.config` reads it.
+    enrolled. `named` are addresses that were given, among all. `network`, `sandbox` and
+    `interface` are CNI's names for the attachment. `config` is
+    the text of the Beewire file that it is configured by.
     """
 
     id: str
@@ -36,9 +37,10 @@ class PodRecord:
     proxy_cgroup: str = ""
     addresses: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
-    config: dict[str, Any]
+    config: str = ""
     enrolled_at: float = 0.0
     older: tuple[int, ...] = ()
+    network: str = ""
     sandbox: str = ""
     interface: str = ""
     uid: str = ""

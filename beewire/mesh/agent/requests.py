@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.operations import Log, Operations
 from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
-from beewire.mesh.agent.target import Target
+from beewire.mesh.agent.target import Attachment, Target
 
 _TEXT = Field(str, "")
 _NO = Field(bool, False)
 _POD = {"pod": Field(str)}
+_ATTACHMENT = {"sandbox": Field(str), "interface": Field(str)}
 
 
 class _Known(NamedTuple):
@@ -34,6 +35,16 @@ def _up(pods: Operations, given: Json) -> Json:
     return pods.up(Target(**given)).to_json()
 
 
+def _collect(pods: Operations, given: Json) -> list[str]:
+    valid: set[tuple[str, str]] = set()
+    for each in given["valid"]:
+        if not isinstance(each, list) or len(each) != 2:
+            raise ProtocolError("'valid' is a list of pairs: sandbox and interface")
+        sandbox, interface = _texts(each, "valid")
+        valid.add((sandbox, interface))
+    return pods.collect_garbage(given["network"], valid)
+
+
 _KNOWN: dict[str, _Known] = {
     "hello": _Known({}, lambda pods, _: pods.hello()),
     "up": _Known(
@@ -44,7 +55,7 @@ _KNOWN: dict[str, _Known] = {
             "netns": _TEXT,
             "proxy_cgroup": _TEXT,
             "addresses": Field(list, []),
-            "config": Field(dict, {}),
+            "config": _TEXT,
             "close_existing": _NO,
             "sidecar_later": _NO,
         },
@@ -52,11 +63,22 @@ _KNOWN: dict[str, _Known] = {
     ),
     "down": _Known(_POD, lambda pods, given: pods.down(given["pod"]).to_json()),
     "update": _Known(
-        {**_POD, "config": Field(dict)},
+        {**_POD, "config": Field(str)},
         lambda pods, given: pods.update(given["pod"], given["config"]).to_json(),
     ),
     "list": _Known({}, lambda pods, _: [each.to_json() for each in pods.every()]),
     "status": _Known({"pod": _TEXT}, lambda pods, given: pods.status(given["pod"])),
+    "add": _Known(
+        {
+            **dict.fromkeys(("netns", "sandbox", "interface"), Field(str)),
+            **dict.fromkeys(("network", "name", "uid"), _TEXT),
+            "config": _TEXT,
+        },
+        lambda pods, given: pods.add(Attachment(**given)).to_json(),
+    ),
+    "delete": _Known(_ATTACHMENT, lambda pods, given: pods.delete(**given)),
+    "check": _Known(_ATTACHMENT, lambda pods, given: pods.check(**given)),
+    "collect": _Known({"network": Field(str), "valid": Field(list)}, _collect),
     "adopt": _Known({}, lambda pods, _: pods.adopt()._asdict()),
 }
 

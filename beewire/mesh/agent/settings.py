@@ -1,22 +1,16 @@
-"""A pod's configuration as it travels and is kept: settings by Istio's names, in JSON."""
+"""A pod's configuration as it travels and is kept: the text of a Beewire file."""
 
-from collections.abc import Mapping
+from functools import lru_cache
 
-from beewire.mesh.config import PodConfig, from_istio
-
-# What Istio's injector asks for when a pod has no annotations.
-INJECTED: Mapping[str, object] = {
-    "InboundPortsInclude": "*",
-    "InboundPortsExclude": "15020,15021,15090",
-    "OutboundIPRangesInclude": "*",
-    "EnableIPv6": True,
-}
+from beewire.mesh.config import PodConfig, combine, parse_file
+from beewire.mesh.enrol import SIDECAR
 
 
-def config_of(settings: Mapping[str, object]) -> PodConfig:
-    """The configuration that settings stand for; the injector's where there are none.
+@lru_cache(maxsize=256)
+def config_of(text: str) -> PodConfig:
+    """The configuration that a text stands for; what Istio's injector asks for if empty.
 
     Raises:
-        UsageError: a name that Istio does not know, or a value that it could not mean.
+        UsageError: it is none.
     """
-    return from_istio(settings or INJECTED)
+    return combine(parse_file(text)).config if text else SIDECAR

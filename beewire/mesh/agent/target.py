@@ -1,9 +1,6 @@
-"""`Target`: which pod is to be enrolled, and how."""
+"""`Target`: which pod is to be enrolled, and how; `Attachment`: one that a runtime announces."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
-
-_NO_SETTINGS: Mapping[str, object] = {}
 
 
 class Target(NamedTuple):
@@ -11,9 +8,9 @@ class Target(NamedTuple):
 
     `pod` is the UID of a Kubernetes pod, the id of podman's, or the name of one whose
     namespace CNI announced. `cgroup` holds the whole pod, `proxy_cgroup` below it the
-    sidecar alone; `netns` is a path that names the network namespace. `config` has
-    settings by Istio's names (`{"InboundPortsInclude": "*"}`); none stand for what Istio's
-    injector asks for. `close_existing` ends connections that are older than the
+    sidecar alone; `netns` is a path that names the network namespace. `config` is
+    the text of a Beewire file (`beewire.mesh.config.write_file` makes it of a PodConfig);
+    empty stands for what Istio's injector asks for. `close_existing` ends connections that are older than the
     enrolment. `sidecar_later`: it is no error that a sidecar runs and does not listen yet.
     """
 
@@ -23,6 +20,22 @@ class Target(NamedTuple):
     netns: str = ""
     proxy_cgroup: str = ""
     addresses: tuple[str, ...] = ()
-    config: Mapping[str, object] = _NO_SETTINGS
+    config: str = ""
     close_existing: bool = False
     sidecar_later: bool = False
+
+
+class Attachment(NamedTuple):
+    """A pod's network as a container runtime announces it (CNI), before its cgroup is.
+
+    `network` is the name of CNI's configuration, `sandbox` the runtime's id of the pod,
+    `interface` its interface there.
+    """
+
+    netns: str
+    sandbox: str
+    interface: str
+    network: str = ""
+    name: str = ""
+    uid: str = ""
+    config: str = ""

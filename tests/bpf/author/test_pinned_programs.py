@@ -119,6 +119,11 @@ def test_a_pin_that_fails_leaves_none(directory: str) -> None:
     assert found(directory) == ["maps", "maps/seen", "programs"]
 
 
-def test_globals_have_no_pin(directory: str) -> None:
-    with load([with_global]) as loaded, pytest.raises(SpecError, match="knob"):
+def test_globals_are_found_again(directory: str) -> None:
+    with load([with_global], globals={"knob": 5}) as loaded:
         loaded.pin(directory)
+
+        with open_pinned([with_global], directory) as again:
+            assert again.globals["knob"] == 5
+            again.globals["knob"] = 6
+            assert loaded.globals["knob"] == 6

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh, Target
 from beewire.mesh.agent.view import LISTEN, NetworkView
-from beewire.mesh.enrol import HOOKS
+from beewire.mesh.enrol import HOOKS, SIDECAR
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.place import Place, stopping
 from beewire.mesh.netns import cookie
@@ -84,11 +85,11 @@ def test_another_mesh_finds_the_pods(
 def test_an_update_reaches_the_next_connection(lab: Lab, mesh: Mesh) -> None:
     mesh.up(target(lab.a))
     with lab.a.app.listen("0.0.0.0", PORT):
-        mesh.update("a", {"InboundPortsInclude": "*", "InboundPortsExclude": str(PORT)})
+        mesh.update("a", replace(SIDECAR, inbound_ports_exclude=(PORT,)))
 
         with lab.b.app.connect(lab.a.address, PORT):
             pass
-        mesh.update("a", {"InboundPortsInclude": "*"})
+        mesh.update("a", SIDECAR)
         with pytest.raises(ConnectionRefusedError):
             lab.b.app.connect(lab.a.address, PORT)
 
@@ -96,8 +97,8 @@ def test_an_update_reaches_the_next_connection(lab: Lab, mesh: Mesh) -> None:
 def test_a_wrong_configuration_changes_nothing(lab: Lab, mesh: Mesh) -> None:
     before = mesh.up(target(lab.a))
 
-    with pytest.raises(UsageError, match="InboundPortsInclude"):
-        mesh.update("a", {"InboundPortsInclude": "70000"})
+    with pytest.raises(UsageError, match="70000"):
+        mesh.update("a", "inbound:\n  exclude_ports: [70000]\n")
 
     assert mesh.pods() == [before]
 

@@ -59,8 +59,8 @@ def test_errors_arrive_as_sentences(
 
     with pytest.raises(MeshError, match="there is no cgroup /nonexistent"):
         mesh.up(target(lab.a)._replace(cgroup="/nonexistent"))
-    with pytest.raises(UsageError, match="InboundPortsInclude: '70000'"):
-        mesh.up(target(lab.a)._replace(config={"InboundPortsInclude": "70000"}))
+    with pytest.raises(UsageError, match="70000"):
+        mesh.up(target(lab.a)._replace(config="inbound:\n  exclude_ports: [70000]\n"))
 
 
 def test_a_second_one_is_refused(
