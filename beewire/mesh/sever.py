@@ -1,9 +1,11 @@
 """End what a pod's processes connected before there were hooks to capture it.
 
-with load(gate.PROGRAMS + sever.PROGRAMS) as programs:
-closed = gate.close_namespace(programs, netns)    # CNI ADD
-pod = node.enrol(...)                             # now there are hooks
-sever.hand_over(programs, closed, netns, spare=proxy_cgroup)
+    with load(gate.PROGRAMS + sever.PROGRAMS) as programs:
+        closed = gate.close_namespace(programs, netns)    # CNI ADD
+        pod = node.enrol(...)                             # now there are hooks
+        sever.hand_over(programs, closed, netns, spare=proxy_cgroup)
+
+A SYN that the gate held back is sent again a second later, past hooks that came meanwhile.
 """
 
 from pathlib import Path
