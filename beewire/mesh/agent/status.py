@@ -14,7 +14,6 @@ from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.view import inode_of
 from beewire.mesh.enrol import HOOKS, Node
 from beewire.mesh.programs import state
-from beewire.mesh.programs.state import Decision
 
 ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
 
@@ -116,15 +115,9 @@ def has_listener(node: Node, record: PodRecord) -> bool:
 
 
 def decisions(node: Node, cookie: int) -> dict[str, int]:
-    """How often each decision was taken in a pod; those that never were are left out."""
-    counted = node.loaded[state.counts].get(cookie)
-    if counted is None:
-        return {}
-    sums = {
-        decision.name.lower(): sum(cpu.decisions[decision] for cpu in counted)
-        for decision in Decision
-    }
-    return {name: number for name, number in sums.items() if number}
+    """How often each decision was taken since enrolment; those that never were, not."""
+    found = node.decisions(cookie)
+    return {decision.name.lower(): n for decision, n in found.items() if n}
 
 
 def runs_before(record: PodRecord) -> str:

@@ -156,13 +156,13 @@ class Entries:
 
     def rules(self) -> dict[Rule, int]:
         """How often each rule decided; those that never did are left out."""
-        counted = self._loaded[state.counts][self.netns]
+        counted = self._loaded[state.counts].get(self.netns) or ()
         found = {rule: sum(cpu.rules[rule] for cpu in counted) for rule in Rule}
         return {rule: times for rule, times in found.items() if times}
 
     def decisions(self) -> dict[Decision, int]:
         """How often each decision was taken."""
-        counted = self._loaded[state.counts][self.netns]
+        counted = self._loaded[state.counts].get(self.netns) or ()
         found = {
             decision: sum(cpu.decisions[decision] for cpu in counted)
             for decision in Decision

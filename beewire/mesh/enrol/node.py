@@ -11,6 +11,7 @@ from beewire.bpf.author.collection import Collection
 from beewire.bpf.kernel import running
 from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
+from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.configurations import Configurations
 from beewire.mesh.enrol.enrolment import Enrolment
 from beewire.mesh.enrol.entries import Entries, Listening
@@ -20,6 +21,7 @@ from beewire.mesh.enrol.pod import Pod
 from beewire.mesh.enrol.scene import read
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
+from beewire.mesh.programs.state import Decision
 
 NAME = "mesh"
 
@@ -122,6 +124,14 @@ class Node:
         entries.end()
         if pod is not None:
             self.configurations.release(pod.config)
+
+    def decisions(self, netns: int) -> dict[Decision, int]:
+        """How often each decision was taken in a pod; none if it is not enrolled."""
+        return Entries(self.loaded, netns).decisions()
+
+    def rules(self, netns: int) -> dict[Rule, int]:
+        """How often each rule decided in a pod."""
+        return Entries(self.loaded, netns).rules()
 
     def cookies(self) -> list[int]:
         """The namespaces that are enrolled, by their cookies."""
