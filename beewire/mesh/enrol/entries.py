@@ -37,6 +37,7 @@ DECISIONS = {
     **dict.fromkeys(_INBOUND, Decision.INBOUND_CAPTURED),
 }
 
+_FAMILIES = (AF_INET, AF_INET6)
 Listening = tuple[int, int]  # address family, descriptor of a socket that listens
 
 
@@ -108,18 +109,13 @@ class Entries:
 
     def set_listeners(self, port: int, listeners: Sequence[Listening]) -> None:
         """Put sockets that listen already on `port` (network order) into slots."""
-        slots = self._slots(port)
+        slots = {family: self._slots(port, family) for family in _FAMILIES}
         for family, sock in listeners:
             self._loaded[state.listeners][next(slots[family])] = sock
 
-    def _slots(self, port: int) -> dict[int, Iterator[Slot]]:
-        return {
-            family: (
-                Slot(netns=self.netns, port=port, family=family, number=number)
-                for number in range(state.WORKERS)
-            )
-            for family in (AF_INET, AF_INET6)
-        }
+    def _slots(self, port: int, family: int) -> Iterator[Slot]:
+        for number in range(state.WORKERS):
+            yield Slot(netns=self.netns, port=port, family=family, number=number)
 
     def end(self) -> None:
         """Delete everything; the pod is closed as long as programs are attached."""
@@ -139,8 +135,8 @@ class Entries:
             return
         if (config := self._loaded[state.configs].get(pod.config)) is None:
             return
-        for slots in self._slots(config.inbound_port).values():
-            for slot in slots:
+        for family in _FAMILIES:
+            for slot in self._slots(config.inbound_port, family):
                 self._loaded[state.listeners].delete(slot)
 
     def _drop_address(self, address: IP) -> None:
