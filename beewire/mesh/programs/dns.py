@@ -13,157 +13,32 @@ address that was asked (IP_PKTINFO): ours does, Istio's listens on 127.0.0.1 onl
 """
 
 from beewire.bpf import (
-    SkStorage,
     SockAddr,
-    Struct,
-    current_gid,
-    current_uid,
-    htons,
     netns_cookie,
     recvmsg4,
     recvmsg6,
     sendmsg4,
     sendmsg6,
-    subprogram,
     u32,
     u64,
 )
-from beewire.mesh.decision.vocabulary import DNS_PORT, TCP, Action
+from beewire.mesh.decision.vocabulary import Action
 from beewire.mesh.programs.addresses import MAPPED, Address, Endpoint
-from beewire.mesh.programs.aliases import alias_of, is_alias, meaning
-from beewire.mesh.programs.counting import count
+from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.counting import count_rule
 from beewire.mesh.programs.decision import Flow, action_of, decide_outbound
 from beewire.mesh.programs.events import Matter, Reason, report
-from beewire.mesh.programs.routes import interface_to
-from beewire.mesh.programs.sockets import (
-    ANY,
-    LOCALHOST4,
-    LOCALHOST6,
-    is_loopback4,
-    is_loopback6,
-    is_own,
-    is_sidecar,
-)
+from beewire.mesh.programs.flows import complete, dial4, dial6
+from beewire.mesh.programs.outbound import DNS, refuse, target_of
 from beewire.mesh.programs.state import (
     ALLOW,
-    DENY,
     Config,
-    ConfigFlag,
-    Decision,
     PodState,
+    asked,
     configs,
     dialled,
     pods,
 )
-
-DNS = htons(DNS_PORT)
-
-
-class Query(Struct):
-    """One connect() or sendmsg() with an address, of a socket that is not TCP's."""
-
-    netns: u64
-    wanted: Endpoint = Endpoint()
-    source: Address = Address()
-    ipv6: u32 = 0
-
-
-class Asked(Struct):
-    """On a socket that sends queries without connecting: whom it asked last.
-
-    `target` is the last word of the address that it was rewritten to, `target_port` its
-    port. `waiting` counts the answers that have not come.
-    """
-
-    wanted: Endpoint
-    target: u32
-    target_port: u32
-    waiting: u32
-
-
-asked = SkStorage[Asked]()
-
-
-def want4(query: Query, ctx: SockAddr) -> None:
-    """What an AF_INET socket wants; 0.0.0.0 means localhost."""
-    query.wanted.port = ctx.user_port
-    query.wanted.address.words[2] = MAPPED
-    query.wanted.address.words[3] = ctx.user_ip4
-    if ctx.user_ip4 == ANY:
-        query.wanted.address.words[3] = LOCALHOST4
-
-
-def want6(query: Query, ctx: SockAddr) -> None:
-    """What an AF_INET6 socket wants; `::` means localhost."""
-    query.wanted.port = ctx.user_port
-    query.wanted.address.words[0] = ctx.user_ip6[0]
-    query.wanted.address.words[1] = ctx.user_ip6[1]
-    query.wanted.address.words[2] = ctx.user_ip6[2]
-    query.wanted.address.words[3] = ctx.user_ip6[3]
-    rest = ctx.user_ip6[0] | ctx.user_ip6[1]
-    if rest == 0 and ctx.user_ip6[2] == MAPPED:
-        return
-    query.ipv6 = 1
-    if rest | ctx.user_ip6[2] | ctx.user_ip6[3] == ANY:
-        query.wanted.address.words[3] = LOCALHOST6
-
-
-# By itself: the verifier then looks at the decision once, and not for all ways that lead
-# here. Before Linux 6.8 it believes that any reference may be None.
-@subprogram(is_global=True)
-def is_captured(
-    ctx: SockAddr, pod: PodState | None, config: Config | None, query: Query | None
-) -> bool:
-    """Whether the agent is to answer, by Istio's rules."""
-    if pod is None or config is None or query is None:
-        return True
-    flow = Flow(
-        owner=pod.config,
-        scope=pod.scope,
-        scope_flags=pod.flags,
-        protocol=ctx.protocol,
-        ipv6=query.ipv6,
-        local=0,
-        in_proxy=is_sidecar(pod),
-        port=query.wanted.port,
-        uid=current_uid(),
-        gid=current_gid(),
-        interface=interface_to(ctx, pod, query.wanted.address),
-        mark=ctx.sk.mark,
-        source=query.source,
-        destination=query.wanted.address,
-    )
-    if query.ipv6 == 0:
-        flow.local = is_loopback4(query.wanted.address.words[3])
-    else:
-        flow.local = is_loopback6(query.wanted.address)
-    if is_own(query.netns, query.wanted.address):
-        flow.local = 1
-    return action_of(decide_outbound(config, flow)) == Action.TO_DNS
-
-
-def tell(ctx: SockAddr, query: Query, reason: u32) -> None:
-    """Tell what happened to a datagram."""
-    matter = Matter(protocol=ctx.protocol, is_own=1)
-    matter.source = query.source
-    matter.target = query.wanted.address
-    matter.port = query.wanted.port
-    report(query.netns, reason, matter)
-
-
-def refuse(ctx: SockAddr, query: Query, reason: u32) -> int:
-    """Refuse a datagram, and tell it."""
-    tell(ctx, query, reason)
-    count(query.netns, Decision.OUTBOUND_REFUSED)
-    return DENY
-
-
-def resolver_of(config: Config, netns: u64, wanted: Endpoint) -> u32:
-    """The IPv4 address that a query is sent to in its resolver's place."""
-    if config.flags & ConfigFlag.DNS_ALIAS == 0:
-        return LOCALHOST4
-    alias = alias_of(netns, wanted.address.words[3], wanted.port)
-    return LOCALHOST4 if alias == 0 else alias
 
 
 def is_other(one: Address, other: Address) -> bool:
@@ -176,38 +51,32 @@ def is_other(one: Address, other: Address) -> bool:
     )
 
 
-def note(ctx: SockAddr, config: Config, query: Query, target: u32) -> bool:
-    """Keep in the socket whom it asks, without connecting."""
+def tell_pipelined(netns: u64, flow: Flow) -> None:
+    """Tell that a socket asks a second resolver before the first has answered."""
+    matter = Matter(protocol=flow.protocol, is_own=1)
+    matter.source = flow.source
+    matter.target = flow.destination
+    matter.port = flow.port
+    report(netns, Reason.DNS_PIPELINED, matter)
+
+
+def note(ctx: SockAddr, netns: u64, flow: Flow, target: u32, port: u32) -> bool:
+    """Keep in the socket whom it asks, without connecting; whether there is room."""
     if (state := asked.get_or_create(ctx.sk)) is None:
         return False
-    if state.waiting != 0 and is_other(state.wanted.address, query.wanted.address):
-        tell(ctx, query, Reason.DNS_PIPELINED)
+    if state.waiting != 0 and is_other(state.wanted.address, flow.destination):
+        tell_pipelined(netns, flow)
         state.waiting = 0
-    state.wanted = query.wanted
+    state.wanted.address = flow.destination
+    state.wanted.port = flow.port
     state.target = target
-    state.target_port = config.dns_port
+    state.target_port = port
     state.waiting += 1
     return True
 
 
-def forget(ctx: SockAddr) -> None:
-    """A socket connects: whom it asked before, without connecting, means nothing now."""
-    if ctx.protocol != TCP:
-        asked.delete(ctx.sk)
-
-
-def send_to6(ctx: SockAddr, target: u32, port: u32) -> None:
-    """Rewrite the destination of an AF_INET6 socket: to ::1, or to a mapped address."""
-    if target == LOCALHOST6:
-        ctx.user_ip6[0] = 0
-        ctx.user_ip6[1] = 0
-        ctx.user_ip6[2] = 0
-    ctx.user_ip6[3] = target
-    ctx.user_port = port
-
-
-def is_pass(ctx: SockAddr, pod: PodState) -> bool:
-    """Whether a datagram is none that Istio captures: its port says so already."""
+def is_no_query(ctx: SockAddr, pod: PodState) -> bool:
+    """Whether a datagram is none that Istio captures, by its port alone."""
     if ctx.user_port == DNS or pod.config == 0:
         return False
     # To the agent's own address: then its answer is shown as it is.
@@ -216,49 +85,65 @@ def is_pass(ctx: SockAddr, pod: PodState) -> bool:
     return True
 
 
+def is_query(
+    ctx: SockAddr, pod: PodState, config: Config, flow: Flow, netns: u64
+) -> bool:
+    """Whether the agent is to answer, by Istio's rules."""
+    complete(flow, ctx, pod, config, netns)
+    verdict = decide_outbound(config, flow)
+    count_rule(netns, verdict)
+    return action_of(verdict) == Action.TO_DNS
+
+
 @sendmsg4
 def ask4(ctx: SockAddr) -> int:
     """Datagrams with an address, over IPv4; of AF_INET6 sockets, too."""
-    query = Query(netns=netns_cookie(ctx))
-    pod = pods.lookup(query.netns)
-    if pod is not None and is_pass(ctx, pod):
+    netns = netns_cookie(ctx)
+    pod = pods.lookup(netns)
+    if pod is not None and is_no_query(ctx, pod):
         return ALLOW
-    query.source.words[2] = MAPPED
-    query.source.words[3] = ctx.msg_src_ip4
-    want4(query, ctx)
+    flow = Flow(protocol=ctx.protocol)
+    dial4(flow, ctx)
+    flow.source.words[3] = ctx.msg_src_ip4
     if pod is None or (config := configs.lookup(pod.config)) is None:
-        return refuse(ctx, query, Reason.POD_CLOSED)
-    if not is_captured(ctx, pod, config, query):
+        return refuse(netns, Reason.POD_CLOSED, flow, 0)
+    if not is_query(ctx, pod, config, flow, netns):
         return ALLOW
-    target = resolver_of(config, query.netns, query.wanted)
-    if not is_alias(target) and not note(ctx, config, query, target):
-        return refuse(ctx, query, Reason.NOT_REDIRECTED)
-    count(query.netns, Decision.DNS_CAPTURED)
+    target = target_of(netns, config, flow, Action.TO_DNS)
+    port = config.dns_port
+    if not is_alias(target) and not note(ctx, netns, flow, target, port):
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
     ctx.user_ip4 = target
-    ctx.user_port = config.dns_port
+    ctx.user_port = port
     return ALLOW
 
 
 @sendmsg6
 def ask6(ctx: SockAddr) -> int:
     """Datagrams with an address, over IPv6."""
-    query = Query(netns=netns_cookie(ctx))
-    pod = pods.lookup(query.netns)
-    if pod is not None and is_pass(ctx, pod):
+    netns = netns_cookie(ctx)
+    pod = pods.lookup(netns)
+    if pod is not None and is_no_query(ctx, pod):
         return ALLOW
-    query.source.words[0] = ctx.msg_src_ip6[0]
-    query.source.words[1] = ctx.msg_src_ip6[1]
-    query.source.words[2] = ctx.msg_src_ip6[2]
-    query.source.words[3] = ctx.msg_src_ip6[3]
-    want6(query, ctx)
+    flow = Flow(protocol=ctx.protocol)
+    dial6(flow, ctx)
     if pod is None or (config := configs.lookup(pod.config)) is None:
-        return refuse(ctx, query, Reason.POD_CLOSED)
-    if not is_captured(ctx, pod, config, query):
+        return refuse(netns, Reason.POD_CLOSED, flow, 0)
+    flow.source.words[0] = ctx.msg_src_ip6[0]
+    flow.source.words[1] = ctx.msg_src_ip6[1]
+    flow.source.words[2] = ctx.msg_src_ip6[2]
+    flow.source.words[3] = ctx.msg_src_ip6[3]
+    if not is_query(ctx, pod, config, flow, netns):
         return ALLOW
-    if not note(ctx, config, query, LOCALHOST6):
-        return refuse(ctx, query, Reason.NOT_REDIRECTED)
-    count(query.netns, Decision.DNS_CAPTURED)
-    send_to6(ctx, LOCALHOST6, config.dns_port)
+    target = target_of(netns, config, flow, Action.TO_DNS)
+    port = config.dns_port
+    if not note(ctx, netns, flow, target, port):
+        return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
+    ctx.user_ip6[0] = 0
+    ctx.user_ip6[1] = 0
+    ctx.user_ip6[2] = 0
+    ctx.user_ip6[3] = target
+    ctx.user_port = port
     return ALLOW
 
 

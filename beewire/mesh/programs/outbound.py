@@ -27,7 +27,6 @@ from beewire.mesh.programs.decision import (
     listener_of,
     rule_of,
 )
-from beewire.mesh.programs.dns import forget
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import complete, dial4, dial6
 from beewire.mesh.programs.sockets import LOCALHOST4, LOCALHOST6
@@ -41,6 +40,7 @@ from beewire.mesh.programs.state import (
     Decision,
     Dialled,
     PodState,
+    asked,
     configs,
     dialled,
     pods,
@@ -96,6 +96,12 @@ def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:
     if (alias := alias_of(netns, flow.destination.words[3], flow.port)) != 0:
         return alias
     return LOCALHOST4 if action == Action.TO_DNS else spread_target()
+
+
+def forget(ctx: SockAddr) -> None:
+    """A socket connects: whom it asked before, without connecting, means nothing now."""
+    if ctx.protocol != IPPROTO_TCP:
+        asked.delete(ctx.sk)
 
 
 def is_left_alone(protocol: u32, port: u32) -> bool:

@@ -190,6 +190,19 @@ class Dialled(Struct):
     config: u32
 
 
+class Asked(Struct):
+    """On a socket that sends queries without connecting: whom it asked last.
+
+    `target` and `target_port` are as in Dialled, `waiting` counts the answers that have
+    not come.
+    """
+
+    wanted: Endpoint
+    target: u32
+    target_port: u32
+    waiting: u32
+
+
 class Handshake(Struct):
     """Names one redirected connection on both of its ends, while it is set up.
 
@@ -246,5 +259,6 @@ aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 alias_counts = HashMap[u64, u32](max_entries=MAX_PODS, flags=NO_PREALLOC)
 dialled = SkStorage[Dialled]()
+asked = SkStorage[Asked]()
 arrived = SkStorage[Endpoint]()
 handshakes = HashMap[Handshake, Endpoint](max_entries=MAX_HANDSHAKES, flags=NO_PREALLOC)
