@@ -10,7 +10,6 @@ has forgotten (istio#38982, istio#43301, linkerd2#15505).
 """
 
 import contextlib
-import mmap
 import os
 import select
 import socket
@@ -19,9 +18,10 @@ import threading
 import time
 from collections.abc import Iterator
 from errno import ETIMEDOUT
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from beewire.errors import MeshError
+from beewire.mesh.lab.board import Board
 from beewire.mesh.lab.interception import Interception
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.pods import Lab
@@ -151,17 +151,24 @@ def _stalls(lab: Lab, listener: socket.socket, pairs: int) -> int | None:
     cpus = sorted(os.sched_getaffinity(0))[:2]
     if len(cpus) < 2:
         return None
-    with _Race() as race, _accepting(listener):
-        with contextlib.ExitStack() as stack:
-            for place, cpu in enumerate(cpus):
-                # Bound here: a loop's variable would be another by then.
-                def run(place: int = place, cpu: int = cpu) -> None:
-                    os.sched_setaffinity(0, {cpu})
-                    race.run(lab, place, pairs)
+    with (
+        Board("pair", "stalls", "failures", "ended") as board,
+        _accepting(listener),
+        contextlib.ExitStack() as stack,
+    ):
+        for place, cpu in enumerate(cpus):
+            # Bound here: a loop's variable would be another by then.
+            def run(place: int = place, cpu: int = cpu) -> None:
+                os.sched_setaffinity(0, {cpu})
+                _race(lab, board, place, pairs)
 
-                stack.enter_context(lab.a.app.running(run))
-            race.wait(pairs)
-        return race.stalls()
+            stack.enter_context(lab.a.app.running(run))
+        # A stall takes a second.
+        at_most_s = TIMEOUT_S + pairs * 2 * PATIENCE
+        board.expect(lambda: board.total("ended") == 2, at_most_s, "dialling in pairs")
+        if failures := board.total("failures"):
+            raise MeshError(f"{failures} connections that two CPUs opened failed")
+        return board.total("stalls")
 
 
 @contextlib.contextmanager
@@ -191,53 +198,23 @@ def _accepting(listener: socket.socket) -> Iterator[None]:
         listener.settimeout(usual)
 
 
-class _Race:
-    # Two processes that dial at the same instant, again and again: what they share.
-
-    FIELDS = 4  # of each: the pair it is at, stalls, failures, when it is done
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
-        self._words = memoryview(self._memory).cast("Q")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._words.release()
-        self._memory.close()
-
-    def run(self, lab: Lab, place: int, pairs: int) -> None:
-        mine, other = place * self.FIELDS, (1 - place) * self.FIELDS
-        words = self._words
-        for pair in range(1, pairs + 1):
-            words[mine] = pair
-            spins = 0
-            while words[other] < pair:  # sleeping would part the two
-                spins += 1
-                if spins > SPINS:
-                    os.sched_yield()
-            begun = time.monotonic()
-            try:
-                sock = _dial(lab, SOURCE_PORT + 100 + pair, FIRST_PORT + place)
-            except MeshError:
-                words[mine + 2] += 1
-                continue
-            words[mine + 1] += time.monotonic() - begun >= STALL_S
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-            sock.close()
-        words[mine + 3] = 1
-
-    def wait(self, pairs: int) -> None:
-        # A stall takes a second.
-        deadline = time.monotonic() + TIMEOUT_S + pairs * 2 * PATIENCE
-        while not (self._words[3] and self._words[self.FIELDS + 3]):
-            if time.monotonic() > deadline:
-                raise MeshError("connections that are opened in pairs take too long")
-            time.sleep(0.02)
-
-    def stalls(self) -> int:
-        failures = self._words[2] + self._words[self.FIELDS + 2]
-        if failures:
-            raise MeshError(f"{failures} connections that two CPUs opened failed")
-        return self._words[1] + self._words[self.FIELDS + 1]
+def _race(lab: Lab, board: Board, place: int, pairs: int) -> None:
+    # One of two processes that dial at the same instant, again and again.
+    at, stalls, failures = board["pair"], board["stalls"], board["failures"]
+    for pair in range(1, pairs + 1):
+        at[place] = pair
+        spins = 0
+        while at[1 - place] < pair:  # sleeping would part the two
+            spins += 1
+            if spins > SPINS:
+                os.sched_yield()
+        begun = time.monotonic()
+        try:
+            sock = _dial(lab, SOURCE_PORT + 100 + pair, FIRST_PORT + place)
+        except MeshError:
+            failures[place] += 1
+            continue
+        stalls[place] += time.monotonic() - begun >= STALL_S
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        sock.close()
+    board["ended"][place] = 1

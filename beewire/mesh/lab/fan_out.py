@@ -11,15 +11,15 @@ SO_REUSEPORT, since one process may have 20,000 descriptors or so.
 
 import contextlib
 import errno
-import mmap
 import resource
 import select
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from beewire.errors import MeshError
+from beewire.mesh.lab.board import Board
 from beewire.mesh.lab.interception import Interception
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.pods import Lab
@@ -33,7 +33,6 @@ BACKLOG = 4096
 SPARE = 500  # descriptors that a process may need besides
 UNEVEN = 1.3  # how much more than its share SO_REUSEPORT may give one listener
 CONNECT_S = 5.0
-MOST_PROCESSES = 64
 
 
 class FanOut(NamedTuple):
@@ -69,12 +68,14 @@ def fan_out(
     with (
         interception.install(lab.a),
         contextlib.ExitStack() as stack,
-        _Board() as board,
+        Board("ready", "opened", "accepted", "wrong", "ended", "failed") as board,
     ):
         for number in range(acceptors):
             accept = _bound(_accept, board, number, family)
             stack.enter_context(lab.a.proxy.running(accept))
-        board.wait(lambda: board.total(board.ready) == acceptors, 10 * PATIENCE)
+        board.expect(
+            lambda: board.total("ready") == acceptors, 10 * PATIENCE, "listening"
+        )
         begun = time.monotonic()
         for number in range(clients):
             share = range(wanted * number // clients, wanted * (number + 1) // clients)
@@ -83,13 +84,13 @@ def fan_out(
             )
         board.wait(
             lambda: (
-                board.total(board.ended) == clients
-                and board.total(board.accepted) >= board.total(board.opened)
+                board.total("ended") == clients
+                and board.total("accepted") >= board.total("opened")
             ),
             at_most_s,
         )
-        refused = next((code for code in board.failed if code), 0)
-        held, wrong = board.total(board.accepted), board.total(board.wrong)
+        refused = next((code for code in board["failed"] if code), 0)
+        held, wrong = board.total("accepted"), board.total("wrong")
         if not held:
             raise MeshError("not one connection reached the sidecar's listener")
         said = _name(refused) if refused else ""
@@ -110,41 +111,6 @@ def _bound(function: Callable[..., None], *arguments: object) -> Callable[[], No
     return lambda: function(*arguments)
 
 
-class _Board:
-    # What the processes tell each other: a row of numbers, one for each of them.
-
-    ROWS = ("ready", "opened", "accepted", "wrong", "ended", "failed")
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8 * MOST_PROCESSES * len(self.ROWS))
-        self._words = memoryview(self._memory).cast("Q")
-        rows = [
-            self._words[i * MOST_PROCESSES : (i + 1) * MOST_PROCESSES]
-            for i in range(len(self.ROWS))
-        ]
-        self.ready, self.opened, self.accepted = rows[:3]
-        self.wrong, self.ended, self.failed = rows[3:]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for row in (self.ready, self.opened, self.accepted):
-            row.release()
-        for row in (self.wrong, self.ended, self.failed):
-            row.release()
-        self._words.release()
-        self._memory.close()
-
-    def total(self, row: memoryview) -> int:
-        return sum(row)
-
-    def wait(self, reached: Callable[[], bool], at_most_s: float) -> None:
-        deadline = time.monotonic() + at_most_s
-        while not reached() and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-
 def _destination(number: int, family: int) -> tuple[str, int]:
     if family == socket.AF_INET6:
         packed = (FIRST6 + number).to_bytes(16)
@@ -153,7 +119,7 @@ def _destination(number: int, family: int) -> tuple[str, int]:
     return socket.inet_ntop(family, packed), FIRST_PORT + number % 5
 
 
-def _dial(board: _Board, number: int, share: range, family: int) -> None:
+def _dial(board: Board, number: int, share: range, family: int) -> None:
     _raise_limit()
     held = []  # closing one would make room for another
     for each in share:
@@ -163,16 +129,16 @@ def _dial(board: _Board, number: int, share: range, family: int) -> None:
         try:
             sock.connect((host, port))
         except OSError as error:
-            board.failed[number] = error.errno or 0
+            board["failed"][number] = error.errno or 0
             break
         sock.send(socket.inet_pton(family, host) + port.to_bytes(2))
         held.append(sock)
-        board.opened[number] += 1
-    board.ended[number] = 1
+        board["opened"][number] += 1
+    board["ended"][number] = 1
     _hold()
 
 
-def _accept(board: _Board, number: int, family: int) -> None:
+def _accept(board: Board, number: int, family: int) -> None:
     _raise_limit()
     ipv6 = family == socket.AF_INET6
     size = 18 if ipv6 else 6
@@ -183,14 +149,14 @@ def _accept(board: _Board, number: int, family: int) -> None:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(("::" if ipv6 else "0.0.0.0", OUTBOUND_PORT))
         listener.listen(BACKLOG)
-        board.ready[number] = 1
+        board["ready"][number] = 1
         while True:
             sock, _ = listener.accept()
             sock.settimeout(CONNECT_S)
             with contextlib.suppress(OSError):
-                board.wrong[number] += _told(sock, family) != sock.recv(size)
+                board["wrong"][number] += _told(sock, family) != sock.recv(size)
                 held.append(sock)
-                board.accepted[number] += 1
+                board["accepted"][number] += 1
 
 
 def _told(sock: socket.socket, family: int) -> bytes:
