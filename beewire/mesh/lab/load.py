@@ -26,7 +26,8 @@ function setup(thread)
 end
 
 function response(status, headers, body)
-  if not headers["x-bw-outbound"] or not headers["x-bw-inbound"] then
+  -- A sidecar that answers for another that it cannot reach is an error of its own.
+  if status < 400 and not (headers["x-bw-outbound"] and headers["x-bw-inbound"]) then
     missing = missing + 1
   end
 end
@@ -70,7 +71,7 @@ class LoadConfig:
 class LoadResult:
     """What wrk counted; times in microseconds.
 
-    `missing` counts responses that a sidecar did not stamp; `errors` is everything that
+    `missing` counts good responses that a sidecar did not stamp; `errors` is everything that
     went wrong, those included.
     """
 
