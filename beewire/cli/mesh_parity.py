@@ -12,11 +12,13 @@ Nothing is attached: it may run beside anything.
 
 import argparse
 import sys
+from dataclasses import fields
 
 from beewire.cli.parser import add_verbose, tell
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import Column, Row, print_json, print_table
 from beewire.errors import UsageError
+from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
 from beewire.mesh.parity.kernel import Kernel
 
@@ -149,10 +151,23 @@ def _difference(found: Found) -> str:
         "rules": each.rules,
         "function": each.function,
         "programs": each.programs or "not asked",
-        "config": found.config,
+        "config": _settings(found.config),
     }
     lines = [f"  {name:<9} {said}" for name, said in sides.items()]
     return "\n".join([f"different: {each.connection}", *lines, ""])
+
+
+def _settings(config: PodConfig) -> str:
+    # What it has that is not the default.
+    usual = PodConfig()
+    said = {
+        each.name: getattr(config, each.name)
+        for each in fields(config)
+        if getattr(config, each.name) != getattr(usual, each.name)
+    }
+    return (
+        f"PodConfig({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+    )
 
 
 def _as_json(report: Report, seed: int) -> dict[str, object]:
@@ -170,7 +185,7 @@ def _as_json(report: Report, seed: int) -> dict[str, object]:
                 "rules": found.difference.rules,
                 "function": found.difference.function,
                 "programs": found.difference.programs or None,
-                "config": str(found.config),
+                "config": _settings(found.config),
             }
             for found in report.differences
         ],

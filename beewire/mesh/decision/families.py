@@ -85,7 +85,6 @@ class Family:
         owned = self._owner.of(connection) is not None
         if (
             not connection.local
-            or LOOPBACK in self._interfaces
             or connection.mark == self._proxy_mark
             or connection.destination in self._loopback
             or not owned

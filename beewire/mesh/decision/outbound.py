@@ -29,7 +29,7 @@ def first(steps: tuple[Step, ...], connection: Connection) -> Verdict:
 
 
 def output(config: PodConfig, version: int, owners: Owners) -> tuple[Step, ...]:
-    """Nat OUTPUT, in order; what the configuration does not ask for is left out."""
+    """The chain, in order; what the configuration does not ask for is left out."""
     servers: tuple[IPAddress, ...] = config.dns_servers_v4
     if version == 6:
         servers = config.dns_servers_v6
@@ -44,7 +44,7 @@ def output(config: PodConfig, version: int, owners: Owners) -> tuple[Step, ...]:
         *([_own_traffic(config, version, owners, dns=dns)] if owners else ()),
         *_owner_groups(config),
         *([_dns(config, servers)] if resolves else ()),
-        _toloopback_of(config, version),
+        _loopback(config, version),
         _excluded_ranges(config, version),
         *([_included_ports(config)] if config.outbound_ports_include else ()),
         _included_ranges(config, version),
@@ -156,7 +156,7 @@ def _dns(config: PodConfig, servers: tuple[IPAddress, ...]) -> Step:
     return step
 
 
-def _toloopback_of(config: PodConfig, version: int) -> Step:
+def _loopback(config: PodConfig, version: int) -> Step:
     loopback = loopback_of(config, version)
 
     def step(connection: Connection) -> Verdict | None:

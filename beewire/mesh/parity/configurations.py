@@ -56,7 +56,7 @@ def random_config(random: Random) -> PodConfig:
         proxy_port=_seldom(random, 15001, 16001),
         inbound_capture_port=_seldom(random, 15006, 16006),
         inbound_tunnel_port=_seldom(random, 15008, 16008),
-        proxy_uid=_some(random, owners, at_least=1),
+        proxy_uid=_some(random, owners, at_least=0 if by_owner else 1),
         proxy_gid=_some(random, owners),
         inbound_interception_mode=random.choices(
             list(InterceptionMode), weights=(62, 36, 2)

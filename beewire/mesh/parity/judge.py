@@ -80,7 +80,7 @@ class Judge:
             verdict = self._decide(connection)
             judged.outcomes.append(outcome)
             alike = program is None or program == verdict[:2]
-            if alike and self._agree(outcome, verdict):
+            if alike and self.agree(outcome, verdict):
                 continue
             delta = self._explain(connection, verdict) if alike else None
             if delta is None:
@@ -107,7 +107,8 @@ class Judge:
             for connection, program in zip(connections, decided, strict=True)
         ]
 
-    def _agree(self, outcome: Outcome, verdict: Verdict) -> bool:
+    def agree(self, outcome: Outcome, verdict: Verdict) -> bool:
+        """Whether rules and function do the same with a connection."""
         if outcome.dropped:
             return verdict.action is Action.REFUSE
         return self._ports.get(verdict.action, 0) == outcome.port
@@ -118,7 +119,7 @@ class Judge:
             return None
         delta, instead = found
         outcome = self.oracle.decide(packet_of(instead))
-        return delta if self._agree(outcome, verdict) else None
+        return delta if self.agree(outcome, verdict) else None
 
     def _difference(
         self,
@@ -177,7 +178,7 @@ def connection_of(packet: Packet, *, in_proxy: bool = False) -> Connection:
         NO_OWNER if packet.uid is None else packet.uid,
         NO_OWNER if packet.gid is None else packet.gid,
         in_proxy,
-        packet.interface,
+        "" if local else packet.interface,
         local,
         packet.mark,
         State[packet.state],

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct as Layout
+from types import ModuleType
 from typing import NamedTuple, Self
 
 from beewire.bpf import collect, htons, load
@@ -41,22 +42,25 @@ class Asked(NamedTuple):
 class Kernel:
     """The data path's programs, loaded and attached to nothing.
 
+    `asking` is the module of the program that asks for their decision.
+
     Raises:
         KernelError: The kernel refused a program or a map.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asking: ModuleType = deciding) -> None:
         with ExitStack() as stack:
             self._node = stack.enter_context(Node.load())
             shared = {
                 each.name: self._node.loaded[each].live
                 for each in (state.configs, state.numbers, state.ranges)
             }
-            compiled = collect([deciding.decide_batch], name="deciding")
+            compiled = collect([asking.decide_batch], name="deciding")
             loaded = stack.enter_context(load(compiled, maps=shared))
-            self._run = loaded[deciding.decide_batch].run
-            self._flows = loaded[deciding.flows].memory
-            self._verdicts = memoryview(loaded[deciding.verdicts].memory).cast("Q")
+            self._run = loaded[asking.decide_batch].run
+            self._batch = asking.Batch
+            self._flows = loaded[asking.flows].memory
+            self._verdicts = memoryview(loaded[asking.verdicts].memory).cast("Q")
             stack.callback(self._verdicts.release)
             self._stack = stack.pop_all()
 
@@ -103,7 +107,7 @@ class Kernel:
             batch = connections[first : first + deciding.MOST]
             encoded = b"".join([_encode(asked, each) for each in batch])
             self._flows[: len(encoded)] = encoded
-            self._run(deciding.Batch(count=len(batch)))
+            self._run(self._batch(count=len(batch)))
             verdicts += self._verdicts[: len(batch)].tolist()
         return [_DECODED[verdict] for verdict in verdicts]
 

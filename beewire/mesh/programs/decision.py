@@ -21,6 +21,9 @@ ACTION_SHIFT = 8
 RULE_MASK = 0xFF
 DNS = htons(DNS_PORT)
 SOME_INBOUND_PORTS = 1 << (LIST_BITS + Listed.INCLUDED_INBOUND_PORTS)
+SOME_OWNERS = 1 << (LIST_BITS + Listed.PROXY_UIDS) | 1 << (
+    LIST_BITS + Listed.PROXY_GIDS
+)
 LO = 1  # the loopback interface's index, in every namespace
 INBOUND_SOURCE4 = ip4("127.0.0.6")  # what the sidecar binds to when it calls the app
 INBOUND_SOURCE6 = htonl(6)  # the last word of ::6
@@ -143,7 +146,9 @@ def is_self_call(config: Config, flow: Flow, owner: u32) -> bool:
 
 
 def own_traffic(config: Config, flow: Flow) -> u32:
-    """The rules of the sidecar's owners; 0 goes on to the next ones."""
+    """The rules of the sidecar's owners, if it has any; 0 goes on to the next ones."""
+    if config.flags & (ConfigFlag.BY_OWNER | SOME_OWNERS) == ConfigFlag.BY_OWNER:
+        return 0
     if is_local_call(config, flow) and not is_first_owner(config, flow):
         return settled(Action.PASS, Rule.OUT_LOCAL)
     owner = owner_of(config, flow)
