@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 
 from beewire.bpf.kernel.netlink import IFINFO, RTMSG, Route, attributes, integer
 from beewire.mesh.config import IPNetwork
-from beewire.mesh.netns import own_cookie, within
+from beewire.mesh.netns import own_cookie, visit
 
 GETLINK, GETADDR, GETROUTE = 18, 22, 26
 GETROUTE_REQUEST = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -74,7 +74,7 @@ class Network:
         Raises:
             MeshError: There is none, or it may not be entered.
         """
-        return within(netns, cls.here)
+        return visit(netns, cls.here)
 
     @classmethod
     def here(cls) -> Self:

@@ -47,6 +47,8 @@ class Gates:
 
     def open(self, pod_id: str) -> None:
         """Open a namespace; one that is not closed stays open."""
+        if not self.directory(pod_id).is_dir():
+            return
         with contextlib.suppress(MeshError):  # it has no pins
             gate.Gate.from_pins(self._programs(), self.directory(pod_id)).open()
         shutil.rmtree(self.directory(pod_id), ignore_errors=True)

@@ -67,7 +67,8 @@ class Operations:
         Raises:
             MeshError: an agent has come meanwhile, which keeps an account of its own.
         """
-        self.directories.prepare()
+        if self._node is None:
+            self.directories.prepare()
         with locked(self.directories):
             if not self.is_agent and (pid := agent_pid(self.directories)):
                 raise MeshError(
@@ -123,7 +124,10 @@ class Operations:
         listening = [(each.family, each.fd) for each in sockets]
         enrolment = node.enrol(pod_of(wanted), pins=pins, listeners=listening)
         try:
-            found = older.older_connections(view, Path(wanted.proxy_cgroup))
+            # Where nothing runs nothing is connected, and the kernel's table is long.
+            runs = processes.is_populated(Path(wanted.cgroup))
+            proxy = Path(wanted.proxy_cgroup)
+            found = older.older_connections(view, proxy) if runs else []
             record = wanted.but(
                 state=ENROLLED,
                 enrolled_at=time.time(),

@@ -38,6 +38,14 @@ def pids_in(cgroup: Path) -> list[int]:
     return found
 
 
+def is_populated(cgroup: Path) -> bool:
+    """Whether a process runs in a cgroup or below it; one read, however large it is."""
+    try:
+        return "populated 1" in (cgroup / "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
 def sockets_of(pid: int) -> dict[int, int]:
     """The sockets that a process holds: descriptor by inode number."""
     found: dict[int, int] = {}

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,10 @@ class PodRecord:
 
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
 
 
-_FIELDS = {field.name for field in fields(PodRecord)}
+_FIELDS = {field.name: None for field in fields(PodRecord)}
 
 
 def check_name(name: str) -> str:
@@ -102,7 +102,7 @@ def from_json(found: dict[str, Any]) -> PodRecord:
     Raises:
         TypeError: it is none.
     """
-    if found.keys() - _FIELDS:
+    if found.keys() - _FIELDS.keys():
         raise TypeError(f"{found!r} is no record")
     sequences = {
         name: tuple(found.get(name, ())) for name in ("addresses", "named", "older")
@@ -131,6 +131,9 @@ def find(node: Directories, name: str) -> PodRecord | None:
     Raises:
         MeshError: several are called so.
     """
+    with contextlib.suppress(FileNotFoundError):
+        if name.isdigit():
+            return read(node.record(name))
     found = [
         record
         for record in every(node)

@@ -96,7 +96,8 @@ def existing_listeners(
     Raises:
         MeshError: it runs, and listens on no port that captures.
     """
-    pids = processes.pids_in(Path(wanted.proxy_cgroup))
+    proxy = Path(wanted.proxy_cgroup)
+    pids = processes.pids_in(proxy) if processes.is_populated(proxy) else []
     port = config.inbound_capture_port
     found = processes.listeners_of(view, pids, port) if pids else []
     if pids and not found and not target.sidecar_later:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from beewire.errors import MeshError
-from beewire.mesh.netns import SO_NETNS_COOKIE, join
+from beewire.mesh.netns import SO_NETNS_COOKIE, visit
 
 _NETLINK_ROUTE, _NETLINK_SOCK_DIAG = 0, 4
 _GETADDR, _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 22, 20, 21
@@ -72,17 +72,8 @@ class NetworkView:
 
     def __init__(self, netns: Path) -> None:
         self.path = netns
-        try:
-            fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise MeshError(
-                f"the network namespace {netns} cannot be opened: {error.strerror}"
-            ) from error
-        try:
-            self.inode = os.fstat(fd).st_ino
-            self._route, self._diag = _sockets_inside(fd, netns)
-        finally:
-            os.close(fd)
+        self._route, self._diag = visit(netns, _sockets)
+        self.inode = netns.stat().st_ino
 
     def __enter__(self) -> Self:
         return self
@@ -157,23 +148,8 @@ class NetworkView:
         return True
 
 
-def _sockets_inside(fd: int, netns: Path) -> tuple[socket.socket, socket.socket]:
-    # Not by a thread of its own, which would take ten times as long: this thread goes
-    # there and comes back, and nothing in between can raise without that.
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            join(fd)
-        except OSError as error:
-            raise MeshError(
-                f"the network namespace {netns} cannot be entered: {error.strerror}"
-            ) from error
-        try:
-            return _netlink(_NETLINK_ROUTE), _netlink(_NETLINK_SOCK_DIAG)
-        finally:
-            join(own)
-    finally:
-        os.close(own)
+def _sockets() -> tuple[socket.socket, socket.socket]:
+    return _netlink(_NETLINK_ROUTE), _netlink(_NETLINK_SOCK_DIAG)
 
 
 def _netlink(protocol: int) -> socket.socket:

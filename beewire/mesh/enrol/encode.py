@@ -1,5 +1,6 @@
 """PodConfig -> the entries that the programs read."""
 
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from sys import byteorder
@@ -34,6 +35,7 @@ class Encoded(NamedTuple):
     ranges: tuple[tuple[int, int, Address], ...]
 
 
+@lru_cache(maxsize=256)
 def encode(config: PodConfig) -> Encoded:
     """What stands in the maps for a configuration.
 

@@ -1,6 +1,7 @@
 """`Enrolment`: one pod, from its entries in the maps to its links and back."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from beewire.bpf import Loaded, Program, htons
@@ -81,9 +82,15 @@ class Enrolment:
 
     def begin(self, scene: Scene, listeners: Sequence[Listening]) -> None:
         """Write what the programs know of the pod, then attach them."""
+        with self.pod.opened() as places:
+            self._begin(scene, listeners, places)
+
+    def _begin(
+        self, scene: Scene, listeners: Sequence[Listening], places: Mapping[str, int]
+    ) -> None:
         entries, pod = self._entries, self.pod
         known = PodState(
-            proxy_cgroup=pod.proxy_cgroup.stat().st_ino,
+            proxy_cgroup=os.fstat(places["proxy_cgroup"]).st_ino,
             proxy_level=depth(pod.proxy_cgroup),
         )
         entries.begin()
@@ -95,15 +102,16 @@ class Enrolment:
             self._configurations.release(config)
             raise
         entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
-        for hook in HOOKS:
-            self._attach(hook, alone=alone)
+        self._attach(HOOKS, places, alone=alone)
 
-    def _attach(self, hook: Hook, *, alone: bool) -> None:
-        program = self._loaded[hook.program]
-        if hook.name == INBOUND:
-            program = self._inbound(alone=alone)
-        where = getattr(self.pod, hook.place.value)
-        self._links.add(hook.name, program.attach(where))
+    def _attach(
+        self, hooks: Iterable[Hook], places: Mapping[str, int], *, alone: bool
+    ) -> None:
+        for hook in hooks:
+            program = self._loaded[hook.program]
+            if hook.name == INBOUND:
+                program = self._inbound(alone=alone)
+            self._links.add(hook.name, program.attach(places[hook.place.value]))
 
     def resume(self) -> None:
         """Take over what `keep` left."""
@@ -117,9 +125,9 @@ class Enrolment:
             KernelError: The kernel refused an attachment.
         """
         lost = [hook for hook in HOOKS if not self._links.has(hook.name)]
-        alone = self._entries.is_alone()
-        for hook in lost:
-            self._attach(hook, alone=alone)
+        if lost:
+            with self.pod.opened() as places:
+                self._attach(lost, places, alone=self._entries.is_alone())
         return [hook.name for hook in lost]
 
     def update(self, config: PodConfig) -> None:

@@ -53,7 +53,7 @@ class Links:
             self._held[name] = link
             return
         with link:
-            link.pin(str(self.pins / name))
+            link.pin(f"{self.pins}/{name}")
 
     def has(self, name: str) -> bool:
         """Whether there is a link of this name."""

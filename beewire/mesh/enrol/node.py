@@ -169,7 +169,6 @@ def _begin(
     pins: Path | None,
     listeners: Sequence[Listening],
 ) -> Enrolment:
-    pod.check()
     with Network.of(pod.netns) as network:
         if network.cookie in node.loaded[state.pods]:
             raise MeshError(f"the pod of {pod.netns} is enrolled already")
