@@ -38,6 +38,8 @@ def read_annotations(
             found.read(ANNOTATIONS[origin.name], origin, of_pod=True)
         elif origin.name.startswith(_ISTIOS):
             found.error(origin, "Istio knows no such annotation", _meant(origin.name))
+        elif close := difflib.get_close_matches(origin.name, ANNOTATIONS, 1, 0.95):
+            found.note(origin, "is not read", f"did you mean {close[0]}?")
     return found.layer()
 
 

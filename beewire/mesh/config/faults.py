@@ -32,13 +32,33 @@ def refusals(settings: Mapping[str, Setting]) -> tuple[Finding, ...]:
 
     Rules may be printed for such a configuration; no pod is enrolled with it.
     """
-    return tuple(
+    refused = [
         Finding(Level.ERROR, settings[knob.name].origin, _refusal(knob.parity))
         for knob in KNOB.values()
         if knob.support is Support.REFUSED
         and (setting := settings.get(knob.name)) is not None
         and setting.value
-    )
+    ]
+    return (*refused, *_groups_without_numbers(settings))
+
+
+def _groups_without_numbers(settings: Mapping[str, Setting]) -> Iterator[Finding]:
+    known = {name for name, _ in _pairs(settings)}
+    for name in ("owner_groups_include", "owner_groups_exclude"):
+        for group in map(str, _items(settings, name)):
+            if not group.isdigit() and group not in known:
+                yield Finding(
+                    Level.ERROR,
+                    settings[name].origin,
+                    f"group {group!r} has no number here; Istio would ask /etc/group",
+                    f"say which it has: --group {group}=GID, or"
+                    f" {KNOB['owner_group_ids'].path} in a file",
+                )
+
+
+def _pairs(settings: Mapping[str, Setting]) -> tuple[tuple[str, int], ...]:
+    setting = settings.get("owner_group_ids")
+    return setting.value if setting and isinstance(setting.value, tuple) else ()
 
 
 def _refusal(parity: str) -> str:
@@ -149,8 +169,9 @@ def _dns_that_captures_nothing(
         yield Finding(
             Level.NOTE,
             origin,
-            "captures nothing, as in Istio: no resolver is known",
-            f"name them in {KNOB['dns_servers'].path}, give --resolv-conf FILE, or"
+            "captures nothing while no resolver is known; istio-iptables reads the"
+            " pod's /etc/resolv.conf",
+            f"give --resolv-conf FILE, name them in {KNOB['dns_servers'].path}, or"
             " capture all DNS",
         )
     if config.capture_all_dns and not config.redirect_dns and "capture_all_dns" in said:

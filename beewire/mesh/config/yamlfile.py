@@ -148,7 +148,8 @@ def parse_documents(text: str, file: str) -> list[Yaml]:
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise UsageError(f"{file}{line}: is no YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{file}: is no YAML: {error}") from None
+        told = " ".join(str(error).split())
+        raise UsageError(f"{file}: is no YAML: {told}") from None
     for node in nodes:
         _refuse_merges(node, file)
     return [Yaml(file, node) for node in nodes if str(node.tag) != _NULL]

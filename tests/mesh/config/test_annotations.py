@@ -165,6 +165,16 @@ def test_an_annotation_that_istio_does_not_know_is_a_fault() -> None:
         read(colour="blue")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["sidecar.istio.io/interceptionmode", "istio.io/reroute-virtual-interface"],
+)
+def test_a_name_that_is_nearly_one_of_ours_is_noted(name: str) -> None:
+    [note] = combine(read_annotations({name: "x"})).findings
+
+    assert f"{name}: is not read; did you mean " in str(note)
+
+
 def test_annotations_of_others_are_left_alone() -> None:
     layer = read_annotations(
         {"prometheus.io/port": "x", "sidecar.istio.io/status": "{}"}

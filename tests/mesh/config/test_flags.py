@@ -152,7 +152,7 @@ def test_flags_that_steer_the_tool_are_noted(tool: object) -> None:
 def test_capture_without_a_resolver_is_noted() -> None:
     [note] = combine(read_flags("--redirect-dns")).findings
 
-    assert "captures nothing, as in Istio" in str(note)
+    assert "captures nothing while no resolver is known" in str(note)
 
 
 def test_more_groups_than_istio_takes_are_noted() -> None:

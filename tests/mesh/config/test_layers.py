@@ -15,9 +15,11 @@ from beewire.mesh.config import (
     parse_file,
     python,
     read_annotations,
+    read_environment,
     read_flags,
     read_groups,
     read_resolv_conf,
+    refusals,
 )
 
 EXCLUDE = "traffic.sidecar.istio.io/excludeOutboundPorts"
@@ -105,6 +107,18 @@ def test_groups_get_their_numbers() -> None:
     assert config.gid("202") == 202
     with pytest.raises(UsageError, match="owner group 'c' has no number"):
         config.gid("c")
+
+
+def test_a_group_without_a_number_is_refused_with_its_origin() -> None:
+    groups = {"ISTIO_OUTBOUND_OWNER_GROUPS": "java,202"}
+    unknown = combine(read_environment(groups))
+    known = combine(read_environment(groups), read_groups(["java=1001"]))
+
+    [refusal] = refusals(unknown.settings)
+
+    assert str(refusal).startswith("ISTIO_OUTBOUND_OWNER_GROUPS: group 'java' has no")
+    assert "--group java=GID" in str(refusal)
+    assert refusals(known.settings) == ()
 
 
 def test_no_name_is_used_twice() -> None:

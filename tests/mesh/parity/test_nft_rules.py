@@ -1,40 +1,10 @@
-"""Istio's rules in their nft form: the text, and that nft itself takes it."""
-
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import replace
-
-import pytest
-from hypothesis import HealthCheck, given, settings
+"""Istio's rules in their nft form, and the commands that it runs besides."""
 
 from beewire.mesh.config import ALL, InterceptionMode, PodConfig, from_istio
-from beewire.mesh.parity import nft_input, routing_commands
-from tests.mesh.config.strategies import configs
-
-NAMESPACE = "bw-nft-rules"
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    if not shutil.which("nft"):
-        pytest.skip("nft is not installed")
-    made = subprocess.run(
-        ["ip", "netns", "add", NAMESPACE], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("network namespaces take root")
-    yield NAMESPACE
-    subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
-
-
-def load(namespace: str, text: str) -> str:
-    """What nft says when it loads `text`; "" if it takes it."""
-    command = ["ip", "netns", "exec", namespace, "nft", "-f", "-"]
-    done = subprocess.run(
-        command, input=text, text=True, capture_output=True, check=False
-    )
-    return done.stderr
+from beewire.mesh.parity import (
+    nft_input,
+    routing_commands,
+)
 
 
 def lines(config: PodConfig) -> list[str]:
@@ -132,24 +102,3 @@ def test_a_group_with_a_number_is_told_by_it() -> None:
     )
 
     assert "skgid != 1001 skgid != 202 counter return" in nft_input(config)
-
-
-@pytest.mark.kernel
-@pytest.mark.host
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(config=configs)
-def test_nft_takes_the_rules_of_any_configuration(
-    namespace: str, config: PodConfig
-) -> None:
-    groups = {*config.owner_groups_exclude}
-    if config.owner_groups_include is not ALL:
-        groups |= {*config.owner_groups_include}
-    names = sorted(group for group in groups if not group.isdigit())
-    numbers = tuple((name, 1000 + number) for number, name in enumerate(names))
-    known = replace(config, owner_group_ids=numbers)
-
-    assert load(namespace, "flush ruleset\n" + nft_input(known)) == ""
