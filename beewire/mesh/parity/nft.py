@@ -5,6 +5,7 @@ IPv4 and IPv6 share tables here, so that rules without an address hold for IPv6 
 where it is not enabled, and invalid packets are dropped for TCP alone.
 """
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
@@ -51,6 +52,17 @@ _HOOKS = {
     (RAW, "prerouting"): "type filter hook prerouting priority -300",
     (RAW, "output"): "type filter hook output priority -300",
 }
+
+
+# Words of nft that look like eth0: an interface of such a name has to be quoted.
+_WORDS = frozenset({"ip6", "rt0", "rt2", "rt4", "fully-random"})
+_PLAIN_NAME = re.compile(r"[a-z]+[0-9]+|[a-z][a-z0-9]*(-[a-z0-9]+)+")
+
+
+def _quoted(nic: str) -> str:
+    """An interface as nft takes it: Istio quotes none, and nft refuses some of those."""
+    plain = _PLAIN_NAME.fullmatch(nic) and nic not in _WORDS
+    return nic if plain else f'"{nic}"'
 
 
 def nft_input(config: PodConfig) -> str:
@@ -153,10 +165,10 @@ class _Rules:
 
     def _interfaces(self) -> None:
         for table in (NAT, MANGLE) if self.tproxy else (NAT,):
-            for nic in self.config.exclude_interfaces:
+            for nic in map(_quoted, self.config.exclude_interfaces):
                 self._add(table, "prerouting", f"iifname {nic} counter return")
                 self._add(table, "output", f"oifname {nic} counter return")
-        for nic in self.config.reroute_virtual_interfaces:
+        for nic in map(_quoted, self.config.reroute_virtual_interfaces):
             self._insert(NAT, "prerouting", 0, f"iifname {nic} counter return")
 
     def _drop_invalid(self) -> None:
@@ -334,5 +346,5 @@ class _Rules:
             self._output(match)
 
     def _reroute(self, text: str) -> None:
-        for nic in self.config.reroute_virtual_interfaces:
+        for nic in map(_quoted, self.config.reroute_virtual_interfaces):
             self._insert(NAT, "prerouting", 0, f"iifname {nic} {text}")

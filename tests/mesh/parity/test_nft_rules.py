@@ -1,5 +1,7 @@
 """Istio's rules in their nft form, and the commands that it runs besides."""
 
+import pytest
+
 from beewire.mesh.config import ALL, InterceptionMode, PodConfig, from_istio
 from beewire.mesh.parity import (
     nft_input,
@@ -54,6 +56,19 @@ def test_what_is_inserted_after_the_last_rule_is_added() -> None:
     inbound = [line for line in lines(config) if "mangle istio-inbound" in line]
 
     assert [line.split()[0] for line in inbound[1:]] == ["add"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("eth0", "eth0"), ("not-istio-nic", "not-istio-nic"), ("ge", '"ge"')],
+)
+def test_an_interface_that_is_a_word_of_nft_is_quoted(name: str, written: str) -> None:
+    rules = lines(PodConfig(exclude_interfaces=(name,)))
+
+    assert (
+        f"add rule inet istio-proxy-nat output oifname {written} counter return"
+        in rules
+    )
 
 
 def test_marks_of_tproxy_reroute_what_is_sent() -> None:
