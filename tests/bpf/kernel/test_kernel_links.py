@@ -21,6 +21,7 @@ from beewire.bpf.kernel import (
     attach_xdp,
     attr,
     cgroup2_mount,
+    features,
     syscall,
     tracepoint_id,
 )
@@ -57,7 +58,8 @@ def test_a_tracepoint_program_runs_until_its_link_is_closed(
 
     assert during >= 1
     assert count.hits == during
-    assert link.kind == ("perf_event" if as_link else "ioctl")
+    has_links = features.attach_kind(AttachKind.PERF_EVENT).available
+    assert link.kind == ("perf_event" if as_link and has_links else "ioctl")
 
 
 def test_a_link_outlives_its_program(counter: MakeCounter) -> None:
@@ -452,7 +454,8 @@ def test_a_message_program_is_attached_to_a_sockmap(
     with attach_sockmap(count.program, loaded.maps["s"], as_link=as_link):
         pass
 
-    assert kind == ("sockmap" if as_link else "sockmap.attach")
+    newest = ("sockmap", "sockmap.attach")  # a link since Linux 6.10
+    assert kind in (newest if as_link else ("sockmap.attach",))
     assert open_descriptors() == before
 
 

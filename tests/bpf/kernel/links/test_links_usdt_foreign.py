@@ -41,7 +41,7 @@ WORDS = {
     "aarch64": ("arm64", "-4@x0 8@x1 -2@[x1, 4]"),
 }
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("cookies_of_events")]
+pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
