@@ -91,7 +91,7 @@ class Archive:
         return [_package(paragraph) for paragraph in told.split("\n\n") if paragraph]
 
     def download(self, package: Package, tell: Tell) -> Path:
-        """The file of `package`, checked; what a broken download left is used.
+        """The file of `package`, checked; one that was downloaded before is used.
 
         Raises:
             GuestError: it cannot be had, or is not what the index says.

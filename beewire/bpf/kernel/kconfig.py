@@ -19,11 +19,12 @@ from beewire.hints import Mapping
 SECTION = ".kconfig"
 _GET_ATTACH_COOKIE = 174  # enum bpf_func_id
 _TRISTATE = {"n": 0, "y": 1, "m": 2}  # enum libbpf_tristate
-_SYSCALL_PREFIXES = {
-    "x86_64": "__x64_",
-    "aarch64": "__arm64_",
-    "riscv64": "__riscv_",
-    "s390x": "__s390x_",
+# What the kernel's functions of system calls begin with, where they have a wrapper.
+SYSCALL_PREFIXES = {
+    "x86_64": "__x64_sys_",
+    "aarch64": "__arm64_sys_",
+    "riscv64": "__riscv_sys_",
+    "s390x": "__s390x_sys_",
 }
 
 
@@ -93,8 +94,8 @@ def _virtual(name: str) -> str | None:
             major, minor, patch = [*parts, 0, 0, 0][:3]
             return str(major << 16 | minor << 8 | min(patch, 255))
         case "LINUX_HAS_SYSCALL_WRAPPER":
-            prefix = _SYSCALL_PREFIXES.get(uname.machine, "")
-            return "y" if prefix and has_symbol(f"{prefix}sys_bpf") else "n"
+            prefix = SYSCALL_PREFIXES.get(uname.machine, "")
+            return "y" if prefix and has_symbol(f"{prefix}bpf") else "n"
         case "LINUX_HAS_BPF_COOKIE":
             from beewire.bpf.kernel.features import helper  # noqa: PLC0415 - rare
 

@@ -4,18 +4,13 @@ import errno
 import os
 
 from beewire.bpf.kernel import functions, kallsyms
+from beewire.bpf.kernel.kconfig import SYSCALL_PREFIXES
 from beewire.bpf.kernel.links import event
 from beewire.bpf.kernel.links.probe import Place, attach_probes
 from beewire.bpf.kernel.program import Program
 from beewire.errors import AttachError, BeewireError, KernelError, NotSupported
 
-# What the kernel calls its functions of system calls: with a wrapper, and without.
-_WRAPPERS = {
-    "x86_64": "__x64_sys_",
-    "aarch64": "__arm64_sys_",
-    "riscv64": "__riscv_sys_",
-    "s390x": "__s390x_sys_",
-}
+# Of system calls whose functions have no wrapper.
 _BARE = "sys_"
 
 
@@ -119,7 +114,7 @@ def syscall_function(name: str) -> str:
     Raises:
         AttachError: this kernel has no such system call.
     """
-    ours = _WRAPPERS.get(os.uname().machine, _BARE)
+    ours = SYSCALL_PREFIXES.get(os.uname().machine, _BARE)
     for prefix in (ours, _BARE):
         if kallsyms.has_symbol(prefix + name):
             return prefix + name

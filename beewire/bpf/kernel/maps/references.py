@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.maps.shape import Shape
 
 _SOCKETS = (MapKind.SOCKMAP, MapKind.SOCKHASH, MapKind.REUSEPORT_SOCKARRAY)
+_CONNECTED = "sockets that are connected or listen, before TLS of the kernel is on them"
 _TAKES = {
-    MapKind.SOCKMAP: "sockets that are connected or listen",
-    MapKind.SOCKHASH: "sockets that are connected or listen",
+    MapKind.SOCKMAP: _CONNECTED,
+    MapKind.SOCKHASH: _CONNECTED,
     MapKind.REUSEPORT_SOCKARRAY: "sockets that listen, with SO_REUSEPORT",
     MapKind.PROG_ARRAY: "programs, all of the same kind",
     MapKind.PERF_EVENT_ARRAY: "perf events",

@@ -10,6 +10,7 @@ import pytest
 
 from beewire.bpf.kernel import Loaded, attach_sockmap
 from beewire.bpf.object import AttachKind, MapKind, MapSpec, ObjectSpec, ProgramKind
+from beewire.errors import MapError
 
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
@@ -46,7 +47,7 @@ def encrypt(end: socket.socket, direction: int) -> None:
         end.setsockopt(SOL_TLS, direction, AES_GCM)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            pytest.skip("this kernel has no TLS on sockets of a sockmap")
+            pytest.skip("this kernel lets no TLS onto sockets of a sockmap")
         raise
 
 
@@ -71,3 +72,21 @@ def test_a_program_sees_messages_before_the_kernel_encrypts_them(
 
     assert received == b"plain"
     assert count.hits == 1
+
+
+def test_a_socket_that_encrypts_already_is_refused(
+    make_object: Callable[..., ObjectSpec],
+    load_now: Callable[..., Loaded],
+    pair: Pair,
+) -> None:
+    client, server = pair
+    spec = MapSpec("s", kind=MapKind.SOCKMAP, key_size=4, value_size=4, max_entries=1)
+    sockets = load_now(make_object(spec)).maps["s"]
+    encrypt(client, TLS_TX)
+    encrypt(server, TLS_RX)
+
+    with pytest.raises(MapError, match="before TLS of the kernel is on them"):
+        sockets[0] = client.fileno()
+    client.sendall(b"plain")
+
+    assert server.recv(16) == b"plain"
