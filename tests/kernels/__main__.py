@@ -5,7 +5,6 @@ was skipped as the kernel's list says.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from beewire.errors import BeewireError
 from beewire.guest import MATRIX, obtain
 from beewire.interrupts import Stopped, unwinding
 from tests.kernels import expected
-from tests.kernels.matrix import PATHS, Run, run_all, usual_jobs
+from tests.kernels.kept import as_json, together
+from tests.kernels.matrix import Run, run_all, usual_jobs
 from tests.kernels.page import rewrite
 from tests.kernels.table import as_markdown, as_text, table
 
@@ -22,16 +22,11 @@ def main() -> int:
     """Run it, and return the exit code."""
     args, pytest_arguments = parser().parse_known_args()
     try:
-        with unwinding():
-            kernels = args.kernel or list(MATRIX)
-            releases = {name: obtain(name, tell).release for name in kernels}
-            runs = run_all(
-                releases,
-                jobs=args.jobs,
-                tell=tell,
-                arguments=[*pytest_arguments, *(PATHS if args.all else ())],
-                log=args.log,
-            )
+        if args.kept:
+            runs = together(args.kept)
+        else:
+            with unwinding():
+                runs = boot(args, pytest_arguments)
     except Stopped as stopped:
         return stopped.exit_code
     except BeewireError as error:
@@ -41,11 +36,25 @@ def main() -> int:
     if args.write:
         rewrite(args.write, as_markdown(table(runs)))
     if args.json:
-        args.json.write_text(json.dumps(as_json(runs), indent=1) + "\n")
+        args.json.write_text(as_json(runs))
     if args.rewrite:
         for name, run in runs.items():
             expected.write(expected.path(name), name, run.skips())
     return tell_faults(runs)
+
+
+def boot(args: argparse.Namespace, arguments: list[str]) -> dict[str, Run]:
+    """Run the tests under the kernels that are wanted."""
+    kernels = args.kernel or list(MATRIX)
+    releases = {name: obtain(name, tell).release for name in kernels}
+    return run_all(
+        releases,
+        jobs=args.jobs,
+        tell=tell,
+        arguments=arguments,
+        thorough=args.all,
+        log=args.log,
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"only this one; may be repeated (default: {', '.join(MATRIX)})",
     )
     made.add_argument(
-        "--all", action="store_true", help="all tests of the kernel, half an hour each"
+        "--all",
+        action="store_true",
+        help="all tests of the kernel, a quarter of an hour each",
     )
     made.add_argument("--jobs", type=int, default=usual_jobs(), metavar="N")
     made.add_argument(
@@ -71,6 +82,13 @@ def parser() -> argparse.ArgumentParser:
         "--log", type=Path, metavar="DIR", help="put what each guest prints there"
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="every result")
+    made.add_argument(
+        "--kept",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="what --json wrote, instead of guests; may be repeated, the last one counts",
+    )
     return made
 
 
@@ -90,27 +108,6 @@ def tell_faults(runs: dict[str, Run]) -> int:
     if faulty:
         tell(f"not as expected: {', '.join(faulty)}; skips: {expected.REWRITE}")
     return 1 if faulty else 0
-
-
-def as_json(runs: dict[str, Run]) -> dict[str, object]:
-    """All that the guests told."""
-    return {
-        name: {
-            "release": run.release,
-            "seconds": run.seconds,
-            "features": run.results.features,
-            "tests": [
-                {
-                    "name": test.name,
-                    "outcome": test.outcome,
-                    "reason": test.reason,
-                    "seconds": test.seconds,
-                }
-                for test in run.results.tests
-            ],
-        }
-        for name, run in runs.items()
-    }
 
 
 if __name__ == "__main__":

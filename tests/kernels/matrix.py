@@ -15,31 +15,9 @@ from tests.kernels.expected import Difference
 from tests.kernels.results import FAILED, PASSED, SKIPPED, Results
 
 CHECKOUT = Path(__file__).parent.parent.parent
-PATHS = ("tests/bpf/kernel", "tests/bpf/author")
-# What runs unless asked for more (`--all`): of each thing that kernels differ in, the tests
-# that tell it. All of PATHS takes a kernel half an hour without KVM.
-CORE = (
-    *(
-        "tests/bpf/author/test_author_kconfig.py",
-        "tests/bpf/author/test_author_kinds.py",
-    ),
-    *(
-        "tests/bpf/author/test_author_links.py",
-        "tests/bpf/author/test_author_stacks.py",
-    ),
-    "tests/bpf/author/test_author_struct_ops.py",
-    "tests/bpf/author/test_author_typed_hooks.py",
-    "tests/bpf/kernel/links/net/test_links_netkit.py",
-    "tests/bpf/kernel/links/net/test_links_other_kernels.py",
-    "tests/bpf/kernel/links/test_links_tls.py",
-    *(
-        "tests/bpf/kernel/test_kernel_probed.py",
-        "tests/bpf/kernel/test_kernel_refusal.py",
-    ),
-    *(
-        "tests/bpf/kernel/test_kernel_reports.py",
-        "tests/bpf/kernel/test_kernel_ring.py",
-    ),
+PATHS = (
+    *("tests/bpf/kernel", "tests/bpf/author"),
+    "tests/examples/test_struct_ops_examples.py",
 )
 # Files whose tests would say the same under every kernel; a guest's time is dear.
 HOST_ONLY = (
@@ -60,6 +38,8 @@ HOST_ONLY = (
 )
 # Tests marked `host` say nothing of a kernel that another kernel would not say again.
 SELECTED = "kernel and not host and not mesh"
+# What tells little for its time: all tests take a guest without KVM a quarter of an hour.
+QUICK = " and not thorough"
 # A guest without KVM is twenty times as slow as what tests are given a minute for.
 TEST_TIMEOUT_S = 600
 GUEST_TIMEOUT_S, ALL_TIMEOUT_S = 1500, 7200
@@ -128,17 +108,24 @@ def run_all(
     jobs: int,
     tell: Tell,
     arguments: Sequence[str] = (),
+    thorough: bool = False,
     log: Path | None = None,
 ) -> dict[str, Run]:
     """Run the tests under each kernel of `releases` ({name: release}), `jobs` at a time.
 
-    `arguments` go to pytest. `tell` is told of each kernel's end; what guests print is
+    `arguments` go to pytest; `thorough` is for all tests. `tell` is told of each kernel's end; what guests print is
     added to `log`/KERNEL.log as it comes.
     """
     compile_sources()
     with ThreadPoolExecutor(jobs) as pool, _guests(pool) as start:
         started = [
-            pool.submit(_run, start, Run(kernel, release), arguments, log)
+            pool.submit(
+                _run,
+                start,
+                Run(kernel, release),
+                command(release, arguments, thorough=thorough),
+                log,
+            )
             for kernel, release in releases.items()
         ]
         runs = {}
@@ -204,9 +191,9 @@ def _guests(pool: ThreadPoolExecutor) -> Iterator[Start]:
         raise
 
 
-def _run(start: Start, run: Run, arguments: Sequence[str], log: Path | None) -> Run:
+def _run(start: Start, run: Run, words: Sequence[str], log: Path | None) -> Run:
     began = time.monotonic()
-    with start(command(run.release, arguments)) as guest:
+    with start(words) as guest:
         assert guest.stdout is not None
         for line in guest.stdout:
             run.results.take(line.rstrip("\n"))
@@ -218,16 +205,22 @@ def _run(start: Start, run: Run, arguments: Sequence[str], log: Path | None) -> 
     return run
 
 
-def command(release: str, arguments: Sequence[str]) -> list[str]:
-    """The command that boots a guest and runs pytest in it."""
+def command(
+    release: str, arguments: Sequence[str], *, thorough: bool = False
+) -> list[str]:
+    """The command that boots a guest and runs pytest in it.
+
+    `thorough` runs all tests; so does naming some, in `arguments`.
+    """
+    named = any("/" in each for each in arguments)
+    limit = ALL_TIMEOUT_S if thorough else GUEST_TIMEOUT_S
     guest = [sys.executable, "-m", "beewire", "guest", "--kernel", release]
-    limit = ALL_TIMEOUT_S if {*PATHS} <= {*arguments} else GUEST_TIMEOUT_S
     guest += ["--timeout", str(limit), "--cpus", str(CPUS)]
-    pytest = [sys.executable, "-m", *_PYTEST, "-m", SELECTED]
+    selected = SELECTED if thorough or named else SELECTED + QUICK
+    pytest = [sys.executable, "-m", *_PYTEST, "-m", selected]
     pytest += [f"--timeout={TEST_TIMEOUT_S}", "-p", "tests.kernels.reporting"]
     pytest += [f"--ignore-glob=*/{name}" for name in HOST_ONLY]
-    paths = [] if any("/" in each for each in arguments) else list(CORE)
-    return [*guest, "--", *pytest, *arguments, *paths]
+    return [*guest, "--", *pytest, *arguments, *([] if named else PATHS)]
 
 
 def usual_jobs() -> int:

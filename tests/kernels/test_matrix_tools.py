@@ -13,8 +13,9 @@ from beewire.errors import (
     VerifierError,
 )
 from tests.kernels import expected, page
+from tests.kernels.kept import as_json, together
 from tests.kernels.lacking import lacking
-from tests.kernels.matrix import CORE, Run, command
+from tests.kernels.matrix import PATHS, QUICK, Run, command
 from tests.kernels.results import PREFIX, read
 from tests.kernels.table import as_markdown, as_text, table
 
@@ -177,6 +178,25 @@ def test_the_table_can_be_read_on_a_terminal_and_in_a_page() -> None:
     assert "| kernel maps | 0 1 FAILED |" in as_markdown(made)
 
 
+def test_runs_that_were_kept_are_put_together(tmp_path: Path) -> None:
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    one = run_of(
+        {"features": {"x": True}},
+        result_of("test_a", "failed", "assert 1 == 2"),
+        result_of("test_b", "passed"),
+        END,
+    )
+    two = run_of({"features": {"x": True}}, result_of("test_a", "passed"), END)
+    files[0].write_text(as_json({"6.1": one, "5.10": one}))
+    files[1].write_text(as_json({"6.1": two}))
+
+    runs = together(files)
+
+    assert runs["6.1"].results.counts() == {"passed": 2}
+    assert runs["5.10"].results == one.results
+    assert runs["6.1"].results.is_complete
+
+
 def test_the_newest_kernel_is_shown_with_its_version() -> None:
     run = Run("newest", "7.3.4+deb13-cloud-amd64")
 
@@ -197,8 +217,19 @@ def test_the_table_replaces_itself_in_a_page(tmp_path: Path) -> None:
 
 
 def test_pytest_runs_the_given_paths_or_the_usual_ones() -> None:
-    assert command("6.1", [])[-len(CORE) :] == list(CORE)
-    assert command("6.1", [FILE])[-1] == FILE
+    usual, named = command("6.1", []), command("6.1", [FILE])
+
+    assert usual[-len(PATHS) :] == list(PATHS)
+    assert any(each.endswith(QUICK) for each in usual)
+    assert named[-1] == FILE
+    assert not any(each.endswith(QUICK) for each in named)
+
+
+def test_all_of_them_run_when_asked_for() -> None:
+    words = command("6.1", [], thorough=True)
+
+    assert words[-len(PATHS) :] == list(PATHS)
+    assert not any(each.endswith(QUICK) for each in words)
 
 
 FAULT = Diagnostic("BW192", "this kernel has none", filename="a.py", line=1, column=1)

@@ -41,7 +41,7 @@ from beewire.bpf.kernel import cgroup2_mount
 from beewire.bpf.kernel.links.info import CgroupInfo, NetnsInfo
 from beewire.errors import AttachError
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 peers = SockHash[u64](max_entries=16)
 slots = SockMap[u32](max_entries=4)

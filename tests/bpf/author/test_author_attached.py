@@ -58,6 +58,7 @@ def test_a_cgroup_has_a_value_while_a_program_is_attached(cgroup: Path) -> None:
         assert sum(loaded[per_cpu][number]) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("module", "programs"),
     [

@@ -17,7 +17,7 @@ from beewire.bpf.object import AttachKind
 from beewire.errors import AttachError
 from tests.test_docs import CHECKOUT
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 HEAD = """
 import sys

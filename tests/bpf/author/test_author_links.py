@@ -359,6 +359,32 @@ def test_a_function_of_a_program_is_replaced() -> None:
     assert link.kind == "freplace"
 
 
+WHOLE = """
+@xdp
+def whole(ctx: XdpContext) -> int:
+    return 2
+
+@freplace(whole)
+def replacement(ctx: XdpContext) -> int:
+    return 1
+"""
+
+
+def test_a_whole_program_is_replaced() -> None:
+    names = names_of(WHOLE)
+    whole, replacement = names["whole"], names["replacement"]
+    try:
+        loaded = load([whole, replacement])
+    except NotPermitted:
+        pytest.skip("this machine forbids programs on functions")
+    with loaded:
+        live = loaded[whole].live
+        with loaded[replacement].attach():
+            during = live.test_run(PACKET).retval
+
+        assert (during, live.test_run(PACKET).retval) == (1, 2)
+
+
 def test_a_function_that_is_not_there_is_told() -> None:
     names = names_of(REPLACED.replace('dispatcher, "first"', 'dispatcher, "fist"'))
 

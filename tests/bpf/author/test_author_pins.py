@@ -12,7 +12,7 @@ from beewire.bpf import Arena, HashMap, LruHash, Struct, array, features, u32, u
 from beewire.bpf.kernel import Map
 from beewire.errors import KernelError, MapError, SpecError
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 
 class Stats(Struct):

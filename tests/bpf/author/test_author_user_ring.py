@@ -138,6 +138,7 @@ def test_a_record_that_never_fits_is_refused(loaded: Loaded, timeout: float) -> 
         loaded[commands].writer.reserve(BYTES, timeout)
 
 
+@pytest.mark.thorough
 @given(
     batches=st.lists(
         st.lists(st.integers(0, 40), max_size=20).map(tuple), min_size=1, max_size=20

@@ -33,7 +33,7 @@ from tests.netns import enter
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 MakeCounter = Callable[..., "Counter"]
 RunInside = Callable[[Callable[[], object]], None]

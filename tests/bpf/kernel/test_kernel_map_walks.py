@@ -70,6 +70,7 @@ HASHES = [MapKind.HASH, MapKind.LRU_HASH, MapKind.RHASH]
 BOTH = pytest.mark.parametrize("batched", [True, False], ids=["batches", "by key"])
 
 
+@pytest.mark.thorough
 @BOTH
 @pytest.mark.parametrize("kind", [MapKind.HASH, MapKind.RHASH, MapKind.ARRAY])
 def test_all_ways_of_reading_agree(
@@ -270,6 +271,7 @@ def running(loaded: Loaded) -> Iterator[None]:
         writer.join()
 
 
+@pytest.mark.thorough
 @BOTH
 @pytest.mark.parametrize("name", ["table", "recent"])
 def test_what_stays_is_found_once_while_a_program_writes(
@@ -288,6 +290,7 @@ def test_what_stays_is_found_once_while_a_program_writes(
         assert set(range(STEADY)) <= set(keys)
 
 
+@pytest.mark.thorough
 @BOTH
 def test_what_stays_in_a_trie_is_found_while_others_write(
     make_map: Callable[..., Map[bytes, int]], *, batched: bool

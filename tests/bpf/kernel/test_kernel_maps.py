@@ -13,7 +13,7 @@ from beewire.bpf.kernel.maps.codec import default_codec
 from beewire.bpf.object import MapKind, MapSpec, ObjectSpec
 from beewire.errors import EncodingError, KernelError, MapError, NotSupported
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 U32 = Int("unsigned int", 4)
 U64 = Int("unsigned long", 8)

@@ -22,7 +22,7 @@ from tests.static_probe import DATA, TEXT, make, note
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 MakeCounter = Callable[..., "Counter"]
 FUNCTION, OTHER = "do_sys_openat2", "ksys_read"

@@ -158,6 +158,7 @@ def test_many_kernel_functions_are_probed_at_once(
     assert link.kind in ("kprobe.multi", "perf_event", "ioctl")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("kprobes")
 def test_an_unknown_function_among_many_is_told(counter: MakeCounter) -> None:
     count = counter(ProgramKind.KPROBE, AttachKind.TRACE_KPROBE_MULTI)
@@ -393,6 +394,7 @@ def killed(way: str, tmp_path: Any) -> tuple[int, int]:
     return number, process.pid
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["", "ioctl", "tracefs"])
 def test_nothing_runs_when_the_process_is_killed(
     way: str, tmp_path: Any, gone: Callable[[int], bool]

@@ -92,6 +92,7 @@ OF_NETWORK = [each for each in SECTIONS if SECTIONS[each][0] not in OTHERS]
 OF_OTHERS = [each for each in SECTIONS if SECTIONS[each][0] in OTHERS]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 @pytest.mark.parametrize("section", OF_NETWORK)
 def test_a_section_of_the_network_says_how(

@@ -18,7 +18,7 @@ from beewire.errors import AttachError, NotSupported
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 CONNECT = AttachKind.CGROUP_INET4_CONNECT
 TRY = """

@@ -153,6 +153,7 @@ def test_a_device_that_is_no_netkit_is_told(
     inside(attach)
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_whatever_fails(
     counter: MakeCounter, inside: RunInside, netkit: tuple[str, str]
 ) -> None:

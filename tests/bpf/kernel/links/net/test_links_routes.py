@@ -22,7 +22,7 @@ from tests.netns import enter, ip
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 Make = Callable[..., "Counter"]
 RunInside = Callable[[Callable[[], object]], None]

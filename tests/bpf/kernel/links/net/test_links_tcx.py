@@ -112,6 +112,7 @@ def test_packets_are_dropped_while_the_link_is_open(
     assert kind == "tcx"
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx", "far")
 def test_programs_run_in_the_order_that_is_asked_for(
     tc: Tc, attached: Attached, there: Callable[[], list[int]]
@@ -129,6 +130,7 @@ def test_programs_run_in_the_order_that_is_asked_for(
     assert order == [number(each) for each in (first, second, third, fourth)]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx", "far")
 def test_a_neighbour_may_be_a_program_or_a_link_of_another_process(
     tc: Tc, attached: Attached, there: Callable[[], list[int]]
@@ -145,6 +147,7 @@ def test_a_neighbour_may_be_a_program_or_a_link_of_another_process(
     assert order == [number(each) for each in (first, second, third)]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx", "far")
 def test_a_neighbour_that_is_not_there_is_told(tc: Tc, attached: Attached) -> None:
     count, stranger = tc(NEXT), tc(NEXT)
@@ -153,6 +156,7 @@ def test_a_neighbour_that_is_not_there_is_told(tc: Tc, attached: Attached) -> No
         attached(count, "bw-near", "ingress", before=stranger.program)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx", "far")
 def test_a_list_that_changed_since_refuses_its_old_revision(
     tc: Tc, attached: Attached, inside: RunInside
@@ -172,6 +176,7 @@ def test_a_list_that_changed_since_refuses_its_old_revision(
             attached(two, "bw-near", "ingress", revision=revisions[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx")
 def test_update_puts_another_program_in_the_place(
     tc: Tc, attached: Attached, answers: Answers
@@ -186,6 +191,7 @@ def test_update_puts_another_program_in_the_place(
     assert (drop.hits, let.hits >= 2) == (0, True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("direction", ["ingress", "egress"])
 def test_a_filter_of_clsact_drops_packets_until_it_is_gone(
     tc: Tc, attached: Attached, answers: Answers, netns: str, direction: str
@@ -203,6 +209,7 @@ def test_a_filter_of_clsact_drops_packets_until_it_is_gone(
     assert gone == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_the_qdisc_goes_with_the_last_filter(
     tc: Tc, attached: Attached, netns: str
@@ -244,6 +251,7 @@ def test_filters_run_by_priority_and_are_told_apart_by_handle(
     assert [isinstance(each, FilterInfo) for each in infos] == [True, True]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_taken_priority_and_handle_are_told_with_their_owner(
     tc: Tc, attached: Attached
@@ -258,6 +266,7 @@ def test_a_taken_priority_and_handle_are_told_with_their_owner(
         attached(two, *place, priority=5, handle=1)
 
 
+@pytest.mark.thorough
 def test_a_filter_is_replaced_without_a_gap(
     tc: Tc, attached: Attached, answers: Answers, netns: str
 ) -> None:
@@ -272,6 +281,7 @@ def test_a_filter_is_replaced_without_a_gap(
     assert tc_shows(netns, "ingress") == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_filter_that_another_replaced_stays(
     tc: Tc, attached: Attached, netns: str
@@ -287,6 +297,7 @@ def test_a_filter_that_another_replaced_stays(
     assert "pref 9" in tc_shows(netns, "ingress")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_filter_that_was_left_is_found_and_taken_off(
     tc: Tc, attached: Attached, inside: RunInside
@@ -307,6 +318,7 @@ def test_a_filter_that_was_left_is_found_and_taken_off(
     assert found == [[number(count)], [number(count)], []]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_filter_is_no_link_to_be_pinned(tc: Tc, attached: Attached) -> None:
     with (
@@ -316,6 +328,7 @@ def test_a_filter_is_no_link_to_be_pinned(tc: Tc, attached: Attached) -> None:
         link.pin("/sys/fs/bpf/bw-none")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_program_without_a_direction_is_told_what_to_give(
     tc: Tc, attached: Attached
@@ -324,6 +337,7 @@ def test_a_program_without_a_direction_is_told_what_to_give(
         attached(tc(NEXT), "bw-near")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_a_wrong_interface_is_told_with_those_like_it(
     tc: Tc, attached: Attached
@@ -332,6 +346,7 @@ def test_a_wrong_interface_is_told_with_those_like_it(
         attached(tc(NEXT), "bw-naer", "ingress")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("far")
 def test_what_knows_its_direction_takes_no_other(
     counter: MakeCounter, attached: Attached
@@ -342,6 +357,7 @@ def test_what_knows_its_direction_takes_no_other(
         attached(count, "bw-near", "ingress")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_tcx", "far")
 def test_info_names_the_interface_of_this_namespace(
     tc: Tc, attached: Attached, inside: RunInside

@@ -17,7 +17,7 @@ from tests.netns import ip
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
 RunInside = Callable[[Callable[[], object]], None]
 Answers = Callable[[int], int]

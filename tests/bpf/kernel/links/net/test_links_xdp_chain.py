@@ -58,6 +58,7 @@ def test_all_run_by_priority_until_one_decides(
     assert (early.hits >= 2, drop.hits >= 2, late.hits) == (True, True, before)
 
 
+@pytest.mark.thorough
 def test_programs_of_one_priority_run_in_the_order_of_coming(
     xdp: Xdp, chain: Callable[..., XdpChain], answers: Answers
 ) -> None:
@@ -69,6 +70,7 @@ def test_programs_of_one_priority_run_in_the_order_of_coming(
     assert (one.hits >= 1, drop.hits >= 1, two.hits) == (True, True, 0)
 
 
+@pytest.mark.thorough
 def test_the_results_after_which_the_next_one_runs_are_chosen(
     xdp: Xdp, chain: Callable[..., XdpChain], answers: Answers
 ) -> None:
@@ -81,6 +83,7 @@ def test_the_results_after_which_the_next_one_runs_are_chosen(
     assert drop.hits >= let.hits >= 2
 
 
+@pytest.mark.thorough
 def test_a_member_that_is_closed_no_longer_runs(
     xdp: Xdp, chain: Callable[..., XdpChain], answers: Answers
 ) -> None:
@@ -96,6 +99,7 @@ def test_a_member_that_is_closed_no_longer_runs(
     assert found.order == ("count",)
 
 
+@pytest.mark.thorough
 def test_the_end_of_the_last_member_is_the_chain_s(
     xdp: Xdp, chain: Callable[..., XdpChain], inside: RunInside
 ) -> None:
@@ -110,6 +114,7 @@ def test_the_end_of_the_last_member_is_the_chain_s(
     assert found.order == ()
 
 
+@pytest.mark.thorough
 def test_a_result_out_of_range_is_the_chain_s(
     xdp: Xdp, chain: Callable[..., XdpChain], answers: Answers
 ) -> None:
@@ -144,6 +149,7 @@ def test_a_chain_that_the_verifier_refuses_leaves_the_old_one(
     assert answers(1) == 0
 
 
+@pytest.mark.thorough
 def test_what_is_no_xdp_program_is_told(counter: Callable[..., "Counter"]) -> None:
     count = counter(ProgramKind.SCHED_CLS)
 
@@ -151,6 +157,7 @@ def test_what_is_no_xdp_program_is_told(counter: Callable[..., "Counter"]) -> No
         XdpChain("lo").add_loaded(count.loaded, "count")
 
 
+@pytest.mark.thorough
 def test_a_result_that_cannot_be_is_told(xdp: Xdp) -> None:
     with pytest.raises(SpecError, match="goes on after results 0 to 31, not 32"):
         XdpChain("lo").add_loaded(xdp(PASS).loaded, "count", go_on=(32,))
