@@ -8,6 +8,7 @@ told by its place. Exits with 1 where nothing was detached, and 2 where WHAT is 
   xdp INTERFACE                    XDP programs of an interface
   clsact INTERFACE [DIRECTION]     filters of clsact; ingress, egress, or both
   cgroup PATH [HOOK]               programs of a cgroup; at one hook (connect4), or all
+  lirc DEVICE                      decoders of an infrared device (/dev/lirc0)
   flow_dissector                   the flow dissector of a network namespace
   map ID                           programs of a map of sockets
 """
@@ -226,6 +227,11 @@ def hook_of(name: str) -> AttachKind:
     return found
 
 
+def lirc(rest: list[str], program: int) -> list[int]:
+    """Take decoders off an infrared device."""
+    return detach.lirc(rest[0], program_id=program)
+
+
 def flow_dissector(_rest: list[str], _program: int) -> list[int]:
     """Take the flow dissector off this network namespace."""
     return detach.flow_dissector()
@@ -259,5 +265,6 @@ _PLACES: dict[str, tuple[tuple[str, ...], int, Action]] = {
     "clsact": (("INTERFACE",), 1, clsact),
     "cgroup": (("PATH",), 1, cgroup),
     "flow_dissector": ((), 0, flow_dissector),
+    "lirc": (("DEVICE",), 0, lirc),
     "map": (("ID",), 0, sockets),
 }

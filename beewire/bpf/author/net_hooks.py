@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from beewire.bpf.author.net_programs import (
     InterfaceProgram,
+    LircProgram,
     NetfilterProgram,
     ReuseportProgram,
     RouteProgram,
@@ -191,9 +192,9 @@ def netfilter(function: NetF) -> NetfilterProgram[NetF]:
     return _mark(NetfilterProgram, "netfilter", function, Netfilter, NF_ACCEPT)
 
 
-def lirc_mode2(function: LircF) -> Program[LircF]:
+def lirc_mode2(function: LircF) -> LircProgram[LircF]:
     """What an infrared receiver sees, to be decoded (Linux 4.18)."""
-    return _mark(Program, "lirc_mode2", function, LircSample, 0)
+    return _mark(LircProgram, "lirc_mode2", function, LircSample, 0)
 
 
 def sysctl(function: SysctlF) -> CgroupProgram[SysctlF]:

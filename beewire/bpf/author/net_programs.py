@@ -201,3 +201,22 @@ class NetfilterProgram(Program[F]):
             priority=priority,
             defragment=defragment,
         )
+
+
+class LircProgram(Program[F]):
+    """Decodes what infrared receivers see."""
+
+    takes = "device"
+
+    def attach(self, device: str) -> Link:
+        """Run it for each pulse and space of `device` ("/dev/lirc0"), until it is closed.
+
+        The device holds it: it stays when the process dies.
+
+        Raises:
+            AttachError: There is no such device, or it tells no raw pulses.
+            NotPermitted: CAP_NET_ADMIN is missing, or the right to open the device.
+        """
+        from beewire.bpf.kernel import attach_lirc  # noqa: PLC0415
+
+        return attach_lirc(self.live, device)

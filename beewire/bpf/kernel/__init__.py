@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         read_iterator,
     )
     from beewire.bpf.kernel.links.kprobe import attach_kprobe, attach_ksyscall
+    from beewire.bpf.kernel.links.lirc import attach_lirc
     from beewire.bpf.kernel.links.lwt import attach_route
     from beewire.bpf.kernel.links.multi import (
         MultiLink,
@@ -114,6 +115,7 @@ _LAZY = {
     "attach_kprobe": "links.kprobe",
     "attach_kprobe_multi": "links.multi",
     "attach_ksyscall": "links.kprobe",
+    "attach_lirc": "links.lirc",
     "attach_netfilter": "links.netfilter",
     "attach_netns": "links.netns",
     "attach_perf_event": "links.perf_event",
@@ -192,6 +194,7 @@ __all__ = [
     "attach_kprobe",
     "attach_kprobe_multi",
     "attach_ksyscall",
+    "attach_lirc",
     "attach_netfilter",
     "attach_netns",
     "attach_perf_event",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 
 _NETNS = "/run/netns"
+_DEVICES = "/dev"
 
 
 def cgroup2_mount() -> str:
@@ -81,3 +82,12 @@ def processes_seen() -> list[int]:
 def own_namespace() -> int:
     """The inode of this process's network namespace."""
     return _inode("/proc/self/ns/net")
+
+
+def infrared() -> list[str]:
+    """The devices of infrared receivers and senders: "/dev/lirc0"."""
+    try:
+        names = sorted(os.listdir(_DEVICES))  # noqa: PTH208 - as above
+    except OSError:
+        return []
+    return [f"{_DEVICES}/{name}" for name in names if name.startswith("lirc")]

@@ -13,7 +13,7 @@ from beewire.bpf.kernel.inspection.owners import PERF_EVENT, Held
 from beewire.bpf.kernel.inspection.states import Attachment, MapState
 from beewire.bpf.kernel.links.query import ids_at
 from beewire.bpf.kernel.versions import ATTACH_KINDS
-from beewire.bpf.object import AttachKind
+from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import BeewireError
 
 _TABLE_MOST = 4096  # entries of one table that are looked at
@@ -71,6 +71,22 @@ def in_namespace(path: str, name: str) -> Iterator[Found]:
                 yield number, Attachment(kind.name.lower(), name)
     finally:
         os.close(fd)
+
+
+def on_receivers(types: set[str]) -> Iterator[Found]:
+    """What the infrared devices of this machine run."""
+    if ProgramKind.LIRC_MODE2.name not in types:
+        return
+    for path in places.infrared():
+        try:
+            fd = syscall.open_file(path, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            for number, _ in ids_at(fd, AttachKind.LIRC_MODE2):
+                yield number, Attachment("lirc_mode2", path)
+        finally:
+            os.close(fd)
 
 
 def by_perf_events(held: list[Held]) -> Iterator[Found]:

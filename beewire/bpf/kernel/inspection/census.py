@@ -139,6 +139,7 @@ def _without_links(
             attachments.in_namespace(path, places.namespace_name(inode))
             for inode, path in namespaces
         ),
+        attachments.on_receivers(types),
         attachments.by_perf_events(held),
         attachments.in_tables(maps),
         (each.attachment() for each in interfaces),

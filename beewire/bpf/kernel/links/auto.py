@@ -32,6 +32,7 @@ _PLACES: dict[ProgramKind, tuple[str, str, str]] = {
     ProgramKind.SK_MSG: ("sockmap", "attach_sockmap", "a map of sockets"),
     ProgramKind.SK_SKB: ("sockmap", "attach_sockmap", "a map of sockets"),
     ProgramKind.NETFILTER: ("netfilter", "attach_netfilter", "a hook of netfilter"),
+    ProgramKind.LIRC_MODE2: ("lirc", "attach_lirc", "an infrared device"),
     ProgramKind.PERF_EVENT: ("perf_event", "attach_perf_event", "a perf event"),
 }
 _CGROUP = ("cgroup", "attach_cgroup", "a cgroup")

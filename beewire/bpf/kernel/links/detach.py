@@ -21,6 +21,7 @@ from beewire.bpf.kernel.links.cgroup_direct import detach_direct
 from beewire.bpf.kernel.links.clsact import filters, remove
 from beewire.bpf.kernel.links.clsact import remove_qdisc as _remove_qdisc
 from beewire.bpf.kernel.links.interface import interface_index
+from beewire.bpf.kernel.links.lirc import open_device
 from beewire.bpf.kernel.links.query import query
 from beewire.bpf.kernel.maps import AnyMap
 from beewire.bpf.kernel.netlink import Route
@@ -109,6 +110,17 @@ def sockmap(table: AnyMap, hook: AttachKind) -> list[int]:
         NotPermitted: CAP_NET_ADMIN is missing.
     """
     return _direct(table.fd, hook, f"map {table.name!r}", 0)
+
+
+def lirc(device: str, *, program_id: int = 0) -> list[int]:
+    """The programs of an infrared device ("/dev/lirc0"), or the one with this id.
+
+    Raises:
+        AttachError: there is no such device.
+        NotPermitted: CAP_NET_ADMIN is missing.
+    """
+    with Descriptor(open_device(device)) as opened:
+        return _direct(opened.fd, AttachKind.LIRC_MODE2, device, program_id)
 
 
 def flow_dissector() -> list[int]:

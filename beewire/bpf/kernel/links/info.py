@@ -103,6 +103,13 @@ class SocketInfo(LinkInfo):
 
 
 @dataclass(frozen=True)
+class DeviceInfo(LinkInfo):
+    """Of programs on an infrared receiver: the path of its device."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class RouteInfo(LinkInfo):
     """Of programs on a route: "in", "out", "xmit" or "seg6local", and which route."""
 
