@@ -3,7 +3,7 @@
 import errno
 
 from beewire.bpf import isa
-from beewire.bpf.btf import Func, Kind, Type, Var, strip
+from beewire.bpf.btf import Func, FuncProto, Kind, Type, Var, strip
 from beewire.bpf.kernel.target import Target
 from beewire.bpf.object import ObjectSpec, Relocation, RelocationKind
 from beewire.errors import NotSupported
@@ -11,6 +11,7 @@ from beewire.hints import Callable
 
 # What stands for a call of a function that the kernel lacks: refused, if ever reached.
 _POISON = 2_002_000_000
+_IMPLICIT = "_impl"
 
 # Binds one instruction to the kernel's symbol that its relocation names. Of a function of
 # a module it adds the module's descriptor to the list.
@@ -67,9 +68,32 @@ def _find(spec: ObjectSpec, target: Target, name: str, kind: Kind) -> _Place | N
         module_fd, index = module.fd, module.index
     if found is not None and _fits(spec.externs.get(name), index.type(found)):
         return module_fd, found
+    if (
+        shorter := _without_implicit(spec.externs.get(name), target, plain)
+    ) is not None:
+        return 0, shorter
     if name in spec.weak:
         return None
     raise _missing(target, name, kind, is_other=found is not None)
+
+
+def _without_implicit(
+    extern: Func | Var | None, target: Target, name: str
+) -> int | None:
+    """The function whose last arguments the kernel fills in by itself, since Linux 7.0.
+
+    It has the name without "_impl" (KF_IMPLICIT_ARGS), and does not look at the registers
+    of arguments that programs for older kernels pass.
+    """
+    if not isinstance(extern, Func) or not name.endswith(_IMPLICIT):
+        return None
+    found = target.find(name.removesuffix(_IMPLICIT), Kind.FUNC)
+    if found is None:
+        return None
+    node = target.index(f"kernel function {name!r}").type(found)
+    taken = len(node.proto.params) if isinstance(node, Func) else 0
+    shorter = FuncProto(extern.proto.returns, extern.proto.params[:taken])
+    return found if _fits(Func(extern.name, shorter), node) else None
 
 
 def _fits(extern: Func | Var | None, node: Type | None) -> bool:

@@ -42,9 +42,8 @@ class Receiver(Absent):
         assert not fields["attach_flags"]
         if self.refuses:
             return -self.refuses
-        self.attached.append(
-            Path(f"/proc/self/fd/{fields['target_fd']}").readlink().name
-        )
+        target = attr.PROG_ATTACH.integer(bytearray(record), "target_fd")
+        self.attached.append(Path(f"/proc/self/fd/{target}").readlink().name)
         return 0
 
     def _detach(self, _record: memoryview) -> int:
