@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from beewire.bpf import Loaded, load, open_pinned
@@ -9,15 +10,20 @@ from beewire.bpf.kernel import pins
 from beewire.errors import MeshError
 from beewire.mesh import gate
 from beewire.mesh.agent.directories import Directories
+from beewire.mesh.enrol import Node
 
 _NAME = "gate"
 
 
 class Gates:
-    """The gates of one node; a context manager that closes descriptors, not gates."""
+    """The gates of one node; a context manager that closes descriptors, not gates.
 
-    def __init__(self, directories: Directories) -> None:
+    They count and tell what they refuse where the `node`'s other programs do.
+    """
+
+    def __init__(self, directories: Directories, node: Callable[[], Node]) -> None:
         self._directories = directories
+        self._node = node
         self._loaded: Loaded | None = None
 
     def close(self) -> None:
@@ -45,13 +51,20 @@ class Gates:
             raise
         closed.close()
 
-    def open(self, pod_id: str) -> None:
-        """Open a namespace; one that is not closed stays open."""
-        if not self.directory(pod_id).is_dir():
+    def open(self, pod_id: str, then: Callable[[], None] = lambda: None) -> None:
+        """Open a namespace; one that is not closed stays open.
+
+        `then` is called as soon as it is: to take the gate away altogether takes longer.
+        """
+        directory = self.directory(pod_id)
+        if not directory.is_dir():
             return
         with contextlib.suppress(MeshError):  # it has no pins
-            gate.Gate.from_pins(self._programs(), self.directory(pod_id)).open()
-        shutil.rmtree(self.directory(pod_id), ignore_errors=True)
+            found = gate.Gate.from_pins(self._programs(), directory)
+            found.open(sweep=False)
+            then()
+            found.sweep()
+        shutil.rmtree(directory, ignore_errors=True)
 
     def is_shut(self, pod_id: str) -> bool:
         """Whether a namespace is closed by a gate of ours."""
@@ -73,7 +86,9 @@ class Gates:
             if Path(directory).is_dir():
                 self._loaded = open_pinned(gate.PROGRAMS, directory, name=_NAME)
             else:
-                loaded = load(gate.PROGRAMS, name=_NAME)
+                shared = self._node().loaded.maps
+                maps = {name: shared[name] for name in ("events", "tallies")}
+                loaded = load(gate.PROGRAMS, name=_NAME, maps=maps)
                 loaded.pin(directory)
                 self._loaded = loaded
         return self._loaded

@@ -34,11 +34,22 @@ def older_connections(view: NetworkView, proxy_cgroup: Path) -> list[SocketState
     Asked right after the programs were attached: a connection that they did see leads to
     the loopback network, or is one of the sidecar's.
     """
+    return _outward(view, proxy_cgroup, view.sockets())
+
+
+def dialled(view: NetworkView, proxy_cgroup: Path) -> list[SocketState]:
+    """What the pod's processes dialled, datagram sockets' connections included."""
+    return _outward(view, proxy_cgroup, [*view.sockets(TCP), *view.sockets(UDP)])
+
+
+def _outward(
+    view: NetworkView, proxy_cgroup: Path, sockets: Iterable[SocketState]
+) -> list[SocketState]:
     sidecars = set(_cgroup_ids(proxy_cgroup))
     own = set(view.addresses())
     return [
         each
-        for each in view.sockets()
+        for each in sockets
         if each.state not in _AT_REST
         and each.cgroup not in sidecars
         and not (_stays_inside(each) or str(each.remote) in own)

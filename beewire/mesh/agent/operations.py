@@ -44,7 +44,7 @@ class Operations:
         self.directories = directories
         self.log = log
         self.is_agent = False
-        self.gates = Gates(directories)
+        self.gates = Gates(directories, self.node)
         self._node: Node | None = None
 
     def __enter__(self) -> Self:
@@ -141,8 +141,23 @@ class Operations:
             raise
         enrolment.keep()
         # Only now: the hooks see whatever the pod does from here on.
-        self.gates.open(record.id)
+        self._open_gate(view, record)
         return record
+
+    def _open_gate(self, view: NetworkView, record: PodRecord) -> None:
+        # What was dialled behind the gate is tried again, past the hooks: it is ended.
+        # Twice, for a connect() that was under way when the hooks came.
+        if not self.gates.is_shut(record.id):
+            return
+        self._end_dialled(view, record)
+        self.gates.open(record.id, then=lambda: self._end_dialled(view, record))
+
+    def _end_dialled(self, view: NetworkView, record: PodRecord) -> None:
+        ended = older.close_all(view, older.dialled(view, Path(record.proxy_cgroup)))
+        if ended:
+            self.log(
+                f"{record.name}: ended {ended} connections dialled behind its gate"
+            )
 
     def _close_older(self, view: NetworkView, record: PodRecord) -> PodRecord:
         known = set(record.older)
@@ -369,7 +384,9 @@ class Operations:
             self.gates.shut(record.id, Path(record.netns))
             return [] if shut else ["gate"]
         # Of an agent that ended between enrolling the pod and opening its gate.
-        self.gates.open(record.id)
+        if self.gates.is_shut(record.id):
+            with NetworkView(Path(record.netns)) as view:
+                self._open_gate(view, record)
         enrolment = self._found(node, record)
         try:
             return enrolment.mend()

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import socket
 import subprocess
 import sys
 import uuid
@@ -336,3 +337,38 @@ def test_a_wrong_configuration_is_told(
 
     assert answer.told["code"] == cni.BAD_CONFIGURATION
     assert said in answer.told["msg"]
+
+
+def test_what_was_dialled_behind_the_gate_is_ended(
+    lab: Lab, plugin: Plugin, mesh: Mesh, start_agent: StartAgent, started: Started
+) -> None:
+    """It would be tried again, past the sidecar, as soon as the gate is open."""
+
+    def dial() -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex((lab.b.address, PORT))
+        sock.settimeout(10)
+        return sock
+
+    def ask() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect((lab.b.address, 53))
+        return sock
+
+    start_agent()
+    assert plugin("ADD").code == 0
+    app = started.app.start(["/bin/sleep", "60"])
+    with (
+        stopping(app),
+        lab.b.app.listen("0.0.0.0", PORT),
+        started.app.call(dial) as stream,
+        started.app.call(ask) as datagrams,
+        stopping(started.proxy.start([sys.executable, "-c", LISTENER])),
+    ):
+        eventually(lambda: state_of(mesh) == [("default/shop", "enrolled")])
+        with pytest.raises(ConnectionAbortedError):
+            stream.recv(1)
+        with pytest.raises(ConnectionAbortedError):
+            datagrams.recv(1)
+    assert plugin("DEL").code == 0
