@@ -5,14 +5,18 @@ Beewire's decision as a Python function; and by the programs of the data path, r
 kernel. Istio's golden files are compared in every cell that their rules can tell apart,
 what remains of the cases are configurations and connections at random. Prints what each
 rule of the golden files has decided, every difference with the rule on each side, and the
-differences that are meant, by name.
+differences that are meant, by name. Nothing is attached: it may run beside anything.
 
-Nothing is attached: it may run beside anything.
+With --real, connections and datagrams are really sent, by real users, groups and cgroups,
+in pods of a lab that is made for it: to where iptables-legacy takes them under Istio's
+rules is compared with what was decided.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from beewire.cli.parser import add_verbose, tell
 from beewire.cli.style import Ink, paint, wants_colour
@@ -22,17 +26,21 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
 from beewire.mesh.parity.kernel import Kernel
 
+if TYPE_CHECKING:
+    from beewire.mesh.proving import RealReport
+
 EPILOG = """\
 examples:
   beewire mesh parity --cases 1000000
   beewire mesh parity --cases 1000000 --seed 7 --json
   beewire mesh parity --cases 20000 --without-kernel
+  sudo beewire mesh parity --real 20000
 
 The last line says what came of it: N compared, D documented, U unexplained.
 Exit codes: 0 nothing is unexplained, 1 something is, 2 the command line is wrong."""
 
 CASES = 200_000
-_TOLD = 100_000  # cases between two lines of -v
+_TOLD = 10  # lines of -v
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many connections are compared ({CASES}); from {EXHAUSTIVE} on every"
         " cell of Istio's golden files",
+    )
+    parser.add_argument(
+        "--real",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead make N real connections under real iptables rules (root)",
     )
     parser.add_argument(
         "--seed",
@@ -64,8 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print what came of it."""
-    if args.cases < 1:
-        raise UsageError(f"--cases {args.cases}: there is nothing to compare")
+    if args.cases < 1 or args.real < 0:
+        raise UsageError("--cases and --real: there is nothing to compare")
+    if args.real:
+        return _run_real(args)
     if args.without_kernel:
         report = _campaign(args, None)
     else:
@@ -78,16 +95,40 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.unexplained else 0
 
 
+def _run_real(args: argparse.Namespace) -> int:
+    # Only here: it needs what only the lab needs.
+    from beewire.mesh.proving import Real  # noqa: PLC0415
+
+    report = Real(args.real, args.seed).run(_progress(args))
+    if args.json:
+        print_json(_real_as_json(report, args.seed))
+        return 1 if report.unexplained else 0
+    for where, count in sorted(report.arrived.items()):
+        print(f"{count:>8} arrived at: {where}")
+    for each in report.differences:
+        print(f"different: {each.connection}\n  attempt   {each.attempt}")
+        print(f"  decided   {each.decided}\n  rules     {each.rules}")
+        print(f"  config    {_settings(each.config)}\n")
+    print(f"{report.configurations} configurations, by real rules and the function")
+    _summarize(report.compared, 0, report.unexplained)
+    return 1 if report.unexplained else 0
+
+
 def _campaign(args: argparse.Namespace, kernel: Kernel | None) -> Report:
+    return Campaign(args.cases, args.seed, kernel).run(_progress(args))
+
+
+def _progress(args: argparse.Namespace) -> Callable[[int], None]:
     told = 0
+    step = max(1, (args.real or args.cases) // _TOLD)
 
     def progress(compared: int) -> None:
         nonlocal told
-        if compared >= told + _TOLD:
+        if compared >= told + step:
             told = compared
             tell(args, f"{compared} connections compared")
 
-    return Campaign(args.cases, args.seed, kernel).run(progress)
+    return progress
 
 
 def _print(report: Report) -> None:
@@ -106,12 +147,13 @@ def _print(report: Report) -> None:
     )
     print(f"{report.configurations} configurations, by {ways}")
     documented = sum(report.documented.values())
-    summary = (
-        f"{report.compared} compared, {documented} documented,"
-        f" {report.unexplained} unexplained"
-    )
-    ink = Ink.BAD if report.unexplained else Ink.GOOD
-    print(paint(summary, ink, colour=colour))
+    _summarize(report.compared, documented, report.unexplained)
+
+
+def _summarize(compared: int, documented: int, unexplained: int) -> None:
+    summary = f"{compared} compared, {documented} documented, {unexplained} unexplained"
+    ink = Ink.BAD if unexplained else Ink.GOOD
+    print(paint(summary, ink, colour=wants_colour(sys.stdout)))
 
 
 def _print_rules(report: Report) -> None:
@@ -188,5 +230,26 @@ def _as_json(report: Report, seed: int) -> dict[str, object]:
                 "config": _settings(found.config),
             }
             for found in report.differences
+        ],
+    }
+
+
+def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
+    return {
+        "compared": report.compared,
+        "documented": {},
+        "unexplained": report.unexplained,
+        "seed": seed,
+        "configurations": report.configurations,
+        "arrived": dict(sorted(report.arrived.items())),
+        "differences": [
+            {
+                "connection": str(each.connection),
+                "attempt": each.attempt,
+                "decided": each.decided,
+                "rules": each.rules,
+                "config": _settings(each.config),
+            }
+            for each in report.differences
         ],
     }
