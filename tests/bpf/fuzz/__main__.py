@@ -72,7 +72,8 @@ def _many(options: argparse.Namespace) -> int:
     for sentence in wrong:
         print(f"not as it should be: {sentence}")
     if options.write is not None:
-        machine = f"Linux {platform.release()}, {platform.machine()}"
+        kernel = platform.release().partition("-")[0]
+        machine = f"Linux {kernel}, {platform.machine()}"
         report.write(totals, machine, options.write)
     return int(bool(wrong))
 
