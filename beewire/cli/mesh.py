@@ -25,6 +25,11 @@ COMMANDS = (
         "how pods are, and what goes past their sidecars",
     ),
     Command(
+        "events",
+        "beewire.cli.mesh_events",
+        "what is refused, or unusual, as it happens",
+    ),
+    Command(
         "install", "beewire.cli.mesh_install", "let a container runtime call Beewire"
     ),
     Command(

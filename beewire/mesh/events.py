@@ -15,6 +15,7 @@ from typing import Self
 
 from beewire.bpf import ntohs
 from beewire.bpf.author.loaded import Loaded
+from beewire.mesh.decision.vocabulary import Rule
 from beewire.mesh.programs import events as programs
 from beewire.mesh.programs.addresses import Address
 from beewire.mesh.programs.events import Reason
@@ -102,12 +103,14 @@ class Event:
         verb = "unusual" if self.reason in UNUSUAL else "refused"
         way = f"{self.protocol} {self.source} -> {self.target}"
         process = f" of {self.comm}[{self.process}]" if self.process else ""
+        rule = f" [{rule_name(self.rule)}]" if self.rule else ""
         more = f" ({self.withheld} more before)" if self.withheld else ""
-        return f"{verb} {way}{process}: {SENTENCES[self.reason]}{more}"
+        return f"{verb} {way}{process}: {SENTENCES[self.reason]}{rule}{more}"
 
     def to_json(self) -> dict[str, object]:
-        """The same, for `json.dumps`; `reason` is the name of the Reason."""
-        return {**asdict(self), "reason": self.reason.name}
+        """The same, for `json.dumps`; reason and rule by their names."""
+        rule = rule_name(self.rule) if self.rule else None
+        return {**asdict(self), "reason": self.reason.name, "rule": rule}
 
 
 def protocol_name(number: int) -> str:
@@ -117,9 +120,17 @@ def protocol_name(number: int) -> str:
     return str(number)
 
 
-def follow(loaded: Loaded) -> Iterator[Event]:
-    """Events as they come, without end."""
-    for record in loaded[programs.events]:
+def rule_name(number: int) -> str:
+    """`OUT_DNS`, ...; a number that is no rule's, as it is."""
+    with contextlib.suppress(ValueError):
+        return Rule(number).name
+    return str(number)
+
+
+def follow(loaded: Loaded, seconds: float | None = None) -> Iterator[Event]:
+    """Events as they come, without end or for so many seconds."""
+    ring = loaded[programs.events]
+    for record in ring if seconds is None else ring.during(seconds):
         yield Event.of(record)
 
 

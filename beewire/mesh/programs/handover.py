@@ -22,8 +22,10 @@ from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
 from beewire.mesh.programs.counting import count
 from beewire.mesh.programs.decision import action_of
+from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import keep_listener
 from beewire.mesh.programs.state import (
+    IPPROTO_TCP,
     Decision,
     Handshake,
     arrived,
@@ -85,6 +87,19 @@ def begin(ctx: SockOps) -> None:
     sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
 
 
+def miss(key: Handshake) -> None:
+    """Tell that the sidecar does not know where a connection was going."""
+    matter = Matter(protocol=IPPROTO_TCP, inbound=1)
+    matter.source = key.source
+    matter.source_port = htons(key.source_port)
+    matter.target.words[3] = key.target
+    if key.source.words[2] == MAPPED:
+        matter.target.words[2] = MAPPED
+    matter.port = htons(key.target_port)
+    count(key.netns, Decision.HANDOVER_MISSED)
+    report(key.netns, Reason.HANDOVER_MISSED, matter)
+
+
 def complete(ctx: SockOps) -> None:
     """The sidecar's socket exists: move the original destination into it."""
     netns = netns_cookie(ctx)
@@ -100,10 +115,10 @@ def complete(ctx: SockOps) -> None:
     key = Handshake()
     name_by_server(key, ctx)
     if (wanted := handshakes.lookup(key)) is None:
-        count(netns, Decision.HANDOVER_MISSED)
+        miss(key)
         return
     if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:
-        count(netns, Decision.HANDOVER_MISSED)
+        miss(key)
         return
     place.address = wanted.address
     place.port = wanted.port
