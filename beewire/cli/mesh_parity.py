@@ -24,6 +24,7 @@ from beewire.cli.table import Column, Row, print_json, print_table
 from beewire.errors import UsageError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
+from beewire.mesh.parity.judge import iptables, nft
 from beewire.mesh.parity.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ EPILOG = """\
 examples:
   beewire mesh parity --cases 1000000
   beewire mesh parity --cases 1000000 --seed 7 --json
+  beewire mesh parity --cases 100000 --rules nft
   beewire mesh parity --cases 20000 --without-kernel
   sudo beewire mesh parity --real 20000
 
@@ -67,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="S",
         help="the same seed compares the same connections (1)",
+    )
+    parser.add_argument(
+        "--rules",
+        choices=("iptables", "nft"),
+        default="iptables",
+        help="which of Istio's notations is interpreted (iptables)",
     )
     parser.add_argument(
         "--without-kernel",
@@ -115,7 +123,8 @@ def _run_real(args: argparse.Namespace) -> int:
 
 
 def _campaign(args: argparse.Namespace, kernel: Kernel | None) -> Report:
-    return Campaign(args.cases, args.seed, kernel).run(_progress(args))
+    notation = {"iptables": iptables, "nft": nft}[args.rules]
+    return Campaign(args.cases, args.seed, kernel, notation).run(_progress(args))
 
 
 def _progress(args: argparse.Namespace) -> Callable[[int], None]:

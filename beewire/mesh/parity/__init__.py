@@ -5,6 +5,7 @@
     oracle           what rules do to a packet; knows nothing of Beewire's decision
     oracle_rules     matches and targets, whatever their notation
     oracle_iptables  iptables' notation
+    oracle_nft       nft's notation
     cells            every packet that rules can tell apart
     goldens          the configurations of Istio's golden files
     configurations   configurations at random

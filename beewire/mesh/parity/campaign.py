@@ -16,7 +16,13 @@ from beewire.mesh.parity.cells import Cell, Cells
 from beewire.mesh.parity.configurations import INTERFACES, random_config
 from beewire.mesh.parity.deltas import Delta
 from beewire.mesh.parity.goldens import GROUPS, goldens
-from beewire.mesh.parity.judge import Difference, Judge, connection_of
+from beewire.mesh.parity.judge import (
+    Difference,
+    Judge,
+    Notation,
+    connection_of,
+    iptables,
+)
 from beewire.mesh.parity.kernel import Kernel
 from beewire.mesh.parity.oracle import Outcome, Packet
 
@@ -65,8 +71,15 @@ class Report(NamedTuple):
 class Campaign:
     """Compares `cases` connections; equal seeds compare the same ones."""
 
-    def __init__(self, cases: int, seed: int, kernel: Kernel | None) -> None:
+    def __init__(
+        self,
+        cases: int,
+        seed: int,
+        kernel: Kernel | None,
+        notation: Notation = iptables,
+    ) -> None:
         self._cases = cases
+        self._notation = notation
         self._random = Random(seed)
         self._kernel = kernel
         self._report = Report(0, Counter(), 0, [], [], 0, kernel is not None)
@@ -96,7 +109,8 @@ class Campaign:
         rules = judge.oracle.rules
         hits = Counter[int]()
         reach: dict[int, list[Cell]] = {}
-        every = [cell for some in _all_cells(judge, config) for cell in some]
+        some = _all_cells(judge, config, all_families=self._notation is not iptables)
+        every = [cell for cells in some for cell in cells]
         outcomes = self._compare(judge, [cell.first() for cell in every])
         for cell, outcome in zip(every, outcomes, strict=True):
             for number in set(outcome.trail):
@@ -131,7 +145,7 @@ class Campaign:
 
     def _judge(self, config: PodConfig) -> Judge:
         self._configurations += 1
-        return Judge(config, GROUPS)
+        return Judge(config, GROUPS, self._notation)
 
     def _compare(self, judge: Judge, packets: Sequence[Packet]) -> list[Outcome]:
         random = self._random

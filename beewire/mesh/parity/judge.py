@@ -1,7 +1,7 @@
 """One configuration, asked three ways: the rules, the pure function, the programs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from beewire.mesh.decision import (
     Verdict,
     decider,
 )
-from beewire.mesh.parity import oracle_iptables
+from beewire.mesh.parity import oracle_iptables, oracle_nft
 from beewire.mesh.parity.deltas import Delta, explained
 from beewire.mesh.parity.kernel import Kernel
+from beewire.mesh.parity.nft import nft_input
 from beewire.mesh.parity.oracle import Oracle, Outcome, Packet
 from beewire.mesh.parity.rules import restore_inputs
 
@@ -45,19 +46,38 @@ class Judged(NamedTuple):
     outcomes: list[Outcome]
 
 
+Notation = Callable[[PodConfig, Mapping[str, int]], Oracle]
+
+
+def iptables(config: PodConfig, groups: Mapping[str, int]) -> Oracle:
+    """The oracle of Istio's rules for `config`, as iptables' text."""
+    return Oracle(
+        table
+        for each in restore_inputs(config)
+        for table in oracle_iptables.tables(each.family, each.text, groups)
+    )
+
+
+def nft(config: PodConfig, groups: Mapping[str, int]) -> Oracle:
+    """The oracle of Istio's rules for `config`, as nft's text."""
+    return Oracle(oracle_nft.tables(nft_input(config), groups))
+
+
 class Judge:
     """Compares decisions under one configuration.
 
     `groups` are the numbers of groups that it names.
     """
 
-    def __init__(self, config: PodConfig, groups: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        config: PodConfig,
+        groups: Mapping[str, int],
+        notation: Notation = iptables,
+    ) -> None:
         self.config = config
-        self.oracle = Oracle(
-            table
-            for each in restore_inputs(config)
-            for table in oracle_iptables.tables(each.family, each.text, groups)
-        )
+        self.oracle = notation(config, groups)
+        self._by_nft = notation is nft
         self._decide = decider(config)
         self._ports = {
             Action.PASS: None,
@@ -114,10 +134,12 @@ class Judge:
         return self._ports.get(verdict.action, 0) == outcome.port
 
     def _explain(self, connection: Connection, verdict: Verdict) -> Delta | None:
-        found = explained(self.config, connection)
+        found = explained(self.config, connection, by_nft=self._by_nft)
         if found is None:
             return None
         delta, instead = found
+        if instead is None:
+            return delta
         outcome = self.oracle.decide(packet_of(instead))
         return delta if self.agree(outcome, verdict) else None
 
