@@ -11,7 +11,7 @@ from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening
-from beewire.mesh.enrol.hooks import HOOKS, INBOUND, Hook
+from beewire.mesh.enrol.hooks import HOOKS, INBOUND, SHADOW, Hook, hooks_of
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import Neighbour, neighbours
 from beewire.mesh.enrol.pod import Pod, depth
@@ -19,7 +19,7 @@ from beewire.mesh.enrol.scene import Scene, read
 from beewire.mesh.network import Network
 from beewire.mesh.programs import inbound
 from beewire.mesh.programs.lists import LIST_BITS
-from beewire.mesh.programs.state import Decision, PodState
+from beewire.mesh.programs.state import Decision, PodMode, PodState
 
 
 class Enrolment:
@@ -80,16 +80,26 @@ class Enrolment:
             raise MeshError(f"the pod of {self.pod.netns} was enrolled without pins")
         self._is_closed = True
 
-    def begin(self, scene: Scene, listeners: Sequence[Listening]) -> None:
+    def begin(
+        self,
+        scene: Scene,
+        listeners: Sequence[Listening],
+        mode: PodMode = PodMode.ACTING,
+    ) -> None:
         """Write what the programs know of the pod, then attach them."""
         with self.pod.opened() as places:
-            self._begin(scene, listeners, places)
+            self._begin(scene, listeners, places, mode)
 
     def _begin(
-        self, scene: Scene, listeners: Sequence[Listening], places: Mapping[str, int]
+        self,
+        scene: Scene,
+        listeners: Sequence[Listening],
+        places: Mapping[str, int],
+        mode: PodMode,
     ) -> None:
         entries, pod = self._entries, self.pod
         known = PodState(
+            mode=mode,
             proxy_cgroup=os.fstat(places["proxy_cgroup"]).st_ino,
             proxy_level=depth(pod.proxy_cgroup),
         )
@@ -102,7 +112,7 @@ class Enrolment:
             self._configurations.release(config)
             raise
         entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
-        self._attach(HOOKS, places, alone=alone)
+        self._attach(hooks_of(mode), places, alone=alone)
 
     def _attach(
         self, hooks: Iterable[Hook], places: Mapping[str, int], *, alone: bool
@@ -124,7 +134,10 @@ class Enrolment:
             MeshError: It has no pins.
             KernelError: The kernel refused an attachment.
         """
-        lost = [hook for hook in HOOKS if not self._links.has(hook.name)]
+        return self._attach_missing(hooks_of(self.mode))
+
+    def _attach_missing(self, hooks: Iterable[Hook]) -> list[str]:
+        lost = [hook for hook in hooks if not self._links.has(hook.name)]
         if lost:
             with self.pod.opened() as places:
                 self._attach(lost, places, alone=self._entries.is_alone())
@@ -140,6 +153,41 @@ class Enrolment:
             pod = self.pod._replace(config=config)
             self._change(read(network, pod), config)
             self.pod = pod
+
+    @property
+    def mode(self) -> PodMode:
+        """Whether the programs act.
+
+        Raises:
+            MeshError: It is not enrolled any more.
+        """
+        return PodMode(self._known().mode)
+
+    def switch(self, mode: PodMode) -> None:
+        """Act from now on, or leave everything alone: for all hooks in one step.
+
+        Raises:
+            MeshError: It is not enrolled any more.
+            KernelError: The kernel refused an attachment; nothing has changed.
+        """
+        pod = self._known()
+        wanted = hooks_of(mode)
+        self._attach_missing(wanted)
+        pod.mode = mode
+        self._entries.pod = pod
+        wait_for_programs()
+        for hook in (*HOOKS, SHADOW):
+            if hook not in wanted:
+                self._links.remove(hook.name)
+
+    def forget_compared(self) -> None:
+        """Begin anew to compare with what Istio's rules do."""
+        self._entries.forget_compared()
+
+    def _known(self) -> PodState:
+        if (pod := self._entries.pod) is None:
+            raise MeshError(f"the pod of {self.pod.netns} is not enrolled any more")
+        return pod
 
     def refresh(self) -> None:
         """Read the pod's addresses, interfaces and routes again.
@@ -184,9 +232,7 @@ class Enrolment:
         return neighbours(self.pod, self._links.programs())
 
     def _change(self, scene: Scene, config: PodConfig | None) -> None:
-        pod = self._entries.pod
-        if pod is None:
-            raise MeshError(f"the pod of {self.pod.netns} is not enrolled any more")
+        pod = self._known()
         old = pod.config, pod.scope
         new = old[0] if config is None else self._configurations.acquire(config)
         try:
@@ -196,8 +242,10 @@ class Enrolment:
             if config is not None:
                 self._configurations.release(new)
             raise
-        self._links.update(INBOUND, self._inbound(alone=alone).live)
+        if self._links.has(INBOUND):
+            self._links.update(INBOUND, self._inbound(alone=alone).live)
         if config is not None:
+            self._entries.forget_compared()
             self._configurations.release(old[0])
         if old[1]:
             wait_for_programs()

@@ -11,7 +11,7 @@ from beewire.mesh import events
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.pod import words
 from beewire.mesh.enrol.scene import IP
-from beewire.mesh.programs import state
+from beewire.mesh.programs import shadow, state
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
 from beewire.mesh.programs.state import Decision, PodAddress, PodState, Slot
 
@@ -129,6 +129,11 @@ class Entries:
         loaded[state.alias_counts].delete(netns)
         loaded[state.counts].delete(netns)
         events.forget(loaded, netns)
+        self.forget_compared()
+
+    def forget_compared(self) -> None:
+        """Begin anew to compare with what Istio's rules do."""
+        _delete_of(self.netns, self._loaded[shadow.outcomes])
 
     def _end_listeners(self) -> None:
         if (pod := self.pod) is None:

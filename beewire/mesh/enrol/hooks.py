@@ -4,7 +4,16 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from beewire.bpf import Program
-from beewire.mesh.programs import dns, handover, inbound, original, outbound, view
+from beewire.mesh.programs import (
+    dns,
+    handover,
+    inbound,
+    original,
+    outbound,
+    shadow,
+    view,
+)
+from beewire.mesh.programs.state import PodMode
 
 
 class Place(Enum):
@@ -40,4 +49,17 @@ HOOKS = (
     Hook("outbound6", outbound.outbound6, Place.CGROUP),
 )
 
-PROGRAMS = tuple(hook.program for hook in HOOKS)
+# Instead of inbound: what looks at packets misses none that connect() decides about.
+SHADOW = Hook("shadow", shadow.leaving, Place.CGROUP)
+SHADOW_HOOKS = (SHADOW, *HOOKS[1:])
+
+PROGRAMS = (*(hook.program for hook in HOOKS), SHADOW.program)
+
+
+def hooks_of(mode: PodMode) -> tuple[Hook, ...]:
+    """The hooks of a pod in a mode.
+
+    In shadow mode nothing looks up listeners: there a program that does not know a packet
+    has to refuse it, and one that knows them all has nothing to say.
+    """
+    return SHADOW_HOOKS if mode is PodMode.SHADOW else HOOKS

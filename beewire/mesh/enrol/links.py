@@ -84,6 +84,14 @@ class Links:
                     found[path.name] = link.info.program_id
         return found
 
+    def remove(self, name: str) -> None:
+        """Detach one. Doing it twice does nothing."""
+        if self.pins is None:
+            if (link := self._held.pop(name, None)) is not None:
+                link.close()
+        elif self.has(name):
+            self._unpin(self.pins / name)
+
     def close(self) -> None:
         """Detach all of them, the last one first, and remove their pins."""
         while self._held:

@@ -21,7 +21,7 @@ from beewire.mesh.enrol.pod import Pod
 from beewire.mesh.enrol.scene import read
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
-from beewire.mesh.programs.state import Decision
+from beewire.mesh.programs.state import Decision, PodMode
 
 NAME = "mesh"
 
@@ -76,13 +76,14 @@ class Node:
         *,
         pins: Path | None = None,
         listeners: Sequence[Listening] = (),
+        mode: PodMode = PodMode.ACTING,
     ) -> Enrolment:
         """Serve `pod` until the returned Enrolment is closed.
 
         Its links are pinned in `pins`, a directory that is made on a bpffs: after `keep`
         the pod stays enrolled, and `find` takes it over. `listeners` are sockets by which
         the sidecar listens already, as (family, descriptor): no program acts before they
-        are known.
+        are known. In shadow `mode` the programs leave everything alone, and compare.
 
         Raises:
             MeshError: A cgroup or the namespace is missing, the pod has no address, it is
@@ -90,7 +91,7 @@ class Node:
                 sidecar's cgroup stands. Nothing has changed.
             KernelError: The kernel refused an attachment. Nothing has changed.
         """
-        return _begin(Enrolment, self, pod, pins, listeners)
+        return _begin(Enrolment, self, pod, pins, listeners, mode)
 
     def find(self, pod: Pod, netns: int, pins: Path) -> Enrolment:
         """The enrolment that `keep` left: of `pod`, whose namespace has the cookie `netns`.
@@ -168,6 +169,7 @@ def _begin(
     pod: Pod,
     pins: Path | None,
     listeners: Sequence[Listening],
+    mode: PodMode = PodMode.ACTING,
 ) -> Enrolment:
     with Network.of(pod.netns) as network:
         if network.cookie in node.loaded[state.pods]:
@@ -175,7 +177,7 @@ def _begin(
         links = Links.made(pins)
         made = kind(node.loaded, node.configurations, pod, network.cookie, links)
         try:
-            made.begin(read(network, pod), listeners)
+            made.begin(read(network, pod), listeners, mode)
         except BaseException:
             made.undo()
             raise

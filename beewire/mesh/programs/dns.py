@@ -30,9 +30,11 @@ from beewire.mesh.programs.decision import Flow, action_of, decide_outbound
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import complete, dial4, dial6
 from beewire.mesh.programs.outbound import DNS, refuse, target_of
+from beewire.mesh.programs.shadow import observe
 from beewire.mesh.programs.state import (
     ALLOW,
     Config,
+    PodMode,
     PodState,
     asked,
     configs,
@@ -91,6 +93,9 @@ def is_query(
     """Whether the agent is to answer, by Istio's rules."""
     complete(flow, ctx, pod, config, netns)
     verdict = decide_outbound(config, flow)
+    if pod.mode == PodMode.SHADOW:
+        observe(ctx, netns, flow, verdict)
+        return False
     count_rule(netns, verdict)
     return action_of(verdict) == Action.TO_DNS
 

@@ -24,10 +24,12 @@ from beewire.mesh.programs.counting import count
 from beewire.mesh.programs.decision import action_of
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import keep_listener
+from beewire.mesh.programs.shadow import compare_accepted
 from beewire.mesh.programs.state import (
     IPPROTO_TCP,
     Decision,
     Handshake,
+    PodMode,
     arrived,
     configs,
     dialled,
@@ -108,6 +110,8 @@ def complete(ctx: SockOps) -> None:
     if (config := configs.lookup(pod.config)) is None:
         return
     if htons(ctx.local_port) not in (config.outbound_port, config.inbound_port):
+        if pod.mode == PodMode.SHADOW:
+            compare_accepted(ctx)
         return
     if is_alias(ctx.local_ip4) and meaning(netns, ctx.local_ip4) is not None:
         count(netns, Decision.HANDED_OVER)
@@ -115,7 +119,9 @@ def complete(ctx: SockOps) -> None:
     key = Handshake()
     name_by_server(key, ctx)
     if (wanted := handshakes.lookup(key)) is None:
-        miss(key)
+        # In shadow mode Istio's rules have redirected it.
+        if pod.mode == PodMode.ACTING:
+            miss(key)
         return
     if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:
         miss(key)

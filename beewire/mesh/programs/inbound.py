@@ -27,7 +27,14 @@ from beewire.mesh.programs.decision import (
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
-from beewire.mesh.programs.state import IPPROTO_TCP, Decision, configs, owners, pods
+from beewire.mesh.programs.state import (
+    IPPROTO_TCP,
+    Decision,
+    PodMode,
+    configs,
+    owners,
+    pods,
+)
 
 alone = Const(u64)  # whose packets inbound_alone sees
 
@@ -97,6 +104,8 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
         config := configs.lookup(pod.config)
     ) is None:
         return refuse(netns, Reason.POD_CLOSED, ctx, flow, 0)
+    if pod.mode == PodMode.SHADOW:
+        return SkAction.SK_PASS
     if is_own(netns, flow.source):
         count(netns, Decision.INBOUND_LOCAL)
         return SkAction.SK_PASS

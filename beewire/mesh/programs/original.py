@@ -14,6 +14,7 @@ from beewire.mesh.programs.addresses import (
     SockaddrIn6,
 )
 from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.shadow import compare_asked
 from beewire.mesh.programs.state import ALLOW, arrived, configs, pods
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
@@ -115,6 +116,7 @@ def original_destination(ctx: SockOpt) -> int:
     if ctx.optname != SO_ORIGINAL_DST or ctx.level not in (SOL_IP, SOL_IPV6):
         return ALLOW
     if is_natted(ctx):
+        compare_asked(ctx)
         return ALLOW
     if ctx.level == SOL_IP:
         answer4(ctx)

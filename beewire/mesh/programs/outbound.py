@@ -29,6 +29,7 @@ from beewire.mesh.programs.decision import (
 )
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import complete, dial4, dial6
+from beewire.mesh.programs.shadow import observe
 from beewire.mesh.programs.sockets import LOCALHOST4, LOCALHOST6
 from beewire.mesh.programs.source import keep_source4, keep_source6, keep_source_mapped
 from beewire.mesh.programs.state import (
@@ -39,6 +40,7 @@ from beewire.mesh.programs.state import (
     ConfigFlag,
     Decision,
     Dialled,
+    PodMode,
     PodState,
     asked,
     configs,
@@ -124,6 +126,9 @@ def outbound4(ctx: SockAddr) -> int:
         return ALLOW
     complete(flow, ctx, pod, config, netns)
     verdict = decide_outbound(config, flow)
+    if pod.mode == PodMode.SHADOW:
+        observe(ctx, netns, flow, verdict)
+        return ALLOW
     count_rule(netns, verdict)
     kept = remember(ctx, flow, verdict)
     action = action_of(verdict)
@@ -172,6 +177,9 @@ def outbound6(ctx: SockAddr) -> int:
         return ALLOW
     complete(flow, ctx, pod, config, netns)
     verdict = decide_outbound(config, flow)
+    if pod.mode == PodMode.SHADOW:
+        observe(ctx, netns, flow, verdict)
+        return ALLOW
     count_rule(netns, verdict)
     kept = remember(ctx, flow, verdict)
     action = action_of(verdict)

@@ -61,13 +61,20 @@ ALIASES_OF_A_POD = 4096
 WORKERS = 16  # listeners with one port (SO_REUSEPORT) of which a pod's slots keep track
 
 
+class PodMode(IntEnum):
+    """Whether the programs act in a pod."""
+
+    ACTING = 0
+    SHADOW = 1  # Istio's rules do; the programs decide, compare, and leave alone
+
+
 class PodState(Struct):
     """What the programs know of one pod; user space replaces it as a whole."""
 
     config: u32 = 0  # owner of its configuration; 0: everything is refused
     scope: u32 = 0  # owner of what is configured and depends on the pod
     flags: u32 = 0  # which lists its scope has, as in Config.flags
-    unused: u32 = 0
+    mode: u32 = 0  # PodMode
     proxy_cgroup: u64 = 0  # id of the sidecar's cgroup
     proxy_level: u32 = 0  # its depth below the cgroup2 root
     source4: u32 = 0  # what a redirected connection keeps as its source; 0: it has none

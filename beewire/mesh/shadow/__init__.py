@@ -1,7 +1,39 @@
 """Shadow mode: decide beside iptables without acting, compare, switch, switch back.
 
+    enrolment = node.enrol(pod, mode=PodMode.SHADOW)     # Istio's rules act
+    report = read(node.loaded, enrolment.netns)          # what was compared so far
+    cutover(enrolment, node.loaded, pod.netns)           # Beewire acts
+    rollback(enrolment, node.loaded, pod.netns)          # the rules act again
+
 A pod in shadow mode is enrolled, and its programs decide on every connection, but leave it
-alone: Istio's rules act. Each decision is compared with what the rules did, and counted by
-rule. Cutover makes the programs act, without a moment in which neither does; rollback lets
-the rules act again.
+alone. Each decision is compared with what the rules did, and counted by rule. Cutover and
+rollback change who acts, without a moment in which nobody does, and leave connections that
+are open alone.
+
+    report   outcomes by rule
+    why      a disagreement in words: the rule on each side
+    rules    Istio's rules in a namespace: found, passed over, given back
+    switch   cutover, rollback
 """
+
+from beewire.mesh.programs.shadow import Seen
+from beewire.mesh.programs.state import PodMode
+from beewire.mesh.shadow.report import Report, Row, as_json, read, text_of
+from beewire.mesh.shadow.switch import ENOUGH, Switched, cutover, rollback, state_of
+from beewire.mesh.shadow.why import disagreement_text
+
+__all__ = [
+    "ENOUGH",
+    "PodMode",
+    "Report",
+    "Row",
+    "Seen",
+    "Switched",
+    "as_json",
+    "cutover",
+    "disagreement_text",
+    "read",
+    "rollback",
+    "state_of",
+    "text_of",
+]

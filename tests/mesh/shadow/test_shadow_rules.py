@@ -1,0 +1,115 @@
+"""Istio's rules in a namespace, passed over and given back, by both packet filters."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beewire.errors import MeshError
+from beewire.mesh.lab import Lab
+from beewire.mesh.lab.pods import Pod
+from beewire.mesh.lab.tools import find as program
+from beewire.mesh.parity import restore_inputs
+from beewire.mesh.shadow import rules
+from tests.mesh.shadow.shadowing import RULES
+
+pytestmark = pytest.mark.mesh
+
+OTHERS = "*nat\n-A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 82\nCOMMIT\n"
+
+
+def load(pod: Pod, kind: str) -> None:
+    for table in restore_inputs(RULES):
+        name = f"{'iptables' if table.family == 4 else 'ip6tables'}-{kind}-restore"
+        path = program(name)
+        assert path is not None
+        try:
+            pod.app.run([str(path), "--noflush"], text=table.text)
+        except MeshError as error:
+            if kind == "nft" and "Protocol not supported" in str(error):
+                pytest.skip("this kernel has no nf_tables")
+            raise
+
+
+@pytest.fixture(params=["legacy", "nft"])
+def pod(request: pytest.FixtureRequest) -> Iterator[Pod]:
+    """Pod A of a lab, with the rules that Istio writes."""
+    with Lab() as lab:
+        load(lab.a, request.param)
+        yield lab.a
+
+
+def test_a_namespace_without_rules_has_none() -> None:
+    with Lab() as lab:
+        assert rules.find(lab.a.namespace.path) == ()
+
+
+def test_rules_are_found_in_both_families(pod: Pod) -> None:
+    tables = rules.find(pod.namespace.path)
+
+    assert {(table.backend.version, table.name) for table in tables} == {
+        (4, "nat"),
+        (4, "raw"),
+        (6, "nat"),
+        (6, "raw"),
+    }
+    assert not rules.are_passed_over(tables)
+
+
+def test_every_chain_that_redirects_is_passed_over(pod: Pod) -> None:
+    rules.pass_over(pod.namespace.path)
+
+    tables = rules.find(pod.namespace.path)
+    assert rules.are_passed_over(tables)
+    assert {table.passed for table in tables if table.name == "nat"} == {
+        ("ISTIO_IN_REDIRECT", "ISTIO_OUTPUT_DNS", "ISTIO_REDIRECT")
+    }
+
+
+def test_none_of_the_rules_goes(pod: Pod) -> None:
+    before = rules.find(pod.namespace.path)
+
+    rules.pass_over(pod.namespace.path)
+
+    after = rules.find(pod.namespace.path)
+    assert [table.text for table in after] == [table.text for table in before]
+    assert [table.size for table in after] == [table.size for table in before]
+
+
+def test_given_back_they_are_as_they_were(pod: Pod) -> None:
+    before = rules.find(pod.namespace.path)
+
+    rules.pass_over(pod.namespace.path)
+    rules.give_back(pod.namespace.path)
+
+    assert rules.find(pod.namespace.path) == before
+
+
+def test_doing_either_twice_does_nothing_more(pod: Pod) -> None:
+    before = rules.find(pod.namespace.path)
+    rules.pass_over(pod.namespace.path)
+    passed = rules.find(pod.namespace.path)
+
+    rules.pass_over(pod.namespace.path)
+    assert rules.find(pod.namespace.path) == passed
+
+    rules.give_back(pod.namespace.path)
+    rules.give_back(pod.namespace.path)
+    assert rules.find(pod.namespace.path) == before
+
+
+def test_rules_of_others_are_left_alone() -> None:
+    with Lab() as lab:
+        load(lab.a, "legacy")
+        restore = program("iptables-legacy-restore")
+        lab.a.app.run([str(restore), "--noflush", "-w", "10"], text=OTHERS)
+
+        rules.pass_over(lab.a.namespace.path)
+
+        nat = next(t for t in rules.find(lab.a.namespace.path) if t.name == "nat")
+        assert "OUTPUT" not in nat.passed
+
+
+def test_without_a_namespace_it_says_which() -> None:
+    with pytest.raises(MeshError, match="/run/netns/bw-none cannot be opened"):
+        rules.find(Path("/run/netns/bw-none"))
