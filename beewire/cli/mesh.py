@@ -52,6 +52,16 @@ COMMANDS = (
         "beewire.cli.mesh_check",
         "what is wrong with a pod's configuration, and where each setting is from",
     ),
+    Command(
+        "explain",
+        "beewire.cli.mesh_explain",
+        "why a connection goes where it goes",
+    ),
+    Command(
+        "why-not",
+        "beewire.cli.mesh_why_not",
+        "flows of a pod that did not go through its sidecar",
+    ),
 )
 
 

@@ -134,6 +134,14 @@ class Node:
         """How often each rule decided in a pod."""
         return Entries(self.loaded, netns).rules()
 
+    def aliases(self, netns: int) -> dict[str, str]:
+        """Which destination each alias of a pod stands for, as Enrolment.aliases."""
+        return Entries(self.loaded, netns).aliases()
+
+    def has_listener(self, netns: int) -> bool:
+        """Whether an inbound listener of a pod's sidecar is known."""
+        return Entries(self.loaded, netns).listeners() > 0
+
     def cookies(self) -> list[int]:
         """The namespaces that are enrolled, by their cookies."""
         return list(self.loaded[state.pods])

@@ -1,0 +1,235 @@
+"""Explain a connection that was made: what the programs kept in its socket.
+
+Nothing is decided again. The verdict, the configuration that it was made by, and what was
+dialled stand in the storage of the socket that dialled; what the sidecar was handed, in
+the storage of the socket that it accepted. What a socket shows of itself is asked of the
+kernel, through the same hooks that answer its owner.
+"""
+
+import contextlib
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from sys import byteorder
+from typing import Any, NamedTuple
+
+from beewire.bpf import ntohs
+from beewire.errors import KernelError, MapError, MeshError
+from beewire.mesh.decision import TCP, UDP, Action, Rule, Verdict
+from beewire.mesh.explain import ways
+from beewire.mesh.explain.explanation import Explanation, Step
+from beewire.mesh.explain.hypothetical import counts
+from beewire.mesh.explain.question import IP, ended
+from beewire.mesh.explain.subject import Subject
+from beewire.mesh.explain.words import ACTIONS, RULES
+from beewire.mesh.programs import state
+from beewire.mesh.programs.addresses import Endpoint
+from beewire.mesh.programs.decision import action_of, rule_of
+
+SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
+_SOCKADDR = {socket.AF_INET: 16, socket.AF_INET6: 28}
+
+
+class Stored(NamedTuple):
+    """What the programs kept of one socket. Ends are addresses and ports.
+
+    `dialled` and `target` are what its owner dialled and what that was rewritten to;
+    `target` is None where the connection was left alone. `config` is the id of the
+    configuration that decided, `current` the one that the pod has now. `arrived` is what
+    the sidecar's accepted socket was handed; `asked` is the resolver that a socket asked
+    last without connecting, `waiting` how many answers have not come.
+    """
+
+    dialled: tuple[IP, int] | None
+    target: str
+    action: Action
+    rule: Rule
+    config: int
+    current: int
+    arrived: tuple[IP, int] | None
+    asked: tuple[IP, int] | None
+    waiting: int
+
+
+def stored_in(subject: Subject, fd: int) -> Stored:
+    """Read the storage of the socket behind `fd`, by map look-ups.
+
+    Raises:
+        MeshError: no programs are loaded on this node.
+    """
+    if subject.node is None:
+        raise MeshError("no programs of Beewire are loaded here: nothing is kept")
+    loaded = subject.node.loaded
+    kept = _held(loaded[state.dialled], fd)
+    handed = _held(loaded[state.arrived], fd)
+    queried = _held(loaded[state.asked], fd)
+    pod = loaded[state.pods].get(subject.netns)
+    target = ""
+    if kept is not None and kept.target_port:
+        target = _target(kept)
+    return Stored(
+        dialled=None if kept is None else _end(kept.wanted),
+        target=target,
+        action=Action.PASS if kept is None else Action(action_of(kept.verdict)),
+        rule=Rule.UNDECIDED if kept is None else Rule(rule_of(kept.verdict)),
+        config=0 if kept is None else kept.config,
+        current=0 if pod is None else pod.config,
+        arrived=None if handed is None else _end(handed),
+        asked=None if queried is None else _end(queried.wanted),
+        waiting=0 if queried is None else queried.waiting,
+    )
+
+
+def _held(storage: Any, fd: int) -> Any:
+    # Any: storage of different values.
+    with contextlib.suppress(KeyError, MapError, KernelError):
+        return storage[fd]
+    return None
+
+
+def _end(endpoint: Endpoint) -> tuple[IP, int]:
+    address = IPv6Address(endpoint.address.to_bytes())
+    return address.ipv4_mapped or address, ntohs(endpoint.port)
+
+
+def _target(kept: state.Dialled) -> str:
+    address: IP = IPv4Address(kept.target.to_bytes(4, byteorder))
+    if _end(kept.wanted)[0].version == 6:
+        address = IPv6Address("::1")
+    return ended(address, ntohs(kept.target_port))
+
+
+def explain_socket(subject: Subject, fd: int, connected: str = "") -> Explanation:
+    """Explain the socket behind `fd`, a descriptor of this process.
+
+    `connected` is where the kernel's table says that it is connected, whatever it shows.
+
+    Raises:
+        MeshError: no programs are loaded, or it is no socket of IP.
+    """
+    try:
+        copy = socket.socket(fileno=socket.dup(fd))
+    except OSError as error:
+        raise MeshError(f"descriptor {fd} is no socket: {error.strerror}") from error
+    with copy:
+        if copy.family not in _SOCKADDR:
+            raise MeshError(
+                f"descriptor {fd} is no socket of IP, but {copy.family.name}"
+            )
+        return _explain(subject, copy, stored_in(subject, fd), connected)
+
+
+def _explain(
+    subject: Subject, sock: socket.socket, kept: Stored, connected: str
+) -> Explanation:
+    protocol = TCP if sock.type == socket.SOCK_STREAM else UDP
+    shown, local = _name(sock, "getpeername"), _name(sock, "getsockname")
+    name = "tcp" if protocol == TCP else "udp"
+    head = f"{name} {local}" + (f" -> {shown}" if shown else "")
+    if kept.dialled is None:
+        return _accepted(subject, sock, kept, head, connected)
+    steps = ways.outbound(
+        subject, kept.action, protocol, kept.dialled, kept.target or connected
+    )
+    same = kept.config == kept.current
+    verdict = Verdict(kept.action, kept.rule)
+    notes = (
+        [f"the kernel's table says it is connected to {connected}"] if connected else []
+    )
+    if not same:
+        notes.append(
+            f"configuration {kept.config} decided; the pod has configuration"
+            f" {kept.current} now"
+        )
+    port = ways.listener_port(subject, kept.action)
+    outcome = ACTIONS[kept.action]
+    return Explanation(
+        pod=subject.name,
+        connection=head,
+        live=True,
+        action=kept.action.name,
+        outcome=f"{outcome}, at {kept.target}" if port and kept.target else outcome,
+        rule=kept.rule.name,
+        number=int(kept.rule),
+        because=RULES[kept.rule],
+        matched="",
+        origin=subject.origin(verdict)
+        if same
+        else f"an earlier configuration (id {kept.config})",
+        steps=tuple(steps),
+        counts=counts(subject, kept.rule),
+        notes=tuple(notes),
+    )
+
+
+def _accepted(
+    subject: Subject, sock: socket.socket, kept: Stored, head: str, connected: str
+) -> Explanation:
+    # Nothing was dialled by this socket: the sidecar accepted it, or nobody saw it.
+    told = "" if sock.type == socket.SOCK_DGRAM else _original(sock)
+    steps: list[Step] = []
+    rule, because = Rule.UNDECIDED, "nothing is kept in this socket"
+    outcome = "no program saw it being made"
+    if kept.arrived is not None:
+        outcome = "handed over to the sidecar, with what was dialled"
+        because = f"the socket that dialled handed over {ended(*kept.arrived)}"
+        steps = [ways.step(subject, "handover", because)]
+    elif kept.asked is not None:
+        outcome = f"asked {ended(*kept.asked)} last, {kept.waiting} answers to come"
+        because = "a query of a socket that is not connected is decided by itself"
+        steps = ways.queried(subject, kept.asked)
+    elif told:
+        outcome = "the sidecar accepted it"
+        because = f"its own address says where it was going: {told}"
+    if told:
+        steps.append(ways.step(subject, "original", f"answers SO_ORIGINAL_DST: {told}"))
+    notes = (
+        [f"the kernel's table says it is connected to {connected}"] if connected else []
+    )
+    if not (told or steps):
+        notes.append(
+            "it was connected before the pod was enrolled, was accepted by the"
+            " application, or is none of the pod's"
+        )
+    return Explanation(
+        pod=subject.name,
+        connection=head,
+        live=True,
+        action=_seen(kept, told),
+        outcome=outcome,
+        rule=rule.name,
+        number=int(rule),
+        because=because,
+        matched="",
+        origin="",
+        steps=tuple(steps),
+        counts={},
+        notes=tuple(notes),
+    )
+
+
+def _seen(kept: Stored, told: str) -> str:
+    if kept.asked is not None:
+        return Action.TO_DNS.name
+    return "ACCEPTED" if told else "UNSEEN"
+
+
+def _name(sock: socket.socket, which: str) -> str:
+    try:
+        host, port = getattr(sock, which)()[:2]
+    except OSError:
+        return ""
+    address = ip_address(host.partition("%")[0])
+    return ended(getattr(address, "ipv4_mapped", None) or address, port)
+
+
+def _original(sock: socket.socket) -> str:
+    level = socket.SOL_IP if sock.family == socket.AF_INET else socket.IPPROTO_IPV6
+    try:
+        told = sock.getsockopt(level, SO_ORIGINAL_DST, _SOCKADDR[sock.family])
+    except OSError:
+        return ""
+    (port,) = struct.unpack_from("!H", told, 2)
+    if sock.family == socket.AF_INET:
+        return ended(IPv4Address(told[4:8]), port)
+    return ended(IPv6Address(told[8:24]), port)
