@@ -34,6 +34,8 @@ def older_connections(view: NetworkView, proxy_cgroup: Path) -> list[SocketState
     Asked right after the programs were attached: a connection that they did see leads to
     the loopback network, or is one of the sidecar's.
     """
+    if not view.has_sockets():
+        return []
     return _outward(view, proxy_cgroup, view.sockets())
 
 

@@ -124,10 +124,7 @@ class Operations:
         listening = [(each.family, each.fd) for each in sockets]
         enrolment = node.enrol(pod_of(wanted), pins=pins, listeners=listening)
         try:
-            # Where nothing runs nothing is connected, and the kernel's table is long.
-            runs = processes.is_populated(Path(wanted.cgroup))
-            proxy = Path(wanted.proxy_cgroup)
-            found = older.older_connections(view, proxy) if runs else []
+            found = older.older_connections(view, Path(wanted.proxy_cgroup))
             record = wanted.but(
                 state=ENROLLED,
                 enrolled_at=time.time(),

@@ -129,6 +129,10 @@ class NetworkView:
             for message in _ask(self._diag, _SOCK_DIAG_BY_FAMILY, body, _DUMP):
                 yield _socket_state(message, protocol)
 
+    def has_sockets(self) -> bool:
+        """Whether there is a TCP socket: two files, where the table of all is long."""
+        return any(visit(self.path, _sockets_in_use))
+
     def destroy(self, found: SocketState) -> bool:
         """End a connection at once: both ends see it aborted. False: it was gone.
 
@@ -150,6 +154,21 @@ class NetworkView:
 
 def _sockets() -> tuple[socket.socket, socket.socket]:
     return _netlink(_NETLINK_ROUTE), _netlink(_NETLINK_SOCK_DIAG)
+
+
+def _sockets_in_use() -> list[bool]:
+    """Of IPv4 and of IPv6, whether the calling thread's namespace has TCP sockets."""
+    found = []
+    for name in ("sockstat", "sockstat6"):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            text = Path(f"/proc/thread-self/net/{name}").read_text()
+            # TCP: inuse 3 orphan 0 ...
+            found += [
+                line.split()[2] != "0"
+                for line in text.splitlines()
+                if line[:3] == "TCP"
+            ]
+    return found
 
 
 def _netlink(protocol: int) -> socket.socket:
