@@ -73,10 +73,14 @@ def once(args: argparse.Namespace, directories: "Directories") -> int:
     from beewire.mesh.agent.operations import Operations, silent  # noqa: PLC0415 - as above
 
     with Operations(directories, say if args.verbose else silent) as pods:
+        upgraded = pods.renew()
         found = pods.adopt()
     if args.json:
-        print(json.dumps(found._asdict(), indent=2))
+        told = {**found._asdict(), "upgraded": upgraded and upgraded._asdict()}
+        print(json.dumps(told, indent=2))
         return 0
+    if upgraded:
+        print(f"upgraded: {', '.join((*upgraded.programs, *upgraded.maps))}")
     served = "is served" if len(found.kept) == 1 else "are served"
     removed = "was removed" if len(found.removed) == 1 else "were removed"
     kept = counted(len(found.kept), "pod")

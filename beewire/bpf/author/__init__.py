@@ -126,7 +126,7 @@ if TYPE_CHECKING:
         PerCpuArray,
         PerCpuHash,
     )
-    from beewire.bpf.author.pinned import open_pinned
+    from beewire.bpf.author.pinned import open_maps, open_pinned
     from beewire.bpf.author.prefixes import IPv4Prefix, IPv6Prefix
     from beewire.bpf.author.prepared import (
         prebuilt,
@@ -412,7 +412,7 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
     "loop", "lsm", "lsm_cgroup", "lwt_in", "lwt_out", "lwt_seg6local", "lwt_xmit",
     "netfilter", "netkit_peer", "netkit_primary", "netns_cookie", "ntohl", "ntohs",
-    "numa_node_id", "obj_drop", "obj_new", "open_pinned", "overlay", "perf_event", "pointer",
+    "numa_node_id", "obj_drop", "obj_new", "open_maps", "open_pinned", "overlay", "perf_event", "pointer",
     "post_bind4", "post_bind6", "prebuilt", "printk", "random_u32", "raw_tracepoint",
     "raw_tracepoint_writable", "rcu", "recvmsg4", "recvmsg6", "recvmsg_unix",
     "redirect", "send_signal", "sendmsg4", "sendmsg6", "sendmsg_unix", "seq_file",
@@ -466,7 +466,7 @@ _HOMES = {
         "setsockopt sk_lookup sk_msg sock_ops tracepoint xdp"
     ),
     "beewire.bpf.author.loaded": "Loaded load",
-    "beewire.bpf.author.pinned": "open_pinned",
+    "beewire.bpf.author.pinned": "open_maps open_pinned",
     "beewire.bpf.author.maps": "Array HashMap LpmTrie LruHash ResizableHash",
     "beewire.bpf.author.per_cpu": "LruPerCpuHash PerCpuArray PerCpuHash",
     "beewire.bpf.author.prefixes": "IPv4Prefix IPv6Prefix",

@@ -13,6 +13,8 @@ name.
 
 from __future__ import annotations
 
+import os
+
 from beewire.bpf import kernel
 from beewire.bpf.author.alone import around
 from beewire.bpf.author.collection import Collection, Reached, Source, reach
@@ -56,6 +58,30 @@ def open_pinned(source: Source, directory: str, *, name: str = "") -> Loaded:
         home.close()
         raise
     return Loaded(Collection(reached), home)
+
+
+def open_maps(
+    source: Source, directory: str, *, name: str = ""
+) -> tuple[dict[str, kernel.AnyMap], dict[str, kernel.AnyMap]]:
+    """The maps that `Loaded.pin` left below `directory`: those that fit, and the others.
+
+    The first are what `source` declares, and can be given to `load(maps=...)`. The second
+    have another kind, size or type by now: keys and values are bytes. Those that are not
+    pinned there are in neither. The caller closes all of them.
+    """
+    fitting: dict[str, kernel.AnyMap] = {}
+    others: dict[str, kernel.AnyMap] = {}
+    for key, declared in reach(source, name).maps.items():
+        path = f"{directory}/{MAPS}/{key}"
+        if not os.path.exists(path):  # noqa: PTH110 - no pathlib in the toolkit
+            continue
+        live = kernel.Map.from_pin(path)
+        try:
+            around(declared, live, f"the map pinned at {path}")
+            fitting[key] = live
+        except SpecError:
+            others[key] = kernel.Map.from_pin(path)
+    return fitting, others
 
 
 def _open_sections(

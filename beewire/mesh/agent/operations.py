@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from beewire.errors import MeshError, UsageError
+from beewire.errors import KernelError, MeshError, SpecError, UsageError
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
@@ -27,6 +27,7 @@ from beewire.mesh.agent.resolving import (
 )
 from beewire.mesh.agent.settings import config_of
 from beewire.mesh.agent.target import Attachment, Target
+from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView
 from beewire.mesh.enrol import Enrolment, Node
 
@@ -67,19 +68,33 @@ class Operations:
         Raises:
             MeshError: an agent has come meanwhile, which keeps an account of its own.
         """
+        with self._locked():
+            yield self.node()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         if self._node is None:
             self.directories.prepare()
         with locked(self.directories):
             if not self.is_agent and (pid := agent_pid(self.directories)):
                 raise MeshError(
-                    f"process {pid} has become this node's agent: try again"
+                    f"process {pid} is this node's agent: ask it, or stop it first"
                 )
-            yield self.node()
+            yield
 
     def node(self) -> Node:
         """The programs and maps of this node, loaded where they are not yet."""
         if self._node is None:
-            self._node = Node.load(self.directories.set)
+            is_there = self.directories.set.is_dir()
+            try:
+                self._node = Node.load(self.directories.set)
+            except (SpecError, KernelError) as error:
+                if not is_there:
+                    raise
+                raise MeshError(
+                    f"this node runs another version of Beewire ({error}): `beewire agent"
+                    " --once` upgrades it"
+                ) from error
         return self._node
 
     # One pod.
@@ -361,6 +376,21 @@ class Operations:
         finally:
             if node is not None and node is not self._node:
                 node.close()
+
+    def renew(self) -> Upgraded | None:
+        """Let this version's programs serve the pods; None where they do already.
+
+        Raises:
+            MeshError: they fail; the present ones serve on.
+        """
+        with self._locked():
+            self.close()
+            self._node, done = renewed(self.directories)
+        if done is not None:
+            names = ", ".join((*done.programs, *done.maps))
+            held = f", frozen for {done.frozen_s * 1e3:.0f} ms" if done.frozen_s else ""
+            self.log(f"upgraded for {done.pods} pods{held}: {names}")
+        return done
 
     def adopt(self) -> Adopted:
         """Put in order what another agent, or a machine that went down, left behind."""

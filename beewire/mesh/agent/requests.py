@@ -96,6 +96,7 @@ class Requests:
     def begin(self) -> None:
         """Be the agent's: take over what is there."""
         self.pods.is_agent = True
+        self.pods.renew()
         self.pods.adopt()
 
     def look(self) -> bool:

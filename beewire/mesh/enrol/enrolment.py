@@ -118,10 +118,13 @@ class Enrolment:
         self, hooks: Iterable[Hook], places: Mapping[str, int], *, alone: bool
     ) -> None:
         for hook in hooks:
-            program = self._loaded[hook.program]
-            if hook.name == INBOUND:
-                program = self._inbound(alone=alone)
+            program = self._program(hook, alone=alone)
             self._links.add(hook.name, program.attach(places[hook.place.value]))
+
+    def _program(self, hook: Hook, *, alone: bool) -> Program[Any]:
+        if hook.name == INBOUND:
+            return self._inbound(alone=alone)
+        return self._loaded[hook.program]
 
     def resume(self) -> None:
         """Take over what `keep` left."""
@@ -142,6 +145,25 @@ class Enrolment:
             with self.pod.opened() as places:
                 self._attach(lost, places, alone=self._entries.is_alone())
         return [hook.name for hook in lost]
+
+    def renew(self) -> None:
+        """Let the programs of this node serve the pod, in the place of others.
+
+        Each link changes its program without a gap; hooks that are new are attached.
+
+        Raises:
+            KernelError: The kernel refused one; those before it have changed.
+        """
+        alone = self._entries.is_alone()
+        for hook in HOOKS:
+            if self._links.has(hook.name):
+                self._links.update(hook.name, self._program(hook, alone=alone).live)
+        self.mend()
+
+    def fill(self, listeners: Sequence[Listening]) -> None:
+        """Put sockets by which the sidecar listens already into their slots."""
+        port = htons(self.pod.config.inbound_capture_port)
+        self._entries.set_listeners(port, listeners)
 
     def update(self, config: PodConfig) -> None:
         """Change the configuration; every connection meets the old one or the new.

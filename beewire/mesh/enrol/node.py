@@ -1,6 +1,6 @@
 """`Node`: the data path of one machine, loaded once, whatever the number of pods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Self
 
 from beewire.bpf import Loaded, collect, load, open_pinned
 from beewire.bpf.author.collection import Collection
-from beewire.bpf.kernel import running
+from beewire.bpf.kernel import AnyMap, running
 from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
@@ -59,6 +59,16 @@ class Node:
             loaded.pin(str(pins))
             stack.pop_all()
         return cls(loaded)
+
+    @staticmethod
+    def load_on(maps: Mapping[str, AnyMap]) -> Loaded:
+        """Load the programs anew: on these maps, and on new ones where one is missing.
+
+        Raises:
+            KernelError: The kernel refused a program or a map.
+        """
+        spec = _compiled()
+        return load(spec, maps={name: maps[name] for name in spec.maps if name in maps})
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from beewire.bpf import (
     SockAddr,
     connect4,
     load,
+    open_maps,
     open_pinned,
     u32,
 )
@@ -127,3 +128,16 @@ def test_globals_are_found_again(directory: str) -> None:
             assert again.globals["knob"] == 5
             again.globals["knob"] = 6
             assert loaded.globals["knob"] == 6
+
+
+def test_maps_that_fit_are_told_from_others(directory: str) -> None:
+    with load([outbound]) as loaded:
+        loaded.pin(directory)
+        loaded[seen][7] = 70
+
+    fitting, others = open_maps([outbound], directory)
+    with fitting["seen"] as live:
+        assert (live[7], others) == (70, {})
+    fitting, others = open_maps([larger()], directory)
+    with others["seen"] as live:
+        assert (live.spec.max_entries, fitting) == (8, {})

@@ -65,14 +65,16 @@ def environment(directories: Directories) -> dict[str, str]:
 class AgentProcess:
     """`beewire agent` in a process of its own."""
 
-    def __init__(self, directories: Directories, log: Path) -> None:
+    def __init__(
+        self, directories: Directories, log: Path, tree: Path = CHECKOUT
+    ) -> None:
         self.directories = directories
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "beewire", "agent", "-v"],
-                env=environment(directories),
-                cwd=CHECKOUT,
+                env={**environment(directories), "PYTHONPATH": str(tree)},
+                cwd=tree,
                 stdout=output,
                 stderr=output,
             )

@@ -1,0 +1,293 @@
+"""Other programs, and maps of another layout, under load: one link after the other, whole.
+
+    set/       what serves the pods now
+    set_new/   what is to serve them, as long as an upgrade is under way
+    set_old/   what served them, until it is removed
+
+Programs on the same maps take over link by link, and no connection notices. Where a map
+has another layout, its entries are carried over while the pods are frozen, a moment in
+which none of their processes runs. The new programs are tried in a pod of our own first,
+and afterwards every link is looked at; if anything fails, all links get their present
+programs back.
+"""
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from beewire.bpf import Loaded, open_maps
+from beewire.bpf.kernel import AnyMap, Link, Program, ids
+from beewire.bpf.object import MapKind, ProgramKind, ProgramSpec
+from beewire.errors import BeewireError, KernelError, MeshError
+from beewire.mesh.agent import processes, records
+from beewire.mesh.agent.canary import try_programs
+from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.migrate import SOCKETS, carry_over, carry_over_sockets
+from beewire.mesh.agent.records import ENROLLED, PodRecord
+from beewire.mesh.agent.resolving import pod_of
+from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.view import TCP, UDP, NetworkView
+from beewire.mesh.enrol import HOOKS, PROGRAMS, Enrolment, Node
+from beewire.mesh.lab.cgroups import Cgroup
+
+FREEZE_TIMEOUT_S = 2.0
+_POLL_S = 0.0005
+
+
+class Upgraded(NamedTuple):
+    """What has changed: names of programs and maps, and how many pods have them now.
+
+    `frozen_s` is how long no process of a pod ran; 0 where every map could stay.
+    """
+
+    programs: tuple[str, ...]
+    maps: tuple[str, ...]
+    pods: int
+    frozen_s: float
+
+
+def renewed(directories: Directories) -> tuple[Node, Upgraded | None]:
+    """The node with this version's programs; what has changed, or None if all is equal.
+
+    Whoever calls this has the lock, and closes the node.
+
+    Raises:
+        MeshError: this version's programs fail; the present ones serve on.
+        KernelError: the kernel refused one; the present ones serve on.
+    """
+    _finish(directories)
+    if not directories.set.is_dir():
+        return Node.load(directories.set), None
+    with ExitStack() as stack:
+        fitting, others = open_maps(PROGRAMS, str(directories.set))
+        for live in (*fitting.values(), *others.values()):
+            stack.enter_context(live)
+        loaded = stack.enter_context(Node.load_on(fitting))
+        programs = _changed_programs(directories.set, loaded)
+        maps = tuple(name for name in loaded.maps if name not in fitting)
+        if programs or maps:
+            change = _Change(directories, loaded, others)
+            frozen_s, pods = change.make()
+            done = Upgraded(programs, maps, pods, frozen_s)
+        else:
+            done = None
+    return Node.load(directories.set), done
+
+
+def _finish(directories: Directories) -> None:
+    """Put right what somebody left who was killed between two renames."""
+    if not directories.set.is_dir() and _beside(directories, "old").is_dir():
+        _beside(directories, "new").rename(directories.set)
+    _remove_pins(_beside(directories, "old"))
+
+
+class _Change:
+    """One upgrade: what was before is known, and can be put back."""
+
+    def __init__(
+        self, directories: Directories, loaded: Loaded, others: dict[str, AnyMap]
+    ) -> None:
+        self._directories = directories
+        self._loaded = loaded
+        self._others = {
+            name: live for name, live in others.items() if name in loaded.maps
+        }
+        self._pods = [
+            each for each in records.every(directories) if each.state == ENROLLED
+        ]
+
+    def make(self) -> tuple[float, int]:
+        """Do it: for how long pods were frozen, in seconds, and how many there are."""
+        fresh = _beside(self._directories, "new")
+        _remove_pins(fresh)  # of an upgrade that somebody was killed in
+        self._loaded.pin(str(fresh))
+        before = _programs_of_links(self._directories)
+        try:
+            with _frozen(self._pods if self._others else ()) as frozen:
+                self._carry_over()
+                node = Node(self._loaded)
+                try_programs(node)
+                for record in self._pods:
+                    self._switch(node, record)
+                self._verify(node)
+        except BaseException:
+            _put_back(before, self._directories)
+            _remove_pins(fresh)
+            raise
+        old = _beside(self._directories, "old")
+        self._directories.set.rename(old)
+        fresh.rename(self._directories.set)
+        _remove_pins(old)
+        _remove_other_hooks(self._directories)
+        return frozen[0] if frozen else 0.0, len(self._pods)
+
+    def _carry_over(self) -> None:
+        for name, old in self._others.items():
+            new = self._loaded.maps[name]
+            if old.spec.kind is MapKind.SK_STORAGE:
+                for record in self._pods:
+                    with _sockets(record) as sockets:
+                        carry_over_sockets(old, new, sockets)
+            elif old.spec.kind not in SOCKETS:  # slots are filled from processes
+                carry_over(old, new)
+
+    def _switch(self, node: Node, record: PodRecord) -> None:
+        enrolment = node.find(
+            pod_of(record), int(record.id), self._directories.links(record.id)
+        )
+        if "listeners" in self._others:
+            _fill(enrolment, record)
+        enrolment.renew()
+        enrolment.keep()
+
+    def _verify(self, node: Node) -> None:
+        known = set(node.cookies())
+        wanted = {hook.name: node.loaded[hook.program].live.info().id for hook in HOOKS}
+        for record in self._pods:
+            if int(record.id) not in known:
+                raise MeshError(f"{record.name} is not known to the new programs")
+            for hook, number in wanted.items():
+                with Link.from_pin(
+                    str(self._directories.links(record.id) / hook)
+                ) as link:
+                    runs = link.info.program_id
+                # A pod whose address another has, too, has a copy to itself.
+                if runs != number and hook != "inbound":
+                    raise MeshError(
+                        f"{record.name}: program {runs} runs at {hook!r}, not {number}"
+                    )
+
+
+def _beside(directories: Directories, which: str) -> Path:
+    return directories.pins / f"set_{which}"
+
+
+def _changed_programs(directory: Path, loaded: Loaded) -> tuple[str, ...]:
+    """The programs that are others than those pinned, by what the kernel makes of them."""
+    return tuple(
+        name
+        for name, program in loaded.programs.items()
+        if _tag(directory / "programs" / name) != program.live.info().tag
+    )
+
+
+def _tag(pin: Path) -> str:
+    try:
+        with Program.from_pin(str(pin), _ANY) as program:
+            return program.info().tag
+    except KernelError:
+        return ""
+
+
+# What a program is that is only put into a link's place.
+_ANY = ProgramSpec("present", kind=ProgramKind.UNSPEC, section="", insns=())
+
+
+def _programs_of_links(directories: Directories) -> dict[Path, Program]:
+    """The program of every pinned link, held so that it can be put back."""
+    held: dict[Path, Program] = {}
+    for path in (directories.pins / "pods").glob("*/*"):
+        with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
+            fd = ids.try_open(ids.PROGRAM, link.info.program_id)
+            if fd >= 0:
+                held[path] = Program(fd, _ANY)
+    return held
+
+
+def _put_back(before: dict[Path, Program], directories: Directories) -> None:
+    for path in (directories.pins / "pods").glob("*/*"):
+        with contextlib.suppress(BeewireError), Link.from_pin(str(path)) as link:
+            if path in before:
+                link.update(before[path])
+            else:  # a hook that the present version does not have
+                link.detach()
+                path.unlink()
+
+
+def _remove_other_hooks(directories: Directories) -> None:
+    """Detach what this version has no hook for any more."""
+    known = {hook.name for hook in HOOKS}
+    for path in (directories.pins / "pods").glob("*/*"):
+        if path.name not in known:
+            with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
+                link.detach()
+            path.unlink()
+
+
+def _remove_pins(directory: Path) -> None:
+    for path in (
+        sorted(directory.rglob("*"), reverse=True) if directory.is_dir() else ()
+    ):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        directory.rmdir()
+
+
+@contextlib.contextmanager
+def _frozen(pods: Iterable[PodRecord]) -> Iterator[list[float]]:
+    """Let no process of these pods run; for how long, in seconds, once it is over."""
+    cgroups = [Cgroup(Path(each.cgroup)) for each in pods]
+    held: list[float] = []
+    begun = time.monotonic()
+    try:
+        for each in cgroups:
+            with contextlib.suppress(MeshError):  # it is gone
+                each.freeze()
+        deadline = begun + FREEZE_TIMEOUT_S
+        for each in cgroups:
+            while _is_thawed(each.path) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        yield held
+    finally:
+        for each in cgroups:
+            with contextlib.suppress(MeshError):
+                each.thaw()
+        if cgroups:
+            held.append(time.monotonic() - begun)
+
+
+def _is_thawed(cgroup: Path) -> bool:
+    try:
+        return "frozen 0" in (cgroup / "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _sockets(record: PodRecord) -> Iterator[list[int]]:
+    """Copies of all TCP and UDP sockets of a pod's namespace, whoever holds them."""
+    with NetworkView(Path(record.netns)) as view:
+        wanted = {each.inode for each in (*view.sockets(TCP), *view.sockets(UDP))}
+    wanted.discard(0)
+    own = processes.pids_in(Path(record.cgroup))
+    copies: list[int] = []
+    try:
+        # Most are the pod's; sockets may be handed to others, but few are.
+        for pid in itertools.chain(own, processes.all_pids()):
+            if not wanted:
+                break
+            for inode, number in processes.sockets_of(pid).items():
+                if inode in wanted:
+                    wanted.discard(inode)
+                    with contextlib.suppress(MeshError):  # closed meanwhile
+                        copies.append(processes.copy_of(pid, number))
+        yield copies
+    finally:
+        for fd in copies:
+            os.close(fd)
+
+
+def _fill(enrolment: Enrolment, record: PodRecord) -> None:
+    port = config_of(record.config).inbound_capture_port
+    pids = processes.pids_in(Path(record.proxy_cgroup))
+    with NetworkView(Path(record.netns)) as view:
+        found = processes.listeners_of(view, pids, port)
+    try:
+        enrolment.fill([(each.family, each.fd) for each in found])
+    finally:
+        processes.close_all(found)
