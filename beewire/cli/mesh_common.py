@@ -19,24 +19,16 @@ def config_text(args: argparse.Namespace) -> str:
     """The configuration that the command line asks for, as a Beewire file; "" for none.
 
     Raises:
-        UsageError: a file or an option is wrong.
+        UsageError: a file or an option is wrong, or asks for what cannot be honoured.
     """
-    from beewire.cli.mesh_config import configuration  # noqa: PLC0415 - where it is asked for
+    from beewire.cli.mesh_config import asked, configuration, refuse  # noqa: PLC0415 - late
     from beewire.mesh.config import write_file  # noqa: PLC0415 - as above
 
-    sources = (
-        "values",
-        "annotation",
-        "config",
-        "istio_env",
-        "istio_flags",
-        "resolv_conf",
-    )
-    if args.pod is None and not any(
-        getattr(args, name) for name in (*sources, "group")
-    ):
+    if not asked(args):
         return ""
-    return write_file(configuration(args).config)
+    found = configuration(args)
+    refuse(args, found)
+    return write_file(found)
 
 
 def named(record: "PodRecord") -> str:

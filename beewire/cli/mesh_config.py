@@ -22,6 +22,7 @@ from beewire.mesh.config import (
     read_pod,
     read_resolv_conf,
     read_values,
+    refusals,
     with_addresses,
 )
 
@@ -72,6 +73,23 @@ def _repeated(
         metavar=value,
         help=f"{text}; may be repeated",
     )
+
+
+def asked(args: argparse.Namespace) -> bool:
+    """Whether the command line says anything about the configuration."""
+    names = ("values", "pod", "annotation", "config", "istio_env", "istio_flags")
+    return any(getattr(args, name) for name in (*names, "resolv_conf", "group"))
+
+
+def refuse(args: argparse.Namespace, found: Configuration) -> None:
+    """Refuse what no pod is enrolled with.
+
+    Raises:
+        UsageError: a knob cannot be honoured, or the pod has the host's network.
+    """
+    pod = pod_manifest(args)
+    for refusal in (*refusals(found.settings), *(pod.refusals() if pod else ())):
+        raise UsageError(str(refusal))
 
 
 def pod_manifest(args: argparse.Namespace) -> PodManifest | None:

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         pod, args.pod = str(args.pod), None
     elif (manifest := pod_manifest(args)) is not None:
         name = name or f"{manifest.namespace}/{manifest.name}"
-        pod = "" if args.cgroup else name
+        pod = "" if args.cgroup else manifest.uid or name
     target = Target(
         name=name,
         pod=pod,

@@ -5,10 +5,11 @@ Needs root. Goes through the agent where one runs.
 
 import argparse
 
-from beewire.cli.mesh_common import add_usual, named
-from beewire.cli.mesh_config import add_configuration, configuration
+from beewire.cli.mesh_common import add_usual, config_text, named
+from beewire.cli.mesh_config import add_configuration
 from beewire.cli.parser import tell
 from beewire.cli.table import print_json
+from beewire.errors import UsageError
 
 EPILOG = """\
 examples:
@@ -31,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     """Change it."""
     from beewire.mesh.agent import Mesh  # noqa: PLC0415 - `--help` needs none of it
 
-    wanted = configuration(args).config
+    wanted = config_text(args)
+    if not wanted:
+        raise UsageError("to what? --pod, --annotation, --config and others say so")
     with Mesh() as mesh:
         record = mesh.update(args.target, wanted)
     tell(args, f"{named(record)} has another configuration")

@@ -228,7 +228,7 @@ def _config(call: Call) -> str:
     from beewire.mesh.config import combine, read_annotations, write_file  # noqa: PLC0415
 
     try:
-        return write_file(combine(read_annotations(annotations)).config)
+        return write_file(combine(read_annotations(annotations)))
     except UsageError as error:
         notes = "; ".join(getattr(error, "__notes__", []))
         raise CniError(BAD_CONFIGURATION, str(error), notes) from error

@@ -118,7 +118,7 @@ class Operations:
                         record = self._close_older(view, record)
                         records.write(self.directories, record)
                     return record
-                config = config_of(wanted.config)
+                config = config_of(wanted.config, wanted.addresses)
                 sockets = existing_listeners(view, wanted, config, target)
                 try:
                     record = self._enrol(node, view, wanted, sockets, target)
@@ -205,7 +205,7 @@ class Operations:
         if before.state == ENROLLED:
             enrolment = self._found(node, before)
             try:
-                enrolment.update(config_of(config))
+                enrolment.update(config_of(config, record.addresses))
             finally:
                 enrolment.keep()
         records.write(self.directories, record)

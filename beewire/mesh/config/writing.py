@@ -50,7 +50,9 @@ def _values(found: Configuration, base: Base) -> Iterator[tuple[str, object]]:
             continue
         value = _value(found.config, knob)
         pods = base is Base.SIDECAR and knob.pod_default is not None
-        if pods or value != knob.default:
+        # Where nothing says so, IPv6 is decided by the pod's addresses.
+        known = knob.name == "enable_ipv6" and not found.settings
+        if pods or known or value != knob.default:
             yield path, value
 
 

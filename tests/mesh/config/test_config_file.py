@@ -119,6 +119,16 @@ def test_a_file_keeps_the_origins_of_its_settings(flags: str) -> None:
         )
 
 
+def test_a_file_of_a_podconfig_says_whether_ipv6_is_captured() -> None:
+    addresses = [IPv6Address("fd00::1")]
+
+    said = combine(parse_file(write_file(PodConfig())))
+    unsaid = combine(parse_file(write_file(combine(read_annotations({})))))
+
+    assert not with_addresses(said, addresses).config.enable_ipv6
+    assert with_addresses(unsaid, addresses).config.enable_ipv6
+
+
 def test_flags_below_annotations_read_back_too() -> None:
     written = combine(
         read_flags("-b 80"),
