@@ -11,7 +11,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol.encode import Encoded, encode
 from beewire.mesh.programs import state
 from beewire.mesh.programs.addresses import Address
-from beewire.mesh.programs.state import Number, Range
+from beewire.mesh.programs.state import Config, Number, PodState, Range
 
 _MEMBARRIER = 324  # of x86-64; elsewhere we wait
 _MEMBARRIER_GLOBAL = (
@@ -26,6 +26,7 @@ class Configurations:
     """Writes configurations into the maps, once each, and takes away what nobody uses."""
 
     def __init__(self, loaded: Loaded) -> None:
+        self._counts = loaded[state.counts]
         self._configs = loaded[state.configs]
         self._numbers = loaded[state.numbers]
         self._ranges = loaded[state.ranges]
@@ -34,6 +35,7 @@ class Configurations:
         pods = list(loaded[state.pods].values())
         self._uses = Counter(pod.config for pod in pods)
         self._ids = {made.digest: owner for owner, made in self._configs.items()}
+        self._taken = {pod.number for pod in pods}
         self._last = max([0, *self._ids.values(), *(pod.scope for pod in pods)])
 
     def acquire(self, config: PodConfig) -> int:
@@ -62,6 +64,36 @@ class Configurations:
         wait_for_programs()
         self._configs.delete(owner)
         self.forget(owner)
+
+    def settings(self, owner: int) -> Config:
+        """The scalars of a configuration."""
+        return self._configs[owner]
+
+    def withdraw(self, pod: PodState) -> None:
+        """A pod is gone: give back all that it used."""
+        self.release(pod.config)
+        if pod.scope:
+            self.forget(pod.scope)
+        self.give_number(pod.number)
+
+    def take_number(self) -> int:
+        """A pod's place among the counters, from 1 on; give it back by `give_number`.
+
+        Raises:
+            MeshError: There are as many pods as the node has room for.
+        """
+        for number in range(1, state.MAX_PODS):
+            if number not in self._taken:
+                self._taken.add(number)
+                self._counts[number] = state.Counts()
+                return number
+        raise MeshError(
+            f"this node has no room for more than {state.MAX_PODS - 1} pods"
+        )
+
+    def give_number(self, number: int) -> None:
+        """A pod needs its place no more."""
+        self._taken.discard(number)
 
     def new_owner(self) -> int:
         """An owner that has no entries yet."""

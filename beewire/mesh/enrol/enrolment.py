@@ -10,7 +10,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
-from beewire.mesh.enrol.entries import Entries, Listening
+from beewire.mesh.enrol.entries import Entries, Listening, own_bits
 from beewire.mesh.enrol.hooks import HOOKS, INBOUND, SHADOW, Hook, hooks_of
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import Neighbour, neighbours
@@ -66,9 +66,7 @@ class Enrolment:
         self._entries.end()
         if pod is None:
             return
-        self._configurations.release(pod.config)
-        if pod.scope:
-            self._configurations.forget(pod.scope)
+        self._configurations.withdraw(pod)
 
     def keep(self) -> None:
         """Leave the pod enrolled, by its pins.
@@ -99,6 +97,7 @@ class Enrolment:
     ) -> None:
         entries, pod = self._entries, self.pod
         known = PodState(
+            number=self._configurations.take_number(),
             mode=mode,
             proxy_cgroup=os.fstat(places["proxy_cgroup"]).st_ino,
             proxy_level=depth(pod.proxy_cgroup),
@@ -110,6 +109,7 @@ class Enrolment:
             self._publish(known, scene, config)
         except BaseException:
             self._configurations.release(config)
+            self._configurations.give_number(known.number)
             raise
         entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
         self._attach(hooks_of(mode), places, alone=alone)
@@ -283,7 +283,9 @@ class Enrolment:
             )
             for listed in scene.lists:
                 pod.flags |= 1 << (LIST_BITS + listed)
-        pod.config, pod.source4, pod.source6 = config, scene.source4, scene.source6
+        pod.config, pod.settings = config, self._configurations.settings(config)
+        pod.source4, pod.source6 = scene.source4, scene.source6
+        pod.own_bits = own_bits(scene.addresses)
         self._entries.pod = pod
 
     def _inbound(self, *, alone: bool) -> Program[Any]:

@@ -13,7 +13,8 @@ from beewire.mesh.enrol.pod import words
 from beewire.mesh.enrol.scene import IP
 from beewire.mesh.programs import shadow, state
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
-from beewire.mesh.programs.state import Decision, PodAddress, PodState, Slot
+from beewire.mesh.programs.sockets import own_bit
+from beewire.mesh.programs.state import Counts, Decision, PodAddress, PodState, Slot
 
 # What the decision of each rule is called where there are no rules.
 _PROXY = (Rule.OUT_PROXY, Rule.OUT_FROM_INBOUND)
@@ -59,13 +60,12 @@ class Entries:
         self._loaded[state.pods][self.netns] = value
 
     def begin(self) -> None:
-        """Make its counters.
+        """Make room for it.
 
         Raises:
             MeshError: The node has no room for another pod.
         """
         try:
-            self._loaded[state.counts][self.netns] = state.Counts()
             self._loaded[state.alias_counts][self.netns] = 0
         except MapError as error:
             raise MeshError(
@@ -127,7 +127,6 @@ class Entries:
         if loaded[state.alias_counts].get(netns):
             _delete_of(netns, loaded[state.aliases], loaded[state.originals])
         loaded[state.alias_counts].delete(netns)
-        loaded[state.counts].delete(netns)
         events.forget(loaded, netns)
         self.forget_compared()
 
@@ -155,19 +154,21 @@ class Entries:
 
     # What has happened so far.
 
+    @property
+    def _counts(self) -> Counts:
+        if (pod := self.pod) is None:
+            return Counts()
+        return self._loaded[state.counts][pod.number]
+
     def rules(self) -> dict[Rule, int]:
         """How often each rule decided; those that never did are left out."""
-        counted = self._loaded[state.counts].get(self.netns) or ()
-        found = {rule: sum(cpu.rules[rule] for cpu in counted) for rule in Rule}
-        return {rule: times for rule, times in found.items() if times}
+        rules = self._counts.rules
+        return {rule: rules[rule] for rule in Rule if rules[rule]}
 
     def decisions(self) -> dict[Decision, int]:
         """How often each decision was taken."""
-        counted = self._loaded[state.counts].get(self.netns) or ()
-        found = {
-            decision: sum(cpu.decisions[decision] for cpu in counted)
-            for decision in Decision
-        }
+        counted = self._counts.decisions
+        found = {decision: counted[decision] for decision in Decision}
         for rule, times in self.rules().items():
             found[DECISIONS[rule]] += times
         # What the sidecar was to have and did not take is no capture.
@@ -191,6 +192,14 @@ class Entries:
     def listeners(self) -> int:
         """How many of the sidecar's inbound listeners are known."""
         return sum(slot.netns == self.netns for slot in self._loaded[state.listeners])
+
+
+def own_bits(addresses: Iterable[IP]) -> int:
+    """`PodState.own_bits` of these addresses."""
+    bits = 0
+    for address in addresses:
+        bits |= own_bit(words(address).words[3])
+    return bits
 
 
 def _delete_of(netns: int, *tables: Any) -> None:

@@ -36,8 +36,6 @@ class Node:
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.configurations = Configurations(loaded)
-        # Where what is refused counts that belongs to no pod.
-        loaded[state.counts].insert(0, state.Counts())
 
     @classmethod
     def load(cls, pins: Path | None = None) -> Self:
@@ -134,7 +132,7 @@ class Node:
         pod = entries.pod
         entries.end()
         if pod is not None:
-            self.configurations.release(pod.config)
+            self.configurations.withdraw(pod)
 
     def decisions(self, netns: int) -> dict[Decision, int]:
         """How often each decision was taken in a pod; none if it is not enrolled."""

@@ -33,11 +33,9 @@ from beewire.mesh.programs.outbound import DNS, refuse, target_of
 from beewire.mesh.programs.shadow import observe
 from beewire.mesh.programs.state import (
     ALLOW,
-    Config,
     PodMode,
     PodState,
     asked,
-    configs,
     dialled,
     pods,
 )
@@ -87,16 +85,14 @@ def is_no_query(ctx: SockAddr, pod: PodState) -> bool:
     return True
 
 
-def is_query(
-    ctx: SockAddr, pod: PodState, config: Config, flow: Flow, netns: u64
-) -> bool:
+def is_query(ctx: SockAddr, pod: PodState, flow: Flow, netns: u64) -> bool:
     """Whether the agent is to answer, by Istio's rules."""
-    complete(flow, ctx, pod, config, netns)
-    verdict = decide_outbound(config, flow)
+    complete(flow, ctx, pod, netns)
+    verdict = decide_outbound(pod.settings, flow)
     if pod.mode == PodMode.SHADOW:
         observe(ctx, netns, flow, verdict)
         return False
-    count_rule(netns, verdict)
+    count_rule(pod, verdict)
     return action_of(verdict) == Action.TO_DNS
 
 
@@ -110,12 +106,12 @@ def ask4(ctx: SockAddr) -> int:
     flow = Flow(protocol=ctx.protocol)
     dial4(flow, ctx)
     flow.source.words[3] = ctx.msg_src_ip4
-    if pod is None or (config := configs.lookup(pod.config)) is None:
+    if pod is None or pod.config == 0:
         return refuse(netns, Reason.POD_CLOSED, flow, 0)
-    if not is_query(ctx, pod, config, flow, netns):
+    if not is_query(ctx, pod, flow, netns):
         return ALLOW
-    target = target_of(netns, config, flow, Action.TO_DNS)
-    port = config.dns_port
+    target = target_of(netns, pod.settings, flow, Action.TO_DNS)
+    port = pod.settings.dns_port
     if not is_alias(target) and not note(ctx, netns, flow, target, port):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
     ctx.user_ip4 = target
@@ -132,16 +128,16 @@ def ask6(ctx: SockAddr) -> int:
         return ALLOW
     flow = Flow(protocol=ctx.protocol)
     dial6(flow, ctx)
-    if pod is None or (config := configs.lookup(pod.config)) is None:
+    if pod is None or pod.config == 0:
         return refuse(netns, Reason.POD_CLOSED, flow, 0)
     flow.source.words[0] = ctx.msg_src_ip6[0]
     flow.source.words[1] = ctx.msg_src_ip6[1]
     flow.source.words[2] = ctx.msg_src_ip6[2]
     flow.source.words[3] = ctx.msg_src_ip6[3]
-    if not is_query(ctx, pod, config, flow, netns):
+    if not is_query(ctx, pod, flow, netns):
         return ALLOW
-    target = target_of(netns, config, flow, Action.TO_DNS)
-    port = config.dns_port
+    target = target_of(netns, pod.settings, flow, Action.TO_DNS)
+    port = pod.settings.dns_port
     if not note(ctx, netns, flow, target, port):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
     ctx.user_ip6[0] = 0
@@ -157,9 +153,9 @@ def by_alias(ctx: SockAddr, ip: u32) -> Endpoint | None:
     netns = netns_cookie(ctx)
     if (pod := pods.lookup(netns)) is None:
         return None
-    if (config := configs.lookup(pod.config)) is None:
+    if pod.config == 0:
         return None
-    if ctx.user_port != config.dns_port:
+    if ctx.user_port != pod.settings.dns_port:
         return None
     return meaning(netns, ip)
 

@@ -24,7 +24,7 @@ from beewire.mesh.programs.sockets import (
     is_own,
     is_sidecar,
 )
-from beewire.mesh.programs.state import Config, ConfigFlag, Listed, PodState
+from beewire.mesh.programs.state import ConfigFlag, Listed, PodState
 
 # A configuration that asks who owns the socket.
 BY_OWNER = (
@@ -105,14 +105,14 @@ def dial6(flow: Flow, ctx: SockAddr) -> None:
     flow.source.words[3] = ctx.sk.src_ip6[3]
 
 
-def is_local(netns: u64, flow: Flow) -> bool:
+def is_local(netns: u64, pod: PodState, flow: Flow) -> bool:
     """Whether a connection stays in the pod: it goes by the loopback interface."""
     if flow.ipv6 != 0:
         if is_loopback6(flow.destination):
             return True
     elif is_loopback4(flow.destination.words[3]):
         return True
-    return is_own(netns, flow.destination)
+    return is_own(netns, pod, flow.destination)
 
 
 def own(flow: Flow, ctx: SockAddr) -> None:
@@ -126,17 +126,15 @@ def own(flow: Flow, ctx: SockAddr) -> None:
     flow.gid = owner.fsgid.val
 
 
-def complete(
-    flow: Flow, ctx: SockAddr, pod: PodState, config: Config, netns: u64
-) -> None:
+def complete(flow: Flow, ctx: SockAddr, pod: PodState, netns: u64) -> None:
     """What the decision has to know besides addresses."""
     flow.owner = pod.config
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
-    flow.local = is_local(netns, flow)
+    flow.local = is_local(netns, pod, flow)
     flow.in_proxy = is_sidecar(pod)
     flow.interface = interface_to(ctx, pod, flow.destination)
-    if config.flags & BY_OWNER != 0:
+    if pod.settings.flags & BY_OWNER != 0:
         own(flow, ctx)
-    if config.flags & ConfigFlag.MODE_TPROXY != 0:
+    if pod.settings.flags & ConfigFlag.MODE_TPROXY != 0:
         flow.mark = ctx.sk.mark

@@ -20,8 +20,9 @@ from beewire.bpf import (
 from beewire.mesh.decision.vocabulary import Action
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
-from beewire.mesh.programs.counting import count
+from beewire.mesh.programs.counting import count, count_in
 from beewire.mesh.programs.decision import action_of
+from beewire.mesh.programs.dialling import take
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import keep_listener
 from beewire.mesh.programs.shadow import compare_accepted
@@ -31,7 +32,6 @@ from beewire.mesh.programs.state import (
     Handshake,
     PodMode,
     arrived,
-    configs,
     dialled,
     handshakes,
     pods,
@@ -75,10 +75,10 @@ def name_by_server(key: Handshake, ctx: SockOps) -> None:
 
 def begin(ctx: SockOps) -> None:
     """Before the SYN: publish what this socket dialled, if we redirected it."""
-    if (sk := ctx.sk) is None or (state := dialled.get(sk)) is None:
-        return
-    if state.target == 0 or is_alias(state.target):
+    if (sk := ctx.sk) is None or take(ctx, sk):
         return  # left alone; or its address says where it was going
+    if (state := dialled.get(sk)) is None or state.target == 0:
+        return
     if action_of(state.verdict) == Action.TO_DNS:
         return  # the agent does not ask where a query was going
     key = Handshake()
@@ -98,7 +98,7 @@ def miss(key: Handshake) -> None:
     if key.source.words[2] == MAPPED:
         matter.target.words[2] = MAPPED
     matter.port = htons(key.target_port)
-    count(key.netns, Decision.HANDOVER_MISSED)
+    count_in(key.netns, Decision.HANDOVER_MISSED)
     report(key.netns, Reason.HANDOVER_MISSED, matter)
 
 
@@ -107,14 +107,17 @@ def complete(ctx: SockOps) -> None:
     netns = netns_cookie(ctx)
     if (pod := pods.lookup(netns)) is None:
         return
-    if (config := configs.lookup(pod.config)) is None:
+    if pod.config == 0:
         return
-    if htons(ctx.local_port) not in (config.outbound_port, config.inbound_port):
+    if htons(ctx.local_port) not in (
+        pod.settings.outbound_port,
+        pod.settings.inbound_port,
+    ):
         if pod.mode == PodMode.SHADOW:
             compare_accepted(ctx)
         return
     if is_alias(ctx.local_ip4) and meaning(netns, ctx.local_ip4) is not None:
-        count(netns, Decision.HANDED_OVER)
+        count(pod, Decision.HANDED_OVER)
         return
     key = Handshake()
     name_by_server(key, ctx)
@@ -129,7 +132,7 @@ def complete(ctx: SockOps) -> None:
     place.address = wanted.address
     place.port = wanted.port
     del handshakes[key]
-    count(netns, Decision.HANDED_OVER)
+    count(pod, Decision.HANDED_OVER)
 
 
 def abandon(ctx: SockOps) -> None:
@@ -140,7 +143,7 @@ def abandon(ctx: SockOps) -> None:
     name_by_client(key, ctx)
     if key in handshakes:
         del handshakes[key]
-        count(key.netns, Decision.HANDOVER_ABANDONED)
+        count_in(key.netns, Decision.HANDOVER_ABANDONED)
 
 
 @sock_ops

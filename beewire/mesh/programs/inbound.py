@@ -16,7 +16,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.decision.vocabulary import Action
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, MAPPED
-from beewire.mesh.programs.counting import count, count_rule
+from beewire.mesh.programs.counting import count, count_in, count_rule
 from beewire.mesh.programs.decision import (
     Flow,
     action_of,
@@ -27,14 +27,7 @@ from beewire.mesh.programs.decision import (
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
-from beewire.mesh.programs.state import (
-    IPPROTO_TCP,
-    Decision,
-    PodMode,
-    configs,
-    owners,
-    pods,
-)
+from beewire.mesh.programs.state import IPPROTO_TCP, Decision, PodMode, owners, pods
 
 alone = Const(u64)  # whose packets inbound_alone sees
 
@@ -88,7 +81,7 @@ def refuse(netns: u64, reason: u32, ctx: SkLookup, flow: Flow, verdict: u32) -> 
         protocol=IPPROTO_TCP,
         inbound=1,
     )
-    count(netns, Decision.INBOUND_REFUSED)
+    count_in(netns, Decision.INBOUND_REFUSED)
     report(netns, reason, about)
     return SkAction.SK_DROP
 
@@ -100,24 +93,24 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
     the pod's own address that went over lo carries the index of the address's interface.
     A foreign packet cannot claim to be from here (martian).
     """
-    if (pod := pods.lookup(netns)) is None or (
-        config := configs.lookup(pod.config)
-    ) is None:
+    if (pod := pods.lookup(netns)) is None or pod.config == 0:
         return refuse(netns, Reason.POD_CLOSED, ctx, flow, 0)
     if pod.mode == PodMode.SHADOW:
         return SkAction.SK_PASS
-    if is_own(netns, flow.source):
-        count(netns, Decision.INBOUND_LOCAL)
+    if is_own(netns, pod, flow.source):
+        count(pod, Decision.INBOUND_LOCAL)
         return SkAction.SK_PASS
     flow.owner = pod.config
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
-    verdict = decide_inbound(config, flow)
-    count_rule(netns, verdict)
+    verdict = decide_inbound(pod.settings, flow)
+    count_rule(pod, verdict)
     action = action_of(verdict)
     if action == Action.PASS:
         return SkAction.SK_PASS
-    if action != Action.REFUSE and capture(ctx, netns, listener_of(config, action)):
+    if action != Action.REFUSE and capture(
+        ctx, netns, listener_of(pod.settings, action)
+    ):
         return SkAction.SK_PASS
     return refuse(netns, Reason.NO_LISTENER, ctx, flow, verdict)
 

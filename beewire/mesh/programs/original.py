@@ -15,7 +15,7 @@ from beewire.mesh.programs.addresses import (
 )
 from beewire.mesh.programs.aliases import is_alias, meaning
 from beewire.mesh.programs.shadow import compare_asked
-from beewire.mesh.programs.state import ALLOW, arrived, configs, pods
+from beewire.mesh.programs.state import ALLOW, arrived, pods
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
 SOL_IP = 0
@@ -31,9 +31,9 @@ def is_redirected(ctx: SockOpt, port: u32) -> bool:
     """
     if port == 0 or (pod := pods.lookup(netns_cookie(ctx))) is None:
         return True
-    if (config := configs.lookup(pod.config)) is None:
+    if pod.config == 0:
         return True
-    return port in (config.outbound_port, config.inbound_port)
+    return port in (pod.settings.outbound_port, pod.settings.inbound_port)
 
 
 def redirected(ctx: SockOpt) -> Endpoint | None:

@@ -19,7 +19,7 @@ from beewire.bpf import (
 from beewire.mesh.decision.vocabulary import DNS_PORT, Action
 from beewire.mesh.programs.addresses import MAPPED
 from beewire.mesh.programs.aliases import alias_of
-from beewire.mesh.programs.counting import count, count_rule
+from beewire.mesh.programs.counting import count_in, count_rule
 from beewire.mesh.programs.decision import (
     Flow,
     action_of,
@@ -27,6 +27,7 @@ from beewire.mesh.programs.decision import (
     listener_of,
     rule_of,
 )
+from beewire.mesh.programs.dialling import keep, note
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import complete, dial4, dial6
 from beewire.mesh.programs.shadow import observe
@@ -39,12 +40,9 @@ from beewire.mesh.programs.state import (
     Config,
     ConfigFlag,
     Decision,
-    Dialled,
     PodMode,
     PodState,
     asked,
-    configs,
-    dialled,
     pods,
 )
 
@@ -65,7 +63,7 @@ def refuse(netns: u64, reason: u32, flow: Flow, verdict: u32) -> int:
         protocol=flow.protocol,
         is_own=1,
     )
-    count(netns, Decision.OUTBOUND_REFUSED)
+    count_in(netns, Decision.OUTBOUND_REFUSED)
     report(netns, reason, about)
     return DENY
 
@@ -73,19 +71,6 @@ def refuse(netns: u64, reason: u32, flow: Flow, verdict: u32) -> int:
 def spread_target() -> u32:
     """One of the loopback addresses that the sidecar's listener answers on."""
     return htonl(FIRST_TARGET + (random_u32() & (SPREAD - 1)))
-
-
-def remember(ctx: SockAddr, flow: Flow, verdict: u32) -> Dialled | None:
-    """Keep in the socket what was dialled, and what decided about it."""
-    if (kept := dialled.get_or_create(ctx.sk)) is None:
-        return None
-    kept.wanted.address = flow.destination
-    kept.wanted.port = flow.port
-    kept.config = flow.owner
-    kept.verdict = verdict
-    kept.target = 0
-    kept.target_port = 0
-    return kept
 
 
 def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:
@@ -117,36 +102,36 @@ def outbound4(ctx: SockAddr) -> int:
     netns = netns_cookie(ctx)
     flow = Flow(protocol=ctx.protocol)
     dial4(flow, ctx)
-    if (pod := pods.lookup(netns)) is None or (
-        config := configs.lookup(pod.config)
-    ) is None:
+    if (pod := pods.lookup(netns)) is None or pod.config == 0:
         return refuse(netns, Reason.POD_CLOSED, flow, 0)
     forget(ctx)
     if is_left_alone(ctx.protocol, flow.port):
         return ALLOW
-    complete(flow, ctx, pod, config, netns)
-    verdict = decide_outbound(config, flow)
+    complete(flow, ctx, pod, netns)
+    verdict = decide_outbound(pod.settings, flow)
     if pod.mode == PodMode.SHADOW:
         observe(ctx, netns, flow, verdict)
         return ALLOW
-    count_rule(netns, verdict)
-    kept = remember(ctx, flow, verdict)
+    count_rule(pod, verdict)
     action = action_of(verdict)
     if action == Action.PASS:
+        note(flow, verdict, 0, 0)
         return ALLOW
-    if kept is None or action == Action.REFUSE:
+    if action == Action.REFUSE:
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
-    kept.target = target_of(netns, config, flow, action)
-    kept.target_port = listener_of(config, action)
-    if not keep_source4(ctx, pod, flow.interface):
+    target = target_of(netns, pod.settings, flow, action)
+    port = listener_of(pod.settings, action)
+    if not keep(ctx, flow, verdict, target, port) or not keep_source4(
+        ctx, pod, flow.interface
+    ):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
-    ctx.user_ip4 = kept.target
-    ctx.user_port = kept.target_port
+    ctx.user_ip4 = target
+    ctx.user_port = port
     return ALLOW
 
 
-def redirect6(ctx: SockAddr, pod: PodState, kept: Dialled, flow: Flow) -> bool:
-    """Send an AF_INET6 socket to the sidecar; whether that can be done."""
+def send_to6(ctx: SockAddr, pod: PodState, flow: Flow, target: u32) -> bool:
+    """Rewrite the address of an AF_INET6 socket; whether its source could be kept."""
     if flow.ipv6 == 0:
         if not keep_source_mapped(ctx, pod, flow.interface):
             return False
@@ -157,8 +142,7 @@ def redirect6(ctx: SockAddr, pod: PodState, kept: Dialled, flow: Flow) -> bool:
         ctx.user_ip6[0] = 0
         ctx.user_ip6[1] = 0
         ctx.user_ip6[2] = 0
-    ctx.user_ip6[3] = kept.target
-    ctx.user_port = kept.target_port
+    ctx.user_ip6[3] = target
     return True
 
 
@@ -168,27 +152,28 @@ def outbound6(ctx: SockAddr) -> int:
     netns = netns_cookie(ctx)
     flow = Flow(protocol=ctx.protocol)
     dial6(flow, ctx)
-    if (pod := pods.lookup(netns)) is None or (
-        config := configs.lookup(pod.config)
-    ) is None:
+    if (pod := pods.lookup(netns)) is None or pod.config == 0:
         return refuse(netns, Reason.POD_CLOSED, flow, 0)
     forget(ctx)
     if is_left_alone(ctx.protocol, flow.port):
         return ALLOW
-    complete(flow, ctx, pod, config, netns)
-    verdict = decide_outbound(config, flow)
+    complete(flow, ctx, pod, netns)
+    verdict = decide_outbound(pod.settings, flow)
     if pod.mode == PodMode.SHADOW:
         observe(ctx, netns, flow, verdict)
         return ALLOW
-    count_rule(netns, verdict)
-    kept = remember(ctx, flow, verdict)
+    count_rule(pod, verdict)
     action = action_of(verdict)
     if action == Action.PASS:
+        note(flow, verdict, 0, 0)
         return ALLOW
-    if kept is None or action == Action.REFUSE:
+    if action == Action.REFUSE:
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
-    kept.target = target_of(netns, config, flow, action)
-    kept.target_port = listener_of(config, action)
-    if not redirect6(ctx, pod, kept, flow):
+    target = target_of(netns, pod.settings, flow, action)
+    port = listener_of(pod.settings, action)
+    if not keep(ctx, flow, verdict, target, port) or not send_to6(
+        ctx, pod, flow, target
+    ):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
+    ctx.user_port = port
     return ALLOW

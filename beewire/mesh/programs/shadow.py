@@ -280,21 +280,21 @@ def leaving(ctx: SkBuff) -> int:
     return ACCEPT
 
 
-def is_from_inside(netns: u64, flow: Flow) -> bool:
+def is_from_inside(netns: u64, pod: PodState, flow: Flow) -> bool:
     """Whether a connection comes from the pod itself: it was decided on its way out."""
     if flow.ipv6 != 0:
         if is_loopback6(flow.source) or is_loopback6(flow.destination):
             return True
     elif is_loopback4(flow.source.words[3]) or is_loopback4(flow.destination.words[3]):
         return True
-    return is_own(netns, flow.source)
+    return is_own(netns, pod, flow.source)
 
 
 def arrived_by(
     netns: u64, pod: PodState, config: Config, flow: Flow, port: u32, seen: u32
 ) -> None:
     """Compare what came from outside, from the peer's `port`."""
-    if is_from_inside(netns, flow):
+    if is_from_inside(netns, pod, flow):
         return
     flow.owner = pod.config
     flow.scope = pod.scope

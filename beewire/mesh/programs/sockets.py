@@ -15,8 +15,16 @@ def is_sidecar(pod: PodState) -> bool:
     return ancestor_cgroup_id(pod.proxy_level) == pod.proxy_cgroup
 
 
-def is_own(netns: u64, address: Address) -> bool:
-    """Whether an address is one of the pod's."""
+def own_bit(last_word: u32) -> u64:
+    """The bit of `PodState.own_bits` that an address sets, by its last word."""
+    mixed = (last_word * 0x9E3779B1) & 0xFFFFFFFF
+    return 1 << (mixed >> 26)
+
+
+def is_own(netns: u64, pod: PodState, address: Address) -> bool:
+    """Whether an address is one of the pod's; its bit says "no" faster."""
+    if pod.own_bits & own_bit(address.words[3]) == 0:
+        return False
     return PodAddress(netns=netns, address=address) in addresses
 
 

@@ -7,7 +7,7 @@ One set of programs serves all pods of a node. A pod is its network namespace, w
     addresses  cookie, address           -> the pod's own addresses
     owners     address                   -> cookie: sk_lookup knows addresses only
     listeners  cookie, family, port, n   -> the sidecar's listening sockets
-    counts     cookie                    -> what was decided, how often (0: no pod's)
+    counts     PodState.number           -> what was decided, how often (0: no pod's)
     aliases    cookie, destination       -> loopback address that stands for it
     originals  cookie, loopback address  -> destination that it stands for
 
@@ -30,10 +30,10 @@ of 32 bits, everywhere.
 from enum import IntEnum, IntFlag
 
 from beewire.bpf import (
+    Array,
     HashMap,
     HashOfMaps,
     LpmTrie,
-    PerCpuHash,
     SkStorage,
     SockHash,
     Struct,
@@ -51,34 +51,15 @@ IPPROTO_TCP = 6
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: an entry takes memory when it is made
 
 # A table takes 16 bytes for each entry that it may have; entries take theirs when made.
-MAX_PODS = 1 << 14
+MAX_PODS = 1 << 12
 MAX_ADDRESSES = 1 << 16
 MAX_NUMBERS = 1 << 18
 MAX_RANGES = 1 << 22  # a trie: nothing in advance
 MAX_ALIASES = 1 << 18
+MAX_NOTES = 1 << 13  # by thread: two that meet at one leave no note
 MAX_HANDSHAKES = 1 << 16
 ALIASES_OF_A_POD = 4096
 WORKERS = 16  # listeners with one port (SO_REUSEPORT) of which a pod's slots keep track
-
-
-class PodMode(IntEnum):
-    """Whether the programs act in a pod."""
-
-    ACTING = 0
-    SHADOW = 1  # Istio's rules do; the programs decide, compare, and leave alone
-
-
-class PodState(Struct):
-    """What the programs know of one pod; user space replaces it as a whole."""
-
-    config: u32 = 0  # owner of its configuration; 0: everything is refused
-    scope: u32 = 0  # owner of what is configured and depends on the pod
-    flags: u32 = 0  # which lists its scope has, as in Config.flags
-    mode: u32 = 0  # PodMode
-    proxy_cgroup: u64 = 0  # id of the sidecar's cgroup
-    proxy_level: u32 = 0  # its depth below the cgroup2 root
-    source4: u32 = 0  # what a redirected connection keeps as its source; 0: it has none
-    source6: Address = Address()
 
 
 class ConfigFlag(IntFlag):
@@ -132,6 +113,34 @@ class Config(Struct):
     proxy_mark: u32 = 0  # TPROXY: SO_MARK of the sidecar's sockets, as a number
     unused: u32 = 0
     digest: u64 = 0  # of the whole set: user space knows equal ones by it
+
+
+class PodMode(IntEnum):
+    """Whether the programs act in a pod."""
+
+    ACTING = 0
+    SHADOW = 1  # Istio's rules do; the programs decide, compare, and leave alone
+
+
+class PodState(Struct):
+    """What the programs know of one pod; user space replaces it as a whole.
+
+    `settings` is the configuration's: a copy, as it is asked at each connection. So is
+    `own_bits`: an address whose bit is not set is not the pod's (sockets.py).
+    """
+
+    config: u32 = 0  # owner of its configuration; 0: everything is refused
+    scope: u32 = 0  # owner of what is configured and depends on the pod
+    flags: u32 = 0  # which lists its scope has, as in Config.flags
+    number: u32 = 0  # its place in `counts`
+    own_bits: u64 = 0  # of its addresses
+    proxy_cgroup: u64 = 0  # id of the sidecar's cgroup
+    proxy_level: u32 = 0  # its depth below the cgroup2 root
+    source4: u32 = 0  # what a redirected connection keeps as its source; 0: it has none
+    mode: u32 = 0  # PodMode
+    unused: u32 = 0
+    source6: Address = Address()
+    settings: Config = Config()
 
 
 class Number(Struct):
@@ -242,8 +251,15 @@ class Decision(IntEnum):
     DNS_CAPTURED = 13  # a query, to the agent's resolver
 
 
+class Note(Struct):
+    """What connect() leaves for the socket: see dialling."""
+
+    thread: u64 = 0  # pid and tid; 0: the note was taken
+    kept: Dialled
+
+
 class Counts(Struct):
-    """What one CPU has done in one pod: how often each rule decided, and what came of it."""
+    """What was done in one pod: how often each rule decided, and what came of it."""
 
     rules: list[u64] = array(u64, 64, default=0)
     decisions: list[u64] = array(u64, 16, default=0)
@@ -253,7 +269,7 @@ pods = HashMap[u64, PodState](max_entries=MAX_PODS, flags=NO_PREALLOC)
 addresses = HashMap[PodAddress, u32](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
 owners = HashMap[Address, u64](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
 listeners = SockHash[Slot](max_entries=MAX_PODS)
-counts = PerCpuHash[u64, Counts](max_entries=MAX_PODS, flags=NO_PREALLOC)
+counts = Array[Counts](max_entries=MAX_PODS)
 
 configs = HashMap[u32, Config](max_entries=MAX_PODS, flags=NO_PREALLOC)
 numbers = HashMap[Number, u32](max_entries=MAX_NUMBERS, flags=NO_PREALLOC)
@@ -265,6 +281,7 @@ sources = HashMap[Number, Address](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
 aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 alias_counts = HashMap[u64, u32](max_entries=MAX_PODS, flags=NO_PREALLOC)
+notes = Array[Note](max_entries=MAX_NOTES)
 dialled = SkStorage[Dialled]()
 asked = SkStorage[Asked]()
 arrived = SkStorage[Endpoint]()

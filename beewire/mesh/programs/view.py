@@ -3,7 +3,7 @@
 from beewire.bpf import SockAddr, getpeername4, getpeername6, netns_cookie, u32
 from beewire.mesh.programs.addresses import MAPPED, Endpoint
 from beewire.mesh.programs.aliases import is_alias, meaning
-from beewire.mesh.programs.state import ALLOW, configs, dialled, pods
+from beewire.mesh.programs.state import ALLOW, dialled, pods
 
 
 def named_by_alias(ctx: SockAddr, ip: u32, port: u32) -> Endpoint | None:
@@ -13,9 +13,13 @@ def named_by_alias(ctx: SockAddr, ip: u32, port: u32) -> Endpoint | None:
     netns = netns_cookie(ctx)
     if (pod := pods.lookup(netns)) is None:
         return None
-    if (config := configs.lookup(pod.config)) is None:
+    if pod.config == 0:
         return None
-    if port not in (config.outbound_port, config.inbound_port, config.dns_port):
+    if port not in (
+        pod.settings.outbound_port,
+        pod.settings.inbound_port,
+        pod.settings.dns_port,
+    ):
         return None
     return meaning(netns, ip)
 
