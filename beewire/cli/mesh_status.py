@@ -88,6 +88,8 @@ def pod_lines(pod: dict[str, Any], verbose: bool) -> list[str]:  # noqa: FBT001 
     counts = ", ".join(f"{name} {n:,}" for name, n in pod["decisions"].items())
     lines.append(f"  decisions   {counts or 'none yet'}")
     lines += _uncaptured_lines(pod["uncaptured"], verbose)
+    if verbose:
+        lines += [f"  beside it   {each['says']}" for each in pod["beside"]]
     lines += [
         f"  {paint('problem', Ink.BAD, colour=colour)}     {each}"
         for each in pod["problems"]

@@ -1,18 +1,17 @@
 """How the pods of a node are: what serves them, what was decided, what goes past."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from beewire.bpf.kernel import Link, pins
-from beewire.bpf.kernel.links.query import query
-from beewire.bpf.object import AttachKind
-from beewire.errors import BeewireError, KernelError
+from beewire.errors import KernelError
 from beewire.mesh.agent import older
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.view import inode_of
-from beewire.mesh.enrol import HOOKS, Node
+from beewire.mesh.enrol import HOOKS, Neighbour, Node, Pod
+from beewire.mesh.enrol.links import Links
+from beewire.mesh.enrol.neighbours import neighbours
 from beewire.mesh.programs import state
 
 ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
@@ -51,6 +50,7 @@ def of_pod(
         "listener": False,
         "decisions": {},
         "uncaptured": [],
+        "beside": [],
         "problems": [],
     }
     if record.state == CLOSED:
@@ -61,6 +61,9 @@ def of_pod(
         told["decisions"] = decisions(node, cookie)
     if inode_of(Path(record.netns)) == record.netns_inode:
         told["uncaptured"] = [each._asdict() for each in older.uncaptured(record)]
+    told["beside"] = [
+        {**each._asdict(), "says": str(each)} for each in beside(directories, record)
+    ]
     told["problems"] = list(_problems(node, record, told))
     return told
 
@@ -78,11 +81,7 @@ def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> lis
         found.append("the sidecar does not listen: every inbound connection is refused")
     if not Path(record.cgroup).is_dir():
         found.append(f"its cgroup {record.cgroup} is gone")
-    elif before := runs_before(record):
-        found.append(
-            f"{before} runs before ours at connect(): what it rewrites is what we see"
-            " (an ancestor with BPF_F_PREORDER, or another that was attached earlier)"
-        )
+    found += [each["says"] for each in told["beside"] if each["comes_first"]]
     if inode_of(Path(record.netns)) != record.netns_inode:
         found.append(f"its network namespace {record.netns} is gone")
     return found
@@ -120,21 +119,11 @@ def decisions(node: Node, cookie: int) -> dict[str, int]:
     return {decision.name.lower(): n for decision, n in found.items() if n}
 
 
-def runs_before(record: PodRecord) -> str:
-    """The program of somebody else that sees a pod's connect() first; "" if ours does."""
-    ours = {hook.program.name[:15] for hook in HOOKS}
-    try:
-        fd = os.open(record.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        found = query(fd, AttachKind.CGROUP_INET4_CONNECT, effective=True)
-    except BeewireError:
-        return ""
-    finally:
-        os.close(fd)
-    first = found.programs[0] if found and found.programs else None
-    return "" if first is None or first.name in ours else str(first)
+def beside(directories: Directories, record: PodRecord) -> list[Neighbour]:
+    """Programs of others at a pod's hooks."""
+    links = Links.found(directories.links(record.id)).programs()
+    pod = Pod(Path(record.cgroup), Path(record.proxy_cgroup), Path(record.netns))
+    return neighbours(pod, links)
 
 
 def opened(directories: Directories) -> Node | None:

@@ -43,7 +43,7 @@ class Neighbour(NamedTuple):
 
 
 def neighbours(pod: Pod, ours: Mapping[str, int]) -> list[Neighbour]:
-    """The programs of others at the hooks of an enrolled pod.
+    """The programs of others at the hooks of an enrolled pod; of what is gone, none.
 
     `ours` are the ids of our programs, by the names of their hooks.
     """
@@ -56,7 +56,10 @@ def neighbours(pod: Pod, ours: Mapping[str, int]) -> list[Neighbour]:
 
 def _at(hook: Hook, path: Path, ours: Mapping[str, int]) -> list[Neighbour]:
     kind = hook.program.attach_kind or AttachKind.CGROUP_SOCK_OPS  # it has one hook
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
     try:
         here = _programs(fd, kind)
         running = here
