@@ -14,11 +14,10 @@ from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import older, processes, records, status
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.records import PodRecord
+from beewire.mesh.agent.settings import configuration_of
 from beewire.mesh.agent.view import CLOSE, LISTEN, TCP, UDP, NetworkView, SocketState
-from beewire.mesh.config import Configuration, combine, examine, parse_file
-from beewire.mesh.config.annotations import read_annotations
 from beewire.mesh.decision import Action, Verdict
-from beewire.mesh.enrol import SIDECAR, Node
+from beewire.mesh.enrol import Node
 from beewire.mesh.enrol.entries import DECISIONS
 from beewire.mesh.explain import (
     RULES,
@@ -68,13 +67,6 @@ def opened(directories: Directories) -> Iterator[Node | None]:
             node.close()
 
 
-def configuration_of(text: str) -> Configuration:
-    """A record's configuration, and who said what in it."""
-    if text:
-        return combine(parse_file(text))
-    return examine(read_annotations({}))._replace(config=SIDECAR)
-
-
 def subject_of(record: PodRecord, node: Node | None) -> Subject:
     """The pod of a record, as it is asked about."""
     return Subject(
@@ -83,7 +75,7 @@ def subject_of(record: PodRecord, node: Node | None) -> Subject:
         proxy_cgroup=Path(record.proxy_cgroup),
         namespace=Path(record.netns),
         addresses=addresses_of(record.addresses),
-        configuration=configuration_of(record.config),
+        configuration=configuration_of(record.config, record.addresses),
         netns=int(record.id),
         node=node,
     )

@@ -8,7 +8,9 @@ from beewire.mesh.config import (
     Configuration,
     PodConfig,
     combine,
+    examine,
     parse_file,
+    read_annotations,
     refusals,
     with_addresses,
 )
@@ -32,7 +34,7 @@ def configuration_of(text: str, addresses: tuple[str, ...] = ()) -> Configuratio
         UsageError: it is none, or it has what Beewire cannot honour.
     """
     if not text:
-        return Configuration(SIDECAR, {})
+        return examine(read_annotations({}))._replace(config=SIDECAR)
     found = combine(parse_file(text))
     for refusal in refusals(found.settings):
         raise UsageError(str(refusal))
