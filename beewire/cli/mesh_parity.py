@@ -8,8 +8,8 @@ rule of the golden files has decided, every difference with the rule on each sid
 differences that are meant, by name. Nothing is attached: it may run beside anything.
 
 With --real, connections and datagrams are really sent, by real users, groups and cgroups,
-in pods of a lab that is made for it: to where iptables-legacy takes them under Istio's
-rules is compared with what was decided.
+in two pods of a lab that is made for it: where iptables-legacy takes them under Istio's
+rules, and where the enrolled data path does, is compared with what was decided.
 """
 
 import argparse
@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="instead make N real connections under real iptables rules (root)",
+        help="instead make N real connections in each of two pods: one has iptables"
+        " rules, one is enrolled (root)",
     )
     parser.add_argument(
         "--seed",
@@ -107,7 +108,8 @@ def _run_real(args: argparse.Namespace) -> int:
     # Only here: it needs what only the lab needs.
     from beewire.mesh.proving import Real  # noqa: PLC0415
 
-    report = Real(args.real, args.seed).run(_progress(args))
+    with Real(args.real, args.seed) as real:
+        report = real.run(_progress(args))
     if args.json:
         print_json(_real_as_json(report, args.seed))
         return 1 if report.unexplained else 0
@@ -115,10 +117,11 @@ def _run_real(args: argparse.Namespace) -> int:
         print(f"{count:>8} arrived at: {where}")
     for each in report.differences:
         print(f"different: {each.connection}\n  attempt   {each.attempt}")
-        print(f"  decided   {each.decided}\n  rules     {each.rules}")
+        print(f"  decided   {each.decided}\n  {each.by:<9} {each.arrived}")
         print(f"  config    {_settings(each.config)}\n")
-    print(f"{report.configurations} configurations, by real rules and the function")
-    _summarize(report.compared, 0, report.unexplained)
+    made = ", ".join(f"{n} under {by}" for by, n in report.compared.items())
+    print(f"{report.configurations} configurations: {made}")
+    _summarize(sum(report.compared.values()), 0, report.unexplained)
     return 1 if report.unexplained else 0
 
 
@@ -245,7 +248,8 @@ def _as_json(report: Report, seed: int) -> dict[str, object]:
 
 def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
     return {
-        "compared": report.compared,
+        "compared": sum(report.compared.values()),
+        "compared_by": report.compared,
         "documented": {},
         "unexplained": report.unexplained,
         "seed": seed,
@@ -256,7 +260,8 @@ def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
                 "connection": str(each.connection),
                 "attempt": each.attempt,
                 "decided": each.decided,
-                "rules": each.rules,
+                "by": each.by,
+                "arrived": each.arrived,
                 "config": _settings(each.config),
             }
             for each in report.differences

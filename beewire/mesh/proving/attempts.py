@@ -1,6 +1,6 @@
 """Connections that are really made, by all kinds of sockets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
@@ -126,7 +126,7 @@ def _inbound(random: Random) -> Attempt:
     )
 
 
-def connection_of(attempt: Attempt, own: dict[str, str]) -> Connection:
+def connection_of(attempt: Attempt, own: Mapping[str, str]) -> Connection:
     """What is decided about `attempt` in the pod whose addresses are `own`."""
     destination = ip_address(own.get(attempt.host, attempt.host))
     source = ip_address(own.get(attempt.source, attempt.source) or ANY[attempt.version])

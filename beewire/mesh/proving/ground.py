@@ -2,13 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from pyroute2 import IPRoute
 
+from beewire.mesh import enrol
 from beewire.mesh.config import InterceptionMode, PodConfig
+from beewire.mesh.enrol import Enrolment, Node
 from beewire.mesh.lab.interception import Iptables
 from beewire.mesh.lab.namespaces import Namespace
 from beewire.mesh.lab.patience import PATIENCE
@@ -61,6 +63,19 @@ class Ground:
         if config.inbound_interception_mode is InterceptionMode.TPROXY:
             mark, table = config.inbound_tproxy_mark, config.inbound_tproxy_route_table
             self.lab.a.namespace.run(lambda: _local_routes(table, fwmark=mark))
+
+    @contextlib.contextmanager
+    def enrolled(self, node: Node, config: PodConfig) -> Iterator[Enrolment]:
+        """Have pod B enrolled, until the end of the block."""
+        pod = self.lab.b
+        target = enrol.Pod(
+            cgroup=pod.cgroup.path,
+            proxy_cgroup=pod.proxy.cgroup.path,
+            netns=pod.namespace.path,
+            config=config,
+        )
+        with node.enrol(target) as enrolment:
+            yield enrolment
 
     def perform(self, pod: Pod, made: Sequence[Attempt]) -> list[str]:
         """Make connections in and to `pod`; where each arrived (see `worker`)."""

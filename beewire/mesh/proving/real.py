@@ -1,18 +1,22 @@
-"""Real connections, compared: what Istio's rules did, what was decided, what Beewire did."""
+"""Real connections, compared: where Istio's rules and Beewire's programs took them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from beewire.mesh.config import PodConfig
+from beewire.mesh.config import PodConfig, ProxyIdentity
 from beewire.mesh.decision import (
     AGENT_DNS_PORT,
     Action,
     Connection,
+    Direction,
     Verdict,
     decider,
 )
+from beewire.mesh.enrol import Node
 from beewire.mesh.proving.attempts import (
     Attempt,
     attempts,
@@ -21,24 +25,26 @@ from beewire.mesh.proving.attempts import (
 )
 from beewire.mesh.proving.ground import Ground
 
+RULES, PROGRAMS = "rules", "programs"  # who takes a connection somewhere
 _EACH = 250  # connections under one configuration
-_KEPT = 50
+_KEPT = 50  # differences that are shown; all are counted
 
 
 class RealDifference(NamedTuple):
-    """A connection that did not arrive where it was decided, or not in both pods."""
+    """A connection that did not arrive where it was decided; `by` says who took it."""
 
+    by: str
     config: PodConfig
     connection: Connection
     attempt: Attempt
     decided: str
-    rules: str
+    arrived: str
 
 
 class RealReport(NamedTuple):
-    """What came of real connections."""
+    """What came of real connections, in each of the pods."""
 
-    compared: int
+    compared: dict[str, int]
     arrived: Counter[str]
     unexplained: int
     differences: list[RealDifference]
@@ -46,14 +52,27 @@ class RealReport(NamedTuple):
 
 
 class Real:
-    """Makes `count` connections; equal seeds make the same ones."""
+    """Makes `count` connections in each of two pods; equal seeds make the same ones.
+
+    One pod has Istio's rules, in which the sidecar is known by user and group; the other
+    is enrolled, and knows it so or by its cgroup. A context manager.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
         self._random = Random(seed)
+        self._compared = {RULES: 0, PROGRAMS: 0}
         self._arrived = Counter[str]()
         self._differences: list[RealDifference] = []
-        self._unexplained = self._compared = self._configurations = 0
+        self._unexplained = self._configurations = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._node = self._stack.enter_context(Node.load())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> RealReport:
         """Make and compare them; `progress` is told how many were.
@@ -62,9 +81,9 @@ class Real:
             MeshError: The lab cannot be built here, or a connection took too long.
         """
         configs = configurations(self._random)
-        while self._compared < self._count:
-            self._under(next(configs), min(_EACH, self._count - self._compared))
-            progress(self._compared)
+        while (done := self._compared[RULES]) < self._count:
+            self._under(next(configs), min(_EACH, self._count - done))
+            progress(self._compared[RULES])
         return RealReport(
             self._compared,
             self._arrived,
@@ -75,11 +94,26 @@ class Real:
 
     def _under(self, config: PodConfig, count: int) -> None:
         made = attempts(self._random, config, count)
+        identity = self._random.choice(list(ProxyIdentity))
+        enrolled = replace(config, proxy_identity=identity)
         with Ground() as ground:
+            a, b = ground.lab.pods
             ground.write_rules(config)
-            pod = ground.lab.a
-            seen = ground.perform(pod, made)
-            own = ground.own(pod)
+            seen = ground.perform(a, made)
+            self._compare(RULES, config, made, seen, ground.own(a))
+            with ground.enrolled(self._node, enrolled):
+                seen = ground.perform(b, made)
+            self._compare(PROGRAMS, enrolled, made, seen, ground.own(b))
+        self._configurations += 1
+
+    def _compare(
+        self,
+        by: str,
+        config: PodConfig,
+        made: Sequence[Attempt],
+        seen: Sequence[str],
+        own: Mapping[str, str],
+    ) -> None:
         judge = decider(config)
         for each, arrived in zip(made, seen, strict=True):
             connection = connection_of(each, own)
@@ -89,10 +123,10 @@ class Real:
                 continue
             self._unexplained += 1
             if len(self._differences) < _KEPT:
-                found = RealDifference(config, connection, each, expected, arrived)
-                self._differences.append(found)
-        self._compared += len(made)
-        self._configurations += 1
+                self._differences.append(
+                    RealDifference(by, config, connection, each, expected, arrived)
+                )
+        self._compared[by] += len(made)
 
 
 def _expected(config: PodConfig, connection: Connection, verdict: Verdict) -> str:
@@ -103,5 +137,5 @@ def _expected(config: PodConfig, connection: Connection, verdict: Verdict) -> st
     }
     if verdict.action in ports:
         return f"pod {ports[verdict.action]}"
-    inside = connection.local or connection.direction
+    inside = connection.local or connection.direction is Direction.INBOUND
     return f"{'pod' if inside else 'world'} {connection.destination_port}"
