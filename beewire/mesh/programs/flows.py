@@ -71,15 +71,23 @@ class sock(Kernel):
     sk_socket: socket
 
 
+def meant(ip: u32, source: u32) -> u32:
+    """What connect(2) takes an IPv4 address for: 0.0.0.0 is the socket's own, or localhost.
+
+    ip_route_output_key_hash_rcu(); IPv6 takes :: for ::1, whatever the socket is bound to.
+    """
+    if ip != ANY:
+        return ip
+    return source if source != ANY else LOCALHOST4
+
+
 def dial4(flow: Flow, ctx: SockAddr) -> None:
     """Where an AF_INET socket calls, and from where."""
     flow.port = ctx.user_port
     flow.source.words[2] = MAPPED
     flow.source.words[3] = ctx.sk.src_ip4
     flow.destination.words[2] = MAPPED
-    flow.destination.words[3] = ctx.user_ip4
-    if flow.destination.words[3] == ANY:
-        flow.destination.words[3] = LOCALHOST4
+    flow.destination.words[3] = meant(ctx.user_ip4, ctx.sk.src_ip4)
 
 
 def dial6(flow: Flow, ctx: SockAddr) -> None:
@@ -93,8 +101,7 @@ def dial6(flow: Flow, ctx: SockAddr) -> None:
         if flow.destination.words[2] == MAPPED:
             flow.source.words[2] = MAPPED
             flow.source.words[3] = ctx.sk.src_ip6[3]
-            if flow.destination.words[3] == ANY:
-                flow.destination.words[3] = LOCALHOST4
+            flow.destination.words[3] = meant(ctx.user_ip6[3], ctx.sk.src_ip6[3])
             return
         if flow.destination.words[2] | flow.destination.words[3] == ANY:
             flow.destination.words[3] = LOCALHOST6
