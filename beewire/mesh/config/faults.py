@@ -1,10 +1,11 @@
 """What is wrong, or surprising, between the settings of one configuration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 
 from beewire.mesh.config.knobs import KNOB, Support
 from beewire.mesh.config.origins import Finding, Level, Origin, Setting, Source
-from beewire.mesh.config.pod import ALL, PodConfig
+from beewire.mesh.config.pod import ALL, IPNetwork, PodConfig
 
 _MOST_GROUPS = 64  # Istio: maxOwnerGroupsInclude
 
@@ -74,8 +75,8 @@ def _ports_both_ways(
     said: Mapping[str, Setting], way: str, excluded: tuple[int, ...]
 ) -> Iterator[Finding]:
     include, exclude = f"{way}_ports_include", f"{way}_ports_exclude"
-    given = _items(said, exclude)
-    both = [port for port in _items(said, include) if port in excluded]
+    given, known = set(_items(said, exclude)), set(excluded)
+    both = [port for port in _items(said, include) if port in known]
     if not both:
         return
     ports = ", ".join(map(str, both))
@@ -108,24 +109,42 @@ def _exclusions_without_effect(said: Mapping[str, Setting]) -> Iterator[Finding]
 
 
 def _ranges_both_ways(said: Mapping[str, Setting]) -> Iterator[Finding]:
-    included = _items(said, "outbound_ip_ranges_include")
-    excluded = _items(said, "outbound_ip_ranges_exclude")
-    for network in included:
-        cover = next((each for each in excluded if _covers(each, network)), None)
-        if cover is not None:
-            yield Finding(
-                Level.ERROR,
-                said["outbound_ip_ranges_include"].origin,
-                f"{network} is included here and lies in {cover}, which is excluded by"
-                f" {said['outbound_ip_ranges_exclude'].origin}",
-                "take it out of one of them: exclusions come first",
-            )
+    included = _networks(said, "outbound_ip_ranges_include")
+    excluded = _networks(said, "outbound_ip_ranges_exclude")
+    for network, cover in covered(included, excluded):
+        yield Finding(
+            Level.ERROR,
+            said["outbound_ip_ranges_include"].origin,
+            f"{network} is included here and lies in {cover}, which is excluded by"
+            f" {said['outbound_ip_ranges_exclude'].origin}",
+            "take it out of one of them: exclusions come first",
+        )
 
 
-def _covers(wide: object, narrow: object) -> bool:
-    # Networks of two families cannot be compared.
-    same: bool = getattr(wide, "version", 0) == getattr(narrow, "version", 1)
-    return same and narrow.subnet_of(wide)  # type: ignore[attr-defined]
+def _networks(said: Mapping[str, Setting], name: str) -> tuple[IPNetwork, ...]:
+    return tuple(
+        each
+        for each in _items(said, name)
+        if isinstance(each, IPv4Network | IPv6Network)
+    )
+
+
+def covered(
+    narrow: Iterable[IPNetwork], wide: Iterable[IPNetwork]
+) -> Iterator[tuple[IPNetwork, IPNetwork]]:
+    """Each network of `narrow` that lies in one of `wide`, with the widest such.
+
+    Takes one look for each length that `wide` has, so that lists may be long.
+    """
+    known = set(wide)
+    lengths = sorted({(each.version, each.prefixlen) for each in known})
+    for network in narrow:
+        for version, length in lengths:
+            if version == network.version and length <= network.prefixlen:
+                above = network.supernet(new_prefix=length)
+                if above in known:
+                    yield network, above
+                    break
 
 
 def _groups_both_ways(said: Mapping[str, Setting]) -> Iterator[Finding]:

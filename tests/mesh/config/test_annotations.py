@@ -13,6 +13,7 @@ from beewire.mesh.config import (
     read_annotations,
     refusals,
 )
+from beewire.mesh.parity import restore_inputs
 
 TRAFFIC = "traffic.sidecar.istio.io/"
 
@@ -112,6 +113,27 @@ def test_rerouted_interfaces_are_refused_with_what_istio_would_do() -> None:
     assert str(refusal).startswith("istio.io/reroute-virtual-interfaces: ")
     assert "PREROUTING" in str(refusal)
     assert "socket layer" in str(refusal)
+
+
+def test_rules_of_a_pod_are_those_of_istios_cni_plugin() -> None:
+    rules = restore_inputs(read(includeOutboundPorts="443"))[0].text.splitlines()
+
+    start = rules.index("-A PREROUTING -p tcp -j ISTIO_INBOUND")
+    assert rules[start : start + 8] == [
+        "-A PREROUTING -p tcp -j ISTIO_INBOUND",
+        "-A ISTIO_INBOUND -p tcp --dport 15020 -j RETURN",
+        "-A ISTIO_INBOUND -p tcp --dport 15021 -j RETURN",
+        "-A ISTIO_INBOUND -p tcp --dport 15090 -j RETURN",
+        "-A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT",
+        "-A OUTPUT -j ISTIO_OUTPUT",
+        "-A ISTIO_OUTPUT -p tcp --dport 15020 -j RETURN",
+        "-A ISTIO_OUTPUT -p udp --dport 15020 -j RETURN",
+    ]
+    assert rules[-3:] == [
+        "-A ISTIO_OUTPUT -p tcp --dport 443 -j ISTIO_REDIRECT",
+        "-A ISTIO_OUTPUT -j ISTIO_REDIRECT",
+        "COMMIT",
+    ]
 
 
 def test_a_pods_own_proxy_config_is_read() -> None:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from beewire.errors import UsageError
 from beewire.mesh.config import (
     ALL,
     KNOBS,
+    IPNetwork,
     Level,
     PodConfig,
     combine,
@@ -21,6 +23,8 @@ from beewire.mesh.config import (
     read_resolv_conf,
     refusals,
 )
+from beewire.mesh.config.faults import covered
+from tests.mesh.config.strategies import range_lists
 
 EXCLUDE = "traffic.sidecar.istio.io/excludeOutboundPorts"
 
@@ -78,6 +82,41 @@ def test_examine_tells_faults_without_raising() -> None:
 def test_python_names_only_knobs() -> None:
     with pytest.raises(UsageError, match="'prot' is no knob"):
         python(prot=1)
+
+
+@given(narrow=range_lists, wide=range_lists)
+def test_every_range_that_another_covers_is_found(
+    narrow: tuple[IPNetwork, ...], wide: tuple[IPNetwork, ...]
+) -> None:
+    wide += tuple(each.supernet() for each in narrow[:1])
+
+    found = {network for network, _ in covered(narrow, wide)}
+
+    assert found == {
+        one
+        for one in narrow
+        for other in wide
+        if one.version == other.version
+        and one.network_address in other
+        and one.broadcast_address in other
+    }
+
+
+def test_long_lists_are_compared_too() -> None:
+    ranges = ",".join(
+        f"10.{number >> 8}.{number & 255}.0/24" for number in range(20_000)
+    )
+    name = "traffic.sidecar.istio.io/{}OutboundIPRanges"
+
+    found = combine(
+        read_annotations(
+            {name.format("include"): ranges, name.format("exclude"): "11.0.0.0/8"}
+        )
+    )
+
+    include = found.config.outbound_ip_ranges_include
+    assert include is not ALL
+    assert len(include) == 20_000
 
 
 def test_resolvers_are_read_as_the_resolver_reads_them(tmp_path: Path) -> None:
