@@ -25,6 +25,15 @@ COMMANDS = (
         "how pods are, and what goes past their sidecars",
     ),
     Command(
+        "shadow",
+        "beewire.cli.mesh_shadow",
+        "whether Beewire would do what Istio's rules do in a pod",
+    ),
+    Command(
+        "cutover", "beewire.cli.mesh_cutover", "from Istio's rules to Beewire, in a pod"
+    ),
+    Command("rollback", "beewire.cli.mesh_rollback", "and back to Istio's rules"),
+    Command(
         "events",
         "beewire.cli.mesh_events",
         "what is refused, or unusual, as it happens",

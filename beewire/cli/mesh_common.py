@@ -1,7 +1,7 @@
 """What the commands about pods have in common: options, and how a pod is named."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beewire.cli.parser import add_verbose
 
@@ -39,3 +39,13 @@ def named(record: "PodRecord") -> str:
 def counted(number: int, word: str) -> str:
     """A number of things: "1 pod", "2 pods"."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def compared_text(told: dict[str, Any]) -> str:
+    """What was compared in shadow mode, in words."""
+    if not told["compared"]:
+        return "no connection compared so far"
+    return (
+        f"{counted(told['compared'], 'connection')} compared, {told['agreed']:,} agreed,"
+        f" {told['disagreed']:,} disagreed"
+    )

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import Any
 
-from beewire.cli.mesh_common import add_usual, counted
+from beewire.cli.mesh_common import add_usual, compared_text, counted
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import print_json
 
@@ -85,6 +85,9 @@ def pod_lines(pod: dict[str, Any], verbose: bool) -> list[str]:  # noqa: FBT001 
         lines.append(f"  programs    {attached} of {len(pod['links'])} attached")
         listens = "listens" if pod["listener"] else "does not listen"
         lines.append(f"  sidecar     {listens}")
+    if pod["mode"] == "shadow":
+        compared = compared_text(pod["compared"])
+        lines.append(f"  mode        shadow: Istio's rules act; {compared}")
     counts = ", ".join(f"{name} {n:,}" for name, n in pod["decisions"].items())
     lines.append(f"  decisions   {counts or 'none yet'}")
     lines += _uncaptured_lines(pod["uncaptured"], verbose)

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="enrol also where a sidecar runs and does not listen yet",
     )
+    parser.add_argument(
+        "--shadow",
+        action="store_true",
+        help="leave it to Istio's rules: decide, compare, and act on nothing",
+    )
     add_configuration(parser)
     add_usual(parser)
 
@@ -74,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         config=config_text(args),
         close_existing=args.close_existing,
         sidecar_later=args.sidecar_later,
+        shadow=args.shadow,
     )
     with Mesh() as mesh:
         record = mesh.up(target)
@@ -85,5 +91,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(record.to_json())
     else:
-        print(f"{record.name} is enrolled ({', '.join(record.addresses)})")
+        how = "in shadow mode " if args.shadow else ""
+        print(f"{record.name} is enrolled {how}({', '.join(record.addresses)})")
     return 0

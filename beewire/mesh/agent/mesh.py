@@ -11,6 +11,7 @@ from beewire.mesh.agent.records import PodRecord, from_json
 from beewire.mesh.agent.requests import Requests
 from beewire.mesh.agent.target import Target
 from beewire.mesh.config import PodConfig, write_file
+from beewire.mesh.shadow import ENOUGH
 
 
 class Mesh:
@@ -77,6 +78,36 @@ class Mesh:
         """
         text = config if isinstance(config, str) else write_file(config)
         return from_json(self.do("update", {"pod": pod, "config": text}))
+
+    def compared(self, pod: str, *, forget: bool = False) -> dict[str, Any]:
+        """What was decided in shadow mode and what Istio's rules did, by rule.
+
+        With `forget` it is counted anew from now on.
+
+        Raises:
+            MeshError: there is none of that name.
+        """
+        found: dict[str, Any] = self.do("compared", {"pod": pod, "forget": forget})
+        return found
+
+    def cutover(self, pod: str, *, least: int = ENOUGH) -> dict[str, Any]:
+        """Let Beewire act in the place of Istio's rules; open connections stay.
+
+        Raises:
+            MeshError: the two disagreed, or fewer than `least` connections were compared;
+                nothing has changed.
+        """
+        found: dict[str, Any] = self.do("cutover", {"pod": pod, "least": least})
+        return found
+
+    def rollback(self, pod: str) -> dict[str, Any]:
+        """Let Istio's rules act in the place of Beewire; open connections stay.
+
+        Raises:
+            MeshError: there is none of that name, or no rules any more.
+        """
+        found: dict[str, Any] = self.do("rollback", {"pod": pod})
+        return found
 
     def pods(self) -> list[PodRecord]:
         """The pods of this node, by name."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from beewire.errors import KernelError, MeshError, SpecError, UsageError
+from beewire.mesh import shadow
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
@@ -28,8 +29,9 @@ from beewire.mesh.agent.resolving import (
 from beewire.mesh.agent.settings import config_of
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
-from beewire.mesh.agent.view import NetworkView
+from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.enrol import Enrolment, Node
+from beewire.mesh.shadow import PodMode
 
 Log = Callable[[str], None]
 
@@ -113,12 +115,15 @@ class Operations:
                 wanted = seen(wanted, view, target.addresses)
                 before = self._record(wanted.id)
                 if before is not None and before.state == ENROLLED:
+                    self._check_mode(node, before, target)
                     record = self._changed(node, before, wanted)
                     if target.close_existing:
                         record = self._close_older(view, record)
                         records.write(self.directories, record)
                     return record
                 config = config_of(wanted.config, wanted.addresses)
+                if target.shadow:
+                    shadow.check_rules(Path(wanted.netns), config)
                 sockets = existing_listeners(view, wanted, config, target)
                 try:
                     record = self._enrol(node, view, wanted, sockets, target)
@@ -137,9 +142,17 @@ class Operations:
     ) -> PodRecord:
         pins = self.directories.links(wanted.id)
         listening = [(each.family, each.fd) for each in sockets]
-        enrolment = node.enrol(pod_of(wanted), pins=pins, listeners=listening)
+        mode = PodMode.SHADOW if target.shadow else PodMode.ACTING
+        enrolment = node.enrol(
+            pod_of(wanted), pins=pins, listeners=listening, mode=mode
+        )
         try:
-            found = older.older_connections(view, Path(wanted.proxy_cgroup))
+            # In shadow mode Istio's rules have seen them, as they see all.
+            found = (
+                []
+                if target.shadow
+                else older.older_connections(view, Path(wanted.proxy_cgroup))
+            )
             record = wanted.but(
                 state=ENROLLED,
                 enrolled_at=time.time(),
@@ -178,6 +191,28 @@ class Operations:
         self.log(f"{record.name}: closed {closed} older connections")
         return record.but(older=())
 
+    def _check_mode(self, node: Node, before: PodRecord, target: Target) -> None:
+        acts = self.mode(node, before) is PodMode.ACTING
+        if acts and target.shadow:
+            raise MeshError(
+                f"Beewire acts in {before.name} already: `beewire mesh rollback"
+                f" {before.name}` lets Istio's rules act again, if there are any"
+            )
+        if not acts and not target.shadow:
+            raise MeshError(
+                f"{before.name} is in shadow mode: `beewire mesh cutover {before.name}`"
+                " makes Beewire act, and with --shadow it is configured anew"
+            )
+
+    def mode(self, node: Node, record: PodRecord) -> PodMode:
+        """Whether the programs act in a pod, or Istio's rules do.
+
+        Raises:
+            MeshError: the programs do not know it.
+        """
+        with self.found(node, record) as enrolment:
+            return enrolment.mode
+
     def _changed(self, node: Node, before: PodRecord, wanted: PodRecord) -> PodRecord:
         for field in ("cgroup", "proxy_cgroup"):
             now, asked = getattr(before, field), getattr(wanted, field)
@@ -203,11 +238,8 @@ class Operations:
     def _update(self, node: Node, before: PodRecord, config: str) -> PodRecord:
         record = before.but(config=config)
         if before.state == ENROLLED:
-            enrolment = self._found(node, before)
-            try:
+            with self.found(node, before) as enrolment:
                 enrolment.update(config_of(config, record.addresses))
-            finally:
-                enrolment.keep()
         records.write(self.directories, record)
         self.log(f"{record.name}: configured anew")
         return record
@@ -226,6 +258,8 @@ class Operations:
 
     def _withdraw(self, node: Node, record: PodRecord) -> None:
         if record.state == ENROLLED:
+            if record.cut_over_at and inode_of(Path(record.netns)):
+                shadow.give_back(Path(record.netns))
             self._found(node, record).close()
         self.gates.open(record.id)
         records.remove(self.directories, record.id)
@@ -234,6 +268,15 @@ class Operations:
         return node.find(
             pod_of(record), int(record.id), self.directories.links(record.id)
         )
+
+    @contextlib.contextmanager
+    def found(self, node: Node, record: PodRecord) -> Iterator[Enrolment]:
+        """A pod's enrolment, which stays when the block ends."""
+        enrolment = self._found(node, record)
+        try:
+            yield enrolment
+        finally:
+            enrolment.keep()
 
     def _record(self, pod_id: str) -> PodRecord | None:
         try:
@@ -414,11 +457,8 @@ class Operations:
         if self.gates.is_shut(record.id):
             with NetworkView(Path(record.netns)) as view:
                 self._open_gate(view, record)
-        enrolment = self._found(node, record)
-        try:
+        with self.found(node, record) as enrolment:
             return enrolment.mend()
-        finally:
-            enrolment.keep()
 
     def hello(self) -> dict[str, object]:
         """Who answers."""

@@ -22,7 +22,9 @@ class PodRecord:
 
     While `state` is "closed" the namespace is shut and the pod's cgroups are not known
     yet. `older` are the cookies of the TCP sockets that were connected before the pod was
-    enrolled. `named` are addresses that were given, among all. `network`, `sandbox` and
+    enrolled. `cut_over_at` is when Beewire took over
+    from Istio's rules (0: it did not), and `redirected` are the cookies of the sockets
+    that the rules had brought to the sidecar until then. `named` are addresses that were given, among all. `network`, `sandbox` and
     `interface` are CNI's names for the attachment. `config` is
     the text of the Beewire file that it is configured by.
     """
@@ -40,6 +42,8 @@ class PodRecord:
     config: str = ""
     enrolled_at: float = 0.0
     older: tuple[int, ...] = ()
+    cut_over_at: float = 0.0
+    redirected: tuple[int, ...] = ()
     network: str = ""
     sandbox: str = ""
     interface: str = ""
@@ -54,6 +58,7 @@ class PodRecord:
         return {name: getattr(self, name) for name in _FIELDS}
 
 
+_SEQUENCES = ("addresses", "named", "older", "redirected")
 _FIELDS = {field.name: None for field in fields(PodRecord)}
 
 
@@ -104,9 +109,7 @@ def from_json(found: dict[str, Any]) -> PodRecord:
     """
     if found.keys() - _FIELDS.keys():
         raise TypeError(f"{found!r} is no record")
-    sequences = {
-        name: tuple(found.get(name, ())) for name in ("addresses", "named", "older")
-    }
+    sequences = {name: tuple(found.get(name, ())) for name in _SEQUENCES}
     return PodRecord(**{**found, **sequences})
 
 

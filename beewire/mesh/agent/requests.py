@@ -7,10 +7,12 @@ by itself. Arguments and results are JSON's own types.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from beewire.mesh.agent import switching
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.operations import Log, Operations
 from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
 from beewire.mesh.agent.target import Attachment, Target
+from beewire.mesh.shadow import ENOUGH
 
 _TEXT = Field(str, "")
 _NO = Field(bool, False)
@@ -58,6 +60,7 @@ _KNOWN: dict[str, _Known] = {
             "config": _TEXT,
             "close_existing": _NO,
             "sidecar_later": _NO,
+            "shadow": _NO,
         },
         _up,
     ),
@@ -65,6 +68,19 @@ _KNOWN: dict[str, _Known] = {
     "update": _Known(
         {**_POD, "config": Field(str)},
         lambda pods, given: pods.update(given["pod"], given["config"]).to_json(),
+    ),
+    "compared": _Known(
+        {**_POD, "forget": _NO},
+        lambda pods, given: switching.compared(
+            pods, given["pod"], forget=given["forget"]
+        ),
+    ),
+    "cutover": _Known(
+        {**_POD, "least": Field(int, ENOUGH)},
+        lambda pods, given: switching.cutover(pods, given["pod"], given["least"]),
+    ),
+    "rollback": _Known(
+        _POD, lambda pods, given: switching.rollback(pods, given["pod"])
     ),
     "list": _Known({}, lambda pods, _: [each.to_json() for each in pods.every()]),
     "status": _Known({"pod": _TEXT}, lambda pods, given: pods.status(given["pod"])),

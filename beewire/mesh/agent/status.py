@@ -9,11 +9,15 @@ from beewire.mesh.agent import older
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.view import inode_of
-from beewire.mesh.enrol import HOOKS, Neighbour, Node, Pod
+from beewire.mesh.enrol import Neighbour, Node, Pod
+from beewire.mesh.enrol.hooks import hooks_in
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import neighbours
 from beewire.mesh.programs import state
+from beewire.mesh.programs.state import PodMode
+from beewire.mesh.shadow import read
 
+_SHADOW = PodMode.SHADOW.name.lower()
 ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
 
 
@@ -47,6 +51,8 @@ def of_pod(
         **record.to_json(),
         "older": len(record.older),
         "links": links,
+        "mode": PodMode.ACTING.name.lower(),
+        "compared": {},
         "listener": False,
         "decisions": {},
         "uncaptured": [],
@@ -59,6 +65,7 @@ def of_pod(
     if node is not None:
         told["listener"] = has_listener(node, record)
         told["decisions"] = decisions(node, cookie)
+        told |= _shadow(node, cookie)
     if inode_of(Path(record.netns)) == record.netns_inode:
         told["uncaptured"] = [each._asdict() for each in older.uncaptured(record)]
     told["beside"] = [
@@ -66,6 +73,18 @@ def of_pod(
     ]
     told["problems"] = list(_problems(node, record, told))
     return told
+
+
+def _shadow(node: Node, cookie: int) -> dict[str, Any]:
+    pod = node.loaded[state.pods].get(cookie)
+    if pod is None or pod.mode != PodMode.SHADOW:
+        return {}
+    report = read(node.loaded, cookie)
+    names = ("compared", "agreed", "disagreed", "unseen")
+    return {
+        "mode": _SHADOW,
+        "compared": {name: getattr(report, name) for name in names},
+    }
 
 
 def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> list[str]:
@@ -77,7 +96,7 @@ def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> lis
     cookie = int(record.id)
     if node is None or cookie not in node.loaded[state.pods]:
         found.append("the programs do not know it: every connection is refused")
-    elif not told["listener"]:
+    elif not told["listener"] and told["mode"] != _SHADOW:
         found.append("the sidecar does not listen: every inbound connection is refused")
     if not Path(record.cgroup).is_dir():
         found.append(f"its cgroup {record.cgroup} is gone")
@@ -89,7 +108,7 @@ def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> lis
 
 def link_states(directory: Path) -> dict[str, str]:
     """Which hooks of a pod are served: by name of the pin."""
-    return {hook.name: link_state(directory / hook.name) for hook in HOOKS}
+    return {name: link_state(directory / name) for name in hooks_in(directory)}
 
 
 def link_state(pin: Path) -> str:

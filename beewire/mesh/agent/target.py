@@ -12,6 +12,7 @@ class Target(NamedTuple):
     the text of a Beewire file (`beewire.mesh.config.write_file` makes it of a PodConfig);
     empty stands for what Istio's injector asks for. `close_existing` ends connections that are older than the
     enrolment. `sidecar_later`: it is no error that a sidecar runs and does not listen yet.
+    `shadow`: Istio's rules act, and Beewire only decides.
     """
 
     name: str = ""
@@ -23,6 +24,7 @@ class Target(NamedTuple):
     config: str = ""
     close_existing: bool = False
     sidecar_later: bool = False
+    shadow: bool = False
 
 
 class Attachment(NamedTuple):

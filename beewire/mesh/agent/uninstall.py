@@ -20,8 +20,10 @@ from beewire.bpf.kernel.inspection.objects import programs as all_programs
 from beewire.bpf.kernel.inspection.pins import object_of
 from beewire.bpf.kernel.pins import open_any
 from beewire.errors import BeewireError, KernelError, MeshError
-from beewire.mesh.agent import client, cni_entries
+from beewire.mesh import shadow
+from beewire.mesh.agent import client, cni_entries, records
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
+from beewire.mesh.agent.view import inode_of
 
 _STOP_TIMEOUT_S = 30.0
 _GONE_TIMEOUT_S = 10.0  # programs and maps go after a grace period of the kernel's
@@ -76,12 +78,13 @@ def _removed(
 ) -> Uninstalled:
     # New pods first: until their entry is gone a runtime may call the plugin.
     entries = cni_entries.remove(cni)
+    _give_rules_back(directories)
     ours = set(_ours(directories.pins))
     for kind, number in sorted(ours, reverse=True):  # outbound first
         if kind == ids.LINK:
             _detach(number)
     pins = _remove_pins(directories.pins)
-    records = len(list((directories.run / "pods").glob("*.json")))
+    known = len(list((directories.run / "pods").glob("*.json")))
     shutil.rmtree(directories.run, ignore_errors=True)
     left = (*_still_there(ours), *_on_disk(directories, cni))
     count = {kind: sum(each == kind for each, _ in ours) for kind in _KINDS}
@@ -90,11 +93,18 @@ def _removed(
         count[ids.PROGRAM],
         count[ids.MAP],
         pins,
-        records,
+        known,
         sockets,
         entries,
         left,
     )
+
+
+def _give_rules_back(directories: Directories) -> None:
+    # Before the programs go: a pod that was cut over has Istio's rules still.
+    for record in records.every(directories):
+        if record.cut_over_at and inode_of(Path(record.netns)) == record.netns_inode:
+            shadow.give_back(Path(record.netns))
 
 
 _KINDS = (ids.LINK, ids.PROGRAM, ids.MAP)

@@ -32,7 +32,8 @@ from beewire.mesh.agent.records import ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import pod_of
 from beewire.mesh.agent.settings import config_of
 from beewire.mesh.agent.view import TCP, UDP, NetworkView
-from beewire.mesh.enrol import HOOKS, PROGRAMS, Enrolment, Node
+from beewire.mesh.enrol import PROGRAMS, Enrolment, Node
+from beewire.mesh.enrol.hooks import EVERY_HOOK, hooks_in
 from beewire.mesh.lab.cgroups import Cgroup
 
 FREEZE_TIMEOUT_S = 2.0
@@ -147,11 +148,14 @@ class _Change:
 
     def _verify(self, node: Node) -> None:
         known = set(node.cookies())
-        wanted = {hook.name: node.loaded[hook.program].live.info().id for hook in HOOKS}
+        wanted = {
+            hook.name: node.loaded[hook.program].live.info().id for hook in EVERY_HOOK
+        }
         for record in self._pods:
             if int(record.id) not in known:
                 raise MeshError(f"{record.name} is not known to the new programs")
-            for hook, number in wanted.items():
+            for hook in hooks_in(self._directories.links(record.id)):
+                number = wanted[hook]
                 with Link.from_pin(
                     str(self._directories.links(record.id) / hook)
                 ) as link:
@@ -211,7 +215,7 @@ def _put_back(before: dict[Path, Program], directories: Directories) -> None:
 
 def _remove_other_hooks(directories: Directories) -> None:
     """Detach what this version has no hook for any more."""
-    known = {hook.name for hook in HOOKS}
+    known = {hook.name for hook in EVERY_HOOK}
     for path in (directories.pins / "pods").glob("*/*"):
         if path.name not in known:
             with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:

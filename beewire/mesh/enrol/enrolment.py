@@ -11,7 +11,7 @@ from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening, own_bits
-from beewire.mesh.enrol.hooks import HOOKS, INBOUND, SHADOW, Hook, hooks_of
+from beewire.mesh.enrol.hooks import EVERY_HOOK, INBOUND, Hook, hooks_of
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import Neighbour, neighbours
 from beewire.mesh.enrol.pod import Pod, depth
@@ -155,7 +155,7 @@ class Enrolment:
             KernelError: The kernel refused one; those before it have changed.
         """
         alone = self._entries.is_alone()
-        for hook in HOOKS:
+        for hook in EVERY_HOOK:
             if self._links.has(hook.name):
                 self._links.update(hook.name, self._program(hook, alone=alone).live)
         self.mend()
@@ -198,7 +198,7 @@ class Enrolment:
         pod.mode = mode
         self._entries.pod = pod
         wait_for_programs()
-        for hook in (*HOOKS, SHADOW):
+        for hook in EVERY_HOOK:
             if hook not in wanted:
                 self._links.remove(hook.name)
 

@@ -1,6 +1,7 @@
 """Which program is attached to what of a pod, in the order of attaching."""
 
 from enum import Enum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from beewire.bpf import Program
@@ -53,7 +54,9 @@ HOOKS = (
 SHADOW = Hook("shadow", shadow.leaving, Place.CGROUP)
 SHADOW_HOOKS = (SHADOW, *HOOKS[1:])
 
-PROGRAMS = (*(hook.program for hook in HOOKS), SHADOW.program)
+EVERY_HOOK = (*HOOKS, SHADOW)
+
+PROGRAMS = tuple(hook.program for hook in EVERY_HOOK)
 
 
 def hooks_of(mode: PodMode) -> tuple[Hook, ...]:
@@ -63,3 +66,10 @@ def hooks_of(mode: PodMode) -> tuple[Hook, ...]:
     has to refuse it, and one that knows them all has nothing to say.
     """
     return SHADOW_HOOKS if mode is PodMode.SHADOW else HOOKS
+
+
+def hooks_in(pins: Path) -> tuple[str, ...]:
+    """The names of the hooks that a pod's directory of pins should have."""
+    # What a pod has in shadow mode, and no other.
+    mode = PodMode.SHADOW if (pins / SHADOW.name).exists() else PodMode.ACTING
+    return tuple(hook.name for hook in hooks_of(mode))

@@ -19,6 +19,8 @@ are open alone.
 from beewire.mesh.programs.shadow import Seen
 from beewire.mesh.programs.state import PodMode
 from beewire.mesh.shadow.report import Report, Row, as_json, read, text_of
+from beewire.mesh.shadow.rules import check as check_rules
+from beewire.mesh.shadow.rules import give_back
 from beewire.mesh.shadow.switch import ENOUGH, Switched, cutover, rollback, state_of
 from beewire.mesh.shadow.why import disagreement_text
 
@@ -30,8 +32,10 @@ __all__ = [
     "Seen",
     "Switched",
     "as_json",
+    "check_rules",
     "cutover",
     "disagreement_text",
+    "give_back",
     "read",
     "rollback",
     "state_of",

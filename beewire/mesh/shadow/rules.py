@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beewire.errors import MeshError
+from beewire.mesh.config import InterceptionMode, PodConfig
 from beewire.mesh.netns import within
 
 MARK = "beewire: passed over"
@@ -135,6 +136,25 @@ def give_back(netns: Path) -> int:
     for table in tables:
         _change(netns, table, [f"-D {name} {_PASS}" for name in table.passed])
     return sum(table.size for table in tables)
+
+
+def check(netns: Path, config: PodConfig) -> None:
+    """Make sure that there is something to compare with, and that it can be.
+
+    Raises:
+        MeshError: there are no rules of Istio's that redirect, in either packet filter;
+            or they are TPROXY's.
+    """
+    if config.inbound_interception_mode is InterceptionMode.TPROXY:
+        raise MeshError(
+            "shadow mode does not see what TPROXY does: it changes no address; use"
+            " interceptionMode REDIRECT, or enrol the pod without --shadow"
+        )
+    if not any(table.redirecting for table in find(netns)):
+        raise MeshError(
+            f"there are no rules of Istio's in {netns}: shadow mode compares with them;"
+            " without --shadow the pod is enrolled, and Beewire acts"
+        )
 
 
 def are_passed_over(tables: tuple[Table, ...]) -> bool:

@@ -1,0 +1,192 @@
+"""Shadow mode on a node: what was compared, cutover, rollback, and who is older."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from beewire.errors import MeshError
+from beewire.mesh import shadow
+from beewire.mesh.agent import records
+from beewire.mesh.agent.operations import Operations
+from beewire.mesh.agent.records import ENROLLED, PodRecord
+from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.view import (
+    CLOSE,
+    ESTABLISHED,
+    LISTEN,
+    TCP,
+    TIME_WAIT,
+    UDP,
+    NetworkView,
+    SocketState,
+)
+from beewire.mesh.config import PodConfig
+from beewire.mesh.decision import DNS_PORT
+from beewire.mesh.shadow import PodMode, Switched
+
+_AT_REST = (LISTEN, TIME_WAIT, CLOSE)
+_ISTIO = frozenset(("127.0.0.1",))  # where REDIRECT sends: ours never go there
+
+
+def compared(pods: Operations, name: str, *, forget: bool = False) -> dict[str, Any]:
+    """What was compared in a pod so far, as JSON; with `forget`, from now on anew.
+
+    Raises:
+        MeshError: there is no such pod.
+    """
+    with pods.alone() as node:
+        record = _enrolled(pods, name)
+        with pods.found(node, record) as enrolment:
+            if forget:
+                enrolment.forget_compared()
+            mode, rules_act = shadow.state_of(enrolment, enrolment.pod.netns)
+            told = _told(record, shadow.read(node.loaded, enrolment.netns))
+    return {**told, "mode": mode.name.lower(), "rules_act": rules_act}
+
+
+def cutover(pods: Operations, name: str, least: int) -> dict[str, Any]:
+    """Let Beewire act in the place of Istio's rules, as JSON.
+
+    Raises:
+        MeshError: `shadow.cutover` says when; nothing has changed.
+    """
+    with pods.alone() as node:
+        record = _enrolled(pods, name)
+        config = config_of(record.config, record.addresses)
+        with NetworkView(Path(record.netns)) as view:
+            before = {each.cookie for each in redirected(view.sockets(), config)}
+            # First: whoever withdraws the pod has to know that rules are passed over.
+            started = record.but(cut_over_at=record.cut_over_at or time.time())
+            records.write(pods.directories, started)
+            try:
+                with pods.found(node, record) as enrolment:
+                    done = shadow.cutover(
+                        enrolment, node.loaded, Path(record.netns), least=least
+                    )
+            except BaseException:
+                records.write(pods.directories, record)
+                raise
+            if done.changed:
+                now = [*redirected(view.sockets(), config), *queries(view)]
+                made = [
+                    each.cookie
+                    for each in now
+                    if each.cookie in before or not _is_ambiguous(each)
+                ]
+                started = started.but(redirected=tuple(made))
+                records.write(pods.directories, started)
+            older = still_there(view, started)
+    if done.changed:
+        pods.log(f"{record.name}: cut over; {older} connections are older")
+    return {**_told(record, done.report), **_switched(done), "older": older}
+
+
+def rollback(pods: Operations, name: str) -> dict[str, Any]:
+    """Let Istio's rules act in the place of Beewire, as JSON.
+
+    Raises:
+        MeshError: `shadow.rollback` says when.
+    """
+    with pods.alone() as node:
+        record = _enrolled(pods, name)
+        config = config_of(record.config, record.addresses)
+        netns = Path(record.netns)
+        with NetworkView(netns) as view, pods.found(node, record) as enrolment:
+            done = shadow.rollback(enrolment, node.loaded, netns)
+            older = len(list(captured(view.sockets(), config)))
+        records.write(pods.directories, record.but(cut_over_at=0.0, redirected=()))
+    if done.changed:
+        pods.log(f"{record.name}: rolled back")
+    return {**_told(record, done.report), **_switched(done), "older": older}
+
+
+def still_there(view: NetworkView, record: PodRecord) -> int:
+    """How many connections that Istio's rules redirected before cutover are still open."""
+    known = set(record.redirected)
+    return (
+        sum(
+            each.cookie in known and each.state not in _AT_REST
+            for protocol in (TCP, UDP)
+            for each in view.sockets(protocol)
+        )
+        if known
+        else 0
+    )
+
+
+def redirected(
+    sockets: Iterable[SocketState], config: PodConfig
+) -> Iterable[SocketState]:
+    """The sidecar's ends of connections that Istio's rules have redirected.
+
+    Their own port is a listener's. Beewire's have that port, too, where it sends what the
+    pod dials: at addresses of the loopback network that the rules do not use, but for
+    ::1, where both do.
+    """
+    for each in sockets:
+        if each.state in _AT_REST:
+            continue
+        if each.local_port == config.inbound_capture_port:
+            if not each.local.is_loopback:
+                yield each
+        elif each.local_port == config.proxy_port:
+            plain = getattr(each.local, "ipv4_mapped", None) or each.local
+            if str(plain) in _ISTIO or plain.version == 6:
+                yield each
+
+
+def captured(
+    sockets: Iterable[SocketState], config: PodConfig
+) -> Iterable[SocketState]:
+    """The sidecar's ends of connections that Beewire has captured on their way out."""
+    ports = (config.proxy_port, config.inbound_capture_port)
+    for each in sockets:
+        plain = getattr(each.local, "ipv4_mapped", None) or each.local
+        if (
+            each.state not in _AT_REST
+            and each.local_port in ports
+            and plain.is_loopback
+            and str(plain) not in _ISTIO
+        ):
+            yield each
+
+
+def queries(view: NetworkView) -> Iterable[SocketState]:
+    """Sockets that are connected to a resolver, whose queries a rule still redirects."""
+    for each in view.sockets(UDP):
+        if each.state == ESTABLISHED and each.remote_port == DNS_PORT:
+            yield each
+
+
+def _is_ambiguous(each: SocketState) -> bool:
+    return each.local.version == 6 and each.local.is_loopback
+
+
+def _enrolled(pods: Operations, name: str) -> PodRecord:
+    record = records.get(pods.directories, name)
+    if record.state != ENROLLED:
+        raise MeshError(f"{record.name} is not enrolled yet: its namespace is closed")
+    return record
+
+
+def _told(record: PodRecord, report: shadow.Report) -> dict[str, Any]:
+    config = config_of(record.config, record.addresses)
+    netns = Path(record.netns)
+    return {
+        "name": record.name,
+        "id": record.id,
+        **shadow.as_json(report, config),
+        "disagreements": [
+            shadow.disagreement_text(row, config, netns) for row in report.disagreements
+        ],
+    }
+
+
+def _switched(done: Switched) -> dict[str, Any]:
+    return {
+        "changed": done.changed,
+        "mode": done.mode.name.lower(),
+        "rules_act": done.mode is PodMode.SHADOW,
+        "rules": done.rules,
+    }

@@ -1,0 +1,193 @@
+"""Shadow mode, cutover and rollback as an operator does them, by name."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from beewire.errors import MeshError
+from beewire.mesh.agent import Directories, Mesh
+from beewire.mesh.agent.cni_entries import CniPaths
+from beewire.mesh.agent.uninstall import uninstall
+from beewire.mesh.config import InterceptionMode, write_file
+from beewire.mesh.lab import Iptables, Lab
+from beewire.mesh.lab import mesh as sidecars
+from beewire.mesh.shadow import rules
+from tests.mesh.agent.conftest import environment, target
+from tests.mesh.shadow.shadowing import KEEP, RULES, get
+
+pytestmark = pytest.mark.mesh
+
+SOME = 5
+
+
+@pytest.fixture
+def running() -> Iterator[Lab]:
+    """Two pods under Istio's rules, with their sidecars."""
+    with Lab() as lab, sidecars(lab, Iptables(RULES)):
+        yield lab
+
+
+@pytest.fixture
+def beside(running: Lab, mesh: Mesh) -> Lab:
+    """Pod A in shadow mode, with some connections compared."""
+    wanted = target(running.a)._replace(config=write_file(RULES), shadow=True)
+    mesh.up(wanted)
+    for _ in range(SOME):
+        get(running, running.b.address)
+    return running
+
+
+def is_passed_over(lab: Lab) -> bool:
+    return rules.are_passed_over(rules.find(lab.a.namespace.path))
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_pod_in_shadow_mode_tells_what_was_compared(mesh: Mesh) -> None:
+    told = mesh.compared("lab/a")
+
+    assert (told["mode"], told["rules_act"]) == ("shadow", True)
+    assert told["disagreed"] == 0
+    assert {row["rule"]: row["times"] for row in told["rows"]}["OUT_ALL_RANGES"] == SOME
+    assert mesh.status("lab/a")["mode"] == "shadow"
+    assert mesh.status("lab/a")["problems"] == []
+    assert mesh.status("lab/a")["compared"]["agreed"] == told["agreed"]
+
+
+@pytest.mark.usefixtures("beside")
+def test_it_can_be_counted_anew(mesh: Mesh) -> None:
+    assert mesh.compared("lab/a", forget=True)["compared"] == 0
+
+
+def test_without_rules_there_is_no_shadow_mode(lab: Lab, mesh: Mesh) -> None:
+    with pytest.raises(MeshError, match="there are no rules of Istio's in"):
+        mesh.up(target(lab.a)._replace(shadow=True))
+
+    assert mesh.pods() == []
+
+
+def test_rules_of_tproxy_are_not_compared(lab: Lab, mesh: Mesh) -> None:
+    config = replace(RULES, inbound_interception_mode=InterceptionMode.TPROXY)
+    with pytest.raises(MeshError, match="shadow mode does not see what TPROXY does"):
+        mesh.up(target(lab.a)._replace(config=write_file(config), shadow=True))
+
+
+def test_cutover_and_rollback_count_older_connections(beside: Lab, mesh: Mesh) -> None:
+    with beside.a.app.connect(beside.b.address, 80) as old:
+        old.sendall(KEEP)
+        old.recv(1 << 16)
+        done = mesh.cutover("lab/a", least=SOME)
+
+        assert (done["changed"], done["mode"], done["older"]) == (True, "acting", 1)
+        assert is_passed_over(beside)
+        old.sendall(KEEP)
+        assert b"200 OK" in old.recv(1 << 16)
+        with beside.a.app.connect(beside.b.address, 80) as new:
+            new.sendall(KEEP)
+            new.recv(1 << 16)
+            assert mesh.cutover("lab/a")["older"] == 1
+            back = mesh.rollback("lab/a")
+
+            assert (back["changed"], back["mode"], back["older"]) == (True, "shadow", 1)
+            new.sendall(KEEP)
+            assert b"200 OK" in new.recv(1 << 16)
+    assert not is_passed_over(beside)
+
+
+def test_a_refused_cutover_changes_nothing(beside: Lab, mesh: Mesh) -> None:
+    with pytest.raises(MeshError, match="connections were compared, and 1000 are"):
+        mesh.cutover("lab/a", least=1000)
+
+    assert mesh.compared("lab/a")["mode"] == "shadow"
+    assert not is_passed_over(beside)
+
+
+def test_a_pod_that_was_cut_over_is_withdrawn_to_its_rules(
+    beside: Lab, mesh: Mesh
+) -> None:
+    mesh.cutover("lab/a", least=SOME)
+
+    mesh.down("lab/a")
+
+    assert not is_passed_over(beside)
+    assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+
+
+def test_uninstalling_leaves_the_rules_acting(
+    beside: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.cutover("lab/a", least=SOME)
+    mesh.close()
+
+    directories.run.mkdir(exist_ok=True)
+    none = CniPaths(directories.run / "no", directories.run / "none")
+    assert uninstall(directories, none).left == ()
+
+    assert not is_passed_over(beside)
+    assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+
+
+def test_up_says_how_a_pod_leaves_its_mode(beside: Lab, mesh: Mesh) -> None:
+    wanted = target(beside.a)._replace(config=write_file(RULES))
+    with pytest.raises(MeshError, match="`beewire mesh cutover lab/a`"):
+        mesh.up(wanted)
+
+    mesh.cutover("lab/a", least=SOME)
+
+    with pytest.raises(MeshError, match="`beewire mesh rollback lab/a`"):
+        mesh.up(wanted._replace(shadow=True))
+
+
+@pytest.mark.usefixtures("beside")
+def test_the_commands_say_what_they_did(directories: Directories) -> None:
+    def beewire(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "beewire", "mesh", *words],
+            env=environment(directories),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    shown = beewire("shadow", "lab/a")
+    refused = beewire("cutover", "lab/a")
+    done = beewire("cutover", "lab/a", "--min-compared", str(SOME))
+    back = beewire("rollback", "lab/a")
+
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("lab/a: Istio's rules act; ")
+    assert " agreed, 0 disagreed\n" in shown.stdout
+    assert "OUT_ALL_RANGES" in shown.stdout
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "100 are asked for (--min-compared)" in refused.stderr
+    assert done.returncode == 0
+    assert done.stdout.startswith("lab/a: Beewire acts (")
+    assert "connections compared, 0 disagreed)" in done.stdout
+    assert back.returncode == 0
+    assert back.stdout.startswith("lab/a: Istio's rules act, Beewire compares; ")
+
+
+def test_a_disagreement_is_an_exit_code_and_a_sentence(
+    running: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    narrower = replace(RULES, outbound_ip_ranges_exclude=(ip_network("10.77.2.0/24"),))
+    wanted = target(running.a)._replace(config=write_file(narrower), shadow=True)
+    mesh.up(wanted)
+    get(running, running.b.address)
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "beewire", "mesh", "shadow", "lab/a"],
+        env=environment(directories),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert shown.returncode == 1
+    assert "disagreement: tcp 10.77.1.2:" in shown.stdout
+    assert (
+        "OUT_EXCLUDED_RANGE 10.77.2.0/24 (outbound_ip_ranges_exclude)" in shown.stdout
+    )
