@@ -1,9 +1,10 @@
 """Close a pod before it is configured: first its network namespace, then its cgroup.
 
-    with load(gate.PROGRAMS) as programs:
-        closed = gate.close_namespace(programs, Path("/run/netns/pod-a"))   # CNI ADD
+    with load(gate.programs()) as programs:
+        netns = Path("/run/netns/pod-a")
+        closed = gate.close_namespace(programs, netns)                      # CNI ADD
         ...                                         # now the pod's cgroup is known
-        held = gate.close_pod(programs, Path("/sys/fs/cgroup/pod-a"))
+        held = gate.close_pod(programs, Path("/sys/fs/cgroup/pod-a"), netns)
         closed.open()
         ...                                         # now the pod is configured
         held.open()
@@ -13,27 +14,38 @@ pinned: `closed.pin(directory)`, and `Gate.from_pins(programs, directory)` elsew
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from beewire.bpf.author.loaded import Loaded
+from beewire.bpf import Loaded, Program, load
 from beewire.bpf.author.net_programs import TcProgram
-from beewire.bpf.kernel import Link
+from beewire.bpf.kernel import Link, features
+from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError, KernelError, MeshError, NotSupported
 from beewire.mesh import netns as namespaces
 from beewire.mesh.programs import gate
-
-PROGRAMS = (
-    *(gate.packets, gate.frames_out, gate.frames_in, gate.frames_pass),
-    *(gate.pod_out, gate.pod_in),
-)
 
 HOOKS = ("input", "forward", "output")
 FIRST = 2 - (1 << 31)  # of netfilter's priorities; the least is the kernel's own
 FRAMES = "frames"  # links of tc, and how their pins' names begin
 IPV6 = Path("/proc/sys/net/ipv6")  # absent where the kernel runs without it
+
+
+def programs() -> tuple[Program[Any], ...]:
+    """The programs that all pods of a node share.
+
+    Before Linux 6.4 there are no netfilter links, and before 6.15 packets of cgroups do not
+    tell their namespace: `close_namespace` and `close_pod` then load copies for each pod.
+    """
+    cookie = features.helper("get_netns_cookie", ProgramKind.CGROUP_SKB).available
+    return (
+        *((gate.packets,) if _has(AttachKind.NETFILTER) else ()),
+        *((gate.pod_out, gate.pod_in) if cookie else ()),
+        *(gate.frames_out, gate.frames_pass),
+    )
 
 
 class Gate:
@@ -143,7 +155,7 @@ def close_namespace(programs: Loaded, netns: Path) -> Gate:
     return namespaces.within(netns, lambda: _closed_here(programs, netns))
 
 
-def close_pod(programs: Loaded, cgroup: Path) -> Gate:
+def close_pod(programs: Loaded, cgroup: Path, netns: Path) -> Gate:
     """Let no packet to the cgroup's sockets, or from them, except over loopback.
 
     What connect() and sendmsg() hooks do not see goes here: raw sockets, ICMP, and
@@ -155,26 +167,52 @@ def close_pod(programs: Loaded, cgroup: Path) -> Gate:
     """
     if not cgroup.is_dir():
         raise MeshError(f"{cgroup} does not exist: a pod's gate needs its cgroup")
+    both = (gate.pod_out, gate.pod_in)
     with ExitStack() as undo:
+        if gate.pod_out.name in programs.programs:
+            own = programs
+        else:
+            own = undo.enter_context(_copy(programs, both, namespaces.cookie(netns)))
+        made = ExitStack()
+        undo.enter_context(made)
         links = {
-            "egress": undo.enter_context(programs[gate.pod_out].attach(str(cgroup))),
-            "ingress": undo.enter_context(programs[gate.pod_in].attach(str(cgroup))),
+            name: made.enter_context(own[program].attach(str(cgroup)))
+            for name, program in zip(("egress", "ingress"), both, strict=True)
         }
-        undo.pop_all()
+        made.pop_all()
     return Gate(programs, links)
 
 
 def _closed_here(programs: Loaded, netns: Path) -> Gate:
     links: dict[str, Link] = {}
+    found: Iterator[tuple[str, Link]]
     with ExitStack() as undo:
-        for name, link in _packet_links(programs, netns):
-            links[name] = undo.enter_context(link)
-        # Packet sockets send past netfilter; what they receive is no way out.
-        directions = ("egress",) if links else ("egress", "ingress")
-        for name, link in _frame_links(programs, directions):
-            links[name] = undo.enter_context(link)
-        undo.pop_all()
+        if gate.packets.name in programs.programs:
+            # Packet sockets send past netfilter; what they receive is no way out. Filters
+            # of clsact (before Linux 6.6) could not be pinned beside the rest.
+            by_frame = {"egress": programs} if _has(AttachKind.TCX_EGRESS) else {}
+            found = chain(_packet_links(programs, netns), _frame_links(by_frame))
+        else:
+            both = (gate.frames_out, gate.frames_in)
+            own = _copy(programs, both, namespaces.own_cookie())
+            # A link holds its program.
+            undo.callback(own.close)
+            found = _frame_links({"egress": own, "ingress": own})
+        made = undo.enter_context(ExitStack())
+        for name, link in found:
+            links[name] = made.enter_context(link)
+        made.pop_all()
     return Gate(programs, links)
+
+
+def _has(kind: AttachKind) -> bool:
+    return bool(features.attach_kind(kind).available)
+
+
+def _copy(shared: Loaded, wanted: Sequence[Program[Any]], pod: int) -> Loaded:
+    # They count and tell where all others do.
+    maps = {name: shared.maps[name] for name in ("events", "tallies")}
+    return load(wanted, maps=maps, globals={"namespace": pod})
 
 
 def _packet_links(programs: Loaded, netns: Path) -> Iterator[tuple[str, Link]]:
@@ -183,20 +221,16 @@ def _packet_links(programs: Loaded, netns: Path) -> Iterator[tuple[str, Link]]:
         for hook in HOOKS:
             try:
                 link = program.attach(hook, version=version, priority=FIRST)
-            except NotSupported:
-                return
             except AttachError as error:
                 raise MeshError(f"the namespace {netns} is closed already") from error
             yield f"{hook}-{version}", link
 
 
-def _frame_links(
-    programs: Loaded, directions: tuple[str, ...]
-) -> Iterator[tuple[str, Link]]:
+def _frame_links(programs: dict[str, Loaded]) -> Iterator[tuple[str, Link]]:
     for interface in namespaces.interfaces():
-        for direction in directions:
+        for direction, loaded in programs.items():
             outward = direction == "egress"
-            program = programs[gate.frames_out if outward else gate.frames_in]
+            program = loaded[gate.frames_out if outward else gate.frames_in]
             name = f"{FRAMES}-{direction}-{interface.number}"
             yield name, _first(program, interface.number, direction)
 

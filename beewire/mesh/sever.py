@@ -1,6 +1,6 @@
 """End what a pod's processes connected before there were hooks to capture it.
 
-    with load(gate.PROGRAMS + sever.PROGRAMS) as programs:
+    with load(gate.programs() + sever.PROGRAMS) as programs:
         closed = gate.close_namespace(programs, netns)    # CNI ADD
         pod = node.enrol(...)                             # now there are hooks
         sever.hand_over(programs, closed, netns, spare=proxy_cgroup)

@@ -199,7 +199,7 @@ class Witness:
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Loaded]:
-    with load(gate.PROGRAMS + sever.PROGRAMS) as loaded:
+    with load(gate.programs() + sever.PROGRAMS) as loaded:
         yield loaded
 
 

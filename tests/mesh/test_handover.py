@@ -28,7 +28,7 @@ PING = b"\x08\0\xf7\xff\0\0\0\0"
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Loaded]:
-    with load(gate.PROGRAMS + sever.PROGRAMS) as loaded:
+    with load(gate.programs() + sever.PROGRAMS) as loaded:
         yield loaded
 
 
@@ -89,7 +89,7 @@ def test_from_gate_to_gate_there_is_no_open_moment(
         for _ in range(3):
             keep(lab.a.app.running(noise(lab)))
         time.sleep(0.2)
-        held = keep(gate.close_pod(programs, lab.a.cgroup.path))
+        held = keep(gate.close_pod(programs, lab.a.cgroup.path, lab.a.namespace.path))
         keep(node.enrol(target(lab.a)))
         ended = sever.hand_over(
             programs, closed, lab.a.namespace.path, spare=lab.a.proxy.cgroup.path
@@ -115,7 +115,7 @@ KINDS = (AttachKind.CGROUP_INET_EGRESS, AttachKind.CGROUP_INET_INGRESS)
 def test_a_configured_pod_pays_for_no_gate(lab: Lab, programs: Loaded) -> None:
     fd = os.open(lab.a.cgroup.path, os.O_RDONLY)
     try:
-        held = gate.close_pod(programs, lab.a.cgroup.path)
+        held = gate.close_pod(programs, lab.a.cgroup.path, lab.a.namespace.path)
         closed = [len(ids_at(fd, kind)) for kind in KINDS]
         held.open()
 

@@ -84,11 +84,11 @@ class Gates:
         if self._loaded is None:
             directory = str(self._directories.pins / _NAME)
             if Path(directory).is_dir():
-                self._loaded = open_pinned(gate.PROGRAMS, directory, name=_NAME)
+                self._loaded = open_pinned(gate.programs(), directory, name=_NAME)
             else:
                 shared = self._node().loaded.maps
                 maps = {name: shared[name] for name in ("events", "tallies")}
-                loaded = load(gate.PROGRAMS, name=_NAME, maps=maps)
+                loaded = load(gate.programs(), name=_NAME, maps=maps)
                 loaded.pin(directory)
                 self._loaded = loaded
         return self._loaded

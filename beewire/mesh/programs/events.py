@@ -14,9 +14,7 @@ from beewire.bpf import (
     Struct,
     chars,
     current,
-    current_comm,
-    current_tgid,
-    current_uid,
+    embedded,
     ktime_ns,
     subprogram,
     u8,
@@ -107,9 +105,24 @@ class nsproxy(Kernel):
     net_ns: net
 
 
-class task_struct(Kernel):
-    """`struct task_struct`."""
+class kuid_t(Kernel):
+    """`kuid_t`."""
 
+    val: u32
+
+
+class cred(Kernel):
+    """`struct cred`."""
+
+    uid: kuid_t = embedded()
+
+
+class task_struct(Kernel):
+    """`struct task_struct`: read, for not all programs have helpers for what it says."""
+
+    tgid: u32
+    comm: str = chars(16)
+    cred: cred
     nsproxy: nsproxy
 
 
@@ -159,7 +172,8 @@ def report(pod: u64, reason: u32, flow: Matter) -> None:
         event.uid = 0
         event.comm = ""
         if flow.is_own != 0:
-            event.process = current_tgid()
-            event.uid = current_uid()
-            event.comm = current_comm()
+            task = current(task_struct)
+            event.process = task.tgid
+            event.uid = task.cred.uid.val
+            event.comm = task.comm
         tally.withheld = 0

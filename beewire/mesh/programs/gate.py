@@ -64,9 +64,9 @@ IPV4 = htons(0x0800)
 ARP = htons(0x0806)
 IPV6 = htons(0x86DD)
 
-# Frames do not tell their namespace. What a packet socket sends is of the process that
-# runs; where frames are all that there is to look at, each namespace has a copy of the
-# programs that knows which it is.
+# Which pod a copy of a program is for. Frames do not tell their namespace (what a packet
+# socket sends is of the process that runs), and packets of cgroups do since Linux 6.15:
+# before, or without netfilter, each pod has copies of its own.
 namespace = Const(u64)
 
 
@@ -238,6 +238,12 @@ def frames_pass(ctx: SkBuff) -> int:
     return TC_ACT_UNSPEC
 
 
+def pod_of(ctx: SkBuff) -> u64:
+    """The pod that a packet of a cgroup is of."""
+    pod = namespace.value
+    return netns_cookie(ctx) if pod == 0 else pod
+
+
 @cgroup_skb_egress
 def pod_out(ctx: SkBuff) -> int:
     """Packets that the sockets of a closed pod send: raw, ICMP, and of older sockets."""
@@ -245,7 +251,7 @@ def pod_out(ctx: SkBuff) -> int:
         return ACCEPT
     flow = Matter()
     tell(ctx, flow)
-    pod = netns_cookie(ctx)
+    pod = pod_of(ctx)
     flow.is_own = own_namespace() == pod
     report(pod, Reason.POD_CLOSED, flow)
     return DROP
@@ -258,5 +264,5 @@ def pod_in(ctx: SkBuff) -> int:
         return ACCEPT
     flow = Matter(inbound=1)
     tell(ctx, flow)
-    report(netns_cookie(ctx), Reason.POD_CLOSED, flow)
+    report(pod_of(ctx), Reason.POD_CLOSED, flow)
     return DROP
