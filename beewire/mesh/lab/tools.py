@@ -17,6 +17,7 @@ INSTALL = {
     "iptables-legacy-save": "apt-get install iptables",
     "ip6tables-legacy-restore": "apt-get install iptables",
     "ip6tables-legacy-save": "apt-get install iptables",
+    "nft": "apt-get install nftables",
 }
 # Debian keeps some of them where users have no PATH to.
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"

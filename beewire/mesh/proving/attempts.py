@@ -66,14 +66,18 @@ def configurations(random: Random) -> Iterator[PodConfig]:
             proxy_port=15001,
             inbound_capture_port=15006,
             inbound_tproxy_mark=1337,
-            reroute_virtual_interfaces=(),
             enable_ipv6=True,
         )
-        interfaces = tuple(
-            n for n in config.exclude_interfaces if n in ("eth0", "eth1")
-        )
         if config.inbound_interception_mode is not InterceptionMode.NONE:
-            yield replace(config, exclude_interfaces=interfaces)
+            yield replace(
+                config,
+                exclude_interfaces=_there(config.exclude_interfaces),
+                reroute_virtual_interfaces=_there(config.reroute_virtual_interfaces),
+            )
+
+
+def _there(interfaces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in interfaces if name in ("eth0", "eth1"))
 
 
 def attempts(random: Random, config: PodConfig, count: int) -> list[Attempt]:

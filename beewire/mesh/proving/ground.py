@@ -16,6 +16,8 @@ from beewire.mesh.lab.namespaces import Namespace
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Lab, Pod
+from beewire.mesh.lab.tools import require
+from beewire.mesh.parity.nft import nft_input
 from beewire.mesh.proving.attempts import Attempt
 from beewire.mesh.proving.worker import Doors, perform
 
@@ -57,9 +59,16 @@ class Ground:
             "other6": f"fd78:{subnet}::2",
         }
 
-    def write_rules(self, config: PodConfig) -> None:
-        """Give pod A the rules that Istio would write, and the routes of TPROXY."""
-        self._stack.enter_context(Iptables(config).install(self.lab.a))
+    def write_rules(self, config: PodConfig, *, by_nft: bool = False) -> None:
+        """Give pod A the rules that Istio would write, and the routes of TPROXY.
+
+        Raises:
+            MeshError: The program that loads them is missing, or the kernel refused one.
+        """
+        if by_nft:
+            self.lab.a.app.run([require("nft"), "-f", "-"], text=nft_input(config))
+        else:
+            self._stack.enter_context(Iptables(config).install(self.lab.a))
         if config.inbound_interception_mode is InterceptionMode.TPROXY:
             mark, table = config.inbound_tproxy_mark, config.inbound_tproxy_route_table
             self.lab.a.namespace.run(lambda: _local_routes(table, fwmark=mark))

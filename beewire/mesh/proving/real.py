@@ -25,8 +25,10 @@ from beewire.mesh.proving.attempts import (
 )
 from beewire.mesh.proving.ground import Ground
 
-RULES, PROGRAMS = "rules", "programs"  # who takes a connection somewhere
+# Who takes a connection somewhere.
+IPTABLES, NFT, PROGRAMS = "iptables", "nft", "programs"
 _EACH = 250  # connections under one configuration
+_BY_NFT = 0.25  # of the configurations' rules are nft's, the others iptables'
 _KEPT = 50  # differences that are shown; all are counted
 
 
@@ -61,7 +63,7 @@ class Real:
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
         self._random = Random(seed)
-        self._compared = {RULES: 0, PROGRAMS: 0}
+        self._compared = {IPTABLES: 0, NFT: 0, PROGRAMS: 0}
         self._arrived = Counter[str]()
         self._differences: list[RealDifference] = []
         self._unexplained = self._configurations = 0
@@ -81,9 +83,9 @@ class Real:
             MeshError: The lab cannot be built here, or a connection took too long.
         """
         configs = configurations(self._random)
-        while (done := self._compared[RULES]) < self._count:
+        while (done := self._compared[PROGRAMS]) < self._count:
             self._under(next(configs), min(_EACH, self._count - done))
-            progress(self._compared[RULES])
+            progress(self._compared[PROGRAMS])
         return RealReport(
             self._compared,
             self._arrived,
@@ -94,13 +96,18 @@ class Real:
 
     def _under(self, config: PodConfig, count: int) -> None:
         made = attempts(self._random, config, count)
-        identity = self._random.choice(list(ProxyIdentity))
-        enrolled = replace(config, proxy_identity=identity)
+        by_nft = self._random.random() < _BY_NFT
+        enrolled = replace(
+            config,
+            proxy_identity=self._random.choice(list(ProxyIdentity)),
+            reroute_virtual_interfaces=(),  # which Beewire refuses
+        )
         with Ground() as ground:
             a, b = ground.lab.pods
-            ground.write_rules(config)
+            ground.write_rules(config, by_nft=by_nft)
             seen = ground.perform(a, made)
-            self._compare(RULES, config, made, seen, ground.own(a))
+            by = NFT if by_nft else IPTABLES
+            self._compare(by, config, made, seen, ground.own(a))
             with ground.enrolled(self._node, enrolled):
                 seen = ground.perform(b, made)
             self._compare(PROGRAMS, enrolled, made, seen, ground.own(b))
