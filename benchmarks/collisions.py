@@ -10,8 +10,11 @@ dials another port of the pod; how many of the live ones are reset.
 outbound_connections: 80,000 destinations, dialled by a pod's application, all held open
 at once, accepted by a plain SO_REUSEPORT listener on 15001 of as many processes as that
 takes. wrong_destinations: for how many SO_ORIGINAL_DST said something else than what was
-dialled. _ipv6: the same with IPv6, which has one loopback address. iptables is given the
-seconds of --seconds for it (30). All are counts; wrong_source_ports and resets are of 20.
+dialled. _ipv6: the same with IPv6, where ::1 and the pod's own address are all there is:
+2 x 28,232 at most. The kernel gives every other port first, and looks at all of them
+before it gives the rest: from half of that on, connections are slow to come. iptables is
+given the seconds of --seconds for it (30), Beewire 120. All are counts;
+wrong_source_ports and resets are of 20.
 """
 
 import sys

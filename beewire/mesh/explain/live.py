@@ -66,7 +66,7 @@ def stored_in(subject: Subject, fd: int) -> Stored:
     pod = loaded[state.pods].get(subject.netns)
     target = ""
     if kept is not None and kept.target_port:
-        target = _target(kept)
+        target = _target(kept, subject)
     return Stored(
         dialled=None if kept is None else _end(kept.wanted),
         target=target,
@@ -92,11 +92,14 @@ def _end(endpoint: Endpoint) -> tuple[IP, int]:
     return address.ipv4_mapped or address, ntohs(endpoint.port)
 
 
-def _target(kept: state.Dialled) -> str:
-    address: IP = IPv4Address(kept.target.to_bytes(4, byteorder))
-    if _end(kept.wanted)[0].version == 6:
-        address = IPv6Address("::1")
-    return ended(address, ntohs(kept.target_port))
+def _target(kept: state.Dialled, subject: Subject) -> str:
+    # The last word is kept; of IPv6 it is that of ::1, or of one of the pod's own.
+    word, port = kept.target.to_bytes(4, byteorder), ntohs(kept.target_port)
+    if _end(kept.wanted)[0].version == 4:
+        return ended(IPv4Address(word), port)
+    own = (each for each in subject.addresses if each.packed[-4:] == word)
+    last = IPv6Address("::1")
+    return ended(next((a for a in own if a.version == 6 and a != last), last), port)
 
 
 def explain_socket(subject: Subject, fd: int, connected: str = "") -> Explanation:

@@ -20,7 +20,7 @@ from beewire.mesh.lab.load import LoadConfig, LoadResult, load
 from beewire.mesh.lab.measure import conntrack_entries, cpu_us, iptables_rules
 from beewire.mesh.lab.mesh import Mesh, mesh
 from beewire.mesh.lab.namespaces import Namespace
-from beewire.mesh.lab.pilot import PilotConfig, pilot
+from beewire.mesh.lab.pilot import pilot
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Lab, LabConfig, Pod
 from beewire.mesh.lab.runs import clean
@@ -44,7 +44,6 @@ __all__ = [
     "Mesh",
     "Namespace",
     "NginxConfig",
-    "PilotConfig",
     "Place",
     "Pod",
     "Protocol",

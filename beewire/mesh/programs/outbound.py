@@ -73,6 +73,18 @@ def spread_target() -> u32:
     return htonl(FIRST_TARGET + (random_u32() & (SPREAD - 1)))
 
 
+def spread_target6(pod: PodState) -> u32:
+    """The last word of `::1`, or of the pod's own address: its listener answers on both.
+
+    Each takes 28,232 connections at a time. Handshakes are named by this word, so that an
+    own address that ends as `::1` does is of no use.
+    """
+    own = pod.source6.words[3]
+    if own == 0 or random_u32() & 1 != 0:
+        return LOCALHOST6
+    return own
+
+
 def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:
     """The last word of the loopback address that a connection is sent to."""
     if flow.ipv6 != 0:
@@ -139,9 +151,10 @@ def send_to6(ctx: SockAddr, pod: PodState, flow: Flow, target: u32) -> bool:
     else:
         if not keep_source6(ctx, pod, flow.interface):
             return False
-        ctx.user_ip6[0] = 0
-        ctx.user_ip6[1] = 0
-        ctx.user_ip6[2] = 0
+        own = target != LOCALHOST6
+        ctx.user_ip6[0] = pod.source6.words[0] if own else 0
+        ctx.user_ip6[1] = pod.source6.words[1] if own else 0
+        ctx.user_ip6[2] = pod.source6.words[2] if own else 0
     ctx.user_ip6[3] = target
     return True
 
@@ -170,6 +183,8 @@ def outbound6(ctx: SockAddr) -> int:
     if action == Action.REFUSE:
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
     target = target_of(netns, pod.settings, flow, action)
+    if flow.ipv6 != 0 and action == Action.TO_OUTBOUND:
+        target = spread_target6(pod)
     port = listener_of(pod.settings, action)
     if not keep(ctx, flow, verdict, target, port) or not send_to6(
         ctx, pod, flow, target

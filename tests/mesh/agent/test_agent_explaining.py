@@ -23,12 +23,22 @@ EXCLUDING = replace(SIDECAR, outbound_ports_exclude=(PLAIN,))
 
 
 @pytest.fixture
-def pod(lab: Lab, mesh: Mesh) -> Iterator[Lab]:
-    """Pod A, enrolled; the tests listen for its sidecar."""
+def sidecar(lab: Lab, mesh: Mesh) -> Iterator[socket.socket]:
+    """What listens on 15001 for the sidecar of pod A, which is enrolled."""
     mesh.up(target(lab.a)._replace(sidecar_later=True))
-    with lab.a.proxy.listen("0.0.0.0", OUTBOUND), lab.a.proxy.listen("::", INBOUND):
-        yield lab
+    with (
+        lab.a.proxy.listen("::", OUTBOUND) as listener,
+        lab.a.proxy.listen("::", INBOUND),
+    ):
+        yield listener
     mesh.down("a")
+
+
+@pytest.fixture
+def pod(lab: Lab, sidecar: socket.socket) -> Lab:
+    """The lab with pod A enrolled; the tests listen for its sidecar."""
+    del sidecar
+    return lab
 
 
 def ends(sock: socket.socket) -> str:
@@ -81,13 +91,9 @@ def test_what_was_decided_stays_when_the_configuration_changes(
 
 
 def test_the_sidecars_end_tells_what_it_was_handed(
-    pod: Lab, directories: Directories
+    pod: Lab, directories: Directories, sidecar: socket.socket
 ) -> None:
-    with (
-        pod.a.proxy.listen("::1", OUTBOUND) as listener,
-        pod.a.app.connect("fd99::7", 80),
-        listener.accept()[0] as accepted,
-    ):
+    with pod.a.app.connect("fd99::7", 80), sidecar.accept()[0] as accepted:
         (told,) = explain_live(directories, "", f"{os.getpid()}/{accepted.fileno()}")
 
     assert told.action == "ACCEPTED"
