@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the findings and the settings; 1 if a finding is an error."""
     found = configuration(args, faults=True)
-    findings = (*found.findings, *refusals(found.settings), *_of_pod(args))
+    told = (*found.findings, *refusals(found.settings), *_of_pod(args))
+    findings = tuple(sorted(told, key=lambda each: each.level is Level.NOTE))
     failed = any(finding.level is Level.ERROR for finding in findings)
     if args.json:
         print_json(_told(found, findings, failed=failed))

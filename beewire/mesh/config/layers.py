@@ -133,7 +133,7 @@ def _pod_defaults() -> dict[str, Setting]:
     return {
         knob.name: Setting(
             knob.pod_default,
-            Origin(Source.DEFAULT, f"Istio's default for pods of {_called(knob)}"),
+            Origin(Source.DEFAULT, f"default of a pod without {_called(knob)}"),
             of_pod=True,
         )
         for knob in KNOBS

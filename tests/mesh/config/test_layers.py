@@ -59,7 +59,7 @@ def test_flags_name_all_excluded_inbound_ports() -> None:
 def test_a_default_has_an_origin_too() -> None:
     found = combine(read_annotations({}))
 
-    assert "Istio's default for pods" in str(found.origin("inbound_ports_include"))
+    assert "default of a pod without" in str(found.origin("inbound_ports_include"))
     assert str(found.origin("proxy_port")) == "the default of proxy.outbound_port"
     assert "a sidecar's own port" in str(found.origin("inbound_ports_exclude", 15090))
 
