@@ -12,6 +12,7 @@ from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import Column, Row, print_json, print_table
 from beewire.mesh.config import (
     KNOB,
+    KNOBS,
     Configuration,
     Finding,
     Level,
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire mesh check`."""
     parser.epilog = EPILOG
     parser.add_argument("--json", action="store_true", help="print all that is known")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="tell knobs that nobody turned, too, and what Beewire does with each",
+    )
     add_configuration(parser)
 
 
@@ -49,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(_told(found, findings, failed=failed))
     else:
         _print(found, findings)
+        if args.verbose:
+            _print_others(found)
     return FAILED if failed else 0
 
 
@@ -99,6 +108,18 @@ def _print(found: Configuration, findings: tuple[Finding, ...]) -> None:
     if rows:
         print()
         print_table((Column("SETTING"), Column("VALUE"), Column("FROM")), rows)
+
+
+def _print_others(found: Configuration) -> None:
+    rows = []
+    for knob in KNOBS:
+        said = found.settings.get(knob.name)
+        default = said.value if said else knob.default
+        value = getattr(found.config, knob.name, default)
+        text = "" if value is None else knob.kind.write(value)
+        rows.append(Row((knob.path, text or '""', knob.support.value)))
+    print()
+    print_table((Column("EVERY KNOB"), Column("VALUE"), Column("BY BEEWIRE")), rows)
 
 
 def _in_order(found: Configuration) -> list[tuple[str, Setting]]:

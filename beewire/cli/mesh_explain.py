@@ -10,6 +10,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from beewire.cli.parser import add_verbose, tell
 from beewire.cli.table import print_json
 from beewire.errors import UsageError
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire mesh explain`."""
     parser.epilog = EPILOG
     _add_options(parser)
+    add_verbose(parser)
     # Options may stand behind it, too: see `_whole`.
     parser.add_argument(
         "flow", nargs=argparse.REMAINDER, metavar="FLOW", help="which connection"
@@ -65,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     words = _whole(args)
     directories = node_of(os.environ)
+    tell(args, f"reads pins below {directories.pins}, records below {directories.run}")
     if args.live:
         _refuse_with_live(args)
         found = explain_live(directories, args.pod, " ".join(words))

@@ -8,6 +8,7 @@ something alone. The sidecar's own connections are not meant. Needs root; change
 import argparse
 import os
 
+from beewire.cli.parser import add_verbose, tell
 from beewire.cli.table import print_json
 
 EPILOG = """\
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("pod", metavar="POD", help="in which pod")
     parser.add_argument("--json", action="store_true", help="print them as JSON")
+    add_verbose(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from beewire.mesh.agent.directories import node_of  # noqa: PLC0415 - not for --help
     from beewire.mesh.agent.explaining import why_not  # noqa: PLC0415
 
-    found = why_not(node_of(os.environ), args.pod)
+    directories = node_of(os.environ)
+    tell(args, f"reads pins below {directories.pins}, records below {directories.run}")
+    found = why_not(directories, args.pod)
     if args.json:
         print_json([each._asdict() for each in found])
         return 0

@@ -1,7 +1,9 @@
 """The group `beewire mesh`: help, and what its end means."""
 
+import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +13,25 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 NAMES = [command.name for command in COMMANDS]
 
 
+DOCS = Path(__file__).parents[2] / "docs" / "mesh" / "commands.md"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_of_the_mesh_explains_itself(beewire: Run, name: str) -> None:
     told = beewire("mesh", name, "--help")
 
     assert told.returncode == 0
+    assert "Exit codes: " in told.stdout
+    assert "--json" in told.stdout
+    assert "-v, --verbose" in told.stdout
     assert told.stdout.startswith(f"usage: beewire mesh {name}")
     assert f"\n  beewire mesh {name}" in told.stdout, "an example"
+
+
+def test_every_command_of_the_mesh_has_a_row_in_the_documentation() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|", DOCS.read_text(), re.MULTILINE)
+
+    assert rows == NAMES
 
 
 def test_the_mesh_lists_its_commands(beewire: Run) -> None:
