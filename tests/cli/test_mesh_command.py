@@ -31,7 +31,7 @@ def test_every_command_of_the_mesh_explains_itself(beewire: Run, name: str) -> N
 def test_every_command_of_the_mesh_has_a_row_in_the_documentation() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|", DOCS.read_text(), re.MULTILINE)
 
-    assert rows == NAMES
+    assert sorted(rows) == sorted(NAMES)
 
 
 def test_the_mesh_lists_its_commands(beewire: Run) -> None:
