@@ -96,6 +96,7 @@ def _told_by_links(folder: Path) -> PodRecord:
         cgroup=str(pod),
         cgroup_id=pod.stat().st_ino if pod.is_dir() else 0,
         proxy_cgroup=str(proxy),
+        proxy_cgroup_id=proxy.stat().st_ino if proxy.is_dir() else 0,
         addresses=addresses,
     )
 

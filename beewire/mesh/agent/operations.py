@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from beewire.errors import KernelError, MeshError, SpecError, UsageError
+from beewire.errors import MeshError, UsageError
 from beewire.mesh import shadow
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
@@ -21,6 +21,7 @@ from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import (
     existing_listeners,
+    has_moved,
     is_gone,
     pod_of,
     resolve,
@@ -87,16 +88,9 @@ class Operations:
     def node(self) -> Node:
         """The programs and maps of this node, loaded where they are not yet."""
         if self._node is None:
-            is_there = self.directories.set.is_dir()
-            try:
-                self._node = Node.load(self.directories.set)
-            except (SpecError, KernelError) as error:
-                if not is_there:
-                    raise
-                raise MeshError(
-                    f"this node runs another version of Beewire ({error}): `beewire agent"
-                    " --once` upgrades it"
-                ) from error
+            self._node = status.opened(self.directories)
+        if self._node is None:
+            self._node = Node.load(self.directories.set)
         return self._node
 
     # One pod.
@@ -214,13 +208,14 @@ class Operations:
             return enrolment.mode
 
     def _changed(self, node: Node, before: PodRecord, wanted: PodRecord) -> PodRecord:
-        for field in ("cgroup", "proxy_cgroup"):
-            now, asked = getattr(before, field), getattr(wanted, field)
-            if now != asked:
-                raise MeshError(
-                    f"{before.name} is enrolled with {field} {now}, not {asked}: `beewire"
-                    f" mesh down {before.name}` first"
-                )
+        if before.cgroup != wanted.cgroup:
+            raise MeshError(
+                f"{before.name} is enrolled with the cgroup {before.cgroup}, not"
+                f" {wanted.cgroup}: `beewire mesh down {before.name}` first"
+            )
+        if before.proxy_cgroup_id != wanted.proxy_cgroup_id:
+            before = self._move(node, before, Path(wanted.proxy_cgroup))
+        self._mend(node, before)
         if before.config == wanted.config:
             return before
         return self._update(node, before, wanted.config)
@@ -303,7 +298,37 @@ class Operations:
                 self.log(f"{record.name}: gone")
             elif record.state == CLOSED:
                 waiting = not self._enrol_waiting(record) or waiting
+            elif has_moved(record):
+                waiting = not self._follow_sidecar(record) or waiting
         return waiting
+
+    def _follow_sidecar(self, record: PodRecord) -> bool:
+        """Find a sidecar whose container was started anew; its pod is closed meanwhile."""
+        config = config_of(record.config)
+        proxy = places.proxy_in(Path(record.cgroup), config.proxy_uid)
+        if proxy is None:
+            return False
+        with self.alone() as node:
+            self._move(node, record, proxy)
+        return True
+
+    def _move(self, node: Node, record: PodRecord, proxy: Path) -> PodRecord:
+        port = config_of(record.config).inbound_capture_port
+        with NetworkView(Path(record.netns)) as view:
+            sockets = processes.listeners_of(view, processes.pids_in(proxy), port)
+        enrolment = self._found(node, record)
+        try:
+            found = [(each.family, each.fd) for each in sockets]
+            enrolment.move_proxy(proxy, found)
+        finally:
+            processes.close_all(sockets)
+            enrolment.keep()
+        changed = record.but(
+            proxy_cgroup=str(proxy), proxy_cgroup_id=proxy.stat().st_ino
+        )
+        records.write(self.directories, changed)
+        self.log(f"{record.name}: its sidecar runs in {proxy} by now")
+        return changed
 
     def _enrol_waiting(self, record: PodRecord) -> bool:
         cgroup = places.cgroup_of_pod(record.uid, record.netns_inode)

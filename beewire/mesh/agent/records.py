@@ -37,6 +37,7 @@ class PodRecord:
     cgroup: str = ""
     cgroup_id: int = 0
     proxy_cgroup: str = ""
+    proxy_cgroup_id: int = 0
     addresses: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     config: str = ""

@@ -51,6 +51,7 @@ def resolve(directories: Directories, target: Target) -> PodRecord:
         cgroup=cgroup,
         cgroup_id=Path(cgroup).stat().st_ino,
         proxy_cgroup=proxy,
+        proxy_cgroup_id=Path(proxy).stat().st_ino,
         config=config,
         uid=uid,
     )
@@ -118,6 +119,14 @@ def pod_of(record: PodRecord) -> Pod:
         addresses=record.named,
         config=config_of(record.config),
     )
+
+
+def has_moved(record: PodRecord) -> bool:
+    """Whether the sidecar's cgroup is there no more, or is another's by now."""
+    try:
+        return Path(record.proxy_cgroup).stat().st_ino != record.proxy_cgroup_id
+    except FileNotFoundError:
+        return True
 
 
 def is_gone(record: PodRecord) -> bool:

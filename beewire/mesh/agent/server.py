@@ -21,8 +21,8 @@ from beewire.mesh.agent.requests import Requests
 
 MOST_CONNECTIONS = 64
 IDLE_S = 30.0  # a peer that says nothing is let go
-USUAL_LOOK_S = 2.0  # how often it looks after pods
-BUSY_LOOK_S = 0.02  # and while a pod waits behind its closed gate
+USUAL_LOOK_S = 0.25  # how often it looks after pods
+BUSY_LOOK_S = 0.02  # and while one waits for its cgroup, or its sidecar's
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 Log = Callable[[str], None]

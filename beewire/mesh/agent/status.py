@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from beewire.bpf.kernel import Link, pins
-from beewire.errors import KernelError
+from beewire.errors import KernelError, MeshError, SpecError
 from beewire.mesh.agent import older
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
@@ -142,15 +142,24 @@ def beside(directories: Directories, record: PodRecord) -> list[Neighbour]:
     """Programs of others at a pod's hooks."""
     links = Links.found(directories.links(record.id)).programs()
     pod = Pod(Path(record.cgroup), Path(record.proxy_cgroup), Path(record.netns))
-    return neighbours(pod, links)
+    try:
+        return neighbours(pod, links)
+    except OSError:  # a cgroup, or the namespace, is gone, which is told anyway
+        return []
 
 
 def opened(directories: Directories) -> Node | None:
     """The node's programs and maps, where they are loaded; None where they are not.
 
     Raises:
-        SpecError: they are those of another version of Beewire.
+        MeshError: they are those of another version of Beewire.
     """
     if not directories.set.is_dir() or not pins.is_bpffs(str(directories.set)):
         return None
-    return Node.load(directories.set)
+    try:
+        return Node.load(directories.set)
+    except (SpecError, KernelError) as error:
+        raise MeshError(
+            f"this node runs another version of Beewire ({error}): `beewire agent --once`"
+            " upgrades it"
+        ) from error

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from beewire.bpf import Loaded, Program, htons
@@ -11,7 +12,7 @@ from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening, own_bits
-from beewire.mesh.enrol.hooks import EVERY_HOOK, INBOUND, Hook, hooks_of
+from beewire.mesh.enrol.hooks import EVERY_HOOK, INBOUND, Hook, Place, hooks_of
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import Neighbour, neighbours
 from beewire.mesh.enrol.pod import Pod, depth
@@ -159,6 +160,25 @@ class Enrolment:
             if self._links.has(hook.name):
                 self._links.update(hook.name, self._program(hook, alone=alone).live)
         self.mend()
+
+    def move_proxy(self, cgroup: Path, listeners: Sequence[Listening] = ()) -> None:
+        """The sidecar runs in another cgroup by now: its container was started anew.
+
+        Raises:
+            MeshError: There is no such cgroup, or the pod is not enrolled any more.
+            KernelError: The kernel refused an attachment.
+        """
+        self.pod = self.pod._replace(proxy_cgroup=cgroup)
+        moved = [hook for hook in EVERY_HOOK if hook.place is Place.PROXY_CGROUP]
+        with self.pod.opened() as places:
+            known = self._known()
+            known.proxy_cgroup = os.fstat(places["proxy_cgroup"]).st_ino
+            known.proxy_level = depth(cgroup)
+            for hook in moved:
+                self._links.remove(hook.name)
+            self._attach(moved, places, alone=True)
+            self._entries.pod = known
+        self.fill(listeners)
 
     def fill(self, listeners: Sequence[Listening]) -> None:
         """Put sockets by which the sidecar listens already into their slots."""

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from beewire.bpf import SockAddr, connect4
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh, Target
 from beewire.mesh.agent.view import LISTEN, NetworkView
 from beewire.mesh.enrol import HOOKS, SIDECAR
-from beewire.mesh.lab import Lab
+from beewire.mesh.lab import Cgroup, Lab
 from beewire.mesh.lab.place import Place, stopping
 from beewire.mesh.netns import cookie
 from tests.mesh.agent.conftest import eventually, target
@@ -226,6 +227,38 @@ def test_a_pod_is_told_what_it_lacks(lab: Lab, mesh: Mesh) -> None:
     ]
     with lab.a.proxy.listen("0.0.0.0", INBOUND):
         assert mesh.status()["problems"] == []
+
+
+def test_a_sidecar_that_moved_is_followed(lab: Lab, mesh: Mesh) -> None:
+    mesh.up(target(lab.a))
+    moved = Place(lab.a.namespace, Cgroup(lab.a.cgroup.path / "proxy2"), 1337)
+    moved.cgroup.create()
+    with running(moved, LISTENER):
+        where = str(moved.cgroup.path)
+
+        record = mesh.up(target(lab.a)._replace(proxy_cgroup=where))
+
+        assert record.proxy_cgroup == where
+        with lab.b.app.connect(lab.a.address, PORT):
+            assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
+        assert set(mesh.status("a")["links"].values()) == {"attached"}
+
+
+@connect4
+def neighbour(ctx: SockAddr) -> int:
+    return int(ctx.user_port >= 0)
+
+
+def test_programs_of_others_are_told(lab: Lab, mesh: Mesh) -> None:
+    with neighbour.attach(lab.a.cgroup.path) as link:
+        number = link.info.program_id
+        mesh.up(target(lab.a))
+
+        found = mesh.status("a")
+
+    (beside,) = found["beside"]
+    assert (beside["program"], beside["comes_first"]) == (number, True)
+    assert any("runs before outbound4" in each for each in found["problems"])
 
 
 def test_a_pod_that_vanished_is_withdrawn(mesh: Mesh, directories: Directories) -> None:
