@@ -14,7 +14,7 @@ rules, and where the enrolled data path does, is compared with what was decided.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -113,16 +113,30 @@ def _run_real(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_real_as_json(report, args.seed))
         return 1 if report.unexplained else 0
-    for where, count in sorted(report.arrived.items()):
-        print(f"{count:>8} arrived at: {where}")
+    _print_counts("ARRIVED AT", report.arrived)
+    _print_counts(
+        "RULE IN THE ENROLLED POD", {r.name: n for r, n in report.rules.items()}
+    )
     for each in report.differences:
         print(f"different: {each.connection}\n  attempt   {each.attempt}")
         print(f"  decided   {each.decided}\n  {each.by:<9} {each.arrived}")
         print(f"  config    {_settings(each.config)}\n")
+    for miscount in report.miscounts:
+        print(
+            f"different: {miscount.rule.name} was counted {miscount.counted} times in the"
+            f" enrolled pod, and not {miscount.decided}\n"
+            f"  config    {_settings(miscount.config)}\n"
+        )
     made = ", ".join(f"{n} under {by}" for by, n in report.compared.items())
     print(f"{report.configurations} configurations: {made}")
     _summarize(sum(report.compared.values()), 0, report.unexplained)
     return 1 if report.unexplained else 0
+
+
+def _print_counts(title: str, counts: Mapping[str, int]) -> None:
+    rows = [Row((name, f"{n}")) for name, n in sorted(counts.items()) if n]
+    print_table((Column(title), Column("CONNECTIONS", right=True)), rows)
+    print()
 
 
 def _campaign(args: argparse.Namespace, kernel: Kernel | None) -> Report:
@@ -255,6 +269,16 @@ def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
         "seed": seed,
         "configurations": report.configurations,
         "arrived": dict(sorted(report.arrived.items())),
+        "rules": {rule.name: count for rule, count in report.rules.items() if count},
+        "miscounts": [
+            {
+                "rule": each.rule.name,
+                "decided": each.decided,
+                "counted": each.counted,
+                "config": _settings(each.config),
+            }
+            for each in report.miscounts
+        ],
         "differences": [
             {
                 "connection": str(each.connection),

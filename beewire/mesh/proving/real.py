@@ -10,9 +10,12 @@ from typing import NamedTuple, Self
 from beewire.mesh.config import PodConfig, ProxyIdentity
 from beewire.mesh.decision import (
     AGENT_DNS_PORT,
+    DNS_PORT,
+    TCP,
     Action,
     Connection,
     Direction,
+    Rule,
     Verdict,
     decider,
 )
@@ -27,6 +30,8 @@ from beewire.mesh.proving.ground import Ground
 
 # Who takes a connection somewhere.
 IPTABLES, NFT, PROGRAMS = "iptables", "nft", "programs"
+# Rules that settle what has been decided before, or what has no decision.
+_UNCOUNTED = frozenset((Rule.IN_LOCAL, Rule.IN_OTHER_PROTOCOL))
 _EACH = 250  # connections under one configuration
 _BY_NFT = 0.25  # of the configurations' rules are nft's, the others iptables'
 _KEPT = 50  # differences that are shown; all are counted
@@ -43,13 +48,27 @@ class RealDifference(NamedTuple):
     arrived: str
 
 
+class Miscount(NamedTuple):
+    """A rule that has decided more or fewer connections than it should have."""
+
+    config: PodConfig
+    rule: Rule
+    decided: int
+    counted: int
+
+
 class RealReport(NamedTuple):
-    """What came of real connections, in each of the pods."""
+    """What came of real connections, in each of the pods.
+
+    `rules` are what the enrolled pods counted: how many connections each rule decided.
+    """
 
     compared: dict[str, int]
     arrived: Counter[str]
     unexplained: int
     differences: list[RealDifference]
+    rules: Counter[Rule]
+    miscounts: list[Miscount]
     configurations: int
 
 
@@ -66,6 +85,8 @@ class Real:
         self._compared = {IPTABLES: 0, NFT: 0, PROGRAMS: 0}
         self._arrived = Counter[str]()
         self._differences: list[RealDifference] = []
+        self._rules = Counter[Rule]()
+        self._miscounts: list[Miscount] = []
         self._unexplained = self._configurations = 0
         self._stack = ExitStack()
 
@@ -91,6 +112,8 @@ class Real:
             self._arrived,
             self._unexplained,
             self._differences,
+            self._rules,
+            self._miscounts,
             self._configurations,
         )
 
@@ -108,9 +131,11 @@ class Real:
             seen = ground.perform(a, made)
             by = NFT if by_nft else IPTABLES
             self._compare(by, config, made, seen, ground.own(a))
-            with ground.enrolled(self._node, enrolled):
+            with ground.enrolled(self._node, enrolled) as enrolment:
                 seen = ground.perform(b, made)
+                counted = enrolment.rules()
             self._compare(PROGRAMS, enrolled, made, seen, ground.own(b))
+            self._count_rules(enrolled, made, counted, ground.own(b))
         self._configurations += 1
 
     def _compare(
@@ -134,6 +159,39 @@ class Real:
                     RealDifference(by, config, connection, each, expected, arrived)
                 )
         self._compared[by] += len(made)
+
+    def _count_rules(
+        self,
+        config: PodConfig,
+        made: Sequence[Attempt],
+        counted: Mapping[Rule, int],
+        own: Mapping[str, str],
+    ) -> None:
+        judge = decider(config)
+        decided = Counter[Rule]()
+        for each in made:
+            verdict = judge(connection_of(each, own))
+            decided[verdict.rule] += _asked(each, verdict)
+        for rule in Rule:
+            if rule in _UNCOUNTED:
+                continue
+            self._rules[rule] += counted.get(rule, 0)
+            if decided[rule] != counted.get(rule, 0):
+                self._unexplained += 1
+                self._miscounts.append(
+                    Miscount(config, rule, decided[rule], counted.get(rule, 0))
+                )
+
+
+def _asked(attempt: Attempt, verdict: Verdict) -> int:
+    # How often the programs are asked about one attempt.
+    if attempt.protocol == TCP:
+        return 1
+    if attempt.port != DNS_PORT:  # of datagrams, Istio captures queries only
+        return 0
+    # The kernel gives what a connected IPv4-mapped socket sends to both families' hooks.
+    twice = attempt.mapped and attempt.connected and verdict.action is Action.PASS
+    return 2 if twice else 1
 
 
 def _expected(config: PodConfig, connection: Connection, verdict: Verdict) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from random import Random
 
 import pytest
 
 from beewire.mesh.config import ALL, InterceptionMode, PodConfig, ProxyIdentity
-from beewire.mesh.decision import Connection, Direction, decide
+from beewire.mesh.decision import Connection, Direction, decide, decider
 from beewire.mesh.parity.kernel import Kernel
 from beewire.mesh.programs import deciding
 
@@ -69,6 +70,36 @@ def test_the_kernel_decides_by_the_same_rules(
     kernel.forget(asked)
 
     assert decided == [decide(config, each)[:2] for each in CONNECTIONS]
+
+
+def test_long_lists_are_decided_alike(kernel: Kernel) -> None:
+    config = replace(
+        POD,
+        proxy_identity=ProxyIdentity.OWNER,
+        proxy_uid=tuple(range(5000, 6000)),
+        inbound_ports_include=tuple(range(2, 20_000, 3)),
+        outbound_ports_exclude=tuple(range(30_000, 40_000, 7)),
+        outbound_ip_ranges_include=tuple(
+            IPv4Network((n << 12, 20)) for n in range(1, 20_000, 3)
+        ),
+    )
+    random = Random(2)
+    calls = [
+        CALL._replace(
+            direction=random.choice(tuple(Direction)),
+            destination=IPv4Address(random.randrange(1, 20_000 << 12)),
+            destination_port=random.randrange(1, 40_000),
+            uid=random.randrange(4500, 6500),
+        )
+        for _ in range(5000)
+    ]
+    asked = kernel.configure(config, {"eth1": 3})
+
+    decided = kernel.decide(asked, calls)
+    kernel.forget(asked)
+
+    assert decided == [verdict[:2] for verdict in map(decider(config), calls)]
+    assert len(set(decided)) > 5
 
 
 def test_a_batch_may_be_longer_than_the_map(kernel: Kernel) -> None:
