@@ -53,8 +53,16 @@ SENTENCES = {
         " the next answer may be shown as the other's"
     ),
     Reason.HANDOVER_MISSED: "the sidecar's socket has no original destination",
+    Reason.SHADOW_DISAGREES: (
+        "Istio's rules did something else with it than Beewire would: `beewire mesh"
+        " shadow` tells what"
+    ),
 }
-UNUSUAL = (Reason.DNS_PIPELINED, Reason.HANDOVER_MISSED)  # and not refused
+UNUSUAL = (  # and not refused
+    Reason.DNS_PIPELINED,
+    Reason.HANDOVER_MISSED,
+    Reason.SHADOW_DISAGREES,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Reason(IntEnum):
     NO_LISTENER = 4  # the sidecar is dead, or not there yet
     DNS_PIPELINED = 5  # a socket asks a second resolver before the first has answered
     HANDOVER_MISSED = 6  # the sidecar's socket has no original destination
+    SHADOW_DISAGREES = 7  # Istio's rules did something else than what was decided
 
 
 class Matter(Struct):

@@ -109,12 +109,12 @@ def complete(ctx: SockOps) -> None:
         return
     if pod.config == 0:
         return
+    if pod.mode == PodMode.SHADOW:
+        compare_accepted(ctx)
     if htons(ctx.local_port) not in (
         pod.settings.outbound_port,
         pod.settings.inbound_port,
     ):
-        if pod.mode == PodMode.SHADOW:
-            compare_accepted(ctx)
         return
     if is_alias(ctx.local_ip4) and meaning(netns, ctx.local_ip4) is not None:
         count(pod, Decision.HANDED_OVER)

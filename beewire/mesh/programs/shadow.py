@@ -18,6 +18,7 @@ from enum import IntEnum
 from beewire.bpf import (
     BpfSock,
     HashMap,
+    Kernel,
     SkBuff,
     SkStorage,
     SockAddr,
@@ -25,8 +26,11 @@ from beewire.bpf import (
     SockOpt,
     Struct,
     cgroup_skb_egress,
+    exists,
     helpers,
     htons,
+    i32,
+    kernel_ptr,
     netns_cookie,
     ntohl,
     sizeof,
@@ -51,6 +55,7 @@ from beewire.mesh.programs.decision import (
     decide_inbound,
     rule_of,
 )
+from beewire.mesh.programs.events import Matter, Reason, own_namespace, report
 from beewire.mesh.programs.flows import own
 from beewire.mesh.programs.packets import IPV6_HEADER, Ipv4, Ipv6, Ports
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
@@ -68,6 +73,12 @@ ETH_IPV4 = htons(0x0800)
 SOL_IP = 0
 SOL_IPV6 = 41
 MAX_OUTCOMES = 1 << 18
+
+
+class sock(Kernel):
+    """`struct sock`."""
+
+    sk_rx_dst_ifindex: i32
 
 
 class Seen(IntEnum):
@@ -124,15 +135,16 @@ class Waiting(Struct):
     unused: u8
 
 
-class Compared(Struct):
-    """In a socket that was accepted: it has been compared."""
+class Accepted(Struct):
+    """In a socket that was accepted: by which interface, and whether it was compared."""
 
-    done: u32
+    interface: u32
+    is_compared: u32
 
 
 outcomes = HashMap[Outcome, Observed](max_entries=MAX_OUTCOMES, flags=NO_PREALLOC)
 waiting = SkStorage[Waiting]()
-compared = SkStorage[Compared]()
+accepted = SkStorage[Accepted]()
 
 
 @subprogram
@@ -143,6 +155,24 @@ def tally(key: Outcome, first: Observed) -> None:
         if (known := outcomes.lookup(key)) is None:
             return
     known.count += 1
+    if key.seen not in (key.decided, Seen.NOTHING):
+        tell(key, first)
+
+
+def tell(key: Outcome, first: Observed) -> None:
+    """Tell that the two sides disagree."""
+    matter = Matter(
+        source=first.source,
+        target=first.destination,
+        source_port=first.source_port,
+        port=first.port,
+        rule=key.rule,
+        protocol=first.protocol,
+        inbound=key.inbound,
+    )
+    # A packet that is sent again leaves in whatever process is interrupted.
+    matter.is_own = key.inbound == 0 and own_namespace() == key.netns
+    report(key.netns, Reason.SHADOW_DISAGREES, matter)
 
 
 def outcome_of(netns: u64, config: u32, verdict: u32, seen: u32) -> Outcome:
@@ -290,7 +320,7 @@ def is_from_inside(netns: u64, pod: PodState, flow: Flow) -> bool:
     return is_own(netns, pod, flow.source)
 
 
-def arrived_by(
+def compare_inbound(
     netns: u64, pod: PodState, config: Config, flow: Flow, port: u32, seen: u32
 ) -> None:
     """Compare what came from outside, from the peer's `port`."""
@@ -309,17 +339,32 @@ def arrived_by(
     tally(key, first)
 
 
+def interface_of(ctx: SockOps) -> u32:
+    """The interface that a connection came by; 0 where the kernel does not keep it."""
+    if not exists(sock.sk_rx_dst_ifindex):  # before Linux 5.16
+        return 0
+    if (sk := ctx.sk) is None or (tcp := helpers.skc_to_tcp_sock(sk)) is None:
+        return 0
+    return kernel_ptr(tcp, sock).sk_rx_dst_ifindex
+
+
 @subprogram
 def compare_accepted(ctx: SockOps) -> None:
-    """A connection that the rules have left alone: it has the port that it called."""
+    """A connection that was accepted, whoever accepted it.
+
+    One that the rules have left alone has the port that it called. One at the sidecar's
+    ports was redirected, and the sidecar asks where it was going.
+    """
     netns = netns_cookie(ctx)
     if (pod := pods.lookup(netns)) is None or (
         config := configs.lookup(pod.config)
     ) is None:
         return
     flow = Flow(protocol=TCP, port=htons(ctx.local_port))
-    # What arrives there was redirected, and the sidecar asks where it was going.
+    flow.interface = interface_of(ctx)
     if flow.port in (config.outbound_port, config.inbound_port):
+        if (sk := ctx.sk) is not None and (kept := accepted.get_or_create(sk)):
+            kept.interface = flow.interface
         return
     if ctx.family == AF_INET or ctx.local_ip6[2] == MAPPED:
         flow.source.words[2] = MAPPED
@@ -337,7 +382,7 @@ def compare_accepted(ctx: SockOps) -> None:
         flow.destination.words[2] = ctx.local_ip6[2]
         flow.destination.words[3] = ctx.local_ip6[3]
     port = htons(ntohl(ctx.remote_port))
-    arrived_by(netns, pod, config, flow, port, Seen.PASS)
+    compare_inbound(netns, pod, config, flow, port, Seen.PASS)
 
 
 @subprogram
@@ -348,12 +393,15 @@ def compare_asked(ctx: SockOpt) -> None:
         return
     if (config := configs.lookup(pod.config)) is None:
         return
-    if htons(ctx.sk.src_port) != config.inbound_port:
+    seen: u32 = Seen.TO_INBOUND
+    if htons(ctx.sk.src_port) == config.outbound_port:
+        seen = Seen.TO_OUTBOUND  # of a virtual machine's interface
+    elif htons(ctx.sk.src_port) != config.inbound_port:
         return
-    if (mark := compared.get_or_create(ctx.sk)) is None or mark.done != 0:
+    if (kept := accepted.get_or_create(ctx.sk)) is None or kept.is_compared != 0:
         return
-    mark.done = 1
-    flow = Flow(protocol=TCP)
+    kept.is_compared = 1
+    flow = Flow(protocol=TCP, interface=kept.interface)
     if ctx.level == SOL_IP:
         if (told := ctx.at(0, SockaddrIn)) is None:
             return
@@ -377,4 +425,4 @@ def compare_asked(ctx: SockOpt) -> None:
         flow.destination.words[3] = told6.addr[3]
     else:
         return
-    arrived_by(netns, pod, config, flow, ctx.sk.dst_port, Seen.TO_INBOUND)
+    compare_inbound(netns, pod, config, flow, ctx.sk.dst_port, seen)

@@ -7,11 +7,13 @@ from ipaddress import ip_network
 
 import pytest
 
+from beewire.mesh import events
 from beewire.mesh.config import ProxyIdentity
 from beewire.mesh.decision import Action, Rule
+from beewire.mesh.events import Reason
 from beewire.mesh.lab.dns import query
 from beewire.mesh.shadow import Seen
-from tests.mesh.shadow.shadowing import RULES, World, get, world
+from tests.mesh.shadow.shadowing import REQUEST, RULES, World, get, world
 
 pytestmark = pytest.mark.mesh
 
@@ -74,7 +76,7 @@ def test_what_the_rules_redirect_on_its_way_in_agrees(
     before = alike.rows(alike.b)[key].times if key in alike.rows(alike.b) else 0
 
     with alike.lab.a.proxy.connect(host, 80) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+        sock.sendall(REQUEST)
         assert b"x-bw-inbound: b" in sock.recv(1 << 16).lower()
 
     assert alike.rows(alike.b)[key].times == before + 1
@@ -156,6 +158,41 @@ def test_a_port_that_only_one_side_excludes_disagrees(different: World) -> None:
     row = different.rows(different.b)[Rule.IN_EXCLUDED_PORT, Seen.TO_INBOUND]
     assert row.decided is Action.PASS
     assert row.example.destination_port == 80
+
+
+def test_a_disagreement_is_told_as_it_happens(different: World) -> None:
+    get(different.lab, different.lab.b.address)
+
+    told = [
+        event
+        for event in events.poll(different.node.loaded)
+        if event.reason is Reason.SHADOW_DISAGREES and event.pod == different.a.netns
+    ]
+    assert told[0].target == f"{different.lab.b.address}:80"
+    assert told[0].rule == Rule.OUT_EXCLUDED_RANGE
+    assert told[0].process != 0
+
+
+@pytest.mark.parametrize("port", [80, DIRECT])
+def test_an_excluded_interface_agrees(port: int) -> None:
+    config = replace(RULES, exclude_interfaces=("eth0",))
+    with world(rules=config, config=config) as made:
+        made.lab.a.proxy.connect(made.lab.b.address, port).close()
+
+        assert made.report(made.b).disagreements == ()
+        row = made.rows(made.b)[Rule.IN_EXCLUDED_INTERFACE, Seen.PASS]
+        assert row.times == 1
+
+
+def test_an_interface_that_only_one_side_excludes_disagrees() -> None:
+    config = replace(RULES, exclude_interfaces=("eth0",))
+    with world(config=config) as made:
+        with made.lab.a.proxy.connect(made.lab.b.address, 80) as sock:
+            sock.sendall(REQUEST)
+            assert b"x-bw-inbound: b" in sock.recv(1 << 16).lower()
+
+        row = made.rows(made.b)[Rule.IN_EXCLUDED_INTERFACE, Seen.TO_INBOUND]
+        assert row.decided is Action.PASS
 
 
 def test_a_new_configuration_is_counted_from_nothing(different: World) -> None:
