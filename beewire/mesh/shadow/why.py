@@ -7,6 +7,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Action, Connection, decide, knob
 from beewire.mesh.programs.shadow import Seen
 from beewire.mesh.shadow import rules
+from beewire.mesh.shadow.iptables import Table
 from beewire.mesh.shadow.report import Row, text_of
 
 _BEEWIRE = {
@@ -58,10 +59,11 @@ def rule_of_istio(connection: Connection, netns: Path) -> str:
     from beewire.mesh.parity.judge import packet_of  # noqa: PLC0415
     from beewire.mesh.parity.oracle import Oracle  # noqa: PLC0415
 
+    found = [each for each in rules.find(netns) if isinstance(each, Table)]
     try:
         oracle = Oracle(
             table
-            for each in rules.find(netns)
+            for each in found
             for table in oracle_iptables.tables(each.backend.version, each.text)
         )
     except UsageError:  # a rule that is none of Istio's, in its table

@@ -1,6 +1,6 @@
 """Two pods under Istio's rules, with their sidecars, and Beewire beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import NamedTuple
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import SIDECAR, Enrolment, Node
-from beewire.mesh.lab import Iptables, Lab, mesh
+from beewire.mesh.lab import Interception, Iptables, Lab, mesh
 from beewire.mesh.lab.pods import Pod as LabPod
+from beewire.mesh.lab.tools import require
+from beewire.mesh.parity import nft_input
 from beewire.mesh.programs.state import PodMode
 from beewire.mesh.shadow import Report, Row, Seen, read
 from tests.mesh.enrolling import target
@@ -19,6 +21,21 @@ INBOUND = 15006
 REQUEST = b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
 KEEP = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n"
 RULES = replace(SIDECAR, redirect_dns=True, capture_all_dns=True)
+
+
+class Nftables:
+    """Istio's rules as nftables of its own."""
+
+    name = "nftables"
+
+    def __init__(self, config: PodConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def install(self, pod: LabPod) -> Iterator[None]:
+        """Load the rules; they go with the pod's namespace."""
+        pod.app.run([require("nft"), "-f", "-"], text=nft_input(self.config))
+        yield
 
 
 class World(NamedTuple):
@@ -39,12 +56,15 @@ class World(NamedTuple):
 
 @contextmanager
 def world(
-    rules: PodConfig = RULES, config: PodConfig = RULES, pins: Path | None = None
+    rules: PodConfig = RULES,
+    config: PodConfig = RULES,
+    pins: Path | None = None,
+    written_by: Callable[[PodConfig], Interception] = Iptables,
 ) -> Iterator[World]:
     """Istio has written `rules`, and Beewire is told `config`."""
     with ExitStack() as stack:
         lab = stack.enter_context(Lab())
-        stack.enter_context(mesh(lab, Iptables(rules)))
+        stack.enter_context(mesh(lab, written_by(rules)))
         node = stack.enter_context(Node.load(pins and pins / "set"))
         pods = [
             stack.enter_context(shadowed(node, pod, config, pins)) for pod in lab.pods

@@ -9,7 +9,8 @@ from beewire.errors import MeshError
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import find as program
-from beewire.mesh.parity import restore_inputs
+from beewire.mesh.lab.tools import require
+from beewire.mesh.parity import nft_input, restore_inputs
 from beewire.mesh.shadow import rules
 from tests.mesh.shadow.shadowing import RULES
 
@@ -19,6 +20,9 @@ OTHERS = "*nat\n-A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 82\nCOMMIT\n"
 
 
 def load(pod: Pod, kind: str) -> None:
+    if kind == "native":
+        pod.app.run([require("nft"), "-f", "-"], text=nft_input(RULES))
+        return
     for table in restore_inputs(RULES):
         name = f"{'iptables' if table.family == 4 else 'ip6tables'}-{kind}-restore"
         path = program(name)
@@ -31,7 +35,7 @@ def load(pod: Pod, kind: str) -> None:
             raise
 
 
-@pytest.fixture(params=["legacy", "nft"])
+@pytest.fixture(params=["legacy", "nft", "native"])
 def pod(request: pytest.FixtureRequest) -> Iterator[Pod]:
     """Pod A of a lab, with the rules that Istio writes."""
     with Lab() as lab:
@@ -44,14 +48,12 @@ def test_a_namespace_without_rules_has_none() -> None:
         assert rules.find(lab.a.namespace.path) == ()
 
 
-def test_rules_are_found_in_both_families(pod: Pod) -> None:
+def test_rules_are_found_in_every_table(pod: Pod) -> None:
     tables = rules.find(pod.namespace.path)
 
-    assert {(table.backend.version, table.name) for table in tables} == {
-        (4, "nat"),
-        (4, "raw"),
-        (6, "nat"),
-        (6, "raw"),
+    assert {table.name.removeprefix("istio-proxy-") for table in tables} == {
+        "nat",
+        "raw",
     }
     assert not rules.are_passed_over(tables)
 
@@ -61,9 +63,8 @@ def test_every_chain_that_redirects_is_passed_over(pod: Pod) -> None:
 
     tables = rules.find(pod.namespace.path)
     assert rules.are_passed_over(tables)
-    assert {table.passed for table in tables if table.name == "nat"} == {
-        ("ISTIO_IN_REDIRECT", "ISTIO_OUTPUT_DNS", "ISTIO_REDIRECT")
-    }
+    passed = {name.lower().replace("_", "-") for t in tables for name in t.passed}
+    assert passed == {"istio-in-redirect", "istio-output-dns", "istio-redirect"}
 
 
 def test_none_of_the_rules_goes(pod: Pod) -> None:

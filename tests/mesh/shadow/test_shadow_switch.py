@@ -20,9 +20,10 @@ from beewire.mesh.enrol.entries import Entries
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.lab import LoadConfig
 from beewire.mesh.lab.load import finish, running
+from beewire.mesh.lab.tools import require
 from beewire.mesh.programs.state import Decision, PodMode
 from beewire.mesh.shadow import cutover, rollback, rules, state_of
-from tests.mesh.shadow.shadowing import KEEP, RULES, World, get, world
+from tests.mesh.shadow.shadowing import KEEP, RULES, Nftables, World, get, world
 
 pytestmark = pytest.mark.mesh
 
@@ -241,13 +242,32 @@ def test_a_disagreement_blocks_it_and_names_the_rule_on_each_side() -> None:
         assert state_of(made.a, made.a.pod.netns) == (PodMode.SHADOW, True)
 
 
+def test_nftables_of_istios_are_taken_over_from_as_well() -> None:
+    with world(written_by=Nftables) as made:
+        assert_both_sidecars_are_passed(made)
+        with keep_alive(made) as old:
+            ask(old)
+            for pod in (made.a, made.b):
+                assert made.report(pod).disagreed == 0
+                cutover(pod, made.node.loaded, pod.pod.netns, least=1)
+            captured = made.b.decisions()[Decision.INBOUND_CAPTURED]
+            assert_both_sidecars_are_passed(made)
+            assert made.b.decisions()[Decision.INBOUND_CAPTURED] > captured
+            assert b"x-bw-outbound: a" in ask(old)
+            roll_back(made, made.a)
+            roll_back(made, made.b)
+            assert b"x-bw-outbound: a" in ask(old)
+        assert_both_sidecars_are_passed(made)
+
+
 def test_a_pod_without_rules_is_not_rolled_back() -> None:
     with world() as made:
         netns = made.a.pod.netns
         cutover(made.a, made.node.loaded, netns, least=0)
-        for table in rules.find(netns):
-            empty = f"*{table.name}\nCOMMIT\n"
-            rules._run(netns, [table.backend.restore], empty)
+        for name in ("iptables-legacy", "ip6tables-legacy"):
+            restore = require(f"{name}-restore")
+            made.lab.a.app.run([restore, "-w", "10"], text="*nat\nCOMMIT\n")
+            made.lab.a.app.run([restore, "-w", "10"], text="*raw\nCOMMIT\n")
 
         with pytest.raises(MeshError, match="nothing would intercept"):
             rollback(made.a, made.node.loaded, netns)
