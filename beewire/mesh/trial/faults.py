@@ -19,7 +19,7 @@ from beewire.bpf import Loaded, collect, load
 from beewire.bpf.kernel import Link, running
 from beewire.errors import MapError, MeshError
 from beewire.mesh.enrol import HOOKS, PROGRAMS, SIDECAR, Node
-from beewire.mesh.lab import LoadConfig, LoadResult, Pod
+from beewire.mesh.lab import Iptables, LoadConfig, LoadResult, Pod
 from beewire.mesh.lab import load as lab_load
 from beewire.mesh.lab.load import finish
 from beewire.mesh.lab.load import running as running_load
@@ -170,6 +170,30 @@ def _sidecar_restarted(rig: Rig) -> Iterator[Disturb]:
     yield Disturb(step, 0.5)
 
 
+@contextlib.contextmanager
+def _switched(rig: Rig) -> Iterator[Disturb]:
+    # Rules that act beside Beewire, then by turns instead of it.
+    names = [f"lab/{pod.name}" for pod in rig.lab.pods]
+    turns = itertools.cycle((rig.mesh.rollback, _cut_over(rig)))
+
+    def step() -> None:
+        turn = next(turns)
+        for name in names:
+            turn(name)
+
+    with contextlib.ExitStack() as rules:
+        for pod in rig.lab.pods:
+            rules.enter_context(Iptables(SIDECAR).install(pod))
+        yield Disturb(step, 0.2)
+        # The rules stay, passed over: with them older connections would go.
+        for name in names:
+            _cut_over(rig)(name)
+
+
+def _cut_over(rig: Rig) -> Callable[[str], dict[str, Any]]:
+    return lambda name: rig.mesh.cutover(name, least=0)
+
+
 ORDERS = tuple(itertools.permutations(("cgroup", "netns", "down")))
 
 
@@ -285,5 +309,8 @@ FAULTS = {
     ),
     "sidecar_restarted": Fault(
         "pod B's sidecar is killed, and started again", _sidecar_restarted, refuses=True
+    ),
+    "switched": Fault(
+        "both pods are rolled back to Istio's rules, and cut over to Beewire", _switched
     ),
 }
