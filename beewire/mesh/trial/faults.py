@@ -7,6 +7,8 @@ failed; the latter as bypassed, too.
 
 import contextlib
 import itertools
+import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +25,16 @@ from beewire.mesh.lab import Iptables, LoadConfig, LoadResult, Pod
 from beewire.mesh.lab import load as lab_load
 from beewire.mesh.lab.load import finish
 from beewire.mesh.lab.load import running as running_load
+from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.programs import state
 from beewire.mesh.programs.addresses import Address, Endpoint
 from beewire.mesh.programs.state import Alias, Handshake
-from beewire.mesh.trial.rig import Rig, target
+from beewire.mesh.trial.rig import CHECKOUT, Rig, target
 
 BEFORE_S = 0.5  # of load before anything goes wrong, and after
 NOBODY = 0xFFFF_FFFF_0000_0000  # a namespace cookie that no pod has
 FILL = 1 << 12  # entries written at once
+CHANGED = ("PodState", "Slot", "Dialled", "Handshake", "Counts")
 
 
 class Survived(NamedTuple):
@@ -57,12 +61,14 @@ class Fault(NamedTuple):
     """One thing that goes wrong: a sentence, and how it is done.
 
     `refuses` says that what is refused meanwhile is right: the sidecar is not there.
+    `at_least_s` is how long it takes to happen once.
     """
 
     what: str
     disturbing: "Callable[[Rig], contextlib.AbstractContextManager[Disturb]]"
     refuses: bool = False
     ipv6: bool = False
+    at_least_s: int = 0
 
 
 def survive(rig: Rig, fault: Fault, seconds: int = 4) -> Survived:
@@ -71,6 +77,7 @@ def survive(rig: Rig, fault: Fault, seconds: int = 4) -> Survived:
     Raises:
         MeshError: something ended that had to live.
     """
+    seconds = max(seconds, fault.at_least_s)
     config = LoadConfig(seconds=seconds, close=True, ipv6=fault.ipv6)
     with fault.disturbing(rig) as disturb:
         found, times = _under_load(rig, config, disturb)
@@ -111,6 +118,37 @@ def _agent_killed(rig: Rig) -> Iterator[Disturb]:
         rig.start_agent()
 
     yield Disturb(step, 0.2)
+
+
+@contextlib.contextmanager
+def _agent_upgraded(rig: Rig) -> Iterator[Disturb]:
+    # Another version has other programs, and maps of another layout: by turns.
+    other = another_version(rig.lab.run.state / "version")
+    versions = itertools.cycle((other, CHECKOUT))
+
+    def step() -> None:
+        rig.stop_agent()
+        rig.start_agent(next(versions))
+
+    try:
+        yield Disturb(step, 0.1)
+    finally:
+        rig.stop_agent()
+        rig.start_agent()
+
+
+def another_version(tree: Path) -> Path:
+    """A copy of this checkout, in which what stands in the maps begins with a field more."""
+    if not tree.exists():
+        beside = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / "beewire", tree / "beewire", ignore=beside)
+        source = tree / "beewire" / "mesh" / "programs" / "state.py"
+        text = source.read_text()
+        for name in CHANGED:
+            head = re.compile(rf'(class {name}\(Struct\):\n    """.*?"""\n)', re.DOTALL)
+            text = head.sub(r"\1\n    another: u64 = 5\n", text)
+        source.write_text(text)
+    return tree
 
 
 @contextlib.contextmanager
@@ -291,6 +329,11 @@ FAULTS = {
     "nothing": Fault("nothing goes wrong", _nothing),
     "agent_killed": Fault(
         "the agent is killed, and another one started", _agent_killed
+    ),
+    "agent_upgraded": Fault(
+        "an agent of another version takes over: other programs, other maps",
+        _agent_upgraded,
+        at_least_s=8 * PATIENCE,
     ),
     "links_updated": Fault("every link gets other programs", _links_updated),
     "configuration_updated": Fault(

@@ -59,23 +59,24 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def start_agent(self) -> None:
-        """Start an agent, which takes over what it finds.
+    def start_agent(self, checkout: Path = CHECKOUT) -> None:
+        """Start an agent, which takes over what it finds; of the version in `checkout`.
 
         Raises:
             MeshError: it does not answer.
         """
-        where = self.directories
+        environment = {
+            **os.environ,
+            "BEEWIRE_PINS": str(self.directories.pins),
+            "BEEWIRE_RUN": str(self.directories.run),
+            "PYTHONPATH": str(checkout),
+        }
         said = self.lab.run.state / "agent.log"
         with said.open("ab") as log:
             self.agent = subprocess.Popen(
                 [sys.executable, "-m", "beewire", "agent"],
-                env={
-                    **os.environ,
-                    "BEEWIRE_PINS": str(where.pins),
-                    "BEEWIRE_RUN": str(where.run),
-                },
-                cwd=CHECKOUT,
+                env=environment,
+                cwd=checkout,
                 stdout=log,
                 stderr=log,
             )
