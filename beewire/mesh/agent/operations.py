@@ -27,7 +27,7 @@ from beewire.mesh.agent.resolving import (
     resolve,
     seen,
 )
-from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.settings import config_of, with_resolvers
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView, inode_of
@@ -228,7 +228,10 @@ class Operations:
             UsageError: the configuration is not one.
         """
         with self.alone() as node:
-            return self._update(node, records.get(self.directories, name), config)
+            before = records.get(self.directories, name)
+            if before.proxy_cgroup:
+                config = with_resolvers(config, Path(before.proxy_cgroup))
+            return self._update(node, before, config)
 
     def _update(self, node: Node, before: PodRecord, config: str) -> PodRecord:
         record = before.but(config=config)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from beewire.errors import MeshError
 from beewire.mesh.agent.view import LISTEN, NetworkView
 
 _PIDFD_GETFD = 438  # the same number on every architecture; since Linux 5.6
+MOST_RESOLV_CONF = 1 << 16  # bytes; the resolver itself reads three lines of it
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -127,6 +129,22 @@ def netns_inode_of(pid: int) -> int:
         return os.stat(f"/proc/{pid}/ns/net").st_ino  # noqa: PTH116 - called for each process
     except OSError:
         return 0
+
+
+def resolv_conf_of(pid: int) -> str | None:
+    """The /etc/resolv.conf that a process sees; None if it has none that is a file."""
+    # A container made it: it may be a link to anything, a FIFO, or endless.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(f"/proc/{pid}/root/etc/resolv.conf", flags)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        return os.read(fd, MOST_RESOLV_CONF).decode(errors="replace")
+    finally:
+        os.close(fd)
 
 
 def uid_of(pid: int) -> int:

@@ -7,7 +7,7 @@ from beewire.mesh.agent import places, processes, records
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
-from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.settings import config_of, with_resolvers
 from beewire.mesh.agent.target import Target
 from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.config import PodConfig
@@ -52,7 +52,7 @@ def resolve(directories: Directories, target: Target) -> PodRecord:
         cgroup_id=Path(cgroup).stat().st_ino,
         proxy_cgroup=proxy,
         proxy_cgroup_id=Path(proxy).stat().st_ino,
-        config=config,
+        config=with_resolvers(config, Path(proxy)),
         uid=uid,
     )
 
@@ -117,7 +117,7 @@ def pod_of(record: PodRecord) -> Pod:
         proxy_cgroup=Path(record.proxy_cgroup),
         netns=Path(record.netns),
         addresses=record.named,
-        config=config_of(record.config),
+        config=config_of(record.config, record.addresses),
     )
 
 

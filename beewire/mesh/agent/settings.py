@@ -2,17 +2,21 @@
 
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 
 from beewire.errors import UsageError
+from beewire.mesh.agent import processes
 from beewire.mesh.config import (
     Configuration,
     PodConfig,
     combine,
     examine,
     parse_file,
+    parse_resolv_conf,
     read_annotations,
     refusals,
     with_addresses,
+    write_file,
 )
 from beewire.mesh.enrol import SIDECAR
 
@@ -39,3 +43,24 @@ def configuration_of(text: str, addresses: tuple[str, ...] = ()) -> Configuratio
     for refusal in refusals(found.settings):
         raise UsageError(str(refusal))
     return with_addresses(found, map(ip_address, addresses))
+
+
+def with_resolvers(text: str, sidecar: Path) -> str:
+    """A text that names its resolvers, where only questions to them are captured.
+
+    They are those of the /etc/resolv.conf that a process in the cgroup `sidecar` sees, as
+    istio-iptables reads them in the pod. While nothing runs there, the text stays as it is.
+
+    Raises:
+        UsageError: the text is no configuration.
+    """
+    config = config_of(text)
+    known = config.dns_servers_v4 or config.dns_servers_v6
+    if not config.redirect_dns or config.capture_all_dns or known:
+        return text
+    for pid in processes.pids_in(sidecar):
+        found = processes.resolv_conf_of(pid)
+        if found is not None:
+            resolvers = parse_resolv_conf(found, "the sidecar's /etc/resolv.conf")
+            return write_file(combine(parse_file(text), resolvers))
+    return text

@@ -46,7 +46,11 @@ from beewire.mesh.config.pod import (
     PodConfig,
     ProxyIdentity,
 )
-from beewire.mesh.config.system import read_groups, read_resolv_conf
+from beewire.mesh.config.system import (
+    parse_resolv_conf,
+    read_groups,
+    read_resolv_conf,
+)
 from beewire.mesh.config.writing import write_file
 
 __all__ = [
@@ -74,6 +78,7 @@ __all__ = [
     "examine",
     "from_istio",
     "parse_file",
+    "parse_resolv_conf",
     "python",
     "read_annotations",
     "read_environment",

@@ -188,10 +188,10 @@ def _dns_that_captures_nothing(
         yield Finding(
             Level.NOTE,
             origin,
-            "captures nothing while no resolver is known; istio-iptables reads the"
-            " pod's /etc/resolv.conf",
+            "captures nothing while no resolver is known",
             f"give --resolv-conf FILE, name them in {KNOB['dns_servers'].path}, or"
-            " capture all DNS",
+            " capture all DNS; when a pod is enrolled, they are read from the"
+            " /etc/resolv.conf of its sidecar",
         )
     if config.capture_all_dns and not config.redirect_dns and "capture_all_dns" in said:
         yield Finding(

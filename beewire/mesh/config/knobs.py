@@ -281,7 +281,8 @@ KNOBS: Final = (
         values.SERVERS,
         "dns.servers",
         Support.HONOURED,
-        "Istio reads them from /etc/resolv.conf; so does Beewire, from the file it is given.",
+        "Istio reads them from /etc/resolv.conf. So does Beewire: from the file that it is"
+        " given, or when a pod is enrolled, from that of its sidecar.",
         istio=("DNSServersV4", "DNSServersV6"),
     ),
     Knob(

@@ -18,17 +18,22 @@ def read_resolv_conf(path: Path | str) -> Layer:
         UsageError: the file cannot be read.
     """
     try:
-        lines = Path(path).read_text(errors="replace").splitlines()
+        text = Path(path).read_text(errors="replace")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+    return parse_resolv_conf(text, str(path))
+
+
+def parse_resolv_conf(text: str, file: str) -> Layer:
+    """As `read_resolv_conf`, of a text; `file` is how it is called in messages."""
     found = Collector()
     servers: list[object] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if words[:1] == ["nameserver"] and len(words) > 1:
-            origin = Origin(Source.POD, "nameserver", words[1], f"{path}:{number}")
+            origin = Origin(Source.POD, "nameserver", words[1], f"{file}:{number}")
             servers += _server(found, origin)
-    said = Origin(Source.POD, "nameserver", ", ".join(map(str, servers)), str(path))
+    said = Origin(Source.POD, "nameserver", ", ".join(map(str, servers)), file)
     found.settings[KNOB["dns_servers"].name] = Setting(tuple(servers), said)
     return found.layer()
 
