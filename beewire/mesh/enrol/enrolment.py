@@ -185,16 +185,25 @@ class Enrolment:
         port = htons(self.pod.config.inbound_capture_port)
         self._entries.set_listeners(port, listeners)
 
-    def update(self, config: PodConfig) -> None:
+    def update(self, config: PodConfig, listeners: Sequence[Listening] = ()) -> None:
         """Change the configuration; every connection meets the old one or the new.
+
+        `listeners` are sockets by which the sidecar listens already where the new one has
+        another port for inbound connections.
 
         Raises:
             MeshError: A map is full; the pod keeps its configuration.
         """
+        before = self._known().settings.inbound_port
+        port = htons(config.inbound_capture_port)
+        if port != before:
+            self._entries.set_listeners(port, listeners)
         with Network.of(self.pod.netns) as network:
             pod = self.pod._replace(config=config)
             self._change(read(network, pod), config)
             self.pod = pod
+        if port != before:
+            self._entries.drop_listeners(before)
 
     @property
     def mode(self) -> PodMode:

@@ -113,6 +113,12 @@ class Entries:
         for family, sock in listeners:
             self._loaded[state.listeners][next(slots[family])] = sock
 
+    def drop_listeners(self, port: int) -> None:
+        """Empty the slots of `port` (network order)."""
+        for family in _FAMILIES:
+            for slot in self._slots(port, family):
+                self._loaded[state.listeners].delete(slot)
+
     def _slots(self, port: int, family: int) -> Iterator[Slot]:
         for number in range(state.WORKERS):
             yield Slot(netns=self.netns, port=port, family=family, number=number)
@@ -120,7 +126,8 @@ class Entries:
     def end(self) -> None:
         """Delete everything; the pod is closed as long as programs are attached."""
         loaded, netns = self._loaded, self.netns
-        self._end_listeners()
+        if (pod := self.pod) is not None:
+            self.drop_listeners(pod.settings.inbound_port)
         loaded[state.pods].delete(netns)
         for address in list(self._addresses):
             self._drop_address(address)
@@ -133,15 +140,6 @@ class Entries:
     def forget_compared(self) -> None:
         """Begin anew to compare with what Istio's rules do."""
         _delete_of(self.netns, self._loaded[shadow.outcomes])
-
-    def _end_listeners(self) -> None:
-        if (pod := self.pod) is None:
-            return
-        if (config := self._loaded[state.configs].get(pod.config)) is None:
-            return
-        for family in _FAMILIES:
-            for slot in self._slots(config.inbound_port, family):
-                self._loaded[state.listeners].delete(slot)
 
     def _drop_address(self, address: IP) -> None:
         where = words(address)
