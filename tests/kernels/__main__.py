@@ -45,6 +45,8 @@ def main() -> int:
 
 def boot(args: argparse.Namespace, arguments: list[str]) -> dict[str, Run]:
     """Run the tests under the kernels that are wanted."""
+    if args.log:
+        args.log.mkdir(parents=True, exist_ok=True)
     kernels = args.kernel or list(MATRIX)
     releases = {name: obtain(name, tell).release for name in kernels}
     return run_all(
