@@ -355,10 +355,8 @@ def early(profile: Profile) -> str:
     if profile.recording.options.unwind:
         why = "code without unwind tables, or more stack than the 16 KB that are copied"
     else:
-        why = (
-            "code without frame pointers (-fno-omit-frame-pointer keeps them); --unwind"
-            " does without them"
-        )
+        why = "code without frame pointers (-fno-omit-frame-pointer keeps them)"
+        why += "" if unwind_fault() else "; --unwind does without them"
     return (
         f"{share:.0f} % of the user stacks end before a thread's first function, in"
         f" {', '.join(worst)}: callers are missing behind {why}"
