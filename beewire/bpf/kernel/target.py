@@ -23,6 +23,9 @@ _HOOKS = {
     AttachKind.TRACE_FEXIT: ("", Kind.FUNC),
     AttachKind.MODIFY_RETURN: ("", Kind.FUNC),
 }
+# Where the kernel has no link for many probes, each has a perf event, whose programs are
+# plain: one that was loaded for such a link is given no cookie there.
+_MANY = (AttachKind.TRACE_KPROBE_MULTI, AttachKind.TRACE_UPROBE_MULTI)
 
 
 class Hook(Row):
@@ -106,6 +109,8 @@ class Target:
             raise AttachError(
                 f"no struct_ops map of the object uses program {program.name!r}"
             )
+        if program.attach_kind in _MANY and _lacks(program.attach_kind):
+            return Hook(0, None)
         if program.kind not in (ProgramKind.TRACING, ProgramKind.LSM):
             return Hook(0, program.attach_kind)
         if program.attach_kind is None or program.attach_kind not in _HOOKS:
@@ -154,3 +159,9 @@ class Target:
 
         found = indexes_with(self.index(f"type {name!r}"), f"\0{name}".encode())
         return [index for _, index in found]
+
+
+def _lacks(kind: AttachKind) -> bool:
+    from beewire.bpf.kernel import features  # noqa: PLC0415 - for few programs only
+
+    return features.attach_kind(kind).answer is features.Answer.NO
