@@ -24,6 +24,7 @@ from beewire.cli.table import Column, Row, print_json, print_table
 from beewire.errors import UsageError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
+from beewire.mesh.parity.deltas import Delta
 from beewire.mesh.parity.judge import iptables, nft
 from beewire.mesh.parity.kernel import Kernel
 
@@ -121,6 +122,7 @@ def _run_real(args: argparse.Namespace) -> int:
         print(f"different: {each.connection}\n  attempt   {each.attempt}")
         print(f"  decided   {each.decided}\n  {each.by:<9} {each.arrived}")
         print(f"  config    {_settings(each.config)}\n")
+    _print_deltas(report.documented)
     for miscount in report.miscounts:
         print(
             f"different: {miscount.rule.name} was counted {miscount.counted} times in the"
@@ -129,7 +131,8 @@ def _run_real(args: argparse.Namespace) -> int:
         )
     made = ", ".join(f"{n} under {by}" for by, n in report.compared.items())
     print(f"{report.configurations} configurations: {made}")
-    _summarize(sum(report.compared.values()), 0, report.unexplained)
+    documented = sum(report.documented.values())
+    _summarize(sum(report.compared.values()), documented, report.unexplained)
     return 1 if report.unexplained else 0
 
 
@@ -158,22 +161,26 @@ def _progress(args: argparse.Namespace) -> Callable[[int], None]:
 
 
 def _print(report: Report) -> None:
-    colour = wants_colour(sys.stdout)
     if report.rules:
         _print_rules(report)
     for found in report.differences:
         print(_difference(found))
     if report.unexplained > len(report.differences):
         print(f"... and {report.unexplained - len(report.differences)} more\n")
-    for delta, count in sorted(report.documented.items()):
-        print(f"{paint(delta.name, Ink.BOLD, colour=colour)}: {count}")
-        print(f"  {delta.text}")
+    _print_deltas(report.documented)
     ways = (
         "rules, function and programs" if report.by_programs else "rules and function"
     )
     print(f"{report.configurations} configurations, by {ways}")
     documented = sum(report.documented.values())
     _summarize(report.compared, documented, report.unexplained)
+
+
+def _print_deltas(documented: Mapping[Delta, int]) -> None:
+    colour = wants_colour(sys.stdout)
+    for delta, count in sorted(documented.items()):
+        print(f"{paint(delta.name, Ink.BOLD, colour=colour)}: {count}")
+        print(f"  {delta.text}")
 
 
 def _summarize(compared: int, documented: int, unexplained: int) -> None:
@@ -264,7 +271,7 @@ def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
     return {
         "compared": sum(report.compared.values()),
         "compared_by": report.compared,
-        "documented": {},
+        "documented": {delta.name: n for delta, n in report.documented.items()},
         "unexplained": report.unexplained,
         "seed": seed,
         "configurations": report.configurations,

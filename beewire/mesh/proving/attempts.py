@@ -41,6 +41,7 @@ class Attempt(NamedTuple):
 
     `source` is what the socket is bound to, "" if it is not. `mapped` calls an IPv4
     address by an IPv6 socket; a datagram that is not `connected` is sent by sendto().
+    `caller` is the user that connects a socket which `uid` has made, -1 if it is the same.
     """
 
     inbound: bool
@@ -55,6 +56,7 @@ class Attempt(NamedTuple):
     mark: int = 0
     mapped: bool = False
     connected: bool = True
+    caller: int = -1
 
 
 def configurations(random: Random) -> Iterator[PodConfig]:
@@ -115,6 +117,7 @@ def _outbound(random: Random, *, tproxy: bool) -> Attempt:
         mark=random.choice((1337, 1338, 7)) if marked else 0,
         mapped=version == 4 and random.random() < 0.2,
         connected=random.random() < 0.5,
+        caller=random.choice(_USERS) if random.random() < 0.2 else -1,
     )
 
 

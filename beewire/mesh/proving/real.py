@@ -20,6 +20,7 @@ from beewire.mesh.decision import (
     decider,
 )
 from beewire.mesh.enrol import Node
+from beewire.mesh.parity.deltas import ANOTHER_USER, Delta
 from beewire.mesh.proving.attempts import (
     Attempt,
     attempts,
@@ -64,6 +65,7 @@ class RealReport(NamedTuple):
     """
 
     compared: dict[str, int]
+    documented: Counter[Delta]
     arrived: Counter[str]
     unexplained: int
     differences: list[RealDifference]
@@ -83,6 +85,7 @@ class Real:
         self._count = count
         self._random = Random(seed)
         self._compared = {IPTABLES: 0, NFT: 0, PROGRAMS: 0}
+        self._documented = Counter[Delta]()
         self._arrived = Counter[str]()
         self._differences: list[RealDifference] = []
         self._rules = Counter[Rule]()
@@ -109,6 +112,7 @@ class Real:
             progress(self._compared[PROGRAMS])
         return RealReport(
             self._compared,
+            self._documented,
             self._arrived,
             self._unexplained,
             self._differences,
@@ -134,9 +138,24 @@ class Real:
             with ground.enrolled(self._node, enrolled) as enrolment:
                 seen = ground.perform(b, made)
                 counted = enrolment.rules()
-            self._compare(PROGRAMS, enrolled, made, seen, ground.own(b))
-            self._count_rules(enrolled, made, counted, ground.own(b))
+            own = ground.own(b)
+            known = [self._as_programs_see(enrolled, each, own) for each in made]
+            self._compare(PROGRAMS, enrolled, known, seen, own)
+            self._count_rules(enrolled, known, counted, own)
         self._configurations += 1
+
+    def _as_programs_see(
+        self, config: PodConfig, attempt: Attempt, own: Mapping[str, str]
+    ) -> Attempt:
+        # The same, or with the owner that the programs take for it; where that decides
+        # otherwise it is a delta.
+        if attempt.protocol == TCP or attempt.caller < 0:
+            return attempt
+        known = attempt._replace(uid=attempt.caller)
+        judge = decider(config)
+        if judge(connection_of(attempt, own)) != judge(connection_of(known, own)):
+            self._documented[ANOTHER_USER] += 1
+        return known
 
     def _compare(
         self,

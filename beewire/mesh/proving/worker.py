@@ -128,7 +128,8 @@ def _attempt(ears: _Ears, number: int, attempt: Attempt, own: Mapping[str, str])
         with sock:
             _prepare(sock, number, attempt, prefix, own)
             sock.settimeout(_PATIENCE_S)
-            with _owner(attempt.uid, attempt.gid):
+            caller = attempt.uid if attempt.caller < 0 else attempt.caller
+            with _owner(caller, attempt.gid):
                 return _call(ears, sock, number, attempt, to)
     except ConnectionRefusedError:
         return REFUSED
