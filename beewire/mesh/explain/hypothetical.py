@@ -23,6 +23,9 @@ from beewire.mesh.explain.words import ACTIONS, RULES
 
 LOOPBACK: dict[int, IP] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
 DNS_PORT = 53
+SHADOW = (
+    "the pod is in shadow mode: this is compared with what its rules do, and they act"
+)
 
 
 def explain(subject: Subject, question: Question) -> Explanation:
@@ -127,7 +130,10 @@ def _steps(subject: Subject, connection: Connection, verdict: Verdict) -> list[S
     if connection.protocol == UDP and connection.destination_port != DNS_PORT:
         return []
     target = ways.target_of(subject, verdict.action, wanted)
-    steps = ways.outbound(subject, verdict.action, connection.protocol, wanted, target)
+    steps = ways.outbound(subject, verdict.action, wanted, target)
+    if connection.protocol == UDP:
+        # A socket may connect, or ask without.
+        steps += ways.query(subject, verdict.action, wanted, target)
     if (
         connection.local
         and verdict.action is Action.PASS
@@ -154,6 +160,12 @@ def _notes(
         notes.append(
             "the sidecar is known by its owners: --uid and --gid say whose it is"
         )
+    if connection.protocol == UDP and _steps(subject, connection, verdict):
+        notes.append(
+            "a socket that connects passes connect(); one that does not, sendmsg()"
+        )
+    if subject.is_shadow:
+        notes.append(SHADOW)
     if subject.node is None or not subject.netns:
         notes.append("the pod is not enrolled here: nothing of this happens yet")
     elif subject.netns not in subject.node.cookies():

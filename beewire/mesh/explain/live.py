@@ -18,7 +18,7 @@ from beewire.errors import KernelError, MapError, MeshError
 from beewire.mesh.decision import TCP, UDP, Action, Rule, Verdict
 from beewire.mesh.explain import ways
 from beewire.mesh.explain.explanation import Explanation, Step
-from beewire.mesh.explain.hypothetical import counts
+from beewire.mesh.explain.hypothetical import SHADOW, counts
 from beewire.mesh.explain.question import IP, ended
 from beewire.mesh.explain.subject import Subject
 from beewire.mesh.explain.words import ACTIONS, RULES
@@ -131,14 +131,14 @@ def _explain(
     head = f"{name} {local}" + (f" -> {shown}" if shown else "")
     if kept.dialled is None:
         return _accepted(subject, sock, kept, head, connected)
-    steps = ways.outbound(
-        subject, kept.action, protocol, kept.dialled, kept.target or connected
-    )
+    steps = ways.outbound(subject, kept.action, kept.dialled, kept.target or connected)
     same = kept.config == kept.current
     verdict = Verdict(kept.action, kept.rule)
     notes = (
         [f"the kernel's table says it is connected to {connected}"] if connected else []
     )
+    if subject.is_shadow:
+        notes.append(SHADOW)
     if not same:
         notes.append(
             f"configuration {kept.config} decided; the pod has configuration"
@@ -180,7 +180,8 @@ def _accepted(
     elif kept.asked is not None:
         outcome = f"asked {ended(*kept.asked)} last, {kept.waiting} answers to come"
         because = "a query of a socket that is not connected is decided by itself"
-        steps = ways.queried(subject, kept.asked)
+        target = ways.target_of(subject, Action.TO_DNS, kept.asked)
+        steps = ways.query(subject, Action.TO_DNS, kept.asked, target)
     elif told:
         outcome = "the sidecar accepted it"
         because = f"its own address says where it was going: {told}"

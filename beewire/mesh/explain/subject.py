@@ -8,6 +8,8 @@ from beewire.mesh.config import Configuration
 from beewire.mesh.decision import Rule, Verdict, knob
 from beewire.mesh.enrol import Node
 from beewire.mesh.network import Network
+from beewire.mesh.programs import state
+from beewire.mesh.programs.state import PodMode
 
 IP = IPv4Address | IPv6Address
 ENVOY_INBOUND6 = IPv6Address("::6")
@@ -34,6 +36,14 @@ class Subject(NamedTuple):
         if address.is_loopback or address.is_unspecified:
             return True
         return address in self.addresses or address == ENVOY_INBOUND6
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether the programs decide and do not act."""
+        if self.node is None or not self.netns:
+            return False
+        pod = self.node.loaded[state.pods].get(self.netns)
+        return pod is not None and pod.mode == PodMode.SHADOW
 
     def origin(self, verdict: Verdict) -> str:
         """Who said so: an annotation, flag or file; "" for rules that always hold."""

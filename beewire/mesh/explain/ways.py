@@ -2,7 +2,7 @@
 
 from ipaddress import IPv6Address
 
-from beewire.mesh.decision import AGENT_DNS_PORT, UDP, Action, Direction
+from beewire.mesh.decision import AGENT_DNS_PORT, Action, Direction
 from beewire.mesh.enrol import HOOKS
 from beewire.mesh.explain.explanation import Step
 from beewire.mesh.explain.question import ended
@@ -49,17 +49,10 @@ def listener_port(subject: Subject, action: Action) -> int:
 
 
 def outbound(
-    subject: Subject,
-    action: Action,
-    protocol: int,
-    wanted: tuple[IP, int],
-    target: str,
+    subject: Subject, action: Action, wanted: tuple[IP, int], target: str
 ) -> list[Step]:
-    """The hooks of a connection that the pod makes; `target` is what it is sent to."""
-    version = wanted[0].version
-    dialled = ended(*wanted)
-    if protocol == UDP:
-        return _datagram(subject, action, version, dialled, target)
+    """The hooks of a socket that connects; `target` is what it is sent to."""
+    version, dialled = wanted[0].version, ended(*wanted)
     first = f"outbound{version}"
     if action is Action.PASS:
         return [step(subject, first, "decides, and leaves it alone")]
@@ -67,6 +60,10 @@ def outbound(
         return [
             step(subject, first, "decides, and refuses: connect() fails with EPERM")
         ]
+    peer = step(subject, f"peer{version}", "shows what was dialled", target, dialled)
+    if action is Action.TO_DNS:
+        how = "decides, and sends it to the agent's resolver"
+        return [step(subject, first, how, dialled, target), peer]
     is_alias = target.startswith("127.65.")
     how = (
         "decides, and sends it to the address that stands for what was dialled"
@@ -82,13 +79,15 @@ def outbound(
         step(subject, first, how, dialled, target),
         step(subject, "handover", carried),
         step(subject, "original", "answers SO_ORIGINAL_DST", target, dialled),
-        step(subject, f"peer{version}", "shows what was dialled", target, dialled),
+        peer,
     ]
 
 
-def _datagram(
-    subject: Subject, action: Action, version: int, dialled: str, target: str
+def query(
+    subject: Subject, action: Action, resolver: tuple[IP, int], target: str
 ) -> list[Step]:
+    """The hooks of a query that a socket sends without connecting."""
+    version, dialled = resolver[0].version, ended(*resolver)
     ask, answer = f"ask{version}", f"answer{version}"
     if action is Action.PASS:
         return [step(subject, ask, "decides, and leaves it alone")]
@@ -98,14 +97,6 @@ def _datagram(
         step(subject, ask, "decides, and sends it to the resolver", dialled, target),
         step(subject, answer, "shows the resolver that was asked", target, dialled),
     ]
-
-
-def queried(subject: Subject, resolver: tuple[IP, int]) -> list[Step]:
-    """The hooks of a query that was captured."""
-    target = target_of(subject, Action.TO_DNS, resolver)
-    return _datagram(
-        subject, Action.TO_DNS, resolver[0].version, ended(*resolver), target
-    )
 
 
 def inbound(subject: Subject, action: Action, arrived: str) -> list[Step]:

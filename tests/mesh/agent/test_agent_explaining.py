@@ -14,6 +14,7 @@ from beewire.mesh.agent.explaining import explain_live, explain_question, why_no
 from beewire.mesh.enrol import SIDECAR
 from beewire.mesh.explain import parse
 from beewire.mesh.lab import Lab
+from beewire.mesh.lab.dns import query, resolver
 from tests.mesh.agent.conftest import target
 
 pytestmark = pytest.mark.mesh
@@ -142,6 +143,39 @@ def test_what_was_left_alone_is_listed_with_its_rule(
     assert any(
         each.kind == "rule" and each.rule == "OUT_EXCLUDED_PORT" for each in found
     )
+
+
+def test_whom_a_socket_asked_is_read_from_it(
+    pod: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.update("a", replace(SIDECAR, redirect_dns=True, capture_all_dns=True))
+
+    def ask() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(5)
+        sock.sendto(query("web.bw"), ("10.96.0.2", 53))
+        sock.recvfrom(512)  # recv() has no place for the address, and no hook
+        return sock
+
+    def ask_connected() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect(("10.96.0.3", 53))
+        return sock
+
+    with (
+        resolver(pod.a.proxy),
+        pod.a.app.call(ask) as loose,
+        pod.a.app.call(ask_connected) as connected,
+    ):
+        me = os.getpid()
+        (first,) = explain_live(directories, "", f"{me}/{loose.fileno()}")
+        (second,) = explain_live(directories, "", f"{me}/{connected.fileno()}")
+
+    assert first.action == second.action == "TO_DNS"
+    assert first.outcome == "asked 10.96.0.2:53 last, 0 answers to come"
+    assert [step.hook for step in first.steps] == ["sendmsg4", "recvmsg4"]
+    assert second.rule == "OUT_DNS"
+    assert second.steps[0].before == "10.96.0.3:53"
 
 
 @pytest.mark.usefixtures("pod")

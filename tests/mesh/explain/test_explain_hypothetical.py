@@ -152,3 +152,24 @@ def test_text_and_json_are_of_one_structure() -> None:
 def test_every_rule_and_action_has_its_words() -> None:
     assert set(RULES) == set(Rule)
     assert Action.REFUSE
+
+
+def test_a_query_goes_to_the_agents_resolver() -> None:
+    settings = python(redirect_dns=True, capture_all_dns=True)
+    pod = subject(combine(read_annotations({}), settings))
+    found = explain(pod, parse(["udp 10.0.0.5:999 -> 10.96.0.2:53"]))
+
+    assert (found.action, found.rule) == ("TO_DNS", "OUT_DNS")
+    assert found.origin.startswith("Python redirect_dns")
+    assert [step.hook for step in found.steps] == [
+        *("connect4", "getpeername4", "sendmsg4", "recvmsg4"),
+    ]
+    assert found.steps[2].after == "127.0.0.1:15053"
+    assert any("a socket that connects" in note for note in found.notes)
+
+
+def test_datagrams_besides_queries_pass_no_hook_that_decides() -> None:
+    found = explain(annotated(), parse(["udp 10.0.0.5:999 -> 10.96.0.2:443"]))
+
+    assert (found.action, found.rule) == ("PASS", "OUT_OTHER_PROTOCOL")
+    assert found.steps == ()
