@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from beewire.errors import MeshError, UsageError
+from beewire.errors import MeshError
 from beewire.mesh import shadow
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
@@ -21,7 +21,6 @@ from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import (
     existing_listeners,
-    has_moved,
     is_gone,
     pod_of,
     resolve,
@@ -214,7 +213,7 @@ class Operations:
                 f" {wanted.cgroup}: `beewire mesh down {before.name}` first"
             )
         if before.proxy_cgroup_id != wanted.proxy_cgroup_id:
-            before = self._move(node, before, Path(wanted.proxy_cgroup))
+            before = self.move(node, before, Path(wanted.proxy_cgroup))
         self._mend(node, before)
         if before.config == wanted.config:
             return before
@@ -250,11 +249,12 @@ class Operations:
         """
         with self.alone() as node:
             record = records.get(self.directories, name)
-            self._withdraw(node, record)
+            self.withdraw(node, record)
         self.log(f"{record.name}: withdrawn")
         return record
 
-    def _withdraw(self, node: Node, record: PodRecord) -> None:
+    def withdraw(self, node: Node, record: PodRecord) -> None:
+        """Detach a pod, or open its gate, and forget it."""
         if record.state == ENROLLED:
             if record.cut_over_at and inode_of(Path(record.netns)):
                 shadow.give_back(Path(record.netns))
@@ -288,34 +288,12 @@ class Operations:
         """The pods that are enrolled, and those that wait behind a closed gate."""
         return list(records.every(self.directories))
 
-    def look(self) -> bool:
-        """Withdraw pods that are gone, enrol those whose cgroups are known by now.
+    def move(self, node: Node, record: PodRecord, proxy: Path) -> PodRecord:
+        """Take it that a pod's sidecar runs in another cgroup by now.
 
-        True while one waits behind its gate.
+        Raises:
+            MeshError: there is no such cgroup.
         """
-        waiting = False
-        for record in self.every():
-            if is_gone(record):
-                with self.alone() as node:
-                    self._withdraw(node, record)
-                self.log(f"{record.name}: gone")
-            elif record.state == CLOSED:
-                waiting = not self._enrol_waiting(record) or waiting
-            elif has_moved(record):
-                waiting = not self._follow_sidecar(record) or waiting
-        return waiting
-
-    def _follow_sidecar(self, record: PodRecord) -> bool:
-        """Find a sidecar whose container was started anew; its pod is closed meanwhile."""
-        config = config_of(record.config)
-        proxy = places.proxy_in(Path(record.cgroup), config.proxy_uid)
-        if proxy is None:
-            return False
-        with self.alone() as node:
-            self._move(node, record, proxy)
-        return True
-
-    def _move(self, node: Node, record: PodRecord, proxy: Path) -> PodRecord:
         port = config_of(record.config).inbound_capture_port
         with NetworkView(Path(record.netns)) as view:
             sockets = processes.listeners_of(view, processes.pids_in(proxy), port)
@@ -332,26 +310,6 @@ class Operations:
         records.write(self.directories, changed)
         self.log(f"{record.name}: its sidecar runs in {proxy} by now")
         return changed
-
-    def _enrol_waiting(self, record: PodRecord) -> bool:
-        cgroup = places.cgroup_of_pod(record.uid, record.netns_inode)
-        uids = config_of(record.config).proxy_uid
-        proxy = places.proxy_in(cgroup, uids) if cgroup else None
-        if cgroup is None or proxy is None:
-            return False
-        # It was closed from its first moment: whenever its sidecar listens, it is seen.
-        target = Target(
-            pod=record.id,
-            cgroup=str(cgroup),
-            proxy_cgroup=str(proxy),
-            sidecar_later=True,
-        )
-        try:
-            self.up(target)
-        except (MeshError, UsageError) as error:
-            self.log(f"{record.name}: stays closed: {error}")
-            return False
-        return True
 
     # What a container runtime asks for (CNI).
 
@@ -393,7 +351,7 @@ class Operations:
         found = self.attached(sandbox, interface)
         if found is not None:
             with self.alone() as node:
-                self._withdraw(node, found)
+                self.withdraw(node, found)
             self.log(f"{found.name}: deleted")
         return found is not None
 
@@ -429,7 +387,7 @@ class Operations:
         ]
         for record in stale:
             with self.alone() as node:
-                self._withdraw(node, record)
+                self.withdraw(node, record)
         return [each.name for each in stale]
 
     def status(self, name: str = "") -> dict[str, Any]:
@@ -474,7 +432,7 @@ class Operations:
         return found
 
     def _hands(self) -> Hands:
-        return Hands(self._withdraw, self._mend, is_gone)
+        return Hands(self.withdraw, self._mend, is_gone)
 
     def _mend(self, node: Node, record: PodRecord) -> list[str]:
         if record.state == CLOSED:

@@ -12,6 +12,7 @@ from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.operations import Log, Operations
 from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
 from beewire.mesh.agent.target import Attachment, Target
+from beewire.mesh.agent.tending import Tending
 from beewire.mesh.shadow import ENOUGH
 
 _TEXT = Field(str, "")
@@ -104,9 +105,11 @@ class Requests:
 
     def __init__(self, node: Directories, log: Log = lambda _: None) -> None:
         self.pods = Operations(node, log)
+        self._tending = Tending(self.pods)
 
     def close(self) -> None:
         """Close what was opened; pods stay enrolled. Closing twice does nothing."""
+        self._tending.close()
         self.pods.close()
 
     def begin(self) -> None:
@@ -117,7 +120,7 @@ class Requests:
 
     def look(self) -> bool:
         """Look after the pods; True while one waits for something."""
-        return self.pods.look()
+        return self._tending.look()
 
     def do(self, request: Request) -> Any:
         """The result of `request`.

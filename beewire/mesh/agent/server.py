@@ -84,9 +84,8 @@ class Agent:
         while True:
             try:
                 waiting = await self._do(self._requests.look)
-            except (BeewireError, OSError) as error:
-                # The next look may find what this one did not.
-                self._log(f"looking after pods failed: {error}")
+            except Exception as error:  # noqa: BLE001 - the next look may find better
+                self._log(f"looking after pods failed: {type(error).__name__}: {error}")
                 waiting = False
             await asyncio.sleep(BUSY_LOOK_S if waiting else USUAL_LOOK_S)
 

@@ -13,6 +13,7 @@ import pytest
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh, client, protocol
 from beewire.mesh.lab import Lab
+from beewire.mesh.netns import interfaces
 from tests.mesh.agent.conftest import (
     CHECKOUT,
     StartAgent,
@@ -218,6 +219,27 @@ def test_a_pod_that_vanishes_is_withdrawn(
     eventually(lambda: mesh.pods() == [])
     assert list((directories.pins / "pods").iterdir()) == []
     assert "lab/a: gone" in agent.log.read_text()
+
+
+def test_an_address_that_comes_later_is_the_pods_own(
+    lab: Lab, mesh: Mesh, start_agent: StartAgent
+) -> None:
+    start_agent()
+    mesh.up(target(lab.a))
+    added = ["ip", "addr", "add", "10.77.1.77/24", "dev", interface(lab)]
+    subprocess.run(["nsenter", f"--net={lab.a.namespace.path}", *added], check=True)
+
+    eventually(lambda: "10.77.1.77" in mesh.pods()[0].addresses)
+
+    with (
+        lab.a.proxy.listen("0.0.0.0", INBOUND),
+        lab.b.app.connect("10.77.1.77", PORT),
+    ):
+        assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
+
+
+def interface(lab: Lab) -> str:
+    return lab.a.namespace.run(lambda: interfaces()[0].name)
 
 
 def test_systemd_is_told(
