@@ -16,8 +16,10 @@ from pyroute2 import IPRoute
 
 from beewire.bpf import load
 from beewire.bpf.author.loaded import Loaded
-from beewire.mesh import gate, sever
+from beewire.mesh import gate
 from beewire.mesh import netns as namespaces
+from beewire.mesh.agent import older
+from beewire.mesh.agent.view import NetworkView
 from beewire.mesh.enrol import Node, Pod
 from beewire.mesh.lab.cgroups import Cgroup, mount_point
 from beewire.mesh.lab.namespaces import Namespace
@@ -199,7 +201,7 @@ class Witness:
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Loaded]:
-    with load(gate.programs() + sever.PROGRAMS) as loaded:
+    with load(gate.programs()) as loaded:
         yield loaded
 
 
@@ -225,8 +227,8 @@ def test_200_pods_send_nothing_before_they_are_configured(
                 if int(name[4:]) >= pod.number
             }
             keep(node.enrol(pod.enrolled_as()))
-            spare = pod.cgroup.path / "proxy"
-            sever.hand_over(programs, shut, pod.namespace.path, spare=spare)
+            with NetworkView(pod.namespace.path) as view:
+                older.hand_over(view, shut, pod.cgroup.path / "proxy")
         time.sleep(2)
         late = witness.seen()
 

@@ -13,9 +13,10 @@ from beewire.bpf import load
 from beewire.bpf.author.loaded import Loaded
 from beewire.bpf.kernel.links.query import ids_at
 from beewire.bpf.object import AttachKind
-from beewire.mesh import gate, sever
+from beewire.mesh import gate
+from beewire.mesh.agent import older
+from beewire.mesh.agent.view import TCP, UDP, NetworkView
 from beewire.mesh.enrol import Node
-from beewire.mesh.events import Protocol
 from beewire.mesh.lab import Lab
 from tests.mesh.enrolling import target
 from tests.mesh.outside import Outside
@@ -28,7 +29,7 @@ PING = b"\x08\0\xf7\xff\0\0\0\0"
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Loaded]:
-    with load(gate.programs() + sever.PROGRAMS) as loaded:
+    with load(gate.programs()) as loaded:
         yield loaded
 
 
@@ -91,9 +92,8 @@ def test_from_gate_to_gate_there_is_no_open_moment(
         time.sleep(0.2)
         held = keep(gate.close_pod(programs, lab.a.cgroup.path, lab.a.namespace.path))
         keep(node.enrol(target(lab.a)))
-        ended = sever.hand_over(
-            programs, closed, lab.a.namespace.path, spare=lab.a.proxy.cgroup.path
-        )
+        view = keep(NetworkView(lab.a.namespace.path))
+        ended = older.hand_over(view, closed, lab.a.proxy.cgroup.path)
         # Longer than a SYN waits until it is sent again.
         time.sleep(1.3)
         before = outside.packets()
@@ -106,7 +106,7 @@ def test_from_gate_to_gate_there_is_no_open_moment(
     assert after["ip4/17"] > 0
     assert after["ip4/1"] > 0
     assert "ip4/6" not in after  # all of them are the sidecar's
-    assert Protocol.TCP in {each.protocol for each in ended}
+    assert ended > 0
 
 
 KINDS = (AttachKind.CGROUP_INET_EGRESS, AttachKind.CGROUP_INET_INGRESS)
@@ -125,16 +125,22 @@ def test_a_configured_pod_pays_for_no_gate(lab: Lab, programs: Loaded) -> None:
         os.close(fd)
 
 
-def test_connections_inside_a_pod_stay(lab: Lab, programs: Loaded) -> None:
+@pytest.fixture
+def view(lab: Lab) -> Iterator[NetworkView]:
+    with NetworkView(lab.a.namespace.path) as made:
+        yield made
+
+
+def test_connections_inside_a_pod_stay(lab: Lab, view: NetworkView) -> None:
     with ExitStack() as stack:
         for address in ("127.0.0.1", lab.a.address, "::1", lab.a.address6):
             stack.enter_context(lab.a.app.listen(address, 9000))
             stack.enter_context(lab.a.app.connect(address, 9000))
 
-        assert sever.sever(programs, lab.a.namespace.path) == []
+        assert older.dialled(view, lab.a.proxy.cgroup.path) == []
 
 
-def test_connections_to_others_are_ended(lab: Lab, programs: Loaded) -> None:
+def test_connections_to_others_are_ended(lab: Lab, view: NetworkView) -> None:
     def datagrams() -> socket.socket:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         sock.connect((lab.b.address6, 53))
@@ -145,29 +151,23 @@ def test_connections_to_others_are_ended(lab: Lab, programs: Loaded) -> None:
         lab.a.app.connect(lab.b.address, 9000) as stream,
         lab.a.app.call(datagrams) as queries,
     ):
-        ended = sever.sever(programs, lab.a.namespace.path)
+        found = older.dialled(view, lab.a.proxy.cgroup.path)
 
+        assert older.close_all(view, found) == 2
         with pytest.raises(ConnectionAbortedError):
             stream.recv(1)
         with pytest.raises(ConnectionAbortedError):
             queries.recv(1)
 
-    told = [str(each).partition(" to ")[2] for each in ended]
-    assert told == [f"{lab.b.address}:9000", f"[{lab.b.address6}]:53"]
-    assert str(ended[0]).startswith("tcp port ")
+    assert [(each.protocol, each.remote_port) for each in found] == [
+        (TCP, 9000),
+        (UDP, 53),
+    ]
 
 
-def test_the_sidecars_connections_are_spared(lab: Lab, programs: Loaded) -> None:
+def test_the_sidecars_connections_are_spared(lab: Lab, view: NetworkView) -> None:
     with (
-        lab.b.app.listen("0.0.0.0", 9000) as listener,
-        lab.a.proxy.connect(lab.b.address, 9000) as stream,
+        lab.b.app.listen("0.0.0.0", 9000),
+        lab.a.proxy.connect(lab.b.address, 9000),
     ):
-        ended = sever.sever(
-            programs, lab.a.namespace.path, spare=lab.a.proxy.cgroup.path
-        )
-        server, _ = listener.accept()
-        with server:
-            server.send(b"x")
-
-        assert stream.recv(1) == b"x"
-        assert ended == []
+        assert older.dialled(view, lab.a.proxy.cgroup.path) == []

@@ -9,7 +9,9 @@ from beewire.bpf import Loaded, load, open_pinned
 from beewire.bpf.kernel import pins
 from beewire.errors import MeshError
 from beewire.mesh import gate
+from beewire.mesh.agent import older
 from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.view import NetworkView
 from beewire.mesh.enrol import Node
 
 _NAME = "gate"
@@ -51,20 +53,32 @@ class Gates:
             raise
         closed.close()
 
-    def open(self, pod_id: str, then: Callable[[], None] = lambda: None) -> None:
-        """Open a namespace; one that is not closed stays open.
+    def open(self, pod_id: str) -> None:
+        """Open a namespace; one that is not closed stays open."""
+        if (found := self._found(pod_id)) is not None:
+            found.open()
+        shutil.rmtree(self.directory(pod_id), ignore_errors=True)
 
-        `then` is called as soon as it is: to take the gate away altogether takes longer.
+    def hand_over(self, pod_id: str, view: NetworkView, proxy_cgroup: Path) -> int:
+        """Open the namespace of a pod that has hooks; how many connections were ended.
+
+        Raises:
+            MeshError: what was dialled behind the gate cannot be ended; it stays closed.
         """
+        ended = 0
+        if (found := self._found(pod_id)) is not None:
+            ended = older.hand_over(view, found, proxy_cgroup)
+            found.sweep()
+        shutil.rmtree(self.directory(pod_id), ignore_errors=True)
+        return ended
+
+    def _found(self, pod_id: str) -> gate.Gate | None:
         directory = self.directory(pod_id)
         if not directory.is_dir():
-            return
+            return None
         with contextlib.suppress(MeshError):  # it has no pins
-            found = gate.Gate.from_pins(self._programs(), directory)
-            found.open(sweep=False)
-            then()
-            found.sweep()
-        shutil.rmtree(directory, ignore_errors=True)
+            return gate.Gate.from_pins(self._programs(), directory)
+        return None
 
     def is_shut(self, pod_id: str) -> bool:
         """Whether a namespace is closed by a gate of ours."""

@@ -15,6 +15,7 @@ from beewire.mesh.agent.view import (
     NetworkView,
     SocketState,
 )
+from beewire.mesh.gate import Gate
 
 _AT_REST = (LISTEN, TIME_WAIT, CLOSE)
 _PROTOCOLS = {TCP: "tcp", UDP: "udp"}
@@ -65,6 +66,22 @@ def close_all(view: NetworkView, connections: Iterable[SocketState]) -> int:
         MeshError: the kernel cannot.
     """
     return sum([view.destroy(each) for each in connections])
+
+
+def hand_over(view: NetworkView, closed: Gate, proxy_cgroup: Path) -> int:
+    """Open a namespace's gate once its pod has hooks; how many connections were ended.
+
+    What was dialled behind the gate is ended, for it would go past the sidecar as soon as
+    it is sent again; twice, for a connect() that was under way when the hooks came. The
+    sidecar's own stay. Of the gate, what takes the kernel long to take away is left to
+    `closed.sweep()`.
+
+    Raises:
+        MeshError: the kernel cannot end connections; the gate is closed.
+    """
+    ended = close_all(view, dialled(view, proxy_cgroup))
+    closed.open(sweep=False)
+    return ended + close_all(view, dialled(view, proxy_cgroup))
 
 
 def uncaptured(record: PodRecord) -> list[Uncaptured]:

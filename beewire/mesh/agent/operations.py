@@ -163,16 +163,8 @@ class Operations:
         return record
 
     def _open_gate(self, view: NetworkView, record: PodRecord) -> None:
-        # What was dialled behind the gate is tried again, past the hooks: it is ended.
-        # Twice, for a connect() that was under way when the hooks came.
-        if not self.gates.is_shut(record.id):
-            return
-        self._end_dialled(view, record)
-        self.gates.open(record.id, then=lambda: self._end_dialled(view, record))
-
-    def _end_dialled(self, view: NetworkView, record: PodRecord) -> None:
-        ended = older.close_all(view, older.dialled(view, Path(record.proxy_cgroup)))
-        if ended:
+        proxy = Path(record.proxy_cgroup)
+        if ended := self.gates.hand_over(record.id, view, proxy):
             self.log(
                 f"{record.name}: ended {ended} connections dialled behind its gate"
             )
@@ -439,12 +431,13 @@ class Operations:
             shut = self.gates.is_shut(record.id)
             self.gates.shut(record.id, Path(record.netns))
             return [] if shut else ["gate"]
+        with self.found(node, record) as enrolment:
+            mended = enrolment.mend()
         # Of an agent that ended between enrolling the pod and opening its gate.
         if self.gates.is_shut(record.id):
             with NetworkView(Path(record.netns)) as view:
                 self._open_gate(view, record)
-        with self.found(node, record) as enrolment:
-            return enrolment.mend()
+        return mended
 
     def hello(self) -> dict[str, object]:
         """Who answers."""
