@@ -4,7 +4,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from beewire.errors import UsageError
 from beewire.mesh.config import (
@@ -70,6 +70,7 @@ def test_an_origin_has_the_files_name_and_line() -> None:
     )
 
 
+@settings(deadline=None)
 @given(config=configs)
 def test_a_configuration_reads_back_from_its_file(config: PodConfig) -> None:
     # Contradictions are faults of a file; the values themselves read back.

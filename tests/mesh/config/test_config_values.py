@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beewire.mesh.config import KNOBS, Knob, PodConfig
@@ -34,6 +34,7 @@ from tests.mesh.config.strategies import configs
 FIELDS = [knob for knob in KNOBS if knob.name in PodConfig.__dataclass_fields__]
 
 
+@settings(deadline=None)
 @given(config=configs)
 def test_every_value_reads_back_from_its_spelling(config: PodConfig) -> None:
     for knob in FIELDS:
@@ -42,6 +43,7 @@ def test_every_value_reads_back_from_its_spelling(config: PodConfig) -> None:
         assert knob.kind.read(knob.kind.write(value)) == value
 
 
+@settings(deadline=None)
 @given(
     knob=st.sampled_from(KNOBS),
     text=st.text(max_size=30) | st.text("0123456789.,:/*-+ a=", max_size=30),

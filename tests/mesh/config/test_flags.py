@@ -1,7 +1,7 @@
 """The command line and the environment of istio-iptables."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from beewire.errors import UsageError
 from beewire.mesh.config import (
@@ -163,6 +163,7 @@ def test_more_groups_than_istio_takes_are_noted() -> None:
     assert "Istio refuses more than 64" in str(note)
 
 
+@settings(deadline=None)
 @given(config=configs)
 def test_a_configuration_reads_back_from_its_flags(config: PodConfig) -> None:
     words = [

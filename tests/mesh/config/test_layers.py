@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from beewire.errors import UsageError
 from beewire.mesh.config import (
@@ -84,6 +84,7 @@ def test_python_names_only_knobs() -> None:
         python(prot=1)
 
 
+@settings(deadline=None)
 @given(narrow=range_lists, wide=range_lists)
 def test_every_range_that_another_covers_is_found(
     narrow: tuple[IPNetwork, ...], wide: tuple[IPNetwork, ...]
