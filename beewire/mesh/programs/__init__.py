@@ -9,6 +9,7 @@
     addresses  words and ports, as they are held
     decision   what happens to a connection, over explicit values
     deciding   the same, over batches of connections
+    task       what the kernel knows of the running process
     state      settings, maps and counters of all of them
 
 One rule: decide where the socket is, keep state in the socket if any is needed, touch no

@@ -7,7 +7,7 @@ handed over, or is no TCP, goes into the socket at once, and refuses the connect
 there is no room.
 """
 
-from beewire.bpf import BpfSock, SockAddr, SockOps, current_pid_tgid, htons, ntohl, u32
+from beewire.bpf import BpfSock, SockAddr, SockOps, htons, ntohl, u32
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias
 from beewire.mesh.programs.decision import Flow
@@ -18,6 +18,7 @@ from beewire.mesh.programs.state import (
     dialled,
     notes,
 )
+from beewire.mesh.programs.task import this_thread
 
 
 def write(kept: Dialled, flow: Flow, verdict: u32, target: u32, port: u32) -> None:
@@ -34,7 +35,7 @@ def note(flow: Flow, verdict: u32, target: u32, port: u32) -> None:
     """Leave a note for the socket that this thread connects."""
     if flow.protocol != IPPROTO_TCP:
         return
-    thread = current_pid_tgid()
+    thread = this_thread()
     if (place := notes.lookup(thread & (MAX_NOTES - 1))) is not None:
         write(place.kept, flow, verdict, target, port)
         place.thread = thread
@@ -64,7 +65,7 @@ def is_about(kept: Dialled, ctx: SockOps) -> bool:
 
 def take(ctx: SockOps, sk: BpfSock) -> bool:
     """Put this thread's note into the socket that it connects; whether there was one."""
-    thread = current_pid_tgid()
+    thread = this_thread()
     if (place := notes.lookup(thread & (MAX_NOTES - 1))) is None:
         return False
     if place.thread != thread:

@@ -9,12 +9,10 @@ from enum import IntEnum
 
 from beewire.bpf import (
     HashMap,
-    Kernel,
     RingBuf,
     Struct,
     chars,
     current,
-    embedded,
     ktime_ns,
     subprogram,
     u8,
@@ -23,6 +21,7 @@ from beewire.bpf import (
     u64,
 )
 from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.task import task_struct
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: an entry takes memory when it is made
 BURST = 10
@@ -92,48 +91,6 @@ class Tally(Struct):
 
 events = RingBuf[Event](size=1 << 18)
 tallies = HashMap[Kind, Tally](max_entries=1 << 20, flags=NO_PREALLOC)
-
-
-class net(Kernel):
-    """`struct net`."""
-
-    net_cookie: u64  # since Linux 5.14
-
-
-class nsproxy(Kernel):
-    """`struct nsproxy`."""
-
-    net_ns: net
-
-
-class kuid_t(Kernel):
-    """`kuid_t`."""
-
-    val: u32
-
-
-class cred(Kernel):
-    """`struct cred`."""
-
-    uid: kuid_t = embedded()
-
-
-class task_struct(Kernel):
-    """`struct task_struct`: read, for not all programs have helpers for what it says."""
-
-    tgid: u32
-    comm: str = chars(16)
-    cred: cred
-    nsproxy: nsproxy
-
-
-def own_namespace() -> u64:
-    """The cookie of the running process' network namespace.
-
-    When a packet is sent by a timer, whoever is interrupted runs, most often of
-    another pod.
-    """
-    return current(task_struct).nsproxy.net_ns.net_cookie
 
 
 def counted(pod: u64, reason: u32) -> Tally | None:

@@ -30,13 +30,7 @@ from beewire.bpf import (
     u8,
     u64,
 )
-from beewire.mesh.programs.events import (
-    Matter,
-    Reason,
-    net,
-    own_namespace,
-    report,
-)
+from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.packets import (
     IPV6_HEADER,
     Icmp,
@@ -51,6 +45,7 @@ from beewire.mesh.programs.packets import (
     net_device,
     sk_buff,
 )
+from beewire.mesh.programs.task import net, own_namespace
 
 DROP, ACCEPT = 0, 1  # of netfilter and of cgroups
 TC_ACT_SHOT, TC_ACT_UNSPEC = 2, -1  # the latter: what comes next decides

@@ -7,7 +7,6 @@ workers with one port (SO_REUSEPORT) have a slot each: when one goes, the others
 from beewire.bpf import (
     SkLookup,
     SockOps,
-    ancestor_cgroup_id,
     htons,
     netns_cookie,
     sk_assign,
@@ -16,6 +15,7 @@ from beewire.bpf import (
     u64,
 )
 from beewire.mesh.programs.state import WORKERS, Slot, configs, listeners, pods
+from beewire.mesh.programs.task import runs_in_sidecar
 
 NOEXIST = 1  # BPF_NOEXIST
 
@@ -29,7 +29,7 @@ def keep_listener(ctx: SockOps) -> None:
         return
     if htons(ctx.local_port) != config.inbound_port:
         return
-    if ancestor_cgroup_id(pod.proxy_level) != pod.proxy_cgroup:
+    if not runs_in_sidecar(pod):
         return
     slot = Slot(netns=netns, port=config.inbound_port, family=ctx.family)
     for number in range(WORKERS):

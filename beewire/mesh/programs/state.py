@@ -254,7 +254,7 @@ class Decision(IntEnum):
 class Note(Struct):
     """What connect() leaves for the socket: see dialling."""
 
-    thread: u64 = 0  # pid and tid; 0: the note was taken
+    thread: u64 = 0  # its pid; 0: the note was taken
     kept: Dialled
 
 
