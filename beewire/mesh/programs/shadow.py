@@ -55,7 +55,7 @@ from beewire.mesh.programs.decision import (
     decide_inbound,
     rule_of,
 )
-from beewire.mesh.programs.events import Matter, Reason, own_namespace, report
+from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import own
 from beewire.mesh.programs.packets import IPV6_HEADER, Ipv4, Ipv6, Ports
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
@@ -67,6 +67,7 @@ from beewire.mesh.programs.state import (
     configs,
     pods,
 )
+from beewire.mesh.programs.task import own_namespace
 
 ACCEPT = 1
 ETH_IPV4 = htons(0x0800)
