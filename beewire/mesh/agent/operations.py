@@ -116,7 +116,7 @@ class Operations:
                     return record
                 config = config_of(wanted.config, wanted.addresses)
                 if target.shadow:
-                    shadow.check_rules(Path(wanted.netns), config)
+                    shadow.check_rules(Path(wanted.netns))
                 sockets = existing_listeners(view, wanted, config, target)
                 try:
                     record = self._enrol(node, view, wanted, sockets, target)

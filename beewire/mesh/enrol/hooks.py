@@ -52,9 +52,10 @@ HOOKS = (
 
 # Instead of inbound: what looks at packets misses none that connect() decides about.
 SHADOW = Hook("shadow", shadow.leaving, Place.CGROUP)
-SHADOW_HOOKS = (SHADOW, *HOOKS[1:])
+SHADOW_IN = Hook("shadow_in", shadow.arriving, Place.CGROUP)
+SHADOW_HOOKS = (SHADOW, SHADOW_IN, *HOOKS[1:])
 
-EVERY_HOOK = (*HOOKS, SHADOW)
+EVERY_HOOK = (*HOOKS, SHADOW, SHADOW_IN)
 
 PROGRAMS = tuple(hook.program for hook in EVERY_HOOK)
 

@@ -8,6 +8,7 @@ The hooks decide and leave everything alone. What the rules did is seen where it
                sidecar's (sock_ops)
     inbound    redirected: the sidecar asks where the connection was going, and the kernel
                tells what the rules took away (getsockopt)
+    inbound    by TPROXY: a packet comes to a listener with another port (cgroup_skb)
 
 Outcomes are counted by rule and by what both sides did, each with the first connection
 that had it. A new configuration has counts of its own.
@@ -25,7 +26,9 @@ from beewire.bpf import (
     SockOps,
     SockOpt,
     Struct,
+    TcpState,
     cgroup_skb_egress,
+    cgroup_skb_ingress,
     exists,
     helpers,
     htons,
@@ -62,6 +65,7 @@ from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
 from beewire.mesh.programs.state import (
     NO_PREALLOC,
     Config,
+    ConfigFlag,
     PodMode,
     PodState,
     configs,
@@ -70,6 +74,8 @@ from beewire.mesh.programs.state import (
 from beewire.mesh.programs.task import own_namespace
 
 ACCEPT = 1
+TCP_FLAGS = 13  # their offset in a TCP header
+SYN, ACK = 0x02, 0x10
 ETH_IPV4 = htons(0x0800)
 SOL_IP = 0
 SOL_IPV6 = 41
@@ -134,6 +140,12 @@ class Waiting(Struct):
     local: u8
     is_open: u8
     unused: u8
+
+
+class TcpFlags(Struct):
+    """The flags of a TCP header."""
+
+    bits: u8 = 0
 
 
 class Accepted(Struct):
@@ -240,14 +252,14 @@ def went_to(config: Config, port: u32) -> u32:
     return Seen.ELSEWHERE
 
 
-def leave(ctx: SkBuff, first: Observed) -> bool:
-    """Read addresses and ports of a packet; whether it has ports."""
+def read(ctx: SkBuff, first: Observed) -> u32:
+    """Read addresses and ports of a packet; where they begin, 0 if it has none."""
     ports = Ports()
     offset = IPV6_HEADER
     if ctx.protocol == ETH_IPV4:
         header = Ipv4()
         if helpers.skb_load_bytes(ctx, 0, header, sizeof(Ipv4)) != 0:
-            return False
+            return 0
         first.protocol = header.protocol
         first.source.words[2] = MAPPED
         first.source.words[3] = header.source
@@ -257,18 +269,26 @@ def leave(ctx: SkBuff, first: Observed) -> bool:
     else:
         header6 = Ipv6()
         if helpers.skb_load_bytes(ctx, 0, header6, sizeof(Ipv6)) != 0:
-            return False
+            return 0
         first.protocol = header6.next
         for i in range(4):
             first.source.words[i] = header6.source[i]
             first.destination.words[i] = header6.target[i]
     if first.protocol not in (TCP, UDP):
-        return False
+        return 0
     if helpers.skb_load_bytes(ctx, offset, ports, sizeof(Ports)) != 0:
-        return False
+        return 0
     first.source_port = ports.source
     first.port = ports.target
-    return True
+    return offset
+
+
+def is_first(ctx: SkBuff, offset: u32) -> bool:
+    """Whether a packet whose TCP header is at `offset` begins a connection."""
+    flags = TcpFlags()
+    if helpers.skb_load_bytes(ctx, offset + TCP_FLAGS, flags, sizeof(TcpFlags)) != 0:
+        return False
+    return flags.bits & (SYN | ACK) == SYN
 
 
 def goes_where_it_was_sent(kept: Waiting, sk: BpfSock, packet: Observed) -> bool:
@@ -301,7 +321,7 @@ def leaving(ctx: SkBuff) -> int:
     ) is not None:
         nothing.count -= 1
     first = Observed()
-    if not leave(ctx, first) or (config := configs.lookup(kept.config)) is None:
+    if read(ctx, first) == 0 or (config := configs.lookup(kept.config)) is None:
         return ACCEPT
     seen: u32 = Seen.PASS
     if not goes_where_it_was_sent(kept, sk, first):
@@ -382,8 +402,41 @@ def compare_accepted(ctx: SockOps) -> None:
         flow.destination.words[1] = ctx.local_ip6[1]
         flow.destination.words[2] = ctx.local_ip6[2]
         flow.destination.words[3] = ctx.local_ip6[3]
+    if config.flags & ConfigFlag.MODE_TPROXY != 0:
+        return  # TPROXY changes no port: see `arriving`
     port = htons(ntohl(ctx.remote_port))
     compare_inbound(netns, pod, config, flow, port, Seen.PASS)
+
+
+@cgroup_skb_ingress
+def arriving(ctx: SkBuff) -> int:
+    """What begins a connection to a listener of the pod, where TPROXY chooses it.
+
+    It changes no address: the sidecar's listener gets packets for other ports than its.
+    """
+    if (sk := ctx.sk) is None or sk.state != TcpState.LISTEN:
+        return ACCEPT
+    netns = netns_cookie(ctx)
+    if (pod := pods.lookup(netns)) is None or pod.mode != PodMode.SHADOW:
+        return ACCEPT
+    if (config := configs.lookup(pod.config)) is None:
+        return ACCEPT
+    first = Observed()
+    if config.flags & ConfigFlag.MODE_TPROXY == 0:
+        return ACCEPT
+    if (offset := read(ctx, first)) == 0 or not is_first(ctx, offset):
+        return ACCEPT
+    # Of those that call the sidecar's ports themselves nothing can be told.
+    if first.port in (config.inbound_port, config.outbound_port):
+        return ACCEPT
+    flow = Flow(protocol=TCP, port=first.port, interface=ctx.ingress_ifindex)
+    flow.source = first.source
+    flow.destination = first.destination
+    flow.ipv6 = ctx.protocol != ETH_IPV4
+    chosen = htons(sk.src_port) == config.inbound_port
+    seen: u32 = Seen.TO_INBOUND if chosen else Seen.PASS
+    compare_inbound(netns, pod, config, flow, first.source_port, seen)
+    return ACCEPT
 
 
 @subprogram

@@ -14,7 +14,6 @@ import subprocess
 from pathlib import Path
 
 from beewire.errors import MeshError
-from beewire.mesh.config import InterceptionMode, PodConfig
 from beewire.mesh.netns import within
 from beewire.mesh.shadow import iptables, native
 from beewire.mesh.shadow.iptables import Change
@@ -68,18 +67,12 @@ def give_back(netns: Path) -> int:
     return sum(table.size for table in tables)
 
 
-def check(netns: Path, config: PodConfig) -> None:
-    """Make sure that there is something to compare with, and that it can be.
+def check(netns: Path) -> None:
+    """Make sure that there is something to compare with.
 
     Raises:
-        MeshError: there are no rules of Istio's that redirect, in either packet filter;
-            or they are TPROXY's.
+        MeshError: there are no rules of Istio's that redirect.
     """
-    if config.inbound_interception_mode is InterceptionMode.TPROXY:
-        raise MeshError(
-            "shadow mode does not see what TPROXY does: it changes no address; use"
-            " interceptionMode REDIRECT, or enrol the pod without --shadow"
-        )
     if not any(table.redirecting for table in find(netns)):
         raise MeshError(
             f"there are no rules of Istio's in {netns}: shadow mode compares with them;"

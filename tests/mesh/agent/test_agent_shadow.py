@@ -1,5 +1,6 @@
 """Shadow mode, cutover and rollback as an operator does them, by name."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from beewire.errors import MeshError
 from beewire.mesh.agent import Directories, Mesh
 from beewire.mesh.agent.cni_entries import CniPaths
 from beewire.mesh.agent.uninstall import uninstall
-from beewire.mesh.config import InterceptionMode, write_file
+from beewire.mesh.config import write_file
 from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab import mesh as sidecars
 from beewire.mesh.shadow import rules
-from tests.mesh.agent.conftest import environment, target
+from tests.mesh.agent.conftest import StartAgent, environment, target
 from tests.mesh.shadow.shadowing import KEEP, RULES, get
 
 pytestmark = pytest.mark.mesh
@@ -67,12 +68,6 @@ def test_without_rules_there_is_no_shadow_mode(lab: Lab, mesh: Mesh) -> None:
         mesh.up(target(lab.a)._replace(shadow=True))
 
     assert mesh.pods() == []
-
-
-def test_rules_of_tproxy_are_not_compared(lab: Lab, mesh: Mesh) -> None:
-    config = replace(RULES, inbound_interception_mode=InterceptionMode.TPROXY)
-    with pytest.raises(MeshError, match="shadow mode does not see what TPROXY does"):
-        mesh.up(target(lab.a)._replace(config=write_file(config), shadow=True))
 
 
 def test_cutover_and_rollback_count_older_connections(beside: Lab, mesh: Mesh) -> None:
@@ -191,3 +186,25 @@ def test_a_disagreement_is_an_exit_code_and_a_sentence(
     assert (
         "OUT_EXCLUDED_RANGE 10.77.2.0/24 (outbound_ip_ranges_exclude)" in shown.stdout
     )
+
+
+def test_an_agent_that_is_killed_leaves_each_mode_as_it_was(
+    running: Lab, mesh: Mesh, start_agent: StartAgent
+) -> None:
+    agent = start_agent()
+    mesh.up(target(running.a)._replace(config=write_file(RULES), shadow=True))
+    agent.end(signal.SIGKILL)
+    for _ in range(SOME):
+        get(running, running.b.address)
+
+    agent = start_agent()
+    assert mesh.compared("lab/a")["mode"] == "shadow"
+    mesh.cutover("lab/a", least=SOME)
+    agent.end(signal.SIGKILL)
+    assert b"x-bw-outbound: a" in get(running, running.b.address)
+
+    start_agent()
+    assert mesh.compared("lab/a")["mode"] == "acting"
+    assert mesh.rollback("lab/a")["changed"]
+    assert mesh.status("lab/a")["problems"] == []
+    assert not is_passed_over(running)

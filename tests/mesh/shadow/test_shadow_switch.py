@@ -19,6 +19,7 @@ from beewire.mesh.enrol import Enrolment, Node
 from beewire.mesh.enrol.entries import Entries
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.lab import LoadConfig
+from beewire.mesh.lab.dns import query
 from beewire.mesh.lab.load import finish, running
 from beewire.mesh.lab.tools import require
 from beewire.mesh.programs.state import Decision, PodMode
@@ -273,3 +274,28 @@ def test_a_pod_without_rules_is_not_rolled_back() -> None:
             rollback(made.a, made.node.loaded, netns)
 
         assert made.a.mode is PodMode.ACTING
+
+
+def test_a_socket_keeps_its_resolver_through_both(beside: World) -> None:
+    resolver = ("10.96.0.10", 53)
+
+    def connected() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect(resolver)
+        return sock
+
+    def answered(sock: socket.socket) -> bool:
+        sock.settimeout(5)
+        sock.send(query("name.test", id=7))
+        return sock.recv(512)[:2] == b"\0\7"
+
+    with beside.lab.a.app.call(connected) as old:
+        assert answered(old)
+        cut_over(beside, beside.a)
+        assert answered(old)
+        with beside.lab.a.app.call(connected) as new:
+            assert answered(new)
+            assert new.getpeername() == resolver
+            roll_back(beside, beside.a)
+            assert answered(new)
+        assert answered(old)
