@@ -69,6 +69,7 @@ from beewire.mesh.programs.state import (
     PodMode,
     PodState,
     configs,
+    owners,
     pods,
 )
 from beewire.mesh.programs.task import own_namespace
@@ -416,15 +417,18 @@ def arriving(ctx: SkBuff) -> int:
     """
     if (sk := ctx.sk) is None or sk.state != TcpState.LISTEN:
         return ACCEPT
-    netns = netns_cookie(ctx)
+    first = Observed()
+    if (offset := read(ctx, first)) == 0 or not is_first(ctx, offset):
+        return ACCEPT
+    # As sk_lookup finds the pod: older kernels tell no packet's namespace here.
+    if (owner := owners.lookup(first.destination)) is None:
+        return ACCEPT
+    netns = owner.value
     if (pod := pods.lookup(netns)) is None or pod.mode != PodMode.SHADOW:
         return ACCEPT
     if (config := configs.lookup(pod.config)) is None:
         return ACCEPT
-    first = Observed()
     if config.flags & ConfigFlag.MODE_TPROXY == 0:
-        return ACCEPT
-    if (offset := read(ctx, first)) == 0 or not is_first(ctx, offset):
         return ACCEPT
     # Of those that call the sidecar's ports themselves nothing can be told.
     if first.port in (config.inbound_port, config.outbound_port):
