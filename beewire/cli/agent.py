@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beewire.cli.mesh_common import counted
@@ -20,7 +21,8 @@ EPILOG = """\
 examples:
   beewire agent                 serve until SIGTERM
   beewire agent --once          put in order what is there, say what was done, and end
-  systemctl start beewire       see docs/mesh/operator.md for the unit
+  beewire agent --unit > /etc/systemd/system/beewire.service
+  systemctl enable --now beewire
 
 BEEWIRE_PINS and BEEWIRE_RUN name other directories than /sys/fs/bpf/beewire and
 /run/beewire/agent.
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--once", action="store_true", help="put the node in order, and end"
     )
     parser.add_argument(
+        "--unit", action="store_true", help="print the unit for systemd, and end"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="with --once: print what was done as JSON"
     )
     add_verbose(parser)
@@ -45,8 +50,21 @@ def run(args: argparse.Namespace) -> int:
     """Serve, or put the node in order."""
     from beewire.mesh.agent.directories import node_of  # noqa: PLC0415 - `--help` needs none
 
+    if args.unit:
+        print(unit(), end="")
+        return 0
     directories = node_of(os.environ)
     return once(args, directories) if args.once else serve(args, directories)
+
+
+def unit() -> str:
+    """The unit for systemd, which starts the command that was called."""
+    import beewire.mesh.agent as package  # noqa: PLC0415 - `--help` needs none
+
+    text = (Path(package.__path__[0]) / "beewire.service").read_text()
+    beside = Path(sys.executable).with_name("beewire")
+    command = str(beside) if beside.exists() else f"{sys.executable} -m beewire"
+    return text.replace("@BEEWIRE@", command)
 
 
 def serve(args: argparse.Namespace, directories: "Directories") -> int:
