@@ -14,6 +14,7 @@ address that was asked (IP_PKTINFO): ours does, Istio's listens on 127.0.0.1 onl
 
 from beewire.bpf import (
     SockAddr,
+    htons,
     netns_cookie,
     recvmsg4,
     recvmsg6,
@@ -22,7 +23,7 @@ from beewire.bpf import (
     u32,
     u64,
 )
-from beewire.mesh.decision.vocabulary import Action
+from beewire.mesh.decision.vocabulary import AGENT_DNS_PORT, Action
 from beewire.mesh.programs.addresses import MAPPED, Address, Endpoint
 from beewire.mesh.programs.aliases import is_alias, meaning
 from beewire.mesh.programs.counting import count_rule
@@ -39,6 +40,8 @@ from beewire.mesh.programs.state import (
     dialled,
     pods,
 )
+
+AGENT = htons(AGENT_DNS_PORT)  # what comes from another port is not told here
 
 
 def is_other(one: Address, other: Address) -> bool:
@@ -79,8 +82,7 @@ def is_no_query(ctx: SockAddr, pod: PodState) -> bool:
     """Whether a datagram is none that Istio captures, by its port alone."""
     if ctx.user_port == DNS or pod.config == 0:
         return False
-    # To the agent's own address: then its answer is shown as it is.
-    if (state := asked.get(ctx.sk)) is not None and ctx.user_port == state.target_port:
+    if ctx.user_port == AGENT:  # asked by its own address, and shown by it
         asked.delete(ctx.sk)
     return True
 
@@ -148,18 +150,6 @@ def ask6(ctx: SockAddr) -> int:
     return ALLOW
 
 
-def by_alias(ctx: SockAddr, ip: u32) -> Endpoint | None:
-    """The resolver that an answer's source stands for."""
-    netns = netns_cookie(ctx)
-    if (pod := pods.lookup(netns)) is None:
-        return None
-    if pod.config == 0:
-        return None
-    if ctx.user_port != pod.settings.dns_port:
-        return None
-    return meaning(netns, ip)
-
-
 def by_socket(ctx: SockAddr, source: u32) -> Endpoint | None:
     """The resolver that the socket asked, if the agent's resolver answers."""
     if (state := asked.get(ctx.sk)) is not None:
@@ -178,8 +168,10 @@ def by_socket(ctx: SockAddr, source: u32) -> Endpoint | None:
 @recvmsg4
 def answer4(ctx: SockAddr) -> int:
     """Datagrams that an AF_INET socket receives: whom they are from."""
+    if ctx.user_port != AGENT:
+        return ALLOW
     if is_alias(ctx.user_ip4):
-        if (meant := by_alias(ctx, ctx.user_ip4)) is not None:
+        if (meant := meaning(netns_cookie(ctx), ctx.user_ip4)) is not None:
             ctx.user_ip4 = meant.address.words[3]
             ctx.user_port = meant.port
         return ALLOW
@@ -192,8 +184,10 @@ def answer4(ctx: SockAddr) -> int:
 @recvmsg6
 def answer6(ctx: SockAddr) -> int:
     """Datagrams that an AF_INET6 socket receives, over IPv4 as well."""
+    if ctx.user_port != AGENT:
+        return ALLOW
     if ctx.user_ip6[2] == MAPPED and is_alias(ctx.user_ip6[3]):
-        if (meant := by_alias(ctx, ctx.user_ip6[3])) is not None:
+        if (meant := meaning(netns_cookie(ctx), ctx.user_ip6[3])) is not None:
             ctx.user_ip6[3] = meant.address.words[3]
             ctx.user_port = meant.port
         return ALLOW
