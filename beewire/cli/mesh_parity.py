@@ -15,18 +15,17 @@ rules, and where the enrolled data path does, is compared with what was decided.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from beewire.cli.parser import add_verbose, tell
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import Column, Row, print_json, print_table
-from beewire.errors import UsageError
-from beewire.mesh.config import PodConfig
+from beewire.errors import KernelError, UsageError
 from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
 from beewire.mesh.parity.deltas import Delta
 from beewire.mesh.parity.judge import iptables, nft
 from beewire.mesh.parity.kernel import Kernel
+from beewire.mesh.parity.telling import told_config, told_connection
 
 if TYPE_CHECKING:
     from beewire.mesh.proving import RealReport
@@ -96,13 +95,21 @@ def run(args: argparse.Namespace) -> int:
     if args.without_kernel:
         report = _campaign(args, None)
     else:
-        with Kernel() as kernel:
+        with _kernel() as kernel:
             report = _campaign(args, kernel)
     if args.json:
         print_json(_as_json(report, args.seed))
     else:
         _print(report)
     return 1 if report.unexplained else 0
+
+
+def _kernel() -> Kernel:
+    try:
+        return Kernel()
+    except KernelError as error:
+        error.add_note("--without-kernel compares rules and function alone")
+        raise
 
 
 def _run_real(args: argparse.Namespace) -> int:
@@ -119,15 +126,16 @@ def _run_real(args: argparse.Namespace) -> int:
         "RULE IN THE ENROLLED POD", {r.name: n for r, n in report.rules.items()}
     )
     for each in report.differences:
-        print(f"different: {each.connection}\n  attempt   {each.attempt}")
+        print(f"different: {told_connection(each.connection)}")
+        print(f"  attempt   {each.attempt}")
         print(f"  decided   {each.decided}\n  {each.by:<9} {each.arrived}")
-        print(f"  config    {_settings(each.config)}\n")
+        print(f"  config    {told_config(each.config)}\n")
     _print_deltas(report.documented)
     for miscount in report.miscounts:
         print(
             f"different: {miscount.rule.name} was counted {miscount.counted} times in the"
             f" enrolled pod, and not {miscount.decided}\n"
-            f"  config    {_settings(miscount.config)}\n"
+            f"  config    {told_config(miscount.config)}\n"
         )
     made = ", ".join(f"{n} under {by}" for by, n in report.compared.items())
     print(f"{report.configurations} configurations: {made}")
@@ -226,23 +234,10 @@ def _difference(found: Found) -> str:
         "rules": each.rules,
         "function": each.function,
         "programs": each.programs or "not asked",
-        "config": _settings(found.config),
+        "config": told_config(found.config),
     }
     lines = [f"  {name:<9} {said}" for name, said in sides.items()]
-    return "\n".join([f"different: {each.connection}", *lines, ""])
-
-
-def _settings(config: PodConfig) -> str:
-    # What it has that is not the default.
-    usual = PodConfig()
-    said = {
-        each.name: getattr(config, each.name)
-        for each in fields(config)
-        if getattr(config, each.name) != getattr(usual, each.name)
-    }
-    return (
-        f"PodConfig({', '.join(f'{name}={value!r}' for name, value in said.items())})"
-    )
+    return "\n".join([f"different: {told_connection(each.connection)}", *lines, ""])
 
 
 def _as_json(report: Report, seed: int) -> dict[str, object]:
@@ -256,11 +251,11 @@ def _as_json(report: Report, seed: int) -> dict[str, object]:
         "rules": report.rules,
         "differences": [
             {
-                "connection": str(found.difference.connection),
+                "connection": told_connection(found.difference.connection),
                 "rules": found.difference.rules,
                 "function": found.difference.function,
                 "programs": found.difference.programs or None,
-                "config": _settings(found.config),
+                "config": told_config(found.config),
             }
             for found in report.differences
         ],
@@ -282,18 +277,18 @@ def _real_as_json(report: "RealReport", seed: int) -> dict[str, object]:
                 "rule": each.rule.name,
                 "decided": each.decided,
                 "counted": each.counted,
-                "config": _settings(each.config),
+                "config": told_config(each.config),
             }
             for each in report.miscounts
         ],
         "differences": [
             {
-                "connection": str(each.connection),
+                "connection": told_connection(each.connection),
                 "attempt": each.attempt,
                 "decided": each.decided,
                 "by": each.by,
                 "arrived": each.arrived,
-                "config": _settings(each.config),
+                "config": told_config(each.config),
             }
             for each in report.differences
         ],

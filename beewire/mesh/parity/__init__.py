@@ -13,6 +13,7 @@
     deltas           the differences that are meant
     judge            one configuration, asked three ways
     campaign         a million connections
+    telling          connections and configurations in one line
 
 Three sides, and each is written without looking at the others: rules as text, the decision
 as Python, the decision as programs.

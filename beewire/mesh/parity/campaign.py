@@ -82,8 +82,10 @@ class Campaign:
         self._notation = notation
         self._random = Random(seed)
         self._kernel = kernel
-        self._report = Report(0, Counter(), 0, [], [], 0, kernel is not None)
         self._compared = self._unexplained = self._configurations = 0
+        self._documented = Counter[Delta]()
+        self._differences: list[Found] = []
+        self._rules: list[RuleCount] = []
         self._progress: Callable[[int], None] = lambda _: None
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Report:
@@ -94,10 +96,14 @@ class Campaign:
                 self._golden(name, config)
         while self._left > 0:
             self._at_random(min(_CONFIG_CASES, self._left))
-        return self._report._replace(
-            compared=self._compared,
-            unexplained=self._unexplained,
-            configurations=self._configurations,
+        return Report(
+            self._compared,
+            self._documented,
+            self._unexplained,
+            self._differences,
+            self._rules,
+            self._configurations,
+            self._kernel is not None,
         )
 
     @property
@@ -118,7 +124,7 @@ class Campaign:
         hits.update(number for each in outcomes for number in set(each.trail))
         for number in sorted(reach, key=lambda number: len(reach[number])):
             self._top_up(judge, number, hits, reach[number])
-        self._report.rules.extend(
+        self._rules.extend(
             RuleCount(
                 name, rule.family, rule.table, rule.text, hits[number], number in reach
             )
@@ -154,10 +160,9 @@ class Campaign:
             for packet in packets
         ]
         judged = judge.compare(connections, self._kernel, INTERFACES)
-        report = self._report
-        report.documented.update(judged.documented)
-        room = _KEPT - len(report.differences)
-        report.differences.extend(
+        self._documented.update(judged.documented)
+        room = _KEPT - len(self._differences)
+        self._differences.extend(
             Found(judge.config, each) for each in judged.unexplained[:room]
         )
         self._unexplained += len(judged.unexplained)

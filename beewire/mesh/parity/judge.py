@@ -150,12 +150,13 @@ class Judge:
         verdict: Verdict,
         program: Programs,
     ) -> Difference:
-        ways = [self.oracle.rules[number] for number in outcome.trail]
-        last = f"{ways[-1].table} {ways[-1].text}" if ways else "no rule"
         fate = "dropped" if outcome.dropped else _to(outcome.port)
+        rule = self.oracle.deciding(outcome)
         return Difference(
             connection,
-            f"{fate} by {last}",
+            f"{fate} by {rule.table} {rule.text}"
+            if rule
+            else f"{fate}: no rule matches",
             _said(verdict.action, verdict.rule),
             "" if program is None else _said(*program),
         )

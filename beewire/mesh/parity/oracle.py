@@ -127,10 +127,15 @@ class Match(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a rule does; `chain` is the one that it jumps to."""
+    """What a rule does; `chain` is the one that it jumps to.
+
+    `settles` says that it decides about the packet: it ends a chain, or `redirects`.
+    """
 
     act: Act | None = None
     chain: str = ""
+    settles: bool = False
+    redirects: bool = False
 
 
 class Rule(NamedTuple):
@@ -174,6 +179,17 @@ class Oracle:
         passed = self._outbound(walk) if packet.outbound else self._inbound(walk)
         port = walk.redirected if walk.taken is None else walk.taken
         return Outcome(port, not passed, tuple(walk.trail), walk.zone)
+
+    def deciding(self, outcome: Outcome) -> Rule | None:
+        """The rule that decided about a packet; None if all chains came to their ends.
+
+        Of those that settled something it is the one that redirected, else nat's last.
+        """
+        settled = [self.rules[number] for number in outcome.trail]
+        settled = [rule for rule in settled if rule.target.settles]
+        takes = [rule for rule in settled if rule.target.redirects]
+        nat = [rule for rule in settled if rule.table == "nat"]
+        return next(reversed(takes or nat or settled), None)
 
     def _outbound(self, walk: Walk) -> bool:
         if not self._hook(walk, _OUTPUT, nat=walk.state == "NEW"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from beewire.errors import UsageError
 from beewire.mesh.parity import oracle_rules as rules
-from beewire.mesh.parity.oracle import Act, Match, Rule, Table, Target, Verdict, Walk
+from beewire.mesh.parity.oracle import Match, Rule, Table, Target, Verdict, Walk
 
 _FAMILIES = (4, 6)
 _TABLES = {
@@ -129,14 +129,14 @@ class _Reader:
         self._groups = groups
         self._chain = chain
         self._matches: list[Match] = []
-        self._acts: list[Act] = []
+        self._targets: list[Target] = []
         self._jump = ""
         self._families: tuple[int, ...] = _FAMILIES
 
     def rule(self, where: tuple[str, str], text: str) -> _Read:
         for word in self._words:
             self._statement(word)
-        target = Target(_one_after_another(tuple(self._acts)), self._jump)
+        target = _one_after_another(self._targets)
         if self._jump:
             target = rules.jump(self._jump)
         made = Rule(0, where[0], where[1], text, tuple(self._matches), target)
@@ -146,17 +146,13 @@ class _Reader:
         if word == "meta":
             word = next(self._words)
         if word in _VERDICTS:
-            self._do(_VERDICTS[word])
+            self._targets.append(_VERDICTS[word])
         elif word == "jump":
             self._jump = self._chain(next(self._words))
         elif word in _READERS:
             _READERS[word](self)
         else:
             raise ValueError(f"{word!r} is not known here")
-
-    def _do(self, target: Target) -> None:
-        if target.act is not None:
-            self._acts.append(target.act)
 
     def _when(self, make: Callable[[str], Match]) -> None:
         # "WORD VALUE" or "WORD != VALUE".
@@ -208,13 +204,13 @@ class _Reader:
             return
         value = next(self._words)
         if field == "connmark" and value == "mark":
-            self._do(rules.save_mark())
+            self._targets.append(rules.save_mark())
         elif field == "mark" and value == "ct":
             if next(self._words) != "mark":
                 raise ValueError("of conntrack, only its mark is set here")
-            self._do(rules.restore_mark())
+            self._targets.append(rules.restore_mark())
         else:
-            self._do(rules.set_mark(int(value, 0)))
+            self._targets.append(rules.set_mark(int(value, 0)))
 
     def _conntrack(self) -> None:
         word = next(self._words)
@@ -223,12 +219,12 @@ class _Reader:
         elif word == "mark":
             self._mark("connmark")
         elif word == "zone" and next(self._words) == "set":
-            self._do(rules.zone(int(next(self._words))))
+            self._targets.append(rules.zone(int(next(self._words))))
         else:
             raise ValueError(f"ct {word} is not known here")
 
     def _redirect(self) -> None:
-        self._do(rules.redirect(self._port()))
+        self._targets.append(rules.redirect(self._port()))
 
     def _tproxy(self) -> None:
         # Unlike iptables' it decides nothing else: marks and verdicts follow.
@@ -237,7 +233,7 @@ class _Reader:
         def act(walk: Walk) -> None:
             walk.taken = port
 
-        self._acts.append(act)
+        self._targets.append(Target(act, redirects=True))
 
     def _port(self) -> int:
         word = next(self._words)
@@ -249,14 +245,18 @@ class _Reader:
         return int(to[1:])
 
 
-def _one_after_another(acts: tuple[Act, ...]) -> Act:
+def _one_after_another(targets: list[Target]) -> Target:
+    acts = [target.act for target in targets if target.act is not None]
+
     def act(walk: Walk) -> Verdict | None:
         for each in acts:
             if (verdict := each(walk)) is not None:
                 return verdict
         return None
 
-    return act
+    settles = any(target.settles for target in targets)
+    redirects = any(target.redirects for target in targets)
+    return Target(act, settles=settles, redirects=redirects)
 
 
 def _of_socket(field: str, match: Match) -> Callable[[Walk], bool]:

@@ -8,9 +8,9 @@ from beewire.mesh.parity.oracle import Match, Target, Verdict, Walk
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132}
 ALL_BITS = 0xFFFFFFFF
 
-ACCEPT = Target(lambda _: Verdict.ACCEPT)
-DROP = Target(lambda _: Verdict.DROP)
-RETURN = Target(lambda _: Verdict.RETURN)
+ACCEPT = Target(lambda _: Verdict.ACCEPT, settles=True)
+DROP = Target(lambda _: Verdict.DROP, settles=True)
+RETURN = Target(lambda _: Verdict.RETURN, settles=True)
 COUNT = Target(lambda _: None)  # a rule without verdict
 
 
@@ -134,7 +134,7 @@ def redirect(low: int) -> Target:
         walk.redirected = low
         return Verdict.ACCEPT
 
-    return Target(act)
+    return Target(act, settles=True, redirects=True)
 
 
 def tproxy(port: int, value: int, mask: int) -> Target:
@@ -145,7 +145,7 @@ def tproxy(port: int, value: int, mask: int) -> Target:
         walk.taken = port
         return Verdict.ACCEPT
 
-    return Target(act)
+    return Target(act, settles=True, redirects=True)
 
 
 def set_mark(value: int, mask: int = ALL_BITS) -> Target:

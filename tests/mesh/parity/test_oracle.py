@@ -252,3 +252,21 @@ def test_nothing_that_is_not_understood_is_skipped(rule: str, complaint: str) ->
 def test_rules_before_a_table_are_refused() -> None:
     with pytest.raises(UsageError, match="no table"):
         tables(4, "-A OUTPUT -j RETURN")
+
+
+def test_the_rule_that_decided_is_known() -> None:
+    text = TPROXY + nat(
+        "-A SIDE -d 10.96.0.10 -j RETURN",
+        "-A SIDE -p tcp -j REDIRECT --to-ports 1",
+        "-A OUTPUT -j SIDE",
+    )
+    oracle = Oracle(tables(4, text))
+
+    def deciding(packet: Packet) -> str:
+        rule = oracle.deciding(oracle.decide(packet))
+        return rule.text if rule else ""
+
+    assert deciding(CALL) == "-A SIDE -d 10.96.0.10 -j RETURN"
+    assert deciding(CALL._replace(destination=1)).endswith("REDIRECT --to-ports 1")
+    assert deciding(CALL._replace(interface="lo", uid=1337)).startswith("-A TAKE")
+    assert deciding(ARRIVAL._replace(protocol=17)) == ""
