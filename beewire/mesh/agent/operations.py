@@ -431,6 +431,8 @@ class Operations:
             shut = self.gates.is_shut(record.id)
             self.gates.shut(record.id, Path(record.netns))
             return [] if shut else ["gate"]
+        if int(record.id) not in node.cookies():
+            return self._enrol_anew(node, record)
         with self.found(node, record) as enrolment:
             mended = enrolment.mend()
         # Of an agent that ended between enrolling the pod and opening its gate.
@@ -438,6 +440,19 @@ class Operations:
             with NetworkView(Path(record.netns)) as view:
                 self._open_gate(view, record)
         return mended
+
+    def _enrol_anew(self, node: Node, record: PodRecord) -> list[str]:
+        # Its pins went, and with them the maps' entries: bpffs was mounted anew.
+        self._found(node, record).close()
+        target = Target(sidecar_later=True)
+        with NetworkView(Path(record.netns)) as view:
+            config = config_of(record.config)
+            sockets = existing_listeners(view, record, config, target)
+            try:
+                self._enrol(node, view, record, sockets, target)
+            finally:
+                processes.close_all(sockets)
+        return ["all of it"]
 
     def hello(self) -> dict[str, object]:
         """Who answers."""

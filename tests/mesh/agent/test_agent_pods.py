@@ -303,6 +303,38 @@ def test_a_link_that_is_lost_is_attached_again(
     assert mesh.status("a")["links"]["outbound4"] == "attached"
 
 
+def test_a_pod_whose_pins_are_lost_is_enrolled_anew(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    with running(lab.a.proxy, LISTENER):
+        mesh.up(target(lab.a))
+        mesh.close()
+        for path in sorted(directories.pins.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+        found = mesh.do("adopt")
+
+        assert list(found["mended"]) == ["lab/a: all of it"]
+        with lab.b.app.connect(lab.a.address, PORT):
+            assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
+        assert set(mesh.status("a")["links"].values()) == {"attached"}
+
+
+def test_a_pod_that_was_killed_half_way_is_completed(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    # As kill -9 leaves it between two links: no record, and some hooks only.
+    record = mesh.up(target(lab.a))
+    directories.record(record.id).unlink()
+    for name in ("outbound4", "outbound6", "ask4"):
+        (directories.links(record.id) / name).unlink()
+
+    mesh.do("adopt")
+
+    (found,) = mesh.pods()
+    assert set(mesh.status(found.id)["links"].values()) == {"attached"}
+
+
 def test_sockets_stay_in_the_namespace_they_were_made_in(lab: Lab) -> None:
     with (
         NetworkView(lab.a.namespace.path) as view,
