@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from beewire.bpf import Loaded, collect, load, open_pinned
+from beewire.bpf import Loaded, collect, features, load, open_pinned
 from beewire.bpf.author.collection import Collection
 from beewire.bpf.kernel import AnyMap, running
-from beewire.errors import MeshError
+from beewire.bpf.object import ProgramKind
+from beewire.errors import KernelError, MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.configurations import Configurations
@@ -45,15 +46,16 @@ class Node:
         what is not is loaded and pinned. Without, they live as long as their links.
 
         Raises:
+            NotSupported: The kernel lacks what the data path stands on.
             KernelError: The kernel refused a program, a map or a pin.
             SpecError: The maps below `pins` are those of another version.
         """
         if pins is None:
-            return cls(load(_compiled()))
+            return cls(_load())
         if pins.exists():
             return cls(open_pinned(PROGRAMS, str(pins), name=NAME))
         with ExitStack() as stack:
-            loaded = stack.enter_context(load(_compiled()))
+            loaded = stack.enter_context(_load())
             loaded.pin(str(pins))
             stack.pop_all()
         return cls(loaded)
@@ -153,6 +155,17 @@ class Node:
     def cookies(self) -> list[int]:
         """The namespaces that are enrolled, by their cookies."""
         return list(self.loaded[state.pods])
+
+
+def _load() -> Loaded:
+    # Asked only where something is refused: a probe costs more than a load that works.
+    try:
+        return load(_compiled())
+    except KernelError:
+        features.program_type(ProgramKind.SK_LOOKUP).require()
+        cookie = features.helper("get_netns_cookie", ProgramKind.SOCK_OPS)
+        cookie._replace(since="5.15").require()  # for other kinds it is older
+        raise
 
 
 class _Alone(Enrolment):
