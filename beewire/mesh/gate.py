@@ -96,12 +96,17 @@ class Gate:
 
         Raises:
             MeshError: something else is pinned there.
-            KernelError: it lies on no BPF file system.
+            KernelError: it lies on no BPF file system, or the kernel has no such links
+                (before Linux 6.4). Nothing is pinned then.
         """
         _make(directory)
+        with ExitStack() as undo:
+            undo.callback(directory.rmdir)
+            for name, link in self.links.items():
+                link.pin(str(directory / name))
+                undo.callback((directory / name).unlink)
+            undo.pop_all()
         self.directory = directory
-        for name, link in self.links.items():
-            link.pin(str(directory / name))
 
     def open(self, *, sweep: bool = True) -> None:
         """Let everything through from now on. Opening twice does nothing.

@@ -13,7 +13,7 @@ import pytest
 
 from beewire.bpf import kernel, load
 from beewire.bpf.author.loaded import Loaded
-from beewire.errors import MeshError
+from beewire.errors import KernelError, MeshError
 from beewire.mesh import events, gate, netns
 from beewire.mesh.events import Reason
 from beewire.mesh.lab import Lab
@@ -364,6 +364,18 @@ def test_a_directory_that_is_taken_is_named(
         with pytest.raises(MeshError, match="a is taken"):
             closed.pin(pins / "a")
         closed.open()
+
+
+def test_what_cannot_be_pinned_leaves_nothing(
+    lab: Lab, tmp_path: Path, programs: Loaded
+) -> None:
+    with (
+        gate.close_namespace(programs, lab.a.namespace.path) as closed,
+        pytest.raises(KernelError, match="BPF file system"),
+    ):
+        closed.pin(tmp_path / "gate")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_nothing_is_pinned_is_no_gate(pins: Path, programs: Loaded) -> None:
