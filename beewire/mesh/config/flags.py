@@ -48,6 +48,7 @@ def read_flags(
     _variables(found, environment or {}, place)
     for word in _split(_words(arguments, found, place), found, place):
         _flag(found, word, place)
+    _user_by_name(found, environment or {}, place)
     _group_of_user(found)
     _no_mode_none(found)
     return found.layer()
@@ -162,6 +163,15 @@ def _meant(name: str) -> str:
     known = [*(f"--{each}" for each in _LONG), *(f"-{each}" for each in _SHORT)]
     close = difflib.get_close_matches(name, known, 1, 0.7)
     return f"write {close[0]}" if close else "see `istio-iptables --help`"
+
+
+def _user_by_name(found: Collector, environment: Mapping[str, str], place: str) -> None:
+    # Without -u, istio-iptables looks this user up where it runs; else it takes 1337.
+    name = environment.get("ENVOY_USER", "istio-proxy")
+    if name != "istio-proxy" and "proxy_uid" not in found.settings:
+        origin = Origin(Source.VARIABLE, "ENVOY_USER", name, place)
+        problem = "names a user whose number only the pod's /etc/passwd has"
+        found.error(origin, problem, "write the number: -u UID, or PROXY_UID")
 
 
 def _group_of_user(found: Collector) -> None:

@@ -111,6 +111,14 @@ def test_a_variable_that_is_read_no_more_is_noted() -> None:
     assert str(note) == "ENVOY_PORT: is not read by istio-iptables; use -p"
 
 
+def test_a_user_by_name_needs_a_number() -> None:
+    with pytest.raises(UsageError, match="ENVOY_USER: names a user whose number"):
+        read("", ENVOY_USER="envoy")
+
+    assert read("-u 101", ENVOY_USER="envoy").proxy_uid == (101,)
+    assert read("", ENVOY_USER="istio-proxy").proxy_uid == (1337,)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
