@@ -13,7 +13,7 @@ from typing import NamedTuple
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import older, processes, records, status
 from beewire.mesh.agent.directories import Directories
-from beewire.mesh.agent.records import PodRecord
+from beewire.mesh.agent.records import CLOSED, PodRecord
 from beewire.mesh.agent.settings import configuration_of
 from beewire.mesh.agent.view import CLOSE, LISTEN, TCP, UDP, NetworkView, SocketState
 from beewire.mesh.decision import Action, Verdict
@@ -92,7 +92,23 @@ def explain_question(
     """
     record = records.get(directories, pod)
     with opened(directories) as node:
-        return explain(subject_of(record, node), question)
+        told = explain(subject_of(record, node), question)
+    return _with_neighbours(directories, record, told)
+
+
+def _with_neighbours(
+    directories: Directories, record: PodRecord, told: Explanation
+) -> Explanation:
+    # Programs of others that decide before ours do, at the hooks of this connection.
+    if record.state == CLOSED:
+        return told
+    passed = {step.program for step in told.steps}
+    first = [
+        str(each)
+        for each in status.beside(directories, record)
+        if each.comes_first and each.hook in passed
+    ]
+    return told._replace(notes=(*told.notes, *first))
 
 
 def explain_live(directories: Directories, pod: str, which: str) -> list[Explanation]:
@@ -136,7 +152,7 @@ def _of_process(
         if record.id not in tables:
             tables[record.id] = {each.inode: each for each in _sockets(record)}
         if (each := tables[record.id].get(inode)) is not None:
-            found.append(_explained(record, node, each, pid, fd))
+            found.append(_explained(directories, record, node, each, pid, fd))
     if not found:
         raise MeshError(
             f"process {pid} has no connection in "
@@ -173,7 +189,7 @@ def _with_ends(
         ]
         for each in matching:
             pid, number = _holder(record, each)
-            told = _explained(record, node, each, pid, number)
+            told = _explained(directories, record, node, each, pid, number)
             if not remote or remote in (_remote(each), told.connection.split(" ")[-1]):
                 return [told]
     where = f"pod {pod}" if pod else "any pod"
@@ -224,14 +240,20 @@ def _holder(record: PodRecord, wanted: SocketState) -> tuple[int, int]:
 
 
 def _explained(
-    record: PodRecord, node: Node, each: SocketState, pid: int, number: int
+    directories: Directories,
+    record: PodRecord,
+    node: Node,
+    each: SocketState,
+    pid: int,
+    number: int,
 ) -> Explanation:
     copy = processes.copy_of(pid, number)
     try:
         remote = _remote(each) if each.remote_port else ""
-        return explain_socket(subject_of(record, node), copy, remote)
+        told = explain_socket(subject_of(record, node), copy, remote)
     finally:
         os.close(copy)
+    return _with_neighbours(directories, record, told)
 
 
 def _local(each: SocketState) -> str:

@@ -35,7 +35,9 @@ def step(
         "netns": subject.namespace,
     }[hook.place.value]
     kind = "namespace" if hook.place.value == "netns" else "cgroup"
-    return Step(_KERNEL[name], name, f"{kind} {path}", did, before, after)
+    # Of a pod whose network was announced, and nothing else yet, the path is empty.
+    place = f"{kind} {path}" if path.parts else f"its {kind}, which is not known yet"
+    return Step(_KERNEL[name], name, place, did, before, after)
 
 
 def listener_port(subject: Subject, action: Action) -> int:

@@ -173,3 +173,11 @@ def test_datagrams_besides_queries_pass_no_hook_that_decides() -> None:
 
     assert (found.action, found.rule) == ("PASS", "OUT_OTHER_PROTOCOL")
     assert found.steps == ()
+
+
+def test_a_pod_whose_cgroup_is_not_known_says_so() -> None:
+    pod = annotated()._replace(cgroup=Path(), proxy_cgroup=Path())
+    found = explain(pod, parse(["10.96.0.10:80"]))
+
+    assert found.steps[0].place == "its cgroup, which is not known yet"
+    assert "nothing of this happens yet" in found.text()
