@@ -16,6 +16,7 @@ from beewire.mesh.enrol.neighbours import neighbours
 from beewire.mesh.programs import state
 from beewire.mesh.programs.state import PodMode
 from beewire.mesh.shadow import read
+from beewire.mesh.shadow.rules import are_passed_over, find
 
 _SHADOW = PodMode.SHADOW.name.lower()
 ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
@@ -103,7 +104,22 @@ def _problems(node: Node | None, record: PodRecord, told: dict[str, Any]) -> lis
     found += [each["says"] for each in told["beside"] if each["comes_first"]]
     if inode_of(Path(record.netns)) != record.netns_inode:
         found.append(f"its network namespace {record.netns} is gone")
+    elif told["mode"] == _SHADOW:
+        found += _nobody_acts(record)
     return found
+
+
+def _nobody_acts(record: PodRecord) -> list[str]:
+    tables = find(Path(record.netns))
+    nothing = "nothing intercepts: it is in shadow mode, and Istio's rules are"
+    down, back = (
+        f"`beewire mesh {verb} {record.name}`" for verb in ("down", "rollback")
+    )
+    if not any(table.redirecting for table in tables):
+        return [f"{nothing} gone; {down} and `up` make Beewire act"]
+    if are_passed_over(tables):
+        return [f"{nothing} passed over; {back} lets them act"]
+    return []
 
 
 def link_states(directory: Path) -> dict[str, str]:

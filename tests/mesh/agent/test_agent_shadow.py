@@ -16,6 +16,7 @@ from beewire.mesh.agent.uninstall import uninstall
 from beewire.mesh.config import write_file
 from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab import mesh as sidecars
+from beewire.mesh.lab.tools import require
 from beewire.mesh.shadow import rules
 from tests.mesh.agent.conftest import StartAgent, environment, target
 from tests.mesh.shadow.shadowing import KEEP, RULES, get
@@ -123,6 +124,19 @@ def test_uninstalling_leaves_the_rules_acting(
 
     assert not is_passed_over(beside)
     assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+
+
+def test_a_pod_that_nothing_intercepts_has_a_problem(beside: Lab, mesh: Mesh) -> None:
+    rules.pass_over(beside.a.namespace.path)
+    (passed,) = mesh.status("lab/a")["problems"]
+    assert mesh.rollback("lab/a")["changed"]
+    assert mesh.status("lab/a")["problems"] == []
+    for name in ("iptables-legacy-restore", "ip6tables-legacy-restore"):
+        beside.a.app.run([require(name), "-w", "10"], text="*nat\nCOMMIT\n")
+    (gone,) = mesh.status("lab/a")["problems"]
+
+    assert "passed over; `beewire mesh rollback lab/a` lets them act" in passed
+    assert "Istio's rules are gone; `beewire mesh down lab/a` and `up`" in gone
 
 
 def test_up_says_how_a_pod_leaves_its_mode(beside: Lab, mesh: Mesh) -> None:
