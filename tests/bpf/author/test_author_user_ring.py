@@ -147,7 +147,10 @@ def test_a_record_that_never_fits_is_refused(loaded: Loaded, timeout: float) -> 
 @settings(
     deadline=None,
     max_examples=15,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,  # in a guest without KVM
+    ],
 )
 def test_records_of_any_size_arrive_around_the_end(
     loaded: Loaded, batches: list[tuple[int, ...]]
