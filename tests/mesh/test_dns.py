@@ -385,6 +385,32 @@ def test_without_aliases_pipelined_queries_are_counted_and_told(every: World) ->
     assert str(told[0]).startswith("unusual udp")
 
 
+def test_ipv6_has_no_aliases_and_pipelined_queries_are_told(aliases: World) -> None:
+    def ask() -> None:
+        sock, _ = datagrams(FIRST6)
+        with sock:
+            for host in (FIRST6, SECOND6):
+                sock.sendto(query("web.test"), (host, 53))
+            sock.recv(512)
+
+    before = aliases.events().get(Reason.DNS_PIPELINED, 0)
+    aliases.ask(ask)
+
+    assert aliases.events()[Reason.DNS_PIPELINED] == before + 1
+
+
+@pytest.mark.parametrize("host", [FIRST, FIRST6])
+def test_a_connected_socket_keeps_its_source(servers: World, host: str) -> None:
+    def source() -> str:
+        sock, name = datagrams(host)
+        with sock:
+            sock.connect((name, 53))
+            found: str = sock.getsockname()[0]
+            return found
+
+    assert servers.ask(source) in servers.lab.a.addresses
+
+
 def musl(servers: list[str]) -> list[str]:
     """As musl's resolver does: both kinds to all servers at once, from one socket.
 
