@@ -6,7 +6,8 @@ zero, an integer of another width keeps its value, an array its first elements.
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from beewire.bpf.btf import types as btf
 from beewire.bpf.kernel import AnyMap, Map, default_codec
@@ -39,21 +40,28 @@ def carry_over(old: AnyMap, new: AnyMap) -> int:
         )
     key = _key_converter(old.spec, new.spec)
     value = converter(old.spec.value, new.spec.value, new.spec.value_size)
-    per_cpu = old.spec.kind in _PER_CPU
-    number = 0
     with _raw(old) as source, _raw(new) as target:
-        for known, content in source.items():
-            made = [value(each) for each in content] if per_cpu else value(content)
-            place = known if old.spec.kind in _BY_INDEX else key(known)
-            try:
-                target[place] = made
-            except MapError as error:
-                raise MeshError(
-                    f"the map {new.name!r} has no room for what is in the present one:"
-                    f" {error}"
-                ) from error
-            number += 1
-    return number
+        made = dict(_converted(source, old.spec.kind, key, value))
+        try:
+            target.update(made)
+        except MapError as error:
+            raise MeshError(
+                f"the map {new.name!r} has no room for what is in the present one: {error}"
+            ) from error
+    return len(made)
+
+
+def _converted(
+    source: AnyMap, kind: MapKind, key: Convert, value: Convert
+) -> Iterator[tuple[Any, Any]]:
+    by_index, per_cpu = kind in _BY_INDEX, kind in _PER_CPU
+    nothing = bytes(source.spec.value_size)
+    for known, content in source.items():
+        # The new array has zeros, too: of thousands of places few are in use.
+        if by_index and (content == nothing or content == [nothing] * len(content)):
+            continue
+        made = [value(each) for each in content] if per_cpu else value(content)
+        yield known if by_index else key(known), made
 
 
 def carry_over_sockets(old: AnyMap, new: AnyMap, sockets: Iterable[int]) -> int:

@@ -109,10 +109,14 @@ class _Change:
         self._loaded.pin(str(fresh))
         before = _programs_of_links(self._directories)
         try:
+            try_programs(Node(self._loaded))
+            # What takes long is done while the pods run; what has come since, in the
+            # moment in which they do not.
+            carried = self._carry_sockets(set(), processes.all_pids())
             with _frozen(self._pods if self._others else ()) as frozen:
-                self._carry_over()
+                self._carry_entries()
+                self._carry_sockets(carried)
                 node = Node(self._loaded)
-                try_programs(node)
                 for record in self._pods:
                     self._switch(node, record)
                 self._verify(node)
@@ -127,15 +131,36 @@ class _Change:
         _remove_other_hooks(self._directories)
         return frozen[0] if frozen else 0.0, len(self._pods)
 
-    def _carry_over(self) -> None:
+    def _carry_entries(self) -> None:
         for name, old in self._others.items():
-            new = self._loaded.maps[name]
-            if old.spec.kind is MapKind.SK_STORAGE:
-                for record in self._pods:
-                    with _sockets(record) as sockets:
-                        carry_over_sockets(old, new, sockets)
-            elif old.spec.kind not in SOCKETS:  # slots are filled from processes
-                carry_over(old, new)
+            # Slots are filled from processes, storage from their sockets.
+            if old.spec.kind not in (*SOCKETS, MapKind.SK_STORAGE):
+                carry_over(old, self._loaded.maps[name])
+
+    def _carry_sockets(self, done: set[int], strangers: Iterable[int] = ()) -> set[int]:
+        """Copy what is stored in the pods' sockets; the inodes of all that were looked at.
+
+        Sockets may be handed to processes of no pod, `strangers`; few are.
+        """
+        storage = [
+            (old, self._loaded.maps[name])
+            for name, old in self._others.items()
+            if old.spec.kind is MapKind.SK_STORAGE
+        ]
+        if not storage:
+            return done
+        wanted = _inodes(self._pods) - done
+        own = [
+            pid for each in self._pods for pid in processes.pids_in(Path(each.cgroup))
+        ]
+        found = done | wanted
+        for pid in itertools.chain(own, strangers):
+            if not wanted:
+                break
+            with _copies(pid, wanted) as sockets:
+                for old, new in storage:
+                    carry_over_sockets(old, new, sockets)
+        return found - wanted
 
     def _switch(self, node: Node, record: PodRecord) -> None:
         enrolment = node.find(
@@ -262,24 +287,29 @@ def _is_thawed(cgroup: Path) -> bool:
         return False
 
 
+def _inodes(pods: Iterable[PodRecord]) -> set[int]:
+    """The inodes of all TCP and UDP sockets in the pods' namespaces."""
+    found: set[int] = set()
+    for record in pods:
+        with (
+            contextlib.suppress(MeshError),  # it is gone
+            NetworkView(Path(record.netns)) as view,
+        ):
+            found.update(each.inode for each in view.sockets(TCP))
+            found.update(each.inode for each in view.sockets(UDP))
+    return found - {0}
+
+
 @contextlib.contextmanager
-def _sockets(record: PodRecord) -> Iterator[list[int]]:
-    """Copies of all TCP and UDP sockets of a pod's namespace, whoever holds them."""
-    with NetworkView(Path(record.netns)) as view:
-        wanted = {each.inode for each in (*view.sockets(TCP), *view.sockets(UDP))}
-    wanted.discard(0)
-    own = processes.pids_in(Path(record.cgroup))
+def _copies(pid: int, wanted: set[int]) -> Iterator[list[int]]:
+    """Copies of those sockets that a process holds, which are not wanted any more."""
     copies: list[int] = []
     try:
-        # Most are the pod's; sockets may be handed to others, but few are.
-        for pid in itertools.chain(own, processes.all_pids()):
-            if not wanted:
-                break
-            for inode, number in processes.sockets_of(pid).items():
-                if inode in wanted:
+        for inode, number in processes.sockets_of(pid).items():
+            if inode in wanted:
+                with contextlib.suppress(MeshError):  # closed meanwhile
+                    copies.append(processes.copy_of(pid, number))
                     wanted.discard(inode)
-                    with contextlib.suppress(MeshError):  # closed meanwhile
-                        copies.append(processes.copy_of(pid, number))
         yield copies
     finally:
         for fd in copies:
