@@ -7,13 +7,13 @@ handed over, or is no TCP, goes into the socket at once, and refuses the connect
 there is no room.
 """
 
-from beewire.bpf import BpfSock, SockAddr, SockOps, htons, ntohl, u32
+from beewire.bpf import BpfSock, SockAddr, SockOps, htons, ntohl, u32, u64
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias
 from beewire.mesh.programs.decision import Flow
 from beewire.mesh.programs.state import (
     IPPROTO_TCP,
-    MAX_NOTES,
+    NOTE_BITS,
     Dialled,
     dialled,
     notes,
@@ -31,12 +31,17 @@ def write(kept: Dialled, flow: Flow, verdict: u32, target: u32, port: u32) -> No
     kept.config = flow.owner
 
 
+def place_of(thread: u64) -> u32:
+    """Where a thread leaves its notes."""
+    return (thread * 0x9E3779B97F4A7C15) >> (64 - NOTE_BITS)
+
+
 def note(flow: Flow, verdict: u32, target: u32, port: u32) -> None:
     """Leave a note for the socket that this thread connects."""
     if flow.protocol != IPPROTO_TCP:
         return
     thread = this_thread()
-    if (place := notes.lookup(thread & (MAX_NOTES - 1))) is not None:
+    if (place := notes.lookup(place_of(thread))) is not None:
         write(place.kept, flow, verdict, target, port)
         place.thread = thread
 
@@ -66,7 +71,7 @@ def is_about(kept: Dialled, ctx: SockOps) -> bool:
 def take(ctx: SockOps, sk: BpfSock) -> bool:
     """Put this thread's note into the socket that it connects; whether there was one."""
     thread = this_thread()
-    if (place := notes.lookup(thread & (MAX_NOTES - 1))) is None:
+    if (place := notes.lookup(place_of(thread))) is None:
         return False
     if place.thread != thread:
         return False

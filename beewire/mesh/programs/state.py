@@ -56,7 +56,7 @@ MAX_ADDRESSES = 1 << 16
 MAX_NUMBERS = 1 << 18
 MAX_RANGES = 1 << 22  # a trie: nothing in advance
 MAX_ALIASES = 1 << 18
-MAX_NOTES = 1 << 13  # by thread: two that meet at one leave no note
+NOTE_BITS = 13  # by thread: of two that meet at one place, the first leaves no note
 MAX_HANDSHAKES = 1 << 16
 ALIASES_OF_A_POD = 4096
 WORKERS = 16  # listeners with one port (SO_REUSEPORT) of which a pod's slots keep track
@@ -254,7 +254,7 @@ class Decision(IntEnum):
 class Note(Struct):
     """What connect() leaves for the socket: see dialling."""
 
-    thread: u64 = 0  # its pid; 0: the note was taken
+    thread: u64 = 0  # its address in the kernel; 0: the note was taken
     kept: Dialled
 
 
@@ -281,7 +281,7 @@ sources = HashMap[Number, Address](max_entries=MAX_ADDRESSES, flags=NO_PREALLOC)
 aliases = HashMap[Named, u32](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 originals = HashMap[Alias, Endpoint](max_entries=MAX_ALIASES, flags=NO_PREALLOC)
 alias_counts = HashMap[u64, u32](max_entries=MAX_PODS, flags=NO_PREALLOC)
-notes = Array[Note](max_entries=MAX_NOTES)
+notes = Array[Note](max_entries=1 << NOTE_BITS)
 dialled = SkStorage[Dialled]()
 asked = SkStorage[Asked]()
 arrived = SkStorage[Endpoint]()

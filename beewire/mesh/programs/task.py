@@ -63,7 +63,6 @@ class css_set(Kernel):
 class task_struct(Kernel):
     """`struct task_struct`."""
 
-    pid: u32
     tgid: u32
     comm: str = chars(16)
     cred: cred
@@ -72,8 +71,8 @@ class task_struct(Kernel):
 
 
 def this_thread() -> u64:
-    """The running thread's number in the first PID namespace."""
-    return current(task_struct).pid
+    """The running thread: its address, which is told faster than its number."""
+    return helpers.get_current_task()
 
 
 def own_namespace() -> u64:
