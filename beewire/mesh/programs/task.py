@@ -4,7 +4,7 @@ The helpers that would tell it are not for every kind of program in every kernel
 has none of them for sk_lookup, 6.1 none for sock_ops.
 """
 
-from beewire.bpf import Kernel, chars, current, embedded, u32, u64
+from beewire.bpf import Kernel, chars, current, embedded, helpers, u32, u64
 from beewire.mesh.programs.state import PodState
 
 BELOW = 8  # cgroups in one another that the sidecar may have made below its own
