@@ -177,7 +177,7 @@ class Operations:
         return record.but(older=())
 
     def _check_mode(self, node: Node, before: PodRecord, target: Target) -> None:
-        acts = self.mode(node, before) is PodMode.ACTING
+        acts = self.mode(node, before) is not PodMode.SHADOW
         if acts and target.shadow:
             raise MeshError(
                 f"Beewire acts in {before.name} already: `beewire mesh rollback"

@@ -26,7 +26,7 @@ from beewire.mesh.decision import DNS_PORT
 from beewire.mesh.shadow import PodMode, Switched
 
 _AT_REST = (LISTEN, TIME_WAIT, CLOSE)
-_ISTIO = frozenset(("127.0.0.1",))  # where REDIRECT sends: ours never go there
+_ISTIO = frozenset(("127.0.0.1", "::1"))  # where REDIRECT sends
 
 
 def compared(pods: Operations, name: str, *, forget: bool = False) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def compared(pods: Operations, name: str, *, forget: bool = False) -> dict[str, 
                 enrolment.forget_compared()
             mode, rules_act = shadow.state_of(enrolment, enrolment.pod.netns)
             told = _told(record, shadow.read(node.loaded, enrolment.netns))
-    return {**told, "mode": mode.name.lower(), "rules_act": rules_act}
+    return {**told, "mode": _said(mode), "rules_act": rules_act}
 
 
 def cutover(pods: Operations, name: str, least: int) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def redirected(
     """The sidecar's ends of connections that Istio's rules have redirected.
 
     Their own port is a listener's. Beewire's have that port, too, where it sends what the
-    pod dials: at addresses of the loopback network that the rules do not use, but for
-    ::1, where both do.
+    pod dials, but at addresses that the rules do not use; a pod that acted before there
+    were rules may have some at ::1.
     """
     for each in sockets:
         if each.state in _AT_REST:
@@ -132,7 +132,7 @@ def redirected(
                 yield each
         elif each.local_port == config.proxy_port:
             plain = getattr(each.local, "ipv4_mapped", None) or each.local
-            if str(plain) in _ISTIO or plain.version == 6:
+            if str(plain) in _ISTIO:
                 yield each
 
 
@@ -140,13 +140,11 @@ def captured(
     sockets: Iterable[SocketState], config: PodConfig
 ) -> Iterable[SocketState]:
     """The sidecar's ends of connections that Beewire has captured on their way out."""
-    ports = (config.proxy_port, config.inbound_capture_port)
     for each in sockets:
         plain = getattr(each.local, "ipv4_mapped", None) or each.local
         if (
             each.state not in _AT_REST
-            and each.local_port in ports
-            and plain.is_loopback
+            and each.local_port == config.proxy_port
             and str(plain) not in _ISTIO
         ):
             yield each
@@ -183,10 +181,14 @@ def _told(record: PodRecord, report: shadow.Report) -> dict[str, Any]:
     }
 
 
+def _said(mode: PodMode) -> str:
+    return "shadow" if mode is PodMode.SHADOW else "acting"
+
+
 def _switched(done: Switched) -> dict[str, Any]:
     return {
         "changed": done.changed,
-        "mode": done.mode.name.lower(),
+        "mode": _said(done.mode),
         "rules_act": done.mode is PodMode.SHADOW,
         "rules": done.rules,
     }

@@ -123,7 +123,7 @@ def complete(ctx: SockOps) -> None:
     name_by_server(key, ctx)
     if (wanted := handshakes.lookup(key)) is None:
         # In shadow mode Istio's rules have redirected it.
-        if pod.mode == PodMode.ACTING:
+        if pod.mode != PodMode.SHADOW:
             miss(key)
         return
     if (sk := ctx.sk) is None or (place := arrived.get_or_create(sk)) is None:

@@ -77,12 +77,15 @@ def spread_target6(pod: PodState) -> u32:
     """The last word of `::1`, or of the pod's own address: its listener answers on both.
 
     Each takes 28,232 connections at a time. Handshakes are named by this word, so that an
-    own address that ends as `::1` does is of no use.
+    own address that ends as `::1` does is of no use. REDIRECT uses `::1`: where it did,
+    conntrack would change the ports of connections that meet the ones it still knows.
     """
     own = pod.source6.words[3]
-    if own == 0 or random_u32() & 1 != 0:
+    if own == 0:
         return LOCALHOST6
-    return own
+    if pod.mode == PodMode.BESIDE or random_u32() & 1 != 0:
+        return own
+    return LOCALHOST6
 
 
 def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:

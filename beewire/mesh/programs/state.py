@@ -120,6 +120,7 @@ class PodMode(IntEnum):
 
     ACTING = 0
     SHADOW = 1  # Istio's rules do; the programs decide, compare, and leave alone
+    BESIDE = 2  # they act where conntrack knows connections that the rules redirected
 
 
 class PodState(Struct):

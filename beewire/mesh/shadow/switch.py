@@ -5,8 +5,8 @@ in the programs' map, and the rules that pass Istio's over (rules.py).
 
                      mode      rules         who acts
     shadow           SHADOW    act           Istio's rules
-    between          ACTING    act           both, which is harmless
-    cut over         ACTING    passed over   Beewire
+    between          BESIDE    act           both, which is harmless
+    cut over         BESIDE    passed over   Beewire
     (never made)     SHADOW    passed over   nobody
 
 Cutover goes down that table and rollback up, one atomic step at a time, so that whoever
@@ -15,7 +15,8 @@ dies in between leaves a pod that is intercepted. Both begin where they find the
 While both act nothing meets twice: what Beewire has rewritten goes to a loopback address
 and to a port that no rule redirects; what the rules have redirected arrives at the
 sidecar's port, whose listener Beewire would choose, too, and the kernel's own answer to
-SO_ORIGINAL_DST stays.
+SO_ORIGINAL_DST stays. BESIDE differs from ACTING in one thing: over IPv6 the rules send to
+`::1`, and Beewire then does not.
 """
 
 from pathlib import Path
@@ -75,12 +76,12 @@ def cutover(
         )
     report = read(loaded, enrolment.netns)
     count = sum(table.size for table in tables)
-    if enrolment.mode is PodMode.ACTING and rules.are_passed_over(tables):
-        return Switched(False, PodMode.ACTING, report, count)
+    if enrolment.mode is not PodMode.SHADOW and rules.are_passed_over(tables):
+        return Switched(False, PodMode.BESIDE, report, count)
     if enrolment.mode is PodMode.SHADOW:
         _check(enrolment, netns, report, least)
     try:
-        enrolment.switch(PodMode.ACTING)
+        enrolment.switch(PodMode.BESIDE)
         # Whatever was decided meanwhile is counted by now, too.
         report = read(loaded, enrolment.netns)
         _check_agreement(enrolment, netns, report)
@@ -88,7 +89,7 @@ def cutover(
     except BaseException:
         rollback(enrolment, loaded, netns)
         raise
-    return Switched(True, PodMode.ACTING, report, count)
+    return Switched(True, PodMode.BESIDE, report, count)
 
 
 def rollback(enrolment: Enrolment, loaded: Loaded, netns: Path) -> Switched:

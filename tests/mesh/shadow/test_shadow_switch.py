@@ -98,7 +98,7 @@ def test_beewire_acts_after_cutover_and_only_then(beside: World) -> None:
 
     assert beside.a.decisions()[Decision.OUTBOUND_CAPTURED] == before + 1
     assert beside.b.decisions()[Decision.INBOUND_CAPTURED] > inbound
-    assert state_of(beside.a, beside.a.pod.netns) == (PodMode.ACTING, False)
+    assert state_of(beside.a, beside.a.pod.netns) == (PodMode.BESIDE, False)
 
 
 def test_the_rules_act_after_rollback(beside: World) -> None:
@@ -132,9 +132,12 @@ def test_connections_live_through_both(beside: World) -> None:
             assert new.getpeername() == (beside.lab.b.address, 80)
 
 
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("close", [False, True], ids=["keep-alive", "close"])
-def test_no_request_fails_while_it_switches(beside: World, close: bool) -> None:
-    config = LoadConfig(seconds=5, close=close)
+def test_no_request_fails_while_it_switches(
+    beside: World, close: bool, ipv6: bool
+) -> None:
+    config = LoadConfig(seconds=5, close=close, ipv6=ipv6)
     with running(beside.lab.a, beside.lab.b, config) as wrk:
         for switch in (cut_over, roll_back, cut_over, roll_back):
             time.sleep(PAUSE_S)  # what is switched has to work between
@@ -176,11 +179,11 @@ def test_cut_short_it_leaves_a_pod_that_is_intercepted(
     died = _run(pod, pins, what, step)
     assert_both_sidecars_are_passed(beside)
     mode, rules_act = state_of(pod, pod.pod.netns)
-    assert mode is PodMode.ACTING or rules_act
+    assert mode is not PodMode.SHADOW or rules_act
 
     assert _run(pod, pins, what, 1000) == 0
     assert died == -signal.SIGKILL or step >= 9
-    wanted = PodMode.ACTING if what == "cutover" else PodMode.SHADOW
+    wanted = PodMode.BESIDE if what == "cutover" else PodMode.SHADOW
     assert state_of(pod, pod.pod.netns) == (wanted, what == "rollback")
     assert_both_sidecars_are_passed(beside)
 
@@ -273,7 +276,7 @@ def test_a_pod_without_rules_is_not_rolled_back() -> None:
         with pytest.raises(MeshError, match="nothing would intercept"):
             rollback(made.a, made.node.loaded, netns)
 
-        assert made.a.mode is PodMode.ACTING
+        assert made.a.mode is PodMode.BESIDE
 
 
 def test_a_socket_keeps_its_resolver_through_both(beside: World) -> None:
