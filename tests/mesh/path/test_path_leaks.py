@@ -14,7 +14,7 @@ from beewire.errors import BeewireError, MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import PROGRAMS, SIDECAR, Enrolment, Node
-from beewire.mesh.lab import Lab
+from beewire.mesh.lab import Lab, SidecarConfig, sidecar
 from beewire.mesh.programs import state
 from beewire.mesh.programs.addresses import Endpoint
 from beewire.mesh.programs.state import Decision
@@ -167,6 +167,25 @@ def test_a_sidecar_is_told_nothing_wrong_when_handshakes_are_full(lab: Lab) -> N
                 accepted.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
 
         assert pod.decisions()[Decision.HANDOVER_MISSED] == 1
+
+
+def test_envoy_closes_what_has_no_destination(lab: Lab) -> None:
+    """Handshakes are full: the connection ends in the sidecar, and goes nowhere else."""
+    with (
+        Node(small(handshakes=1)) as node,
+        node.enrol(target(lab.a)),
+        sidecar(lab.a, SidecarConfig("a")),
+        lab.b.app.listen("::", PORT) as server,
+    ):
+        node.loaded[state.handshakes][state.Handshake(netns=1)] = Endpoint()
+        server.settimeout(0.5)
+        with lab.a.app.connect(B6, PORT) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+            answer = client.recv(4096)
+            with pytest.raises(TimeoutError):
+                server.accept()
+
+    assert b"200 OK" not in answer
 
 
 def test_destinations_are_kept_in_sockets_when_aliases_are_full(lab: Lab) -> None:
