@@ -109,7 +109,9 @@ class _Change:
         self._loaded.pin(str(fresh))
         before = _programs_of_links(self._directories)
         try:
-            try_programs(Node(self._loaded))
+            # On maps of their own: nothing of a pod's is touched.
+            with Node.load() as trial:
+                try_programs(trial)
             # What takes long is done while the pods run; what has come since, in the
             # moment in which they do not.
             carried = self._carry_sockets(set(), processes.all_pids())

@@ -21,6 +21,7 @@ from beewire.mesh.lab import Lab, LoadConfig, LoadResult, SidecarConfig, nginx
 from beewire.mesh.lab.load import finish, running
 from beewire.mesh.lab.place import stopping
 from beewire.mesh.lab.sidecar import sidecar
+from beewire.mesh.programs import state
 from tests.mesh.agent.conftest import AgentProcess, target
 from tests.mesh.agent.test_agent_pods import LISTENER
 
@@ -127,6 +128,9 @@ def test_entries_sockets_and_listeners_are_carried_over(
             assert mesh.status("a")["decisions"]["inbound_captured"] == 1
             assert mesh.status("a")["decisions"]["outbound_captured"] == 1
     assert sorted(path.name for path in directories.pins.iterdir()) == ["pods", "set"]
+    # What tried the programs had a configuration of its own, and took away no other.
+    with Node.load(directories.set) as node:
+        assert len(node.loaded[state.configs]) == 1
     mesh.down("a")
 
 
