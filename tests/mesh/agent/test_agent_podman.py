@@ -199,8 +199,10 @@ def podman(tmp_path: Path, directories: Directories) -> Iterator[Podman]:
         made.namespace.delete()
         shutil.rmtree(made.runroot, ignore_errors=True)
         for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
-            with contextlib.suppress(OSError):  # somebody else's podman has pods there
-                parent.rmdir()
+            # Deepest first, and only what is empty: somebody else may have pods there.
+            for folder in (*sorted(parent.rglob("*/"), reverse=True), parent):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def test_a_pod_of_podman_is_closed_then_served_and_forgotten(
