@@ -22,6 +22,7 @@ from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import (
     existing_listeners,
     is_gone,
+    listening_in,
     pod_of,
     resolve,
     seen,
@@ -227,8 +228,13 @@ class Operations:
     def _update(self, node: Node, before: PodRecord, config: str) -> PodRecord:
         record = before.but(config=config)
         if before.state == ENROLLED:
-            with self.found(node, before) as enrolment:
-                enrolment.update(config_of(config, record.addresses))
+            wanted = config_of(config, record.addresses)
+            # Those of the port that it has are known already.
+            with (
+                listening_in(record, Path(record.proxy_cgroup), wanted) as listening,
+                self.found(node, before) as enrolment,
+            ):
+                enrolment.update(wanted, listening)
         records.write(self.directories, record)
         self.log(f"{record.name}: configured anew")
         return record
@@ -286,16 +292,11 @@ class Operations:
         Raises:
             MeshError: there is no such cgroup.
         """
-        port = config_of(record.config).inbound_capture_port
-        with NetworkView(Path(record.netns)) as view:
-            sockets = processes.listeners_of(view, processes.pids_in(proxy), port)
-        enrolment = self._found(node, record)
-        try:
-            found = [(each.family, each.fd) for each in sockets]
-            enrolment.move_proxy(proxy, found)
-        finally:
-            processes.close_all(sockets)
-            enrolment.keep()
+        with (
+            listening_in(record, proxy, config_of(record.config)) as listening,
+            self.found(node, record) as enrolment,
+        ):
+            enrolment.move_proxy(proxy, listening)
         changed = record.but(
             proxy_cgroup=str(proxy), proxy_cgroup_id=proxy.stat().st_ino
         )

@@ -1,5 +1,7 @@
 """From what is asked for to what is known of a pod: found out, checked, or refused."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from beewire.errors import MeshError, UsageError
@@ -12,6 +14,7 @@ from beewire.mesh.agent.target import Target
 from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol import Pod
+from beewire.mesh.enrol.entries import Listening
 
 
 def resolve(directories: Directories, target: Target) -> PodRecord:
@@ -108,6 +111,24 @@ def existing_listeners(
             " say --sidecar-later"
         )
     return found
+
+
+@contextlib.contextmanager
+def listening_in(
+    record: PodRecord, proxy: Path, config: PodConfig
+) -> Iterator[list[Listening]]:
+    """The sockets of a cgroup by which a sidecar takes inbound connections.
+
+    Raises:
+        MeshError: the pod's namespace is gone, or a socket cannot be copied.
+    """
+    with NetworkView(Path(record.netns)) as view:
+        pids = processes.pids_in(proxy)
+        sockets = processes.listeners_of(view, pids, config.inbound_capture_port)
+    try:
+        yield [(each.family, each.fd) for each in sockets]
+    finally:
+        processes.close_all(sockets)
 
 
 def pod_of(record: PodRecord) -> Pod:

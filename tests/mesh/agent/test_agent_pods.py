@@ -13,6 +13,7 @@ from beewire.bpf import SockAddr, connect4
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh, Target
 from beewire.mesh.agent.view import LISTEN, NetworkView
+from beewire.mesh.config import write_file
 from beewire.mesh.enrol import HOOKS, SIDECAR
 from beewire.mesh.lab import Cgroup, Lab
 from beewire.mesh.lab.place import Place, stopping
@@ -93,6 +94,21 @@ def test_an_update_reaches_the_next_connection(lab: Lab, mesh: Mesh) -> None:
         mesh.update("a", SIDECAR)
         with pytest.raises(ConnectionRefusedError):
             lab.b.app.connect(lab.a.address, PORT)
+
+
+def test_an_update_to_another_port_finds_who_listens_there(
+    lab: Lab, mesh: Mesh
+) -> None:
+    elsewhere = write_file(replace(SIDECAR, inbound_capture_port=16006))
+    with running(lab.a.proxy, LISTENER):
+        mesh.up(target(lab.a)._replace(sidecar_later=True, config=elsewhere))
+        with pytest.raises(ConnectionRefusedError):
+            lab.b.app.connect(lab.a.address, PORT)
+
+        mesh.update("a", SIDECAR)
+
+        with lab.b.app.connect(lab.a.address, PORT):
+            pass
 
 
 def test_a_wrong_configuration_changes_nothing(lab: Lab, mesh: Mesh) -> None:
