@@ -39,7 +39,7 @@ def layout(machine: Machine) -> list[Part]:
     _shorten(parts)
     parts = _order(parts[0], machine.target)
     for _ in range(_ROUNDS):
-        if not merge_tails(parts):
+        if not merge_tails(parts, machine.apart):
             break
         _shorten(parts)
         parts = _order(parts[0], machine.target)

@@ -5,7 +5,17 @@ coloured them. An instruction keeps the fields of the encoded form and says besi
 it reads and writes.
 """
 
-from beewire.bpf.ir import BinOp, CmpOp, CoreField, Load, Slot, Span
+from beewire.bpf.ir import (
+    BinOp,
+    CmpOp,
+    CoreField,
+    Load,
+    Op,
+    Slot,
+    Space,
+    Span,
+    Store,
+)
 from beewire.bpf.isa import AluOp, InsnClass, JumpOp
 from beewire.bpf.object.target import Target
 
@@ -64,6 +74,8 @@ JUMP = {
     CmpOp.SGE: JumpOp.JSGE,
     CmpOp.SET: JumpOp.JSET,
 }
+
+_REWRITTEN = (Space.CTX, Space.KERNEL)  # accesses by pointers of one kind at a time
 
 
 class Ins:
@@ -139,10 +151,21 @@ class Machine:
 
     `frame` counts the bytes of stack in use, `slots` has each slot's distance from r10,
     `loads` the registers that hold what was read from the context, `writes` which bytes
-    of it (start and end) an instruction may write.
+    of it (start and end) an instruction may write. `apart` are the instructions that use
+    a pointer of those that the kernel rewrites accesses by, and the pointer: one
+    instruction cannot serve two kinds of them.
     """
 
-    __slots__ = ("frame", "loads", "parts", "registers", "slots", "target", "writes")
+    __slots__ = (
+        "apart",
+        "frame",
+        "loads",
+        "parts",
+        "registers",
+        "slots",
+        "target",
+        "writes",
+    )
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -152,6 +175,14 @@ class Machine:
         self.slots: dict[Slot, int] = {}
         self.loads: dict[int, Load] = {}
         self.writes: dict[Ins, tuple[int, int]] = {}
+        self.apart: dict[Ins, Op] = {}
+
+    def accessed(self, ins: Ins, op: Load | Store) -> None:
+        """Note what `ins`, made of `op`, does to memory that the kernel lays out."""
+        if op.space in _REWRITTEN:
+            self.apart[ins] = op.args[0]
+        if op.space is Space.CTX and isinstance(op, Store):
+            self.writes[ins] = (ins.off, ins.off + op.size)
 
     def place(self, size: int, align: int = 8) -> int:
         """Room for `size` bytes on the stack: its distance from r10, negative."""

@@ -467,6 +467,7 @@ def _load(s: _Selector, op: Op) -> None:
     native = narrow and s.target.at_least(4) and op.space is not Space.CTX
     code = (LDX_SIGNED if native else LDX)[op.size]
     s.put(code, dst, base, offset, 0, (base,), dst, op.span, note)
+    s.machine.accessed(s.ins[-1], op)
     if op.space is Space.CTX:
         s.machine.loads[dst] = op
     if narrow and not native:
@@ -483,15 +484,13 @@ def _store(s: _Selector, op: Op) -> None:
         if arith.fits_imm(imm):
             base, offset, note = s.address(op)
             s.put(ST[op.size], base, 0, offset, imm, (base,), NONE, op.span, note)
-            if op.space is Space.CTX:
-                s.machine.writes[s.ins[-1]] = (offset, offset + op.size)
+            s.machine.accessed(s.ins[-1], op)
             return
     source = s.reg(value, op.span)
     base, offset, note = s.address(op)
     code = STX[op.size]
     s.put(code, base, source, offset, 0, (base, source), NONE, op.span, note)
-    if op.space is Space.CTX:
-        s.machine.writes[s.ins[-1]] = (offset, offset + op.size)
+    s.machine.accessed(s.ins[-1], op)
 
 
 def _atomic(s: _Selector, op: Op) -> None:

@@ -264,7 +264,11 @@ class _Rewriting:
         else:
             made = self.spiller.made[register]
             fields = (made.code, new, made.src, made.off, made.imm)
-            self.out.append(Ins(*fields, made.reads, new, span, made.note))
+            again = Ins(*fields, made.reads, new, span, made.note)
+            apart = self.spiller.machine.apart
+            if made in apart:
+                apart[again] = apart[made]
+            self.out.append(again)
         return new
 
     def write(self, ins: Ins, web: int, at: int) -> None:

@@ -373,3 +373,26 @@ def test_constants_are_computed_where_they_are_written() -> None:
         return ctx.user_ip4 == target and ctx.user_port == port
 
     assert f"{target:#x}" in program.disassemble()
+
+
+dialled = HashMap[u32, u32](8)
+told = Array[u64](1)
+
+
+@connect4
+def one_end_by_three_pointers(ctx: SockAddr) -> int:
+    number: u32 = 0
+    if ctx.user_port == 5:
+        number = ctx.sk.bound_dev_if
+    elif ctx.user_port == 6:
+        number = ctx.user_family
+    elif (known := dialled.lookup(1)) is not None:
+        number = known.value
+    told[0] = number + 1
+    return 1
+
+
+def test_one_instruction_serves_no_two_kinds_of_pointers() -> None:
+    # All three read four bytes at offset 0, and go on alike.
+    with load(one_end_by_three_pointers):
+        pass
