@@ -141,6 +141,11 @@ class Operations:
             pod_of(wanted), pins=pins, listeners=listening, mode=mode
         )
         try:
+            if not sockets:
+                # It may have begun to listen before the programs knew its cgroup.
+                proxy = Path(wanted.proxy_cgroup)
+                with listening_in(wanted, proxy, enrolment.pod.config) as come:
+                    enrolment.fill(come)
             # In shadow mode Istio's rules have seen them, as they see all.
             found = (
                 []
@@ -292,11 +297,11 @@ class Operations:
         Raises:
             MeshError: there is no such cgroup.
         """
-        with (
-            listening_in(record, proxy, config_of(record.config)) as listening,
-            self.found(node, record) as enrolment,
-        ):
-            enrolment.move_proxy(proxy, listening)
+        with self.found(node, record) as enrolment:
+            enrolment.move_proxy(proxy)
+            # Looked for when the programs know the cgroup: they see who comes later.
+            with listening_in(record, proxy, enrolment.pod.config) as listening:
+                enrolment.fill(listening)
         changed = record.but(
             proxy_cgroup=str(proxy), proxy_cgroup_id=proxy.stat().st_ino
         )

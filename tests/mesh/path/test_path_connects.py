@@ -175,6 +175,8 @@ def workers(lab: Lab, pod: Enrolment) -> Iterator[list[socket.socket]]:
 
     def listen() -> socket.socket:
         sock = socket.socket()
+        # Self-calls of other tests may wait in TIME_WAIT with this port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("0.0.0.0", INBOUND))
         sock.listen(64)
