@@ -213,6 +213,14 @@ def test_a_map_imported_from_another_module_keeps_its_name(module: Import) -> No
     assert list(collect(user).maps) == ["calls"]
 
 
+@pytest.fixture
+def collector() -> None:
+    """On, with nothing young: whatever ran before in this process."""
+    gc.enable()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("collector")
 def test_the_collector_is_as_it_was_after_compiling(module: Import) -> None:
     one = module(ONE)
 
@@ -238,6 +246,7 @@ class Node:
         self.itself = self
 
 
+@pytest.mark.usefixtures("collector")
 def test_what_was_made_with_modules_is_old_and_still_collected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
