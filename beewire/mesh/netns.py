@@ -132,13 +132,22 @@ def own_cookie() -> int:
         MeshError: the kernel does not tell (before Linux 5.14).
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            told = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-        except OSError as error:
-            raise MeshError(
-                "this kernel does not tell a network namespace's cookie: SO_NETNS_COOKIE"
-                f" is refused ({error.strerror}); mainline Linux has it since 5.14"
-            ) from error
+        return cookie_of(sock)
+
+
+def cookie_of(sock: socket.socket) -> int:
+    """The cookie of the namespace that a socket is of.
+
+    Raises:
+        MeshError: the kernel does not tell (before Linux 5.14).
+    """
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    except OSError as error:
+        raise MeshError(
+            "this kernel does not tell a network namespace's cookie: SO_NETNS_COOKIE"
+            f" is refused ({error.strerror}); mainline Linux has it since 5.14"
+        ) from error
     return int.from_bytes(told, "little")
 
 

@@ -32,6 +32,7 @@ from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.enrol import Enrolment, Node
+from beewire.mesh.enrol.entries import Listening
 from beewire.mesh.shadow import PodMode
 
 Log = Callable[[str], None]
@@ -234,11 +235,13 @@ class Operations:
         record = before.but(config=config)
         if before.state == ENROLLED:
             wanted = config_of(config, record.addresses)
-            # Those of the port that it has are known already.
-            with (
-                listening_in(record, Path(record.proxy_cgroup), wanted) as listening,
-                self.found(node, before) as enrolment,
-            ):
+            with contextlib.ExitStack() as stack:
+                enrolment = stack.enter_context(self.found(node, before))
+                port = enrolment.pod.config.inbound_capture_port
+                listening: list[Listening] = []
+                if wanted.inbound_capture_port != port:
+                    proxy = Path(record.proxy_cgroup)
+                    listening = stack.enter_context(listening_in(record, proxy, wanted))
                 enrolment.update(wanted, listening)
         records.write(self.directories, record)
         self.log(f"{record.name}: configured anew")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from beewire.errors import MeshError
-from beewire.mesh.netns import SO_NETNS_COOKIE, visit
+from beewire.mesh.netns import cookie_of, visit
 
 _NETLINK_ROUTE, _NETLINK_SOCK_DIAG = 0, 4
 _GETADDR, _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 22, 20, 21
@@ -93,14 +93,7 @@ class NetworkView:
         Raises:
             MeshError: the kernel does not tell (before Linux 5.14).
         """
-        try:
-            told = self._route.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-        except OSError as error:
-            raise MeshError(
-                "this kernel does not tell a network namespace's cookie: SO_NETNS_COOKIE"
-                f" is refused ({error.strerror}); mainline Linux has it since 5.14"
-            ) from error
-        return int.from_bytes(told, "little")
+        return cookie_of(self._route)
 
     def addresses(self) -> tuple[str, ...]:
         """The namespace's own addresses, without loopback and link-local, IPv4 first."""

@@ -161,8 +161,10 @@ class Enrolment:
                 self._links.update(hook.name, self._program(hook, alone=alone).live)
         self.mend()
 
-    def move_proxy(self, cgroup: Path, listeners: Sequence[Listening] = ()) -> None:
+    def move_proxy(self, cgroup: Path) -> None:
         """The sidecar runs in another cgroup by now: its container was started anew.
+
+        What listens there already is for `fill`, afterwards.
 
         Raises:
             MeshError: There is no such cgroup, or the pod is not enrolled any more.
@@ -178,7 +180,6 @@ class Enrolment:
                 self._links.remove(hook.name)
             self._attach(moved, places, alone=True)
             self._entries.pod = known
-        self.fill(listeners)
 
     def fill(self, listeners: Sequence[Listening]) -> None:
         """Put sockets by which the sidecar listens already into their slots."""
