@@ -13,7 +13,10 @@ TCG = "tcg"
 
 # x86-64-v2, which is enough for Python, LLVM and Envoy: TCG is slow at AVX.
 _PROCESSORS = {KVM: "host", TCG: "Nehalem"}
-_ACCELERATORS = {KVM: "kvm", TCG: "tcg,thread=multi,tb-size=512"}
+# One thread for all processors: with one each, a processor may still run what another
+# has just rewritten, and a kernel that rewrites itself (static keys, ftrace) dies of it:
+# Linux 6.12 in seconds, when a tracepoint of the scheduler is switched on and off.
+_ACCELERATORS = {KVM: "kvm", TCG: "tcg,thread=single,tb-size=512"}
 # Debian's 5.10 does not list bpf among its security modules by itself.
 _KERNEL_WORDS = (
     *(

@@ -110,6 +110,24 @@ def test_modules_are_loaded_when_asked_for(guest: Guest) -> None:
     assert any(line.startswith("tls ") for line in ran.stdout.splitlines())
 
 
+REWRITING = """
+mount -t tracefs none /sys/kernel/tracing
+cd /sys/kernel/tracing/events
+(while :; do echo; done | cat > /dev/null) &
+for each in $(seq 60); do
+  for switch in 1 0; do echo $switch > sched/sched_switch/enable; done
+done
+kill $!
+echo lived
+"""
+
+
+def test_a_kernel_may_rewrite_what_another_processor_runs(guest: Guest) -> None:
+    ran = guest("sh", "-c", REWRITING, options=("--cpus", "2"))
+
+    assert (ran.stdout, ran.returncode) == ("lived\n", 0)
+
+
 @pytest.fixture
 def sleeping(release: str) -> Iterator[subprocess.Popen[str]]:
     """A guest whose command has begun, and does not end."""
