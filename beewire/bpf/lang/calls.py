@@ -181,7 +181,7 @@ def current(kernel_type: type[T]) -> T:  # noqa: ARG001
 
 @builtin
 def kernel_ptr(address: object, kernel_type: type[T]) -> T:  # noqa: ARG001
-    """A kernel address (`ctx.args[0]`, say), or another struct, as a Kernel struct."""
+    """A kernel address (`ctx.args[0]`, say), a socket or another struct, as a Kernel struct."""
     outside("kernel_ptr")
 
 

@@ -7,7 +7,7 @@ from beewire.bpf.lang.builder import Builder
 from beewire.bpf.lang.call_expressions import (
     BY_NAME,
 )
-from beewire.bpf.lang.memory import kernel_address
+from beewire.bpf.lang.memory import PROBE_READ_KERNEL, kernel_address
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import (
     U32,
@@ -64,7 +64,7 @@ def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
         op = kernel_address(b, value)
         return KernelMemory(op, cls, typed=value.typed, nullable=value.nullable)
     if isinstance(value, Socket):
-        return KernelMemory(value.op, cls)
+        return KernelMemory(_as_number(b, value.op), cls)
     raise b.refuse(
         address,
         Reason.WRONG_ARGUMENT,
@@ -79,6 +79,16 @@ def _as_pointer(b: Builder, op: ir.Op) -> ir.Op:
     local = ir.Local("address", ir.Kind.PTR)
     b.emit(ir.SetLocal(local, op))
     return b.emit(ir.GetLocal(local))
+
+
+def _as_number(b: Builder, socket: ir.Op) -> ir.Op:
+    # The verifier lets nobody add to a socket's address. Read as data it is a number, of
+    # which it knows nothing, and which probe_read_kernel takes as it takes any.
+    held = b.temporary("socket", 8)
+    b.emit(ir.Store(held, 0, 8, socket, space=ir.Space.STACK))
+    number = b.temporary("address", 8)
+    b.call(PROBE_READ_KERNEL, number, ir.Const(8), held)
+    return b.emit(ir.Load(number, 0, 8, space=ir.Space.STACK, kind=ir.Kind.PTR))
 
 
 def _kernel_class(b: Builder, node: ast.expr) -> type[Kernel]:

@@ -38,12 +38,7 @@ NFT_SOCKET = Delta(
     "of a packet without socket nft knows no owner, and skips rules on owners, `!=`"
     " included; iptables takes it for nobody's",
 )
-ANOTHER_USER = Delta(
-    "datagrams-of-another-user",
-    "the owner of a UDP socket is to iptables who has made it, to the programs who sends:"
-    " they differ where sockets are handed on, or users change; of TCP they agree",
-)
-DELTAS = (BY_CGROUP, INVALID, NFT_FAMILY, NFT_SOCKET, ANOTHER_USER)
+DELTAS = (BY_CGROUP, INVALID, NFT_FAMILY, NFT_SOCKET)
 
 # Owners of the sidecar that the rules do not mention otherwise.
 _NEITHER = 4_000_000_000

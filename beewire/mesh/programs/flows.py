@@ -3,8 +3,6 @@
 from beewire.bpf import (
     Kernel,
     SockAddr,
-    current_gid,
-    current_uid,
     embedded,
     helpers,
     kernel_ptr,
@@ -124,13 +122,14 @@ def is_local(netns: u64, pod: PodState, flow: Flow) -> bool:
 
 def own(flow: Flow, ctx: SockAddr) -> None:
     """Who owns the socket: whoever made it, as iptables sees it, not who connects it."""
-    if (tcp := helpers.skc_to_tcp_sock(ctx.sk)) is None:
-        flow.uid = current_uid()
-        flow.gid = current_gid()
+    if (tcp := helpers.skc_to_tcp_sock(ctx.sk)) is not None:
+        owner = kernel_ptr(tcp, sock).sk_socket.file.f_cred
+        flow.uid = owner.fsuid.val
+        flow.gid = owner.fsgid.val
         return
-    owner = kernel_ptr(tcp, sock).sk_socket.file.f_cred
-    flow.uid = owner.fsuid.val
-    flow.gid = owner.fsgid.val
+    other = kernel_ptr(ctx.sk, sock).sk_socket.file.f_cred
+    flow.uid = other.fsuid.val
+    flow.gid = other.fsgid.val
 
 
 def complete(flow: Flow, ctx: SockAddr, pod: PodState, netns: u64) -> None:

@@ -20,7 +20,7 @@ from beewire.mesh.decision import (
     decider,
 )
 from beewire.mesh.enrol import Node
-from beewire.mesh.parity.deltas import ANOTHER_USER, Delta
+from beewire.mesh.parity.deltas import Delta
 from beewire.mesh.proving.attempts import (
     Attempt,
     attempts,
@@ -139,23 +139,9 @@ class Real:
                 seen = ground.perform(b, made)
                 counted = enrolment.rules()
             own = ground.own(b)
-            known = [self._as_programs_see(enrolled, each, own) for each in made]
-            self._compare(PROGRAMS, enrolled, known, seen, own)
-            self._count_rules(enrolled, known, counted, own)
+            self._compare(PROGRAMS, enrolled, made, seen, own)
+            self._count_rules(enrolled, made, counted, own)
         self._configurations += 1
-
-    def _as_programs_see(
-        self, config: PodConfig, attempt: Attempt, own: Mapping[str, str]
-    ) -> Attempt:
-        # The same, or with the owner that the programs take for it; where that decides
-        # otherwise it is a delta.
-        if attempt.protocol == TCP or attempt.caller < 0:
-            return attempt
-        known = attempt._replace(uid=attempt.caller)
-        judge = decider(config)
-        if judge(connection_of(attempt, own)) != judge(connection_of(known, own)):
-            self._documented[ANOTHER_USER] += 1
-        return known
 
     def _compare(
         self,

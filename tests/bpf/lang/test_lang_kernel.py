@@ -161,6 +161,19 @@ def program(ctx: RawTracepoint) -> None:
     if kernel_ptr(ctx.args[2], task_struct).tgid == 1:
         hits[0] += 1
 """,
+    "a context's socket as a kernel struct": """
+class file(Kernel):
+    f_flags: u32
+class socket(Kernel):
+    file: file
+class sock(Kernel):
+    sk_socket: socket
+    sk_mark: u32
+@connect4
+def program(ctx: SockAddr) -> int:
+    made = kernel_ptr(ctx.sk, sock)
+    return 1 if made.sk_mark == made.sk_socket.file.f_flags else 0
+""",
     "a remainder that is checked, and one that is masked, as an index": """
 class Slots(Struct):
     words: list[int] = array(u32, 8)

@@ -1,5 +1,6 @@
 """Ports, ranges, owners: each knob of a configuration, met by real connections."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -198,6 +199,31 @@ def test_the_owner_is_who_made_the_socket(lab: Lab, pod: Enrolment) -> None:
     lab.a.app.call(dial)
 
     assert pod.rules() == {Rule.OUT_ALL_RANGES: 1}
+
+
+@pytest.mark.parametrize("connects", [True, False])
+@pytest.mark.parametrize("host", ["10.96.0.10", "::ffff:10.96.0.10", "fd77:2::2"])
+@pytest.mark.parametrize("maker", [0, 1337])
+def test_the_owner_of_a_query_is_who_made_the_socket(
+    lab: Lab, pod: Enrolment, maker: int, host: str, *, connects: bool
+) -> None:
+    sender, rule = (0, Rule.OUT_PROXY) if maker else (1337, Rule.OUT_DNS)
+    pod.update(config(**BY_OWNER, redirect_dns=True, capture_all_dns=True))
+
+    def ask() -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        os.setresuid(maker, maker, 0)
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            os.setresuid(sender, sender, 0)
+            if connects:
+                sock.connect((host, 53))
+            else:
+                with contextlib.suppress(OSError):  # nobody is there to be asked
+                    sock.sendto(b"?", (host, 53))
+
+    lab.a.app.call(ask)
+
+    assert pod.rules() == {rule: 1}
 
 
 def test_a_user_id_opens_no_way_past_a_sidecar_that_is_known_by_its_cgroup(
