@@ -14,7 +14,7 @@ from beewire.mesh.config.pod import PodConfig
 PAGE = Path(__file__).parent.parent / "docs" / "mesh" / "knobs.md"
 
 HEAD = """\
-# Every knob of Istio's interception
+# Every knob of Istio's interception, and Beewire's own
 
 <!-- Made by scripts/gen_knobs.py from beewire/mesh/config/knobs.py: edit that. -->
 
@@ -88,7 +88,7 @@ def defaults(knob: Knob) -> list[tuple[str, str]]:
     """What holds where nothing is said: of istio-iptables, and of a pod."""
     if knob.name == "status_port":
         return []
-    own = spelled(knob, knob.default)
+    own = knob.unsaid or spelled(knob, knob.default)
     if knob.pod_default is None or knob.pod_default == knob.default:
         return [("default", own)]
     return [("default", f"{spelled(knob, knob.pod_default)} in a pod; {own} by flags")]

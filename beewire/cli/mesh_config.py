@@ -9,9 +9,13 @@ from pathlib import Path
 from beewire.cli.parser import tell
 from beewire.errors import UsageError
 from beewire.mesh.config import (
+    KNOB,
+    Collector,
     Configuration,
     Layer,
+    Origin,
     PodManifest,
+    Source,
     combine,
     examine,
     read_annotations,
@@ -24,6 +28,7 @@ from beewire.mesh.config import (
     read_values,
     refusals,
     with_addresses,
+    write_settings,
 )
 
 
@@ -61,6 +66,43 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     _repeated(
         group, "--address", "ADDRESS", "an address of the pod, the first one first"
     )
+
+
+def add_bypass(parser: argparse.ArgumentParser) -> None:
+    """Declare the short path's settings; `bypass_settings` reads them."""
+    group = parser.add_argument_group(
+        "short path",
+        "They win over the configuration's own, and everything else stays as it is.",
+    )
+    group.add_argument(
+        "--bypass",
+        metavar="TIER",
+        help="off, sidecars, all or auto: which connections may leave out TCP/IP",
+    )
+    for name, past in (("shortcut", "past its own sidecar"), ("splice", "past both")):
+        group.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            help=f"other pods of the node reach the application {past}, where no sidecar"
+            " has anything but TCP to do",
+        )
+
+
+def bypass_settings(args: argparse.Namespace) -> str:
+    """What the command line says about the short path, as a Beewire file; "" if nothing.
+
+    Raises:
+        UsageError: there is no such tier.
+    """
+    found = Collector()
+    for name in ("bypass", "shortcut", "splice"):
+        value = getattr(args, name)
+        if value is not None:
+            text = value if isinstance(value, str) else str(value).lower()
+            found.read(KNOB[name], Origin(Source.FLAG, f"--{name}", text))
+    layer = found.layer()
+    combine(layer)  # raises what is wrong
+    return write_settings(layer) if layer.settings else ""
 
 
 def _repeated(

@@ -10,7 +10,12 @@ where one runs; needs root.
 import argparse
 
 from beewire.cli.mesh_common import add_usual, config_text, named
-from beewire.cli.mesh_config import add_configuration, pod_manifest
+from beewire.cli.mesh_config import (
+    add_bypass,
+    add_configuration,
+    bypass_settings,
+    pod_manifest,
+)
 from beewire.cli.parser import tell
 from beewire.cli.table import print_json
 
@@ -20,6 +25,7 @@ examples:
   beewire mesh up --cgroup /sys/fs/cgroup/pod-a --netns /run/netns/pod-a \\
       --proxy-cgroup /sys/fs/cgroup/pod-a/proxy --name shop
   beewire mesh up --pod shop.yaml --close-existing
+  beewire mesh up --pod shop --bypass all
   beewire mesh up --pod shop --istio-flags="-b '*' -i '*' -o 3306"
 
 Exit codes: 0 enrolled, 1 it could not be done and nothing has changed, 2 the command line
@@ -56,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave it to Istio's rules: decide, compare, and act on nothing",
     )
     add_configuration(parser)
+    add_bypass(parser)
     add_usual(parser)
 
 
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         proxy_cgroup=args.proxy_cgroup,
         addresses=tuple(args.address),
         config=config_text(args),
+        change=bypass_settings(args),
         close_existing=args.close_existing,
         sidecar_later=args.sidecar_later,
         shadow=args.shadow,

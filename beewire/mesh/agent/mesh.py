@@ -67,17 +67,21 @@ class Mesh:
         """
         return from_json(self.do("down", {"pod": pod}))
 
-    def update(self, pod: str, config: str | PodConfig) -> PodRecord:
+    def update(
+        self, pod: str, config: str | PodConfig = "", change: str = ""
+    ) -> PodRecord:
         """Change a pod's configuration: no connection sees half of it.
 
-        `config` is a PodConfig, or the text of a Beewire file.
+        `config` is a PodConfig, or the text of a Beewire file; without it the pod keeps
+        its own. The settings of `change`, another such text, win over it.
 
         Raises:
             MeshError: there is no such pod, or it does not fit; nothing has changed.
             UsageError: the configuration is not one.
         """
         text = config if isinstance(config, str) else write_file(config)
-        return from_json(self.do("update", {"pod": pod, "config": text}))
+        told = {"pod": pod, "config": text, "change": change}
+        return from_json(self.do("update", told))
 
     def compared(self, pod: str, *, forget: bool = False) -> dict[str, Any]:
         """What was decided in shadow mode and what Istio's rules did, by rule.

@@ -27,7 +27,7 @@ from beewire.mesh.agent.resolving import (
     resolve,
     seen,
 )
-from beewire.mesh.agent.settings import config_of, with_resolvers
+from beewire.mesh.agent.settings import changed, config_of, with_resolvers
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView, inode_of
@@ -218,8 +218,10 @@ class Operations:
             return before
         return self._update(node, before, wanted.config)
 
-    def update(self, name: str, config: str) -> PodRecord:
+    def update(self, name: str, config: str, change: str = "") -> PodRecord:
         """Change a pod's configuration: every connection meets the old one or the new.
+
+        Without `config` it is the pod's own, in which `change` has the last word.
 
         Raises:
             MeshError: there is no such pod, or the maps are full; nothing has changed.
@@ -227,6 +229,7 @@ class Operations:
         """
         with self.alone() as node:
             before = records.get(self.directories, name)
+            config = changed(config or before.config, change)
             if before.proxy_cgroup:
                 config = with_resolvers(config, Path(before.proxy_cgroup))
             return self._update(node, before, config)

@@ -59,6 +59,7 @@ _KNOWN: dict[str, _Known] = {
             "proxy_cgroup": _TEXT,
             "addresses": Field(list, []),
             "config": _TEXT,
+            "change": _TEXT,
             "close_existing": _NO,
             "sidecar_later": _NO,
             "shadow": _NO,
@@ -67,8 +68,10 @@ _KNOWN: dict[str, _Known] = {
     ),
     "down": _Known(_POD, lambda pods, given: pods.down(given["pod"]).to_json()),
     "update": _Known(
-        {**_POD, "config": Field(str)},
-        lambda pods, given: pods.update(given["pod"], given["config"]).to_json(),
+        {**_POD, "config": _TEXT, "change": _TEXT},
+        lambda pods, given: pods.update(
+            given["pod"], given["config"], given["change"]
+        ).to_json(),
     ),
     "compared": _Known(
         {**_POD, "forget": _NO},

@@ -9,7 +9,7 @@ from beewire.mesh.agent import places, processes, records
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
-from beewire.mesh.agent.settings import config_of, with_resolvers
+from beewire.mesh.agent.settings import changed, config_of, with_resolvers
 from beewire.mesh.agent.target import Target
 from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.config import PodConfig
@@ -39,7 +39,7 @@ def resolve(directories: Directories, target: Target) -> PodRecord:
             "which pod is it? give --pod, or --cgroup with --netns and --proxy-cgroup"
         )
     check_cgroup(Path(cgroup))
-    config = target.config or (known.config if known else "")
+    config = changed(target.config or (known.config if known else ""), target.change)
     proxy = target.proxy_cgroup or str(sidecar_of(Path(cgroup), config_of(config)))
     check_cgroup(Path(proxy))
     if not Path(proxy).is_relative_to(cgroup) or proxy == cgroup:

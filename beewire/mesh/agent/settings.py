@@ -45,6 +45,18 @@ def configuration_of(text: str, addresses: tuple[str, ...] = ()) -> Configuratio
     return with_addresses(found, map(ip_address, addresses))
 
 
+def changed(text: str, change: str) -> str:
+    """A text with the settings of another, `change`, in the place of its own.
+
+    Raises:
+        UsageError: one of them is no configuration.
+    """
+    if not change:
+        return text
+    base = parse_file(text or write_file(SIDECAR))
+    return write_file(combine(base, parse_file(change, "change")))
+
+
 def with_resolvers(text: str, sidecar: Path) -> str:
     """A text that names its resolvers, where only questions to them are captured.
 

@@ -10,7 +10,8 @@ class Target(NamedTuple):
     namespace CNI announced. `cgroup` holds the whole pod, `proxy_cgroup` below it the
     sidecar alone; `netns` is a path that names the network namespace. `config` is
     the text of a Beewire file (`beewire.mesh.config.write_file` makes it of a PodConfig);
-    empty stands for what Istio's injector asks for. `close_existing` ends connections that are older than the
+    empty stands for what Istio's injector asks for. `change` is another such text, whose
+    settings win over it, and over what the pod has already. `close_existing` ends connections that are older than the
     enrolment. `sidecar_later`: it is no error that a sidecar runs and does not listen yet.
     `shadow`: Istio's rules act, and Beewire only decides.
     """
@@ -22,6 +23,7 @@ class Target(NamedTuple):
     proxy_cgroup: str = ""
     addresses: tuple[str, ...] = ()
     config: str = ""
+    change: str = ""
     close_existing: bool = False
     sidecar_later: bool = False
     shadow: bool = False

@@ -31,6 +31,7 @@ from beewire.mesh.config.layers import (
 from beewire.mesh.config.manifest import PodManifest, read_pod
 from beewire.mesh.config.origins import (
     Base,
+    Collector,
     Finding,
     Layer,
     Level,
@@ -41,6 +42,7 @@ from beewire.mesh.config.origins import (
 from beewire.mesh.config.pod import (
     ALL,
     All,
+    Bypass,
     InterceptionMode,
     IPNetwork,
     PodConfig,
@@ -51,7 +53,7 @@ from beewire.mesh.config.system import (
     read_groups,
     read_resolv_conf,
 )
-from beewire.mesh.config.writing import write_file
+from beewire.mesh.config.writing import write_file, write_settings
 
 __all__ = [
     "ALL",
@@ -60,6 +62,8 @@ __all__ = [
     "TOOL_FLAGS",
     "All",
     "Base",
+    "Bypass",
+    "Collector",
     "Configuration",
     "Finding",
     "IPNetwork",
@@ -91,4 +95,5 @@ __all__ = [
     "refusals",
     "with_addresses",
     "write_file",
+    "write_settings",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from beewire.errors import UsageError
 from beewire.mesh.config.helm import PROXY_CONFIG, read_proxy_config
-from beewire.mesh.config.knobs import KNOBS, KUBEVIRT, REROUTE, TRAFFIC
+from beewire.mesh.config.knobs import BEEWIRE, KNOBS, KUBEVIRT, REROUTE, TRAFFIC
 from beewire.mesh.config.origins import Base, Collector, Layer, Origin, Source
 from beewire.mesh.config.yamlfile import parse_documents
 
@@ -38,6 +38,8 @@ def read_annotations(
             found.read(ANNOTATIONS[origin.name], origin, of_pod=True)
         elif origin.name.startswith(_ISTIOS):
             found.error(origin, "Istio knows no such annotation", _meant(origin.name))
+        elif origin.name.startswith(BEEWIRE):
+            found.error(origin, "Beewire knows no such annotation", _meant(origin.name))
         elif close := difflib.get_close_matches(origin.name, ANNOTATIONS, 1, 0.95):
             found.note(origin, "is not read", f"did you mean {close[0]}?")
     return found.layer()
@@ -60,5 +62,6 @@ def _meant(name: str) -> str:
     close = difflib.get_close_matches(name.rpartition("/")[2], _SHORT, 1, 0.75)
     if close:
         return f"write {_SHORT[close[0]]}"
-    there = (short for short, whole in _SHORT.items() if whole.startswith(TRAFFIC))
+    prefix = BEEWIRE if name.startswith(BEEWIRE) else TRAFFIC
+    there = (short for short, whole in _SHORT.items() if whole.startswith(prefix))
     return f"there are {', '.join(there)}"

@@ -15,6 +15,7 @@ INTERCEPTION_MODE: Final = "sidecar.istio.io/interceptionMode"
 STATUS_PORT: Final = "status.sidecar.istio.io/port"
 REROUTE: Final = "istio.io/reroute-virtual-interfaces"
 TRAFFIC: Final = "traffic.sidecar.istio.io/"
+BEEWIRE: Final = "beewire.io/"
 KUBEVIRT: Final = TRAFFIC + "kubevirtInterfaces"  # deprecated: REROUTE is preferred
 
 # Envoy's health, merged metrics and Prometheus ports: never captured in a pod.
@@ -37,6 +38,7 @@ class Knob(NamedTuple):
     fields. `variables` are read in this order, the last one wins. `path` is the knob's
     place in a Beewire file, `helm` in Istio's values. `pod_default` is what a pod gets
     without annotations; istio-iptables without flags gets PodConfig's own default.
+    `unsaid` tells what holds where nothing is said, if no value does.
     """
 
     name: str
@@ -52,6 +54,12 @@ class Knob(NamedTuple):
     helm: str = ""
     istio: tuple[str, ...] = ()
     pod_default: object = None
+    unsaid: str = ""
+
+    @property
+    def is_beewires(self) -> bool:
+        """Whether its annotation is Beewire's own, of which Istio knows nothing."""
+        return any(name.startswith(BEEWIRE) for name in self.annotations)
 
     @property
     def default(self) -> object:
@@ -423,6 +431,41 @@ KNOBS: Final = (
         short="r",
         variables=("ISTIO_INBOUND_TPROXY_ROUTE_TABLE",),
         istio=("InboundTProxyRouteTable",),
+    ),
+    Knob(
+        "bypass",
+        "which connections on one node may leave out the TCP/IP stack",
+        values.BYPASS,
+        "bypass.tier",
+        Support.HONOURED,
+        "Beewire's own, and without influence on what is captured. `sidecars`: between"
+        " sidecars. `all`: between application and sidecar, too; with it the owner states"
+        " that the application neither splices nor blocks. `auto`: between sidecars, to"
+        " destinations whose connections were seen to live long. Both pods must allow it,"
+        " and the kernel must have qualified ([](bypass.md)).",
+        annotations=(BEEWIRE + "bypass",),
+        unsaid="`sidecars` where this kernel qualified, else `off`",
+    ),
+    Knob(
+        "shortcut",
+        "a sidecar reaches the application of another pod on the node directly, past the"
+        " sidecar there",
+        values.SWITCH,
+        "bypass.shortcut",
+        Support.HONOURED,
+        "Beewire's own. Both pods must say so, and the sidecar that is left out must have"
+        " nothing but TCP to do there: no HTTP, no mTLS, no policy ([](bypass.md)).",
+        annotations=(BEEWIRE + "shortcut",),
+    ),
+    Knob(
+        "splice",
+        "an application reaches the application of another pod on the node directly, past"
+        " both sidecars",
+        values.SWITCH,
+        "bypass.splice",
+        Support.HONOURED,
+        "Beewire's own. As `bypass.shortcut`, and asks the same of both sidecars.",
+        annotations=(BEEWIRE + "splice",),
     ),
 )
 

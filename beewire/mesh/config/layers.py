@@ -65,6 +65,8 @@ _SERVER_FIELDS = ("dns_servers_v4", "dns_servers_v6")
 def python(**settings: object) -> Layer:
     """Settings of Python code, as fields of PodConfig: they win over all others.
 
+    None says nothing.
+
     Raises:
         UsageError: PodConfig has no such field.
     """
@@ -72,7 +74,8 @@ def python(**settings: object) -> Layer:
     for name, value in settings.items():
         if name not in KNOB:
             raise UsageError(f"{name!r} is no knob: {', '.join(sorted(KNOB))}")
-        known[name] = Setting(value, Origin(Source.PYTHON, name, str(value)))
+        if value is not None:
+            known[name] = Setting(value, Origin(Source.PYTHON, name, str(value)))
     return Layer(known, base=Base.ISTIO_IPTABLES)
 
 

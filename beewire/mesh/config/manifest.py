@@ -228,6 +228,9 @@ def _injected(
     notes = list(said.findings)
     for name, setting in said.settings.items():
         injected = settings.get(name)
+        if KNOB[name].is_beewires:
+            settings[name] = setting
+            continue
         if injected is None or name == "inbound_ports_exclude":
             continue
         if injected.value == setting.value:

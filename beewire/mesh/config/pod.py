@@ -35,15 +35,30 @@ class ProxyIdentity(Enum):
     OWNER = "owner"  # by proxy_uid and proxy_gid, as iptables does
 
 
+class Bypass(Enum):
+    """`beewire.io/bypass`: which of a pod's connections may leave out the TCP/IP stack.
+
+    Ends of connections on the same node only; what the kernel did not qualify for stays
+    on TCP whatever is asked for.
+    """
+
+    OFF = "off"
+    SIDECARS = "sidecars"  # between sidecars
+    ALL = "all"  # the application's, too: its owner says that it neither splices nor blocks
+    AUTO = "auto"  # between sidecars, to destinations whose connections live long
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodConfig:
     """Interception as Istio configures it; fields bear Istio's names in snake case.
 
     The defaults are those of `istio-iptables` without flags: nothing is captured until
     an include list says so. `ALL` stands for `*`, an empty tuple for the empty string.
-    Lists keep their order: it decides the order of the rules. The last three fields are
+    Lists keep their order: it decides the order of the rules. The last six fields are
     Beewire's own: Istio has one way to know its sidecar, asks the system for the numbers
-    of groups, and answers DNS from one address.
+    of groups, and answers DNS from one address. `bypass`, `shortcut` and `splice` say how
+    far a connection on one node is shortened, and never which connections are captured;
+    without a word (None), `bypass` is `SIDECARS` where the kernel qualified for it.
     """
 
     proxy_port: int = 15001
@@ -76,6 +91,9 @@ class PodConfig:
     proxy_identity: ProxyIdentity = ProxyIdentity.CGROUP
     owner_group_ids: tuple[tuple[str, int], ...] = ()
     dns_alias: bool = False
+    bypass: Bypass | None = None
+    shortcut: bool = False
+    splice: bool = False
 
     def gid(self, group: str) -> int:
         """The number of an owner group, which may be one already.

@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 from beewire.mesh.config.pod import (
     ALL,
     All,
+    Bypass,
     InterceptionMode,
     IPNetwork,
     ProxyIdentity,
@@ -284,6 +285,21 @@ def _identity(text: str) -> ProxyIdentity:
         ) from None
 
 
+def _bypass(text: str) -> Bypass:
+    word = text.strip()
+    try:
+        return Bypass(word)
+    except ValueError:
+        pass
+    known = [tier.value for tier in Bypass]
+    advice = "write off, sidecars, all or auto"
+    if word in _TRUE | _FALSE or word.lower() in {"on", "yes", "no"}:
+        advice += "; left out, it is sidecars where the kernel qualified"
+    elif word.lower() in known:
+        advice = f"write {word.lower()}"
+    raise Invalid(f"{text!r} is no tier of the bypass", advice)
+
+
 def _write(value: object) -> str:
     match value:
         case bool():
@@ -322,3 +338,4 @@ SWITCH = _kind("`true` or `false`", _switch)
 SERVERS = _kind("addresses", _servers)
 LOOPBACK = _kind("a CIDR inside 127.0.0.0/8", _loopback)
 IDENTITY = _kind("`cgroup` or `owner`", _identity)
+BYPASS = _kind("`off`, `sidecars`, `all` or `auto`", _bypass)

@@ -1,12 +1,12 @@
 """A configuration as a Beewire file: how it travels to the agent, and how it is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from json import dumps
 
 from beewire.mesh.config.file import DEFAULTS, ORIGINS, PATHS
-from beewire.mesh.config.knobs import Knob
+from beewire.mesh.config.knobs import KNOB, Knob
 from beewire.mesh.config.layers import Configuration
-from beewire.mesh.config.origins import Base, Setting
+from beewire.mesh.config.origins import Base, Layer, Setting
 from beewire.mesh.config.pod import PodConfig
 from beewire.mesh.config.values import GROUP_IDS, IDENTITY, MODE, Kind
 
@@ -19,17 +19,31 @@ def write_file(found: Configuration | PodConfig) -> str:
     if isinstance(found, PodConfig):
         found = Configuration(found, {})
     base = _base(found)
-    sections: dict[str, list[str]] = {"": [f"{DEFAULTS}: {base.value}"]}
-    for path, value in _values(found, base):
+    return _text([f"{DEFAULTS}: {base.value}"], _values(found, base), found.settings)
+
+
+def write_settings(layer: Layer) -> str:
+    """A file of nothing but the settings of `layer`: what is to change, and no more."""
+    said = ((KNOB[name].path, each.value) for name, each in layer.settings.items())
+    return _text([], said, layer.settings)
+
+
+def _text(
+    head: list[str],
+    values: Iterable[tuple[str, object]],
+    settings: Mapping[str, Setting],
+) -> str:
+    sections = {"": head}
+    for path, value in values:
         section, _, key = path.rpartition(".")
         indent = "  " if section else ""
         written = _yaml(PATHS[path].kind, value)
         sections.setdefault(section, []).append(f"{indent}{key}: {written}")
-    if found.settings:
+    if settings:
         sections[ORIGINS] = [
-            f"  {path}: {_origin(found.settings[knob.name])}"
+            f"  {path}: {_origin(settings[knob.name])}"
             for path, knob in PATHS.items()
-            if knob.name in found.settings
+            if knob.name in settings
         ]
     lines = sections.pop("")
     for section, entries in sections.items():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,13 @@ from beewire.errors import UsageError
 from beewire.mesh.agent import Mesh, processes
 from beewire.mesh.agent.records import PodRecord
 from beewire.mesh.agent.resolving import pod_of
-from beewire.mesh.agent.settings import config_of, configuration_of, with_resolvers
-from beewire.mesh.config import combine, read_resolv_conf
+from beewire.mesh.agent.settings import (
+    changed,
+    config_of,
+    configuration_of,
+    with_resolvers,
+)
+from beewire.mesh.config import Bypass, combine, read_resolv_conf
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.place import stopping
 from tests.mesh.agent.conftest import target
@@ -83,3 +89,13 @@ def test_a_pod_is_enrolled_with_the_resolvers_of_its_sidecar(
     enrolled = configuration_of(record.config, record.addresses)
     assert enrolled.config.dns_servers_v4 == here.dns_servers_v4
     assert "the sidecar's /etc/resolv.conf" in str(enrolled.origin("dns_servers_v4"))
+
+
+@pytest.mark.parametrize("text", ["", "drop_invalid: true\n", ASKS])
+def test_a_change_leaves_everything_else_as_it_is(text: str) -> None:
+    addresses = ("10.0.0.1", "fd00::1")
+    before = config_of(text, addresses)
+
+    after = config_of(changed(text, "bypass: {tier: all}\n"), addresses)
+
+    assert after == replace(before, bypass=Bypass.ALL)

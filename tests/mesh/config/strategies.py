@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
 
-from beewire.mesh.config import ALL, InterceptionMode, PodConfig, ProxyIdentity
+from beewire.mesh.config import ALL, Bypass, InterceptionMode, PodConfig, ProxyIdentity
 
 ports = st.integers(1, 65535)
 port_lists = st.lists(ports, max_size=4).map(tuple)
@@ -63,4 +63,7 @@ configs = st.builds(
         lambda pairs: tuple(sorted(pairs.items()))
     ),
     dns_alias=st.booleans(),
+    bypass=st.sampled_from(Bypass),
+    shortcut=st.booleans(),
+    splice=st.booleans(),
 )
