@@ -28,7 +28,6 @@
     inspection  what runs in the kernel, whoever loaded it (held_files: who holds it)
     home        which declaration became what in the kernel
     bound       the way from a declared object to its Home
-    garbage     no garbage collection while programs are compiled
     interrupt   Ctrl-C as the end of a loop over records
     codec       bytes <-> Python values
 
@@ -36,7 +35,7 @@ Types, contexts and helper functions come from `lang`, and are handed on here. A
 imported when it is first asked for.
 """
 
-from beewire.bpf.author.garbage import Paused
+from beewire.garbage import Paused
 from beewire.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 
-from beewire.bpf.author.garbage import Paused
 from beewire.bpf.btf import types as btf
 from beewire.bpf.lang import (
     GlobalDecl,
@@ -34,6 +33,7 @@ from beewire.bpf.object import (
 from beewire.bpf.object.kinds import MapKind
 from beewire.bpf.object.spec import Variable as DataVariable
 from beewire.errors import SpecError
+from beewire.garbage import Paused
 from beewire.hints import (
     TYPE_CHECKING,
     FunctionType,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from beewire.bpf.author.bound import home_of
-from beewire.bpf.author.garbage import Paused
 from beewire.bpf.lang import MapDecl, ProgramDecl
 from beewire.bpf.object.kinds import ProgramKind
 from beewire.errors import SpecError
+from beewire.garbage import Paused
 from beewire.hints import TYPE_CHECKING, Any, Callable, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 `fence` says in which order memory is looked at, and why.
 """
 
-import gc
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from beewire.bpf.kernel.descriptor import Closing
 from beewire.bpf.kernel.fence import Fence
 from beewire.bpf.kernel.runs import Decoding, Pieces, Run
 from beewire.errors import MapError
+from beewire.garbage import Paused
 from beewire.hints import (
     TYPE_CHECKING,
     Any,
@@ -163,9 +163,7 @@ class Reader(Closing, ABC, Generic[T]):
         it again and again takes a fifth of the time.
         """
         mark = self._mark()
-        collects = gc.isenabled()
-        gc.disable()
-        try:
+        with Paused():
             while limit > 0 and (run := self._next(mark, limit)) is not None:
                 limit -= run.count
                 self.taken += run.count
@@ -173,9 +171,6 @@ class Reader(Closing, ABC, Generic[T]):
                     use(run)
                 finally:
                     self._publish()
-        finally:
-            if collects:
-                gc.enable()
 
     def held(self) -> Iterator[T]:
         """The records of the next run, decoded as they are asked for; none, no wait.

@@ -1,12 +1,10 @@
 """The implicit Loaded of a process: programs of several modules, attached one by one."""
 
 import contextlib
-import gc
 import importlib.util
 import os
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +13,6 @@ from typing import Any
 import pytest
 
 from beewire.bpf import collect
-from beewire.bpf.author.garbage import Paused
 from beewire.bpf.kernel import cgroup2_mount
 from beewire.errors import SpecError
 
@@ -211,69 +208,3 @@ def test_a_map_imported_from_another_module_keeps_its_name(module: Import) -> No
     )
 
     assert list(collect(user).maps) == ["calls"]
-
-
-@pytest.fixture
-def collector() -> None:
-    """On, with nothing young: whatever ran before in this process."""
-    gc.enable()
-    gc.collect()
-
-
-@pytest.mark.usefixtures("collector")
-def test_the_collector_is_as_it_was_after_compiling(module: Import) -> None:
-    one = module(ONE)
-
-    collect(one)
-
-    assert gc.isenabled()
-
-
-def test_a_collector_that_is_off_stays_off() -> None:
-    gc.disable()
-    try:
-        with Paused():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-class Node:
-    """Garbage that only the collector frees."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-@pytest.mark.usefixtures("collector")
-def test_what_was_made_with_modules_is_old_and_still_collected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with Paused():
-        gone = weakref.ref(Node())
-        monkeypatch.setitem(sys.modules, "beewire.made_here", ModuleType("made_here"))
-
-    assert gc.get_freeze_count() == 0
-    assert len(gc.get_objects(generation=0)) < 100
-    gc.collect()
-    assert gone() is None
-
-
-def test_what_was_made_without_modules_is_young() -> None:
-    with Paused():
-        gone = weakref.ref(Node())
-
-    gc.collect(0)
-    assert gone() is None
-
-
-def test_what_the_program_froze_stays_frozen() -> None:
-    gc.freeze()
-    try:
-        count = gc.get_freeze_count()
-        with Paused():
-            pass
-        assert gc.get_freeze_count() == count
-    finally:
-        gc.unfreeze()
