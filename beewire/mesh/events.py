@@ -49,8 +49,8 @@ SENTENCES = {
     Reason.NOT_REDIRECTED: "it was to be captured, and could not be redirected",
     Reason.NO_LISTENER: "the sidecar does not listen: it is dead, or not there yet",
     Reason.DNS_PIPELINED: (
-        "a socket asked a second resolver before the first had answered: the source of"
-        " the next answer may be shown as the other's"
+        "a socket asked a second resolver before the first had answered: an answer may"
+        " be shown as another's than whose it is"
     ),
     Reason.HANDOVER_MISSED: "the sidecar's socket has no original destination",
     Reason.SHADOW_DISAGREES: (

@@ -380,23 +380,49 @@ def test_without_aliases_pipelined_queries_are_counted_and_told(every: World) ->
     told = events.poll(every.node.loaded)
 
     assert len(seen) == 22
-    assert every.events()[Reason.DNS_PIPELINED] == before + 21
+    assert every.events()[Reason.DNS_PIPELINED] == before + 22
     assert told[0].reason is Reason.DNS_PIPELINED
     assert str(told[0]).startswith("unusual udp")
 
 
+def asks_both(*, whom: bool) -> None:
+    """Ask two IPv6 resolvers in one socket at once; `whom`: each answer is whose."""
+    sock, _ = datagrams(FIRST6)
+    with sock:
+        for host in (FIRST6, SECOND6):
+            sock.sendto(query("web.test"), (host, 53))
+        for _ in range(2):
+            sock.recvfrom(512) if whom else sock.recv(512)
+
+
 def test_ipv6_has_no_aliases_and_pipelined_queries_are_told(aliases: World) -> None:
-    def ask() -> None:
-        sock, _ = datagrams(FIRST6)
-        with sock:
-            for host in (FIRST6, SECOND6):
-                sock.sendto(query("web.test"), (host, 53))
-            sock.recv(512)
-
     before = aliases.events().get(Reason.DNS_PIPELINED, 0)
-    aliases.ask(ask)
+    aliases.ask(lambda: asks_both(whom=True))
 
-    assert aliases.events()[Reason.DNS_PIPELINED] == before + 1
+    assert aliases.events()[Reason.DNS_PIPELINED] == before + 2
+
+
+def test_answers_that_are_shown_as_nobodys_are_not_told(aliases: World) -> None:
+    before = aliases.events()
+
+    aliases.ask(lambda: asks_both(whom=False))
+
+    assert aliases.events() == before
+
+
+def test_serial_queries_whose_answers_are_nobodys_are_not_told(every: World) -> None:
+    def ask() -> None:
+        sock, _ = datagrams(FIRST)
+        with sock:
+            for number in range(10):
+                host = (FIRST, SECOND)[number % 2]
+                sock.sendto(query("web.test", id=number), (host, 53))
+                sock.recv(512)
+
+    before = every.events()
+    every.ask(ask)
+
+    assert every.events() == before
 
 
 @pytest.mark.parametrize("host", [FIRST, FIRST6])

@@ -6,7 +6,8 @@ leaves them alone, in a pod that is configured.
 A query goes to 127.0.0.1:15053 or [::1]:15053, where Istio's agent listens. The socket
 remembers whom it asked last, and that is what the source of the next answer is rewritten
 to. A socket that asks a second resolver before the first has answered may be shown one for
-the other: that is counted (DNS_PIPELINED). With `dns_alias` an IPv4 resolver has a loopback
+the other: answers that it is shown meanwhile are counted (DNS_PIPELINED). Whoever does not
+ask whom an answer is from is shown nothing. With `dns_alias` an IPv4 resolver has a loopback
 address that stands for it (aliases.py), and the answer comes from there: nothing needs to
 be remembered, and nothing is confused. That takes a listener which answers from the
 address that was asked (IP_PKTINFO): ours does, Istio's listens on 127.0.0.1 only.
@@ -34,6 +35,8 @@ from beewire.mesh.programs.outbound import DNS, refuse, target_of
 from beewire.mesh.programs.shadow import observe
 from beewire.mesh.programs.state import (
     ALLOW,
+    IPPROTO_UDP,
+    Asked,
     PodMode,
     PodState,
     asked,
@@ -54,22 +57,25 @@ def is_other(one: Address, other: Address) -> bool:
     )
 
 
-def tell_pipelined(netns: u64, flow: Flow) -> None:
-    """Tell that a socket asks a second resolver before the first has answered."""
-    matter = Matter(protocol=flow.protocol, is_own=1)
-    matter.source = flow.source
-    matter.target = flow.destination
-    matter.port = flow.port
-    report(netns, Reason.DNS_PIPELINED, matter)
+def tell_pipelined(ctx: SockAddr, state: Asked) -> None:
+    """Tell of an answer that may be another resolver's than the one that it is shown as."""
+    matter = Matter(protocol=IPPROTO_UDP, is_own=1)
+    matter.source_port = htons(ctx.sk.src_port)
+    if state.wanted.address.words[2] == MAPPED:
+        matter.source.words[2] = MAPPED
+    matter.target = state.wanted.address
+    matter.port = state.wanted.port
+    report(netns_cookie(ctx), Reason.DNS_PIPELINED, matter)
 
 
-def note(ctx: SockAddr, netns: u64, flow: Flow, target: u32, port: u32) -> bool:
+def note(ctx: SockAddr, flow: Flow, target: u32, port: u32) -> bool:
     """Keep in the socket whom it asks, without connecting; whether there is room."""
     if (state := asked.get_or_create(ctx.sk)) is None:
         return False
-    if state.waiting != 0 and is_other(state.wanted.address, flow.destination):
-        tell_pipelined(netns, flow)
-        state.waiting = 0
+    if state.waiting == 0:
+        state.mixed = 0
+    elif is_other(state.wanted.address, flow.destination):
+        state.mixed = 1
     state.wanted.address = flow.destination
     state.wanted.port = flow.port
     state.target = target
@@ -114,7 +120,7 @@ def ask4(ctx: SockAddr) -> int:
         return ALLOW
     target = target_of(netns, pod.settings, flow, Action.TO_DNS)
     port = pod.settings.dns_port
-    if not is_alias(target) and not note(ctx, netns, flow, target, port):
+    if not is_alias(target) and not note(ctx, flow, target, port):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
     ctx.user_ip4 = target
     ctx.user_port = port
@@ -140,7 +146,7 @@ def ask6(ctx: SockAddr) -> int:
         return ALLOW
     target = target_of(netns, pod.settings, flow, Action.TO_DNS)
     port = pod.settings.dns_port
-    if not note(ctx, netns, flow, target, port):
+    if not note(ctx, flow, target, port):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, 0)
     ctx.user_ip6[0] = 0
     ctx.user_ip6[1] = 0
@@ -155,6 +161,8 @@ def by_socket(ctx: SockAddr, source: u32) -> Endpoint | None:
     if (state := asked.get(ctx.sk)) is not None:
         if source != state.target or ctx.user_port != state.target_port:
             return None
+        if state.mixed != 0:
+            tell_pipelined(ctx, state)
         if state.waiting != 0:
             state.waiting -= 1
         return state.wanted

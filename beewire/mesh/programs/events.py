@@ -35,7 +35,7 @@ class Reason(IntEnum):
     POD_CLOSED = 2  # the pod has no configuration yet
     NOT_REDIRECTED = 3  # it was to be captured, and could not be
     NO_LISTENER = 4  # the sidecar is dead, or not there yet
-    DNS_PIPELINED = 5  # a socket asks a second resolver before the first has answered
+    DNS_PIPELINED = 5  # an answer may be shown as another resolver's than whose it is
     HANDOVER_MISSED = 6  # the sidecar's socket has no original destination
     SHADOW_DISAGREES = 7  # Istio's rules did something else than what was decided
 

@@ -102,6 +102,12 @@ def dial6(flow: Flow, ctx: SockAddr) -> None:
             flow.destination.words[3] = meant(ctx.user_ip6[3], ctx.sk.src_ip6[3])
             return
         if flow.destination.words[2] | flow.destination.words[3] == ANY:
+            if ctx.sk.src_ip6[2] == MAPPED:  # bound to IPv4: :: is 127.0.0.1 then
+                flow.source.words[2] = MAPPED
+                flow.source.words[3] = ctx.sk.src_ip6[3]
+                flow.destination.words[2] = MAPPED
+                flow.destination.words[3] = LOCALHOST4
+                return
             flow.destination.words[3] = LOCALHOST6
     flow.ipv6 = 1
     flow.source.words[0] = ctx.sk.src_ip6[0]

@@ -47,6 +47,7 @@ from beewire.mesh.programs.addresses import Address, Endpoint
 ALLOW = 1
 DENY = 0
 IPPROTO_TCP = 6
+IPPROTO_UDP = 17
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: an entry takes memory when it is made
 
@@ -211,13 +212,14 @@ class Asked(Struct):
     """On a socket that sends queries without connecting: whom it asked last.
 
     `target` and `target_port` are as in Dialled, `waiting` counts the answers that have
-    not come.
+    not come. `mixed`: not all of them are of the resolver that was asked last.
     """
 
     wanted: Endpoint
     target: u32
     target_port: u32
     waiting: u32
+    mixed: u32 = 0
 
 
 class Handshake(Struct):

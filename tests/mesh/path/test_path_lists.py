@@ -146,6 +146,40 @@ def test_ipv6_is_left_alone_where_istio_was_not_told_of_it(
     assert pod.rules() == {Rule.FAMILY_OFF: 1, Rule.OUT_ALL_RANGES: 1}
 
 
+@pytest.mark.parametrize(
+    ("knobs", "rule"),
+    [
+        ({"enable_ipv6": False}, Rule.OUT_LOCAL),
+        (
+            {
+                "outbound_ip_ranges_include": (ip_network("127.0.0.0/8"),),
+                "host_ipv4_loopback_cidr": ip_network("127.0.0.5/32"),
+            },
+            Rule.OUT_INCLUDED_RANGE,
+        ),
+    ],
+)
+def test_no_address_means_ipv4s_localhost_to_a_socket_that_is_bound_to_ipv4(
+    lab: Lab, pod: Enrolment, knobs: dict[str, object], rule: Rule
+) -> None:
+    pod.update(config(**knobs))
+
+    def dial() -> object:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind((f"::ffff:{lab.a.address}", 0))
+            sock.connect(("::", PORT))
+            return sock.getpeername()[:2]
+
+    with (
+        lab.a.app.listen("127.0.0.1", PORT),
+        lab.a.proxy.listen("0.0.0.0", OUTBOUND),
+    ):
+        peer = lab.a.app.call(dial)
+
+    assert peer == ("::ffff:127.0.0.1", PORT)
+    assert pod.rules() == {rule: 1}
+
+
 def dialled_as(lab: Lab, uid: int, gid: int, host: str = B) -> None:
     """Call from pod A's application as another user and group."""
 
