@@ -1,6 +1,7 @@
 """List the pods of this node: those that are enrolled, and those that wait behind a gate.
 
-Needs root. Exits with 0, also where there are none.
+MODE tells whether Beewire acts in a pod (acting), or Istio's rules do while it compares
+(shadow). Needs root. Exits with 0, also where there are none.
 """
 
 import argparse
@@ -20,6 +21,7 @@ COLUMNS = (
     Column("ID", right=True),
     Column("NAME"),
     Column("STATE"),
+    Column("MODE"),
     Column("ADDRESSES"),
     Column("NETNS"),
 )
@@ -36,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
     from beewire.mesh.agent import Mesh  # noqa: PLC0415 - `--help` needs none of it
 
     with Mesh() as mesh:
-        pods = mesh.pods()
+        pods, modes = mesh.pods(), mesh.modes()
         tell(
             args, f"records in {mesh.directories.run}, pins in {mesh.directories.pins}"
         )
     if args.json:
-        print_json({"pods": [each.to_json() for each in pods]})
+        told = [{**each.to_json(), "mode": modes.get(each.id, "")} for each in pods]
+        print_json({"pods": told})
     elif not pods:
         print("no pod is enrolled")
     else:
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
                 each.id,
                 each.name,
                 each.state,
+                modes.get(each.id, "-"),
                 ",".join(each.addresses) or "-",
                 each.netns,
             )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from beewire.mesh.agent import client
+from beewire.mesh.agent import client, status
 from beewire.mesh.agent.directories import Directories, node_of
 from beewire.mesh.agent.protocol import NOTHING, Request
 from beewire.mesh.agent.records import PodRecord, from_json
@@ -116,6 +116,13 @@ class Mesh:
     def pods(self) -> list[PodRecord]:
         """The pods of this node, by name."""
         return [from_json(each) for each in self.do("list")]
+
+    def modes(self) -> dict[str, str]:
+        """Of each pod's id, whether the programs act there: "acting", or "shadow".
+
+        Those that only wait behind a gate are left out.
+        """
+        return status.modes(self.directories)
 
     def status(self, pod: str = "") -> dict[str, Any]:
         """What is known of a pod; without a name, of the node and all its pods.

@@ -42,7 +42,7 @@ def older_connections(view: NetworkView, proxy_cgroup: Path) -> list[SocketState
 
 def dialled(view: NetworkView, proxy_cgroup: Path) -> list[SocketState]:
     """What the pod's processes dialled, datagram sockets' connections included."""
-    return _outward(view, proxy_cgroup, [*view.sockets(TCP), *view.sockets(UDP)])
+    return _outward(view, proxy_cgroup, _all(view))
 
 
 def _outward(
@@ -91,11 +91,11 @@ def uncaptured(record: PodRecord) -> list[Uncaptured]:
         MeshError: its namespace is gone.
     """
     with NetworkView(Path(record.netns)) as view:
-        sockets = [*view.sockets(TCP), *view.sockets(UDP)]
-    held = _held_inodes(view.inode)
+        sockets = _all(view)
+        unheld = _unheld(view, sockets)
     return [
         *_older(record, sockets),
-        *_of_the_kernel(sockets, held),
+        *_of_the_kernel(unheld),
         *_strangers(record),
     ]
 
@@ -112,17 +112,38 @@ def _older(record: PodRecord, sockets: list[SocketState]) -> Iterator[Uncaptured
             )
 
 
-def _of_the_kernel(sockets: list[SocketState], held: set[int]) -> Iterator[Uncaptured]:
-    for each in sockets:
-        # Without an inode a process closed it, and the kernel sends what is left. UDP
-        # sockets that are not connected are in the state that TCP calls CLOSE.
-        if each.inode and each.inode not in held and each.state != TIME_WAIT:
-            yield Uncaptured(
-                "kernel socket",
-                text_of(each),
-                "no process holds it: tunnels and network file systems of the kernel pass"
-                " no cgroup hook",
-            )
+def _unheld(view: NetworkView, sockets: list[SocketState]) -> list[SocketState]:
+    """Those that no process holds, neither at a first look nor at a second.
+
+    Between the table of sockets and the last process some are closed, accepted, or handed
+    on: what is then unheld, and is still there, is looked for once more.
+    """
+    # Without an inode a process closed it, and the kernel sends what is left. UDP
+    # sockets that are not connected are in the state that TCP calls CLOSE.
+    found = [each for each in sockets if each.inode and each.state != TIME_WAIT]
+    for _ in range(2):
+        held = _held_inodes(view.inode)
+        there = {each.cookie for each in _all(view)}
+        found = [
+            each for each in found if each.inode not in held and each.cookie in there
+        ]
+        if not found:
+            break
+    return found
+
+
+def _all(view: NetworkView) -> list[SocketState]:
+    return [*view.sockets(TCP), *view.sockets(UDP)]
+
+
+def _of_the_kernel(unheld: list[SocketState]) -> Iterator[Uncaptured]:
+    for each in unheld:
+        yield Uncaptured(
+            "kernel socket",
+            text_of(each),
+            "no process holds it: tunnels and network file systems of the kernel pass"
+            " no cgroup hook",
+        )
 
 
 def _strangers(record: PodRecord) -> Iterator[Uncaptured]:

@@ -1,5 +1,6 @@
 """How the pods of a node are: what serves them, what was decided, what goes past."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from beewire.mesh.programs.state import PodMode
 from beewire.mesh.shadow import read
 from beewire.mesh.shadow.rules import are_passed_over, find
 
-_SHADOW = PodMode.SHADOW.name.lower()
+_ACTING, _SHADOW = (mode.name.lower() for mode in (PodMode.ACTING, PodMode.SHADOW))
 ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
 
 
@@ -52,7 +53,7 @@ def of_pod(
         **record.to_json(),
         "older": len(record.older),
         "links": links,
-        "mode": PodMode.ACTING.name.lower(),
+        "mode": _ACTING,
         "compared": {},
         "listener": False,
         "decisions": {},
@@ -74,6 +75,22 @@ def of_pod(
     ]
     told["problems"] = list(_problems(node, record, told))
     return told
+
+
+def modes(directories: Directories) -> dict[str, str]:
+    """Whether the programs act in each pod that they know, by its id.
+
+    None is told where this node's programs are those of another version.
+    """
+    found: dict[str, str] = {}
+    with contextlib.suppress(MeshError):
+        node = opened(directories)
+        if node is not None:
+            with node:
+                for cookie, pod in node.loaded[state.pods].items():
+                    acts = pod.mode != PodMode.SHADOW
+                    found[str(cookie)] = _ACTING if acts else _SHADOW
+    return found
 
 
 def _shadow(node: Node, cookie: int) -> dict[str, Any]:

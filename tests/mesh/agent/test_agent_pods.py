@@ -184,6 +184,34 @@ def test_a_socket_of_the_kernel_is_told(lab: Lab, mesh: Mesh) -> None:
     assert kinds == {"kernel socket"}
 
 
+CHURN = f"""
+import socket
+with socket.create_server(("127.0.0.1", {PORT + 1}), backlog=50) as server:
+    print("ready", flush=True)
+    while True:
+        calls = [socket.create_connection(server.getsockname()) for _ in range(20)]
+        calls += [server.accept()[0] for _ in calls]
+        for each in calls:
+            each.close()
+"""
+
+
+def test_sockets_that_come_and_go_are_none_of_the_kernels(lab: Lab, mesh: Mesh) -> None:
+    mesh.up(target(lab.a))
+    namespace = f"--net={lab.a.namespace.path}"
+    command = ["nsenter", namespace, sys.executable, "-c", CHURN]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as busy:
+        try:
+            assert busy.stdout is not None
+            busy.stdout.readline()
+            told = [each for _ in range(5) for each in mesh.status("a")["uncaptured"]]
+        finally:
+            busy.kill()
+
+    assert told == []
+
+
 def test_a_process_of_the_pod_on_the_hosts_network_is_told(
     lab: Lab, mesh: Mesh
 ) -> None:

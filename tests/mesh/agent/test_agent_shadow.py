@@ -55,6 +55,7 @@ def test_a_pod_in_shadow_mode_tells_what_was_compared(mesh: Mesh) -> None:
     assert told["disagreed"] == 0
     assert {row["rule"]: row["times"] for row in told["rows"]}["OUT_ALL_RANGES"] == SOME
     assert mesh.status("lab/a")["mode"] == "shadow"
+    assert list(mesh.modes().values()) == ["shadow"]
     assert mesh.status("lab/a")["problems"] == []
     assert mesh.status("lab/a")["compared"]["agreed"] == told["agreed"]
 
