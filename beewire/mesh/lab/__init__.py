@@ -5,9 +5,10 @@
 
 `runs` says who owns what and cleans up, `pods` and `wiring` build the machines, `place`
 starts things in them, `sidecar` runs Envoy with the configuration that `envoy` makes of a
-`description`, `pilot` what pilot-agent has beside it, `server` nginx, `load` wrk, `tcp`
-small servers; `interception` is the plug that is compared; `demo`, `follow`, `report`
-and `table` are `beewire demo`.
+`description` and of `identities`, `pilot` what pilot-agent has beside it, `server` nginx,
+`load` wrk, `grpc` h2load, `tcp` small servers; `interception` is the plug that is
+compared, `usage` and `measure` what it costs; `demo`, `follow`, `report` and `table` are
+`beewire demo`.
 """
 
 from beewire.interrupts import Stopped, unwinding
@@ -15,6 +16,7 @@ from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.demo import DemoConfig, DemoResult, run_demo
 from beewire.mesh.lab.description import Protocol, Service, SidecarConfig
 from beewire.mesh.lab.follow import Hop, follow
+from beewire.mesh.lab.grpc import GrpcLoad
 from beewire.mesh.lab.interception import SIDECAR, Beewire, Interception, Iptables
 from beewire.mesh.lab.load import LoadConfig, LoadResult, load
 from beewire.mesh.lab.measure import conntrack_entries, cpu_us, iptables_rules
@@ -34,6 +36,7 @@ __all__ = [
     "Cgroup",
     "DemoConfig",
     "DemoResult",
+    "GrpcLoad",
     "Hop",
     "Interception",
     "Iptables",

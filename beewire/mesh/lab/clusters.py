@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from beewire.mesh.lab.description import Service, SidecarConfig
 from beewire.mesh.lab.messages import UNLIMITED, UPSTREAM_HTTP, Message, address
+from beewire.mesh.lab.tls import upstream
 
 # From here the sidecar calls its own application: what the rules of istio-iptables, and
 # Beewire, leave alone (Istio's InboundPassthroughBindIpv4 and ...Ipv6).
@@ -35,7 +36,7 @@ def all_clusters(config: SidecarConfig) -> list[Message]:
     return [
         _static(PROMETHEUS, [("127.0.0.1", config.admin_port)]),
         _static(AGENT, [("127.0.0.1", STATUS_PORT)]),
-        *(_original(outbound(port)) for port in config.ports),
+        *(_original(outbound(port), **upstream(config, port)) for port in config.ports),
         *(_of(service) for service in config.services),
         _static(BLACK_HOLE, []),
         _original(PASSTHROUGH),

@@ -10,6 +10,16 @@ class Protocol(Enum):
 
     HTTP = "http"
     TCP = "tcp"
+    GRPC = "grpc"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A workload's certificate, its key, and the root that signed it: PEM files."""
+
+    chain: Path
+    key: Path
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,10 @@ class Service:
 class SidecarConfig:
     """One sidecar.
 
-    The lab's pods are one headless Service with the ports `http_ports` and `tcp_ports`:
-    what is dialled there goes where it was dialled to. Requests to `trace_port`, which
+    The lab's pods are one headless Service with the ports `http_ports`, `grpc_ports`
+    (HTTP/2) and `tcp_ports`: what is dialled there goes where it was dialled to. Between
+    the sidecars the ports of `mutual_tls`, which are among them, are mutual TLS, STRICT,
+    as `identity`. Requests to `trace_port`, which
     carries HTTP, too, tell the server who the client is (x-forwarded-for), and are
     written to `access_log`, one JSON object a line. `services` have addresses of their
     own. All other ports are unknown to istiod, and passed through.
@@ -55,7 +67,10 @@ class SidecarConfig:
     inbound_port: int = 15006
     admin_port: int = 15000
     http_ports: tuple[int, ...] = (80,)
+    grpc_ports: tuple[int, ...] = ()
     tcp_ports: tuple[int, ...] = ()
+    mutual_tls: tuple[int, ...] = ()
+    identity: Identity | None = None
     trace_port: int = 8080
     services: tuple[Service, ...] = ()
     access_log: Path = Path("/dev/null")
@@ -68,8 +83,9 @@ class SidecarConfig:
     def ports(self) -> dict[int, Protocol]:
         """The ports of the lab's own Service, in order."""
         http = dict.fromkeys((*self.http_ports, self.trace_port), Protocol.HTTP)
+        grpc = dict.fromkeys(self.grpc_ports, Protocol.GRPC)
         tcp = dict.fromkeys(self.tcp_ports, Protocol.TCP)
-        return dict(sorted((http | tcp).items()))
+        return dict(sorted((http | grpc | tcp).items()))
 
     def wildcards(self, port: int) -> list[tuple[str, int]]:
         """Where a listener on `port` binds: 0.0.0.0, and `::` beside it in dual stack."""

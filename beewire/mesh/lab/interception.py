@@ -30,24 +30,24 @@ class Interception(Protocol):
 
 
 class Iptables:
-    """Istio's rules, by iptables-legacy, in the pod's namespace."""
+    """Istio's rules, by iptables-legacy or by iptables-nft, in the pod's namespace."""
 
-    name = "iptables"
-
-    def __init__(self, config: PodConfig = SIDECAR) -> None:
+    def __init__(self, config: PodConfig = SIDECAR, *, nft: bool = False) -> None:
         self.config = config
+        self.backend = "nft" if nft else "legacy"
+        self.name = "iptables_nft" if nft else "iptables"
 
     @contextlib.contextmanager
     def install(self, pod: Pod) -> Iterator[None]:
         """Load the rules; they go with the pod's namespace.
 
         Raises:
-            MeshError: iptables-legacy is missing, or the kernel refused a rule.
+            MeshError: the program is missing, or the kernel refused a rule.
         """
-        programs = {4: "iptables-legacy-restore", 6: "ip6tables-legacy-restore"}
         for table in restore_inputs(self.config):
-            command = [require(programs[table.family]), "-w", LOCK_WAIT_S]
-            pod.app.run(command, text=table.text)
+            family = "ip6tables" if table.family == 6 else "iptables"
+            program = require(f"{family}-{self.backend}-restore")
+            pod.app.run([program, "-w", LOCK_WAIT_S], text=table.text)
         yield
 
 

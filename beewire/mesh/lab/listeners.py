@@ -16,6 +16,7 @@ from beewire.mesh.lab.messages import (
     tcp_proxy,
     tls_inspector,
 )
+from beewire.mesh.lab.tls import downstream
 
 STATUS_PORT = 15021  # readiness, for the kubelet
 PROMETHEUS_PORT = 15090
@@ -38,7 +39,7 @@ LOG_FIELDS = {
 
 def all_listeners(config: SidecarConfig) -> list[Message]:
     """Every listener of a sidecar; only the first four are bound to their ports."""
-    http_ports = {p for p, kind in config.ports.items() if kind is Protocol.HTTP}
+    http_ports = {p for p, kind in config.ports.items() if kind is not Protocol.TCP}
     http_ports |= {s.port for s in config.services if s.protocol is Protocol.HTTP}
     return [
         _virtual_outbound(config),
@@ -101,6 +102,8 @@ def _virtual_inbound(config: SidecarConfig) -> Message:
         chains.append(_chain("virtualInbound-catchall-http", passed, PLAIN_HTTP))
         # Where it is told what a port carries, nothing needs to be found out.
         filters.append(http_inspector([port, *config.ports]))
+    if config.mutual_tls:
+        filters.append(tls_inspector(config.mutual_tls))
     chains += [_inbound_chain(config, *known) for known in config.ports.items()]
     return {
         "name": "virtualInbound",
@@ -118,7 +121,10 @@ def _inbound_chain(config: SidecarConfig, port: int, protocol: Protocol) -> Mess
     if protocol is Protocol.TCP:
         last = tcp_proxy(cluster)
     else:
-        last = _http(config, "inbound", _to(cluster), traced=port == config.trace_port)
+        last = _http(config, "inbound", _to(cluster), port)
+    if port in config.mutual_tls:
+        match = {"destination_port": port, "transport_protocol": "tls"}
+        return _chain(f"0.0.0.0_{port}", last, match) | downstream(config)
     return _chain(f"0.0.0.0_{port}", last, {"destination_port": port})
 
 
@@ -132,8 +138,7 @@ def _outbound_http(config: SidecarConfig, port: int) -> Message:
         hosts.append(_host("lab", ["*"], clusters.outbound(port)))
     else:
         hosts.append(_host("allow_any", ["*"], clusters.PASSTHROUGH))
-    traced = port == config.trace_port
-    http = _http(config, "outbound", hosts, traced=traced)
+    http = _http(config, "outbound", hosts, port)
     listener: Message = {
         "name": f"0.0.0.0_{port}",
         **_bound(config.wildcards(port), to_port=False),
@@ -208,7 +213,7 @@ def _host(name: str, domains: list[str], cluster: str) -> Message:
 
 
 def _http(
-    config: SidecarConfig, direction: str, hosts: list[Message], *, traced: bool = False
+    config: SidecarConfig, direction: str, hosts: list[Message], port: int = 0
 ) -> Message:
     stamp = {"key": f"x-bw-{direction}", "value": config.pod}
     routes: Message = {
@@ -216,7 +221,9 @@ def _http(
         "virtual_hosts": hosts,
         "response_headers_to_add": [{"header": stamp}],
     }
-    if not traced:
+    if config.ports.get(port) is Protocol.GRPC:
+        return _manager(direction, routes, codec_type="HTTP2")
+    if port != config.trace_port:
         return _manager(direction, routes)
     log = named(
         "envoy.access_loggers.file",
@@ -239,11 +246,10 @@ def _manager(prefix: str, routes: Message, **more: object) -> Message:
         "envoy.filters.network.http_connection_manager",
         f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=prefix,
-        codec_type="HTTP1",
         generate_request_id=False,
         stream_idle_timeout="0s",  # as istiod sends it; Envoy's own is 5 minutes
         server_header_transformation="PASS_THROUGH",
         route_config=routes,
         http_filters=[router],
-        **more,
+        **{"codec_type": "HTTP1", **more},
     )

@@ -39,12 +39,14 @@ def original_dst_filter() -> Message:
     )
 
 
-def tls_inspector() -> Message:
-    """The listener filter that looks for a TLS hello."""
-    return named(
+def tls_inspector(only_at: Iterable[int] = ()) -> Message:
+    """The listener filter that looks for a TLS hello, everywhere or at `only_at`."""
+    inspector = named(
         "envoy.filters.listener.tls_inspector",
         f"{LISTENER}.tls_inspector.v3.TlsInspector",
     )
+    ports = _ports(only_at)
+    return inspector | ({"filter_disabled": {"not_match": ports}} if ports else {})
 
 
 def http_inspector(not_at: Iterable[int] = ()) -> Message:
@@ -53,11 +55,13 @@ def http_inspector(not_at: Iterable[int] = ()) -> Message:
         "envoy.filters.listener.http_inspector",
         f"{LISTENER}.http_inspector.v3.HttpInspector",
     )
-    rules = [
-        {"destination_port_range": {"start": port, "end": port + 1}} for port in not_at
+    ports = _ports(not_at)
+    return inspector | ({"filter_disabled": ports} if ports else {})
+
+
+def _ports(ports: Iterable[int]) -> Message:
+    # The predicate "a connection to one of these", or nothing for none.
+    rules: list[Message] = [
+        {"destination_port_range": {"start": port, "end": port + 1}} for port in ports
     ]
-    if rules:
-        inspector["filter_disabled"] = (
-            {"or_match": {"rules": rules}} if len(rules) > 1 else rules[0]
-        )
-    return inspector
+    return {"or_match": {"rules": rules}} if len(rules) > 1 else {**(rules or [{}])[0]}

@@ -1,4 +1,10 @@
-"""The application that the lab serves: nginx, one process, bodies of known content."""
+"""The application that the lab serves: nginx, one process, bodies of known content.
+
+`/`, `/64k` and `/1m` answer 100 bytes, 64 KiB and 1 MiB; `/upload` reads what is sent
+before it answers. At the ports `grpc_ports` it speaks HTTP/2 without TLS, and answers the
+methods `Unary` and `Stream` of the gRPC service `beewire.lab.Bench`: one message of 100
+bytes, or 100 messages of 1 KiB, whatever was asked.
+"""
 
 import contextlib
 import hashlib
@@ -39,6 +45,8 @@ http {{
   open_file_cache max=16;
   keepalive_requests 100000000;
   keepalive_timeout 1h;
+  client_max_body_size 16m;
+  client_body_buffer_size 1m;
   server {{
     {listen}
     root {prefix}/www;
@@ -48,6 +56,26 @@ http {{
     location = /who {{
       return 200 "$remote_addr $server_addr:$server_port $http_x_forwarded_for\\n";
     }}
+    # Files cannot be posted to, which is an error. By then nginx has read the body,
+    # because it was to copy it.
+    location = /upload {{
+      alias {prefix}/www/64k;
+      mirror /nowhere;
+      error_page 405 =200 /;
+    }}
+    location = /nowhere {{ internal; return 204; }}
+    location {grpc}/ {{
+      root {prefix}/www/grpc;
+      mirror /nowhere;
+      error_page 405 =200 /grpc$uri;
+    }}
+    location /grpc/ {{
+      internal;
+      types {{ }}
+      default_type application/grpc;
+      etag off;
+      add_trailer grpc-status 0;
+    }}
   }}
 }}
 """
@@ -55,18 +83,29 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class NginxConfig:
-    """The server: bodies of 100 bytes at `/`, 64 KiB at `/64k`, 1 MiB at `/1m`."""
+    """Where the server listens: `grpc_ports` for HTTP/2, `ports` for HTTP/1.1."""
 
     ports: tuple[int, ...] = (80, 8080)
+    grpc_ports: tuple[int, ...] = ()
 
 
 SMALL = 100
 FILES = {"64k": 1 << 16, "1m": 1 << 20}
+GRPC = "/beewire.lab.Bench"
+UNARY, STREAM = f"{GRPC}/Unary", f"{GRPC}/Stream"
+STREAMED, STREAMED_SIZE = 100, 1 << 10
 
 
 def body(size: int) -> bytes:
     """The first `size` (even) of a row of hexadecimal digits that does not repeat."""
     return hashlib.shake_128(b"beewire").hexdigest(size // 2).encode()
+
+
+def message(size: int) -> bytes:
+    """A gRPC message, uncompressed: a protocol buffer with `size` bytes in field 1."""
+    length = size.to_bytes(1) if size < 128 else bytes([size & 127 | 128, size >> 7])
+    encoded = b"\x0a" + length + body(size)
+    return b"\0" + len(encoded).to_bytes(4) + encoded
 
 
 class Server:
@@ -95,15 +134,16 @@ def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[Server]:
     """
     config = config or NginxConfig()
     binary = require("nginx")
-    check_ports_free(pod, config.ports)
+    check_ports_free(pod, (*config.ports, *config.grpc_ports))
     prefix = pod.state / f"nginx-{pod.name}"
-    (prefix / "www").mkdir(parents=True, exist_ok=True)
-    for name, size in FILES.items():
-        (prefix / "www" / name).write_bytes(body(size))
+    _write_files(prefix / "www")
     path = prefix / "nginx.conf"
     path.write_text(
         NGINX.format(
-            prefix=prefix, listen=_listen(config, pod), small=body(SMALL).decode()
+            prefix=prefix,
+            listen=_listen(config, pod),
+            small=body(SMALL).decode(),
+            grpc=GRPC,
         )
     )
     said = prefix / "error.log"
@@ -115,10 +155,24 @@ def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[Server]:
         yield Server(pod, process)
 
 
+def _write_files(root: Path) -> None:
+    methods = root / "grpc" / GRPC.removeprefix("/")
+    methods.mkdir(parents=True, exist_ok=True)
+    for name, size in FILES.items():
+        (root / name).write_bytes(body(size))
+    (methods / "Unary").write_bytes(message(SMALL))
+    (methods / "Stream").write_bytes(message(STREAMED_SIZE) * STREAMED)
+
+
 def _listen(config: NginxConfig, pod: Pod) -> str:
     hosts = ("", "[::]:") if pod.ipv6 else ("",)
-    sockets = [f"{host}{port}" for host in hosts for port in config.ports]
-    return "\n    ".join(f"listen {socket} backlog=4096;" for socket in sockets)
+    words = dict.fromkeys(config.ports, "backlog=4096")
+    words |= dict.fromkeys(config.grpc_ports, "backlog=4096 http2")
+    return "\n    ".join(
+        f"listen {host}{port} {options};"
+        for host in hosts
+        for port, options in words.items()
+    )
 
 
 def _wait_until_listening(

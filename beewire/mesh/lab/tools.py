@@ -19,6 +19,13 @@ INSTALL = {
     "ip6tables-legacy-save": "apt-get install iptables",
     "nft": "apt-get install nftables",
 }
+# What some loads need beside that, and the demo does without.
+MORE = {
+    "cryptography": "pip install 'beewire[lab]'",
+    "h2load": "apt-get install nghttp2-client",
+    "iptables-nft-restore": "apt-get install iptables",
+    "ip6tables-nft-restore": "apt-get install iptables",
+}
 # Debian keeps some of them where users have no PATH to.
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -40,8 +47,13 @@ def require(name: str) -> str:
     """
     found = find(name)
     if found is None:
-        raise MeshError(f"{name} is missing: {INSTALL[name]}")
+        raise MeshError(f"{name} is missing: {advice(name)}")
     return str(found)
+
+
+def advice(name: str) -> str:
+    """What to do where `name` is missing."""
+    return (INSTALL | MORE)[name]
 
 
 def require_all(names: Iterable[str]) -> None:
@@ -53,9 +65,9 @@ def require_all(names: Iterable[str]) -> None:
     missing = [name for name in names if find(name) is None]
     if not missing:
         return
-    error = MeshError(f"{missing[0]} is missing: {INSTALL[missing[0]]}")
+    error = MeshError(f"{missing[0]} is missing: {advice(missing[0])}")
     for name in missing[1:]:
-        error.add_note(f"{name} is missing: {INSTALL[name]}")
+        error.add_note(f"{name} is missing: {advice(name)}")
     raise error
 
 

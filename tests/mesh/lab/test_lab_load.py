@@ -1,9 +1,11 @@
 """Reading what wrk printed."""
 
+from pathlib import Path
+
 import pytest
 
 from beewire.errors import MeshError
-from beewire.mesh.lab import LoadResult
+from beewire.mesh.lab import LoadConfig, LoadResult, Mesh, load
 from beewire.mesh.lab.load import parse
 
 OUTPUT = """\
@@ -53,3 +55,46 @@ def test_output_without_a_result_is_told_by_its_last_line() -> None:
 def test_empty_output_is_told() -> None:
     with pytest.raises(MeshError, match="no output"):
         parse("")
+
+
+@pytest.mark.mesh
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoadConfig(seconds=1, path="/upload", upload=1 << 16, connections=4),
+        LoadConfig(seconds=1, close_one_in=4, connections=4),
+        LoadConfig(seconds=1, stamped=False, connections=4),
+    ],
+)
+def test_every_kind_of_request_is_answered(
+    iptables_mesh: Mesh, config: LoadConfig
+) -> None:
+    lab = iptables_mesh.lab
+
+    result = load(lab.a, lab.b, config)
+
+    assert result.requests > 0
+    assert result.errors == 0
+
+
+@pytest.mark.mesh
+@pytest.mark.usefixtures("machine")
+def test_some_requests_end_their_connection(iptables_mesh: Mesh) -> None:
+    lab = iptables_mesh.lab
+    before = lab.a.namespace.run(_opened)
+
+    result = load(lab.a, lab.b, LoadConfig(close_one_in=4, connections=4, seconds=1))
+
+    # The sidecar's own connections to pod B are kept.
+    opened = lab.a.namespace.run(_opened) - before
+    assert 0.1 < opened / result.requests < 0.5
+
+
+def _opened() -> int:
+    names, values = (
+        line.split()
+        for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
+        if line.startswith("Tcp:")
+    )
+    return int(values[names.index("ActiveOpens")])
