@@ -21,7 +21,14 @@ from beewire.cli.parser import add_verbose, tell
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import Column, Row, print_json, print_table
 from beewire.errors import KernelError, UsageError
-from beewire.mesh.parity.campaign import EXHAUSTIVE, Campaign, Found, Report
+from beewire.mesh.parity.campaign import (
+    EXHAUSTIVE,
+    EXHAUSTIVE_ALL,
+    Campaign,
+    Found,
+    Report,
+    RuleCount,
+)
 from beewire.mesh.parity.deltas import Delta
 from beewire.mesh.parity.judge import iptables, nft
 from beewire.mesh.parity.kernel import Kernel
@@ -54,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=CASES,
         metavar="N",
         help=f"how many connections are compared ({CASES}); from {EXHAUSTIVE} on every"
-        " cell of Istio's golden files",
+        f" cell of 18 of Istio's golden files, from {EXHAUSTIVE_ALL} on of all 27",
     )
     parser.add_argument(
         "--real",
@@ -200,6 +207,7 @@ def _summarize(compared: int, documented: int, unexplained: int) -> None:
 def _print_rules(report: Report) -> None:
     columns = (
         Column("GOLDEN FILE"),
+        Column("NO", right=True),
         Column("IP"),
         Column("TABLE"),
         Column("DECIDED", right=True),
@@ -209,10 +217,11 @@ def _print_rules(report: Report) -> None:
         Row(
             (
                 rule.golden,
+                str(rule.number),
                 str(rule.family),
                 rule.table,
-                f"{rule.packets}" if rule.reachable else "never",
-                rule.text,
+                f"{rule.packets}" if rule.reachable else "-",
+                rule.text + ("" if rule.reachable else f"  # {_unreachable(rule)}"),
             )
         )
         for rule in report.rules
@@ -223,9 +232,13 @@ def _print_rules(report: Report) -> None:
     print(
         f"\n{len(report.rules)} rules of {len({rule.golden for rule in report.rules})}"
         f" golden files: {len(report.rules) - never} decided {fewest} connections or"
-        f" more; no packet at all meets the other {never} (never), as every cell shows:"
-        " rules before them have taken it, or nothing leads to their chain\n"
+        f" more; the other {never} are unreachable, and each says by which rules of its"
+        " file, as every cell of packets shows\n"
     )
+
+
+def _unreachable(rule: RuleCount) -> str:
+    return f"unreachable: {rule.proof or 'not proven'}"
 
 
 def _difference(found: Found) -> str:
@@ -248,7 +261,7 @@ def _as_json(report: Report, seed: int) -> dict[str, object]:
         "seed": seed,
         "configurations": report.configurations,
         "by_programs": report.by_programs,
-        "rules": report.rules,
+        "rules": [rule._asdict() for rule in report.rules],
         "differences": [
             {
                 "connection": told_connection(found.difference.connection),

@@ -7,6 +7,7 @@
     oracle_iptables  iptables' notation
     oracle_nft       nft's notation
     cells            every packet that rules can tell apart
+    unreached        why no packet meets a rule
     goldens          the configurations of Istio's golden files
     configurations   configurations at random
     kernel           the programs' decision, run by the kernel in batches

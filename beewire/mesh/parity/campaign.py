@@ -15,7 +15,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.cells import Cell, Cells
 from beewire.mesh.parity.configurations import INTERFACES, random_config
 from beewire.mesh.parity.deltas import Delta
-from beewire.mesh.parity.goldens import GROUPS, goldens
+from beewire.mesh.parity.goldens import GROUPS, goldens, larger_goldens
 from beewire.mesh.parity.judge import (
     Difference,
     Judge,
@@ -25,10 +25,12 @@ from beewire.mesh.parity.judge import (
 )
 from beewire.mesh.parity.kernel import Kernel
 from beewire.mesh.parity.oracle import Outcome, Packet
+from beewire.mesh.parity.unreached import Unreached
 
 ENOUGH = 1000  # packets that each rule of a golden file is to have decided
 _CONFIG_CASES = 1000  # connections for each configuration at random
 EXHAUSTIVE = 100_000  # cases from which on golden files are compared cell by cell
+EXHAUSTIVE_ALL = 500_000  # and from which on there is room for all 27 of them
 _SHARE = 1000  # a rule of a golden file is due one in so many cases, up to ENOUGH
 _IN_PROXY = 0.4  # of the sockets are in the sidecar's cgroup
 _KEPT = 50  # differences that are shown; all are counted
@@ -37,16 +39,18 @@ _KEPT = 50  # differences that are shown; all are counted
 class RuleCount(NamedTuple):
     """A rule of a golden file, and how many compared packets it has matched.
 
-    `reachable` is False when there is no packet that would: rules before it, or the lack
-    of a way to its chain, see to that.
+    `number` is its place in the file, from 1. `reachable` is False when there is no packet
+    that would; `proof` says then which rules see to that (unreached.py).
     """
 
     golden: str
+    number: int
     family: int
     table: str
     text: str
     packets: int
     reachable: bool
+    proof: str
 
 
 class Found(NamedTuple):
@@ -91,9 +95,10 @@ class Campaign:
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Report:
         """Compare; `progress` is told from time to time how many were."""
         self._progress = progress
-        if self._cases >= EXHAUSTIVE:
-            for name, config in goldens().items():
-                self._golden(name, config)
+        files = goldens() if self._cases >= EXHAUSTIVE else {}
+        files |= larger_goldens() if self._cases >= EXHAUSTIVE_ALL else {}
+        for name, config in files.items():
+            self._golden(name, config)
         while self._left > 0:
             self._at_random(min(_CONFIG_CASES, self._left))
         return Report(
@@ -117,16 +122,26 @@ class Campaign:
         reach: dict[int, list[Cell]] = {}
         some = _all_cells(judge, config, all_families=self._notation is not iptables)
         every = [cell for cells in some for cell in cells]
-        outcomes = self._compare(judge, [cell.first() for cell in every])
+        packets = [cell.first() for cell in every]
+        outcomes = self._compare(judge, packets)
         for cell, outcome in zip(every, outcomes, strict=True):
             for number in set(outcome.trail):
                 reach.setdefault(number, []).append(cell)
         hits.update(number for each in outcomes for number in set(each.trail))
         for number in sorted(reach, key=lambda number: len(reach[number])):
             self._top_up(judge, number, hits, reach[number])
+        unmet = [number for number in range(len(rules)) if number not in reach]
+        proofs = Unreached(judge.oracle, packets).proofs(unmet)
         self._rules.extend(
             RuleCount(
-                name, rule.family, rule.table, rule.text, hits[number], number in reach
+                name,
+                number + 1,
+                rule.family,
+                rule.table,
+                rule.text,
+                hits[number],
+                number in reach,
+                proofs.get(number, ""),
             )
             for number, rule in enumerate(rules)
         )

@@ -10,6 +10,7 @@ the classes: one packet of each cell stands for all of them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, product
+from math import prod
 from random import Random
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ class Cell(NamedTuple):
 class Cells:
     """All cells of one IP version and direction.
 
-    There are as many as the product of its fields' classes has.
+    There are as many as the product of its fields' classes has; `len` knows it at once.
     """
 
     def __init__(self, oracle: Oracle, version: int, *, outbound: bool) -> None:
@@ -81,6 +82,9 @@ class Cells:
 
     def __iter__(self) -> Iterator[Cell]:
         return (Cell(self, classes) for classes in product(*self._classes))
+
+    def __len__(self) -> int:
+        return prod(len(each) for each in self._classes)
 
     def sample(self, random: Random) -> Packet:
         """A packet of any cell: of TCP, and new, more often than not."""

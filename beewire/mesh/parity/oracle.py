@@ -164,11 +164,13 @@ _Ready = tuple[int, tuple[Test, ...], Act]
 class Oracle:
     """Rules that can be asked what they do to packets.
 
-    `rules` are those it was made of; `Outcome.trail` counts in them.
+    `rules` are those it was made of, `places` the family, table and chain that each of
+    them stands in; `Outcome.trail` counts in them.
     """
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.rules: list[Rule] = []
+        self.places: list[tuple[int, str, str]] = []
         self._chains: dict[tuple[int, str, str], list[_Ready]] = {}
         for table in tables:
             self._compile(table)
@@ -228,6 +230,7 @@ class Oracle:
                 tests = tuple(match.test for match in rule.matches)
                 ready[chain].append((len(self.rules), tests, act))
                 self.rules.append(rule)
+                self.places.append((family, name, chain))
             self._chains[family, name, chain] = ready[chain]
 
 

@@ -12,7 +12,7 @@ from beewire.mesh.config import PodConfig
 from beewire.mesh.parity.campaign import Campaign
 from beewire.mesh.parity.cells import Cells
 from beewire.mesh.parity.configurations import INTERFACES
-from beewire.mesh.parity.goldens import GROUPS, goldens
+from beewire.mesh.parity.goldens import GROUPS, goldens, larger_goldens
 from beewire.mesh.parity.judge import Judge, connection_of, packet_of
 from beewire.mesh.parity.kernel import Kernel
 from beewire.mesh.parity.oracle import Packet
@@ -26,12 +26,15 @@ def kernel() -> Iterator[Kernel]:
         yield loaded
 
 
+GOLDENS = goldens() | larger_goldens()
+
+
 @pytest.mark.kernel
-@pytest.mark.parametrize("golden", goldens())
+@pytest.mark.parametrize("golden", GOLDENS)
 def test_every_cell_of_a_golden_file_is_decided_alike(
     kernel: Kernel, golden: str
 ) -> None:
-    judge = Judge(goldens()[golden], GROUPS)
+    judge = Judge(GOLDENS[golden], GROUPS)
     packets = [
         cell.first()
         for version in (4, 6)
@@ -53,6 +56,18 @@ def test_configurations_at_random_are_decided_alike(kernel: Kernel) -> None:
         "sidecar-by-cgroup",
         "invalid-packets",
     }
+
+
+def test_each_rule_of_a_golden_file_is_met_or_says_why_not() -> None:
+    report = Campaign(100_000, 1, None).run()
+
+    assert {rule.golden for rule in report.rules} == set(goldens())
+    assert all(rule.reachable != bool(rule.proof) for rule in report.rules)
+    assert all(bool(rule.packets) == rule.reachable for rule in report.rules)
+
+
+def test_istio_has_as_many_golden_files_as_are_compared() -> None:
+    assert len(GOLDENS) == 27
 
 
 def test_equal_seeds_compare_the_same() -> None:
