@@ -105,6 +105,8 @@ class Agent:
                 await self._converse(reader, writer)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the peer went away, or had nothing more to say
+        except asyncio.CancelledError:
+            pass  # the agent ends; streams of 3.11 log a task that ends cancelled
         finally:
             self._connections -= 1
             writer.close()

@@ -53,8 +53,8 @@ def uninstall(directories: Directories, cni: cni_entries.CniPaths) -> Uninstalle
     Raises:
         MeshError: the agent does not stop.
     """
-    _stop_agent(directories)
     sockets = int(directories.socket.exists())
+    _stop_agent(directories)
     if not directories.run.is_dir():
         return _removed(directories, cni, sockets)
     with locked(directories):

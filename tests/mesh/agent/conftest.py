@@ -62,8 +62,17 @@ def environment(directories: Directories) -> dict[str, str]:
     }
 
 
+def as_systemd_runs_it() -> list[str]:
+    """The capabilities of the agent's unit, and no others."""
+    unit = (CHECKOUT / "beewire" / "mesh" / "agent" / "beewire.service").read_text()
+    (line,) = [each for each in unit.splitlines() if "CapabilityBoundingSet=" in each]
+    names = line.partition("=")[2].split()
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names)
+    return ["setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}"]
+
+
 class AgentProcess:
-    """`beewire agent` in a process of its own."""
+    """`beewire agent` in a process of its own, with no more rights than its unit gives."""
 
     def __init__(
         self, directories: Directories, log: Path, tree: Path = CHECKOUT
@@ -72,7 +81,7 @@ class AgentProcess:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "beewire", "agent", "-v"],
+                [*as_systemd_runs_it(), sys.executable, "-m", "beewire", "agent", "-v"],
                 env={**environment(directories), "PYTHONPATH": str(tree)},
                 cwd=tree,
                 stdout=output,

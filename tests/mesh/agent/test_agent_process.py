@@ -203,9 +203,11 @@ def test_it_ends_politely_and_pods_stay(
 def test_it_ends_when_asked(directories: Directories, start_agent: StartAgent) -> None:
     agent = start_agent()
 
-    client.ask(directories, "stop")
+    with client.connect(directories):  # somebody who says nothing holds nothing up
+        client.ask(directories, "stop")
 
-    assert agent.process.wait(30) == 0
+        assert agent.process.wait(30) == 0
+    assert agent.log.read_text().endswith("stopped; pods stay enrolled\n")
 
 
 def test_a_pod_that_vanishes_is_withdrawn(
