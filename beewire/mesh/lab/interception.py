@@ -11,7 +11,7 @@ from beewire.mesh.lab.tools import require
 from beewire.mesh.parity import restore_inputs
 
 if TYPE_CHECKING:
-    from beewire.mesh.enrol import Enrolment
+    from beewire.mesh.enrol import Enrolment, Node
 
 # Istio's `empty` case and includes `*`: what a sidecar gets without annotations.
 SIDECAR = PodConfig(inbound_ports_include=ALL, outbound_ip_ranges_include=ALL)
@@ -52,9 +52,22 @@ class Iptables:
 
 
 class Beewire:
-    """Beewire's programs, on the pod's cgroups and namespace."""
+    """Beewire's programs, on the pod's cgroups and namespace.
 
-    name = "beewire"
+    Pods share the programs of `node`, and know each other by them; without one each pod
+    has programs of its own.
+    """
+
+    def __init__(
+        self,
+        config: PodConfig | None = None,
+        *,
+        node: "Node | None" = None,
+        name: str = "beewire",
+    ) -> None:
+        self.config = config
+        self.node = node
+        self.name = name
 
     @contextlib.contextmanager
     def install(self, pod: Pod) -> "Iterator[Enrolment]":
@@ -71,6 +84,8 @@ class Beewire:
             proxy_cgroup=pod.proxy.cgroup.path,
             netns=pod.namespace.path,
             addresses=pod.addresses,
+            config=self.config or enrol.SIDECAR,
         )
-        with enrol.enrol(target) as enrolment:
+        enrolled = self.node.enrol(target) if self.node else enrol.enrol(target)
+        with enrolled as enrolment:
             yield enrolment

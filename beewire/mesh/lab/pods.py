@@ -9,8 +9,11 @@ same in every lab: they exist in its own namespaces only.
 """
 
 import atexit
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Self
 
 from beewire.errors import MeshError
@@ -22,6 +25,7 @@ from beewire.mesh.lab.runs import Run
 from beewire.mesh.lab.tools import INSTALL, require_root
 
 IPV6 = Path("/proc/sys/net/ipv6")  # absent where the kernel runs without it
+ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 PROXY_UID = 1337  # Istio's user and group for the sidecar
 
 
@@ -53,6 +57,7 @@ class Pod:
         self.address6 = f"fd77:{subnet}::2"
         self.gateway = f"10.77.{subnet}.1"
         self.gateway6 = f"fd77:{subnet}::1"
+        self.port = f"bw-{name}"  # the router's end of its cable
         self.ipv6 = ipv6
         self.app = Place(self.namespace, Cgroup(self.cgroup.path / "app"))
         self.proxy = Place(
@@ -104,27 +109,40 @@ class Lab:
             self.run.end()
             atexit.unregister(self.run.end)
 
+    @contextlib.contextmanager
+    def pod(self, name: str, subnet: int) -> Iterator[Pod]:
+        """One more pod, 10.77.`subnet`.2, until the end of the block."""
+        pod = Pod(self.run, name, subnet, ipv6=self.config.ipv6)
+        with contextlib.ExitStack() as stack:
+            stack.callback(pod.namespace.delete)
+            pod.namespace.create()
+            self._tune(pod.namespace)
+            stack.callback(pod.cgroup.delete)
+            stack.callback(_wiring().unwire, self.router, pod.port)
+            self._wire(pod)
+            yield pod
+
     def _build(self) -> None:
-        try:
-            from beewire.mesh.lab import wiring  # noqa: PLC0415 - pyroute2 is an extra
-        except ModuleNotFoundError as error:
-            raise MeshError(f"pyroute2 is missing: {INSTALL['pyroute2']}") from error
         for namespace in (self.router, self.a.namespace, self.b.namespace):
             namespace.create()
             self._tune(namespace)
         for pod in self.pods:
-            pod.app.cgroup.create()
-            pod.proxy.cgroup.create()
-            leg = wiring.Leg(
-                self.router,
-                pod.namespace,
-                f"bw-{pod.name}",
-                pod.address,
-                pod.gateway,
-                pod.address6,
-                pod.gateway6,
-            )
-            wiring.wire(leg, ipv6=self.config.ipv6)
+            self._wire(pod)
+
+    def _wire(self, pod: Pod) -> None:
+        pod.app.cgroup.create()
+        pod.proxy.cgroup.create()
+        wiring = _wiring()
+        leg = wiring.Leg(
+            self.router,
+            pod.namespace,
+            pod.port,
+            pod.address,
+            pod.gateway,
+            pod.address6,
+            pod.gateway6,
+        )
+        wiring.wire(leg, ipv6=self.config.ipv6)
 
     def _tune(self, namespace: Namespace) -> None:
         settings = {"ipv4/tcp_congestion_control": self.config.congestion}
@@ -142,7 +160,27 @@ class Lab:
             try:
                 namespace.sysctl(name, value)
             except OSError as error:
-                raise MeshError(
+                refused = MeshError(
                     f"net.{name.replace('/', '.')}={value} is refused in a network"
                     f" namespace: {error.strerror}"
-                ) from error
+                )
+                if name.endswith("congestion_control"):
+                    refused.add_note(_how_to_allow(value))
+                raise refused from error
+
+
+def _wiring() -> ModuleType:
+    try:
+        from beewire.mesh.lab import wiring  # noqa: PLC0415 - pyroute2 is an extra
+    except ModuleNotFoundError as error:
+        raise MeshError(f"pyroute2 is missing: {INSTALL['pyroute2']}") from error
+    return wiring
+
+
+def _how_to_allow(congestion: str) -> str:
+    # Outside of the first namespace only what is on this list may be the default.
+    allowed = ALLOWED.read_text().strip()
+    return (
+        "allow it first: sysctl -w net.ipv4.tcp_allowed_congestion_control="
+        f"'{allowed} {congestion}'"
+    )

@@ -21,7 +21,6 @@ from beewire.mesh.lab.tools import require
 START_TIMEOUT_S = 20.0 * PATIENCE
 FLUSH_MS = 200  # how soon a logged request reaches the access log; Envoy's own is 10 s
 LOG_LINES = 5
-READY_REQUEST = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class Sidecar:
@@ -33,6 +32,38 @@ class Sidecar:
         self.pod = pod
         self.config = config
         self.process = process
+
+    def wait(self) -> None:
+        """Wait until Envoy is ready.
+
+        Raises:
+            MeshError: it ends instead, or takes too long; the message ends with what it
+                said last.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.pod.namespace.run(lambda: _is_live(self.config.admin_port)):
+            if (ended := how_it_ended(self.process)) is not None:
+                raise _gone(self.pod, ended)
+            if time.monotonic() > deadline:
+                raise _gone(self.pod, f"is not ready after {START_TIMEOUT_S:g} s")
+            time.sleep(0.02)
+
+    def connections(self) -> int:
+        """How many connections to its listeners, its own pages left out, are open now.
+
+        Raises:
+            MeshError: Envoy does not answer.
+        """
+        path = "/stats?filter=^listener.*downstream_cx_active$"
+        said = self.pod.namespace.run(lambda: _page(self.config.admin_port, path))
+        lines = [line for line in said.splitlines() if line.startswith("listener.")]
+        counts = dict(line.split(": ") for line in lines)
+        # A worker's are among its listener's.
+        return sum(
+            int(count)
+            for name, count in counts.items()
+            if ".admin." not in name and ".worker_" not in name
+        )
 
     def check(self) -> None:
         """Check that Envoy still runs.
@@ -78,6 +109,18 @@ def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
         MeshError: Envoy is missing, one of its ports is taken, or it does not start;
             the message ends with what it said last.
     """
+    with starting(pod, config) as started:
+        started.wait()
+        yield started
+
+
+@contextlib.contextmanager
+def starting(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
+    """As `sidecar`, but for `Sidecar.wait`: many may start at once.
+
+    Raises:
+        MeshError: Envoy is missing, or one of its ports is taken.
+    """
     log_path = pod.state / f"access-{pod.name}.log"
     config = replace(
         config or SidecarConfig(), pod=pod.name, access_log=log_path, ipv6=pod.ipv6
@@ -99,7 +142,6 @@ def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
     with said.open("wb") as log:
         process = pod.proxy.start(command, stdout=log, stderr=log)
     with stopping(process):
-        _wait_until_ready(pod, config, process)
         yield Sidecar(pod, config, process)
 
 
@@ -126,18 +168,6 @@ def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:
         raise MeshError(f"port {taken} is already taken in pod {pod.name}")
 
 
-def _wait_until_ready(
-    pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]"
-) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not pod.namespace.run(lambda: _is_live(config.admin_port)):
-        if (ended := how_it_ended(process)) is not None:
-            raise _gone(pod, ended)
-        if time.monotonic() > deadline:
-            raise _gone(pod, f"is not ready after {START_TIMEOUT_S:g} s")
-        time.sleep(0.02)
-
-
 def _said(pod: Pod) -> Path:
     return pod.state / f"envoy-{pod.name}.log"
 
@@ -151,8 +181,17 @@ def _gone(pod: Pod, what: str) -> MeshError:
 
 def _is_live(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as admin:
-            admin.sendall(READY_REQUEST)
-            return b"LIVE" in b"".join(iter(lambda: admin.recv(4096), b""))
-    except OSError:
+        return "LIVE" in _page(port, "/ready")
+    except MeshError:
         return False
+
+
+def _page(port: int, path: str) -> str:
+    # A page of Envoy's administration, as the calling thread's namespace reaches it.
+    asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as admin:
+            admin.sendall(asked.encode())
+            return b"".join(iter(lambda: admin.recv(1 << 16), b"")).decode()
+    except OSError as error:
+        raise MeshError(f"Envoy's page {path} cannot be read: {error}") from error

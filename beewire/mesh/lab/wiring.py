@@ -57,6 +57,17 @@ def wire(leg: Leg, *, ipv6: bool) -> None:
         os.close(inside)
 
 
+def unwire(router: Namespace, port: str) -> None:
+    """Take a pod's pair away at once; by itself it goes some time after the pod."""
+
+    def delete() -> None:
+        with IPRoute() as link:
+            for index in link.link_lookup(ifname=port):
+                link.link("del", index=index)
+
+    router.run(delete)
+
+
 def _raise_link(link: IPRoute, name: str, addresses: list[tuple[str, int]]) -> None:
     index = link.link_lookup(ifname=name)[0]
     link.link("set", index=index, state="up")
