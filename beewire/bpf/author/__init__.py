@@ -262,6 +262,7 @@ if TYPE_CHECKING:
         htons,
         ip4,
         jiffies,
+        kernel_address,
         kernel_ptr,
         kernel_str,
         kernel_type_id,
@@ -405,7 +406,8 @@ __all__ = [  # noqa: RUF022 - by name, as Python sorts
     "flow_dissector", "fmod_ret", "freplace", "get_retval", "getpeername4", "getpeername6",
     "getpeername_unix", "getsockname4", "getsockname6", "getsockname_unix",
     "getsockopt", "goto", "held", "helpers", "htonl", "htons", "i16", "i32", "i64",
-    "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_ptr", "kernel_str",
+    "i8", "inline", "inspection", "ip4", "iter", "jiffies", "kernel_address", "kernel_ptr",
+    "kernel_str",
     "kernel_type_id", "kfunc", "kprobe", "kprobe_multi", "kprobe_session",
     "kretprobe", "kretprobe_multi", "kretsyscall", "ksyscall", "ktime_boot_ns",
     "ktime_coarse_ns", "ktime_ns", "lirc_mode2", "load", "load_acquire", "lock",
@@ -504,7 +506,7 @@ _HOMES = {
         "ancestor_cgroup_id attach_cookie bind bswap64 context cpu_id current current_cgroup_id "
         "current_comm current_gid current_pid current_pid_tgid current_tgid "
         "current_uid enum_value exists get_retval goto held htonl htons ip4 jiffies "
-        "kernel_ptr kernel_str kernel_type_id ktime_boot_ns ktime_coarse_ns "
+        "kernel_address kernel_ptr kernel_str kernel_type_id ktime_boot_ns ktime_coarse_ns "
         "ktime_ns loop netns_cookie ntohl ntohs numa_node_id printk random_u32 "
         "redirect send_signal seq_printf seq_write set_retval sizeof sk_assign "
         "sk_cgroup_id sk_fullsock sk_lookup_tcp sk_lookup_udp sk_release "

@@ -185,6 +185,12 @@ def kernel_ptr(address: object, kernel_type: type[T]) -> T:  # noqa: ARG001
     outside("kernel_ptr")
 
 
+@builtin
+def kernel_address(pointer: object) -> int:  # noqa: ARG001
+    """Where a Kernel struct or a socket lies: `kernel_ptr` makes a pointer of it again."""
+    outside("kernel_address")
+
+
 @helper("get_current_cgroup_id")
 def current_cgroup_id() -> int:
     """The cgroup v2 of the running task."""

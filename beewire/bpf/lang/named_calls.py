@@ -11,6 +11,7 @@ from beewire.bpf.lang.memory import PROBE_READ_KERNEL, kernel_address
 from beewire.bpf.lang.structs import Kernel
 from beewire.bpf.lang.types import (
     U32,
+    U64,
 )
 from beewire.bpf.lang.values import (
     Comm,
@@ -72,6 +73,22 @@ def _kernel_ptr(b: Builder, node: ast.Call) -> Value:
     )
 
 
+def _kernel_address(b: Builder, node: ast.Call) -> Value:
+    [asked] = required(arguments(b, node, ("pointer",)))
+    value = b.expr(asked)
+    if isinstance(value, KernelMemory):
+        local = ir.Local("address", ir.Kind.INT)
+        b.emit(ir.SetLocal(local, kernel_address(b, value)))
+        return Int(b.emit(ir.GetLocal(local)), U64)
+    if isinstance(value, Socket):
+        return Int(_as_number(b, value.op), U64)
+    raise b.refuse(
+        asked,
+        Reason.WRONG_ARGUMENT,
+        f"a kernel struct or a socket is needed here, not {value.describe()}",
+    )
+
+
 def _as_pointer(b: Builder, op: ir.Op) -> ir.Op:
     if isinstance(op, ir.Load) and op.size == 8:
         op.kind = ir.Kind.PTR
@@ -125,5 +142,6 @@ BY_NAME |= {
     "current_gid": _half(GET_CURRENT_UID_GID, high=True),
     "current_comm": _current_comm,
     "current": _current,
+    "kernel_address": _kernel_address,
     "kernel_ptr": _kernel_ptr,
 }

@@ -113,6 +113,21 @@ def test_embedded_structs_and_signed_fields() -> None:
 
 
 @pytest.mark.kernel
+def test_an_address_that_was_kept_leads_back() -> None:
+    body = lines(
+        "address = kernel_address(task.se)",
+        "results[0] = address",
+        "results[1] = kernel_ptr(address, sched_entity).sum_exec_runtime",
+        "results[2] = task.se.sum_exec_runtime",
+    )
+
+    address, kept, runtime, *_ = answers(body)
+
+    assert address >> 63
+    assert 0 < kept <= runtime
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     "read",
     [

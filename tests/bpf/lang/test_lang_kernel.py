@@ -174,6 +174,21 @@ def program(ctx: SockAddr) -> int:
     made = kernel_ptr(ctx.sk, sock)
     return 1 if made.sk_mark == made.sk_socket.file.f_flags else 0
 """,
+    "addresses of a socket and of a kernel struct, kept and read again": """
+class sock(Kernel):
+    sk_mark: u32
+kept = Array[u64](2)
+@sk_msg
+def program(ctx: SkMsg) -> SkAction:
+    found = helpers.skc_to_tcp_sock(ctx.sk)
+    if found is None:
+        return SkAction.SK_PASS
+    address = kernel_address(found)
+    kept[0] = address
+    kept[1] = kernel_address(ctx.sk)
+    marked = kernel_ptr(address, sock).sk_mark == 7
+    return SkAction.SK_DROP if marked else SkAction.SK_PASS
+""",
     "a remainder that is checked, and one that is masked, as an index": """
 class Slots(Struct):
     words: list[int] = array(u32, 8)
