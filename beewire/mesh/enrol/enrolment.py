@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from beewire.bpf import Loaded, Program, htons
 from beewire.errors import MeshError
@@ -12,15 +12,33 @@ from beewire.mesh.decision import Rule
 from beewire.mesh.enrol import private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening, own_bits
-from beewire.mesh.enrol.hooks import EVERY_HOOK, INBOUND, Hook, Place, hooks_of
+from beewire.mesh.enrol.hooks import (
+    BYPASS_HOOKS,
+    EVERY_HOOK,
+    INBOUND,
+    Hook,
+    Place,
+    hooks_of,
+    hooks_of_tier,
+)
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.neighbours import Neighbour, neighbours
 from beewire.mesh.enrol.pod import Pod, depth
 from beewire.mesh.enrol.scene import Scene, read
+from beewire.mesh.enrol.short_path import ShortPath, flags_of, tier_of
 from beewire.mesh.network import Network
 from beewire.mesh.programs import inbound
+from beewire.mesh.programs.bypass.state import Tier
 from beewire.mesh.programs.lists import LIST_BITS
 from beewire.mesh.programs.state import Decision, PodMode, PodState
+
+
+class Shared(NamedTuple):
+    """What all pods of a node have in common."""
+
+    loaded: Loaded
+    configurations: Configurations
+    short_path: ShortPath
 
 
 class Enrolment:
@@ -29,19 +47,11 @@ class Enrolment:
     `netns` is the cookie of its network namespace.
     """
 
-    def __init__(
-        self,
-        loaded: Loaded,
-        configurations: Configurations,
-        pod: Pod,
-        netns: int,
-        links: Links,
-    ) -> None:
+    def __init__(self, shared: Shared, pod: Pod, netns: int, links: Links) -> None:
         self.pod = pod
         self.netns = netns
-        self._loaded = loaded
-        self._configurations = configurations
-        self._entries = Entries(loaded, netns)
+        self._loaded, self._configurations, self._short_path = shared
+        self._entries = Entries(self._loaded, netns)
         self._links = links
         self._is_closed = False
 
@@ -63,6 +73,7 @@ class Enrolment:
     def undo(self) -> None:
         """Take back what `begin` has done so far."""
         self._links.close()
+        self._short_path.withdraw(self.netns)
         pod = self._entries.pod
         self._entries.end()
         if pod is None:
@@ -114,6 +125,27 @@ class Enrolment:
             raise
         entries.set_listeners(htons(pod.config.inbound_capture_port), listeners)
         self._attach(hooks_of(mode), places, alone=alone)
+        self._shorten(known, places)
+
+    def _shorten(self, known: PodState, places: Mapping[str, int]) -> None:
+        """Shorten connections as far as the configuration says; none in shadow mode."""
+        config = self.pod.config
+        is_acting = known.mode != PodMode.SHADOW
+        tier = tier_of(config) if is_acting else Tier.OFF
+        self._short_path.set_tier(self.netns, known.number, tier, flags_of(config))
+        wanted = hooks_of_tier(tier)
+        for hook in BYPASS_HOOKS:
+            if hook not in wanted:
+                self._links.remove(hook.name)
+        lost = [hook for hook in wanted if not self._links.has(hook.name)]
+        self._attach(lost, places, alone=True)
+        if not wanted:
+            self._short_path.sweep(self.netns)
+
+    @property
+    def tier(self) -> Tier:
+        """How far the pod's connections are shortened."""
+        return self._short_path.tier(self.netns)
 
     def _attach(
         self, hooks: Iterable[Hook], places: Mapping[str, int], *, alone: bool
@@ -125,6 +157,8 @@ class Enrolment:
     def _program(self, hook: Hook, *, alone: bool) -> Program[Any]:
         if hook.name == INBOUND:
             return self._inbound(alone=alone)
+        if hook in BYPASS_HOOKS:
+            return self._short_path.loaded[hook.program]
         return self._loaded[hook.program]
 
     def resume(self) -> None:
@@ -138,7 +172,7 @@ class Enrolment:
             MeshError: It has no pins.
             KernelError: The kernel refused an attachment.
         """
-        return self._attach_missing(hooks_of(self.mode))
+        return self._attach_missing((*hooks_of(self.mode), *hooks_of_tier(self.tier)))
 
     def _attach_missing(self, hooks: Iterable[Hook]) -> list[str]:
         lost = [hook for hook in hooks if not self._links.has(hook.name)]
@@ -156,7 +190,7 @@ class Enrolment:
             KernelError: The kernel refused one; those before it have changed.
         """
         alone = self._entries.is_alone()
-        for hook in EVERY_HOOK:
+        for hook in (*EVERY_HOOK, *BYPASS_HOOKS):
             if self._links.has(hook.name):
                 self._links.update(hook.name, self._program(hook, alone=alone).live)
         self.mend()
@@ -171,7 +205,8 @@ class Enrolment:
             KernelError: The kernel refused an attachment.
         """
         self.pod = self.pod._replace(proxy_cgroup=cgroup)
-        moved = [hook for hook in EVERY_HOOK if hook.place is Place.PROXY_CGROUP]
+        hooks = (*EVERY_HOOK, *hooks_of_tier(self.tier))
+        moved = [hook for hook in hooks if hook.place is Place.PROXY_CGROUP]
         with self.pod.opened() as places:
             known = self._known()
             known.proxy_cgroup = os.fstat(places["proxy_cgroup"]).st_ino
@@ -203,6 +238,8 @@ class Enrolment:
             pod = self.pod._replace(config=config)
             self._change(read(network, pod), config)
             self.pod = pod
+        with self.pod.opened() as places:
+            self._shorten(self._known(), places)
         if port != before:
             self._entries.drop_listeners(before)
 
@@ -231,6 +268,8 @@ class Enrolment:
         for hook in EVERY_HOOK:
             if hook not in wanted:
                 self._links.remove(hook.name)
+        with self.pod.opened() as places:
+            self._shorten(pod, places)
 
     def forget_compared(self) -> None:
         """Begin anew to compare with what Istio's rules do."""

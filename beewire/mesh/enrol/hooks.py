@@ -14,6 +14,8 @@ from beewire.mesh.programs import (
     shadow,
     view,
 )
+from beewire.mesh.programs.bypass import joining
+from beewire.mesh.programs.bypass.state import Tier
 from beewire.mesh.programs.state import PodMode
 
 
@@ -58,6 +60,18 @@ SHADOW_HOOKS = (SHADOW, SHADOW_IN, *HOOKS[1:])
 EVERY_HOOK = (*HOOKS, SHADOW, SHADOW_IN)
 
 PROGRAMS = tuple(hook.program for hook in EVERY_HOOK)
+
+# The short path's, whose programs are loaded apart. A sidecar's socket meets its own first.
+BYPASS_SIDECAR = Hook("bypass_sidecar", joining.bypass_sidecar, Place.PROXY_CGROUP)
+BYPASS_APPLICATION = Hook("bypass_app", joining.bypass_application, Place.CGROUP)
+BYPASS_HOOKS = (BYPASS_SIDECAR, BYPASS_APPLICATION)
+
+
+def hooks_of_tier(tier: Tier) -> tuple[Hook, ...]:
+    """The hooks that a pod has besides, by how far its connections are shortened."""
+    if tier is Tier.OFF:
+        return ()
+    return BYPASS_HOOKS if tier is Tier.ALL else (BYPASS_SIDECAR,)
 
 
 def hooks_of(mode: PodMode) -> tuple[Hook, ...]:

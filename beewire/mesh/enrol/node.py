@@ -14,14 +14,16 @@ from beewire.errors import KernelError, MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.configurations import Configurations
-from beewire.mesh.enrol.enrolment import Enrolment
+from beewire.mesh.enrol.enrolment import Enrolment, Shared
 from beewire.mesh.enrol.entries import Entries, Listening
 from beewire.mesh.enrol.hooks import PROGRAMS
 from beewire.mesh.enrol.links import Links
 from beewire.mesh.enrol.pod import Pod
 from beewire.mesh.enrol.scene import read
+from beewire.mesh.enrol.short_path import ShortPath
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
+from beewire.mesh.programs.bypass.state import BOUND
 from beewire.mesh.programs.state import Decision, PodMode
 
 NAME = "mesh"
@@ -34,16 +36,21 @@ class Node:
     otherwise their links, which hold the programs, have to be closed first.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(
+        self, loaded: Loaded, pins: Path | None = None, bound: int = BOUND
+    ) -> None:
         self.loaded = loaded
         self.configurations = Configurations(loaded)
+        self.short_path = ShortPath(loaded, pins, bound)
 
     @classmethod
-    def load(cls, pins: Path | None = None) -> Self:
+    def load(cls, pins: Path | None = None, *, bound: int = BOUND) -> Self:
         """Load the programs, or find them below `pins`, a directory on a bpffs.
 
         With `pins` they outlive the process: what is found there is used as it is, and
         what is not is loaded and pinned. Without, they live as long as their links.
+        Those of the short path come when a pod first wants them (`PodConfig.bypass`);
+        `bound` is how many bytes of memory may wait for a reader there.
 
         Raises:
             NotSupported: The kernel lacks what the data path stands on.
@@ -51,14 +58,14 @@ class Node:
             SpecError: The maps below `pins` are those of another version.
         """
         if pins is None:
-            return cls(_load())
+            return cls(_load(), bound=bound)
         if pins.exists():
-            return cls(open_pinned(PROGRAMS, str(pins), name=NAME))
+            return cls(open_pinned(PROGRAMS, str(pins), name=NAME), pins, bound)
         with ExitStack() as stack:
             loaded = stack.enter_context(_load())
             loaded.pin(str(pins))
             stack.pop_all()
-        return cls(loaded)
+        return cls(loaded, pins, bound)
 
     @staticmethod
     def load_on(maps: Mapping[str, AnyMap]) -> Loaded:
@@ -70,6 +77,11 @@ class Node:
         spec = _compiled()
         return load(spec, maps={name: maps[name] for name in spec.maps if name in maps})
 
+    @property
+    def shared(self) -> Shared:
+        """What its pods have in common."""
+        return Shared(self.loaded, self.configurations, self.short_path)
+
     def __enter__(self) -> Self:
         return self
 
@@ -78,6 +90,7 @@ class Node:
 
     def close(self) -> None:
         """Close the descriptors of programs and maps. Closing twice does nothing."""
+        self.short_path.close()
         self.loaded.close()
 
     def enrol(
@@ -109,7 +122,7 @@ class Node:
         Neither has to be there any more. Closing it withdraws the pod.
         """
         links = Links.found(pins)
-        found = Enrolment(self.loaded, self.configurations, pod, netns, links)
+        found = Enrolment(self.shared, pod, netns, links)
         found.resume()
         return found
 
@@ -173,6 +186,7 @@ class _Alone(Enrolment):
 
     def close(self) -> None:
         super().close()
+        self._short_path.close()
         self._loaded.close()
 
 
@@ -204,7 +218,7 @@ def _begin(
         if network.cookie in node.loaded[state.pods]:
             raise MeshError(f"the pod of {pod.netns} is enrolled already")
         links = Links.made(pins)
-        made = kind(node.loaded, node.configurations, pod, network.cookie, links)
+        made = kind(node.shared, pod, network.cookie, links)
         try:
             made.begin(read(network, pod), listeners, mode)
         except BaseException:

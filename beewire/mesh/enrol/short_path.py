@@ -1,0 +1,160 @@
+"""`ShortPath`: the programs and maps of the short path of one node, and a pod's tier.
+
+They are loaded when the first pod wants them, and cost nothing where none does.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from beewire.bpf import Loaded, collect, load, open_pinned
+from beewire.bpf.author.collection import Collection
+from beewire.bpf.kernel import AnyMap, running
+from beewire.errors import MapError, MeshError
+from beewire.mesh.config import Bypass, PodConfig
+from beewire.mesh.enrol.configurations import wait_for_programs
+from beewire.mesh.programs.bypass import joining, message, state
+from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag
+
+PROGRAMS = (joining.bypass_sidecar, joining.bypass_application, message.shorten)
+NAME = "mesh_bypass"
+PINS = "bypass"  # below the node's own
+
+TIERS = {
+    Bypass.OFF: Tier.OFF,
+    Bypass.SIDECARS: Tier.SIDECARS,
+    Bypass.ALL: Tier.ALL,
+    Bypass.AUTO: Tier.AUTO,
+}
+
+
+def tier_of(config: PodConfig) -> Tier:
+    """The tier that a configuration asks for; where it says nothing, OFF."""
+    return TIERS[config.bypass or Bypass.OFF]
+
+
+def flags_of(config: PodConfig) -> TierFlag:
+    """What else it allows."""
+    shortcut = TierFlag.SHORTCUT if config.shortcut else TierFlag(0)
+    return shortcut | (TierFlag.SPLICE if config.splice else TierFlag(0))
+
+
+class ShortPath:
+    """The short path of the node whose programs are `shared`.
+
+    `pins` is the node's directory of pins, if it has one. `bound` is how many bytes of
+    memory may wait for a reader before the rest goes by TCP.
+    """
+
+    def __init__(
+        self, shared: Loaded, pins: Path | None = None, bound: int = BOUND
+    ) -> None:
+        self._shared = shared
+        self._pins = pins and pins / PINS
+        self._bound = bound
+        self._loaded: Loaded | None = None
+
+    def close(self) -> None:
+        """Close the descriptors. Connections stay as they are."""
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+
+    def found(self) -> Loaded | None:
+        """The programs, if a pod has wanted them so far."""
+        if self._loaded is None and self._pins is not None and self._pins.is_dir():
+            self._loaded = open_pinned(PROGRAMS, str(self._pins), name=NAME)
+        return self._loaded
+
+    @property
+    def loaded(self) -> Loaded:
+        """The programs, loaded if need be.
+
+        Raises:
+            KernelError: The kernel refused a program, a map or a pin.
+        """
+        if (there := self.found()) is not None:
+            return there
+        with ExitStack() as stack:
+            loaded = stack.enter_context(load_on(self._shared.maps, bound=self._bound))
+            if self._pins is not None:
+                loaded.pin(str(self._pins))
+            stack.pop_all()
+        self._loaded = loaded
+        return loaded
+
+    def tier(self, netns: int) -> Tier:
+        """How far a pod's connections are shortened."""
+        known = self._known(netns)
+        return Tier.OFF if known is None else Tier(known.tier)
+
+    def set_tier(self, netns: int, number: int, tier: Tier, flags: TierFlag) -> None:
+        """Write a pod's tier; `number` is its place among the counters.
+
+        Connections on the short path go by TCP from now on where it is OFF.
+
+        Raises:
+            MeshError: The map is full.
+        """
+        if tier is Tier.OFF and self._known(netns) is None:
+            return
+        loaded = self.loaded
+        loaded[state.off][number] = int(tier is Tier.OFF)
+        wanted = PodTier(tier=tier, flags=flags, number=number)
+        try:
+            loaded[state.tiers][netns] = wanted
+        except MapError as error:
+            raise MeshError(f"the node's tiers are full: {error}") from error
+
+    def withdraw(self, netns: int) -> None:
+        """A pod is gone; its links have to be closed."""
+        if (loaded := self.found()) is None or netns not in loaded[state.tiers]:
+            return
+        loaded[state.tiers].delete(netns)
+        self.sweep(netns)
+
+    def sweep(self, netns: int) -> None:
+        """Delete the greetings of a pod whose sockets nobody follows any more."""
+        if (loaded := self.found()) is None:
+            return
+        wait_for_programs()
+        greetings = loaded[state.greetings]
+        for end in [end for end in greetings if end.netns == netns]:
+            greetings.delete(end)
+
+    def _known(self, netns: int) -> PodTier | None:
+        loaded = self.found()
+        return None if loaded is None else loaded[state.tiers].get(netns)
+
+
+def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
+    """Load the programs on these maps, and on new ones where one is missing.
+
+    Raises:
+        KernelError: The kernel refused a program or a map.
+    """
+    spec = _compiled()
+    shared = {name: maps[name] for name in spec.maps if name in maps}
+    loaded = load(spec, maps=shared, globals={"bound": bound})
+    try:
+        attach(loaded)
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def attach(loaded: Loaded) -> None:
+    """Let this `shorten` see what sockets send that join from now on.
+
+    The map holds it, not a link: it goes when nobody has the map any more.
+    """
+    link = loaded[message.shorten].attach(loaded[state.peers], as_link=False)
+    os.close(link.release())
+
+
+@cache
+def _compiled() -> Collection:
+    return collect(PROGRAMS, name=NAME, target=running())

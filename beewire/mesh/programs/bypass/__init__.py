@@ -1,0 +1,15 @@
+"""The short path: what one socket sends goes to the other's queue, past TCP and IP.
+
+    state      tiers, the maps, what is kept of a connection
+    keys       how both ends name a connection, and each other
+    sockets    what is read of the kernel's sockets
+    joining    sock_ops: two ends find each other while they connect
+    switching  whether a pod is switched off
+    admission  which destinations are worth it
+    message    sk_msg: this message by the short path, or by TCP
+    live       iterator: every connection that is there, and its counters
+
+A connection is on the short path, or on TCP, from message to message; never on both in an
+order that a reader could tell. Why that holds stands in `message`; why nobody meets a
+stranger stands in `joining`.
+"""

@@ -1,0 +1,140 @@
+"""What the short path reads of the kernel's sockets.
+
+One's own socket is read as the kernel types it. The other end's is memory that may be given
+to another socket at any time (its slab is SLAB_TYPESAFE_BY_RCU): each field of it is read by
+`bpf_probe_read_kernel`, and means something only when its cookie, read afterwards, is the
+one that was agreed upon. Cookies are never given twice.
+"""
+
+from beewire.bpf import (
+    Kernel,
+    embedded,
+    exists,
+    kernel_address,
+    kernel_ptr,
+    pointer,
+    u8,
+    u32,
+    u64,
+)
+from beewire.mesh.programs.bypass.state import Why
+
+O_NONBLOCK = 0o4000
+SEND_SHUTDOWN = 2  # include/net/sock.h
+
+
+class atomic_t(Kernel):
+    """`atomic_t`."""
+
+    counter: u32
+
+
+class atomic64_t(Kernel):
+    """`atomic64_t`."""
+
+    counter: u64
+
+
+class sock_common(Kernel):
+    """`struct sock_common`."""
+
+    skc_cookie: atomic64_t = embedded()
+
+
+class sk_buff_head(Kernel):
+    """`struct sk_buff_head`."""
+
+    qlen: u32
+
+
+class backlog(Kernel):
+    """What `sk_backlog` is: a struct without a name."""
+
+    rmem_alloc: atomic_t = embedded()
+
+
+class file(Kernel):
+    """`struct file`."""
+
+    f_flags: u32
+
+
+class socket(Kernel):
+    """`struct socket`."""
+
+    file: "file"
+
+
+class sock(Kernel):
+    """`struct sock`."""
+
+    sk_receive_queue: sk_buff_head = embedded()
+    sk_backlog: backlog = embedded()
+    sk_socket: socket
+    sk_shutdown: u8
+
+
+class inet_connection_sock(Kernel):
+    """`struct inet_connection_sock`."""
+
+    icsk_ulp_ops: int = pointer()
+
+
+class tcp_sock(Kernel):
+    """`struct tcp_sock`."""
+
+    write_seq: u32
+    rcv_nxt: u32
+    copied_seq: u32
+    is_mptcp: u8
+
+
+def cookie_at(address: u64) -> u64:
+    """The cookie of the socket that lies at an address."""
+    return kernel_ptr(address, sock_common).skc_cookie.counter
+
+
+def waiting_at(address: u64) -> u64:
+    """How many bytes of memory wait for a reader."""
+    return kernel_ptr(address, sock).sk_backlog.rmem_alloc.counter
+
+
+def has_ulp(address: u64) -> bool:
+    """Whether something lies between the socket's owner and TCP: TLS, MPTCP."""
+    return kernel_ptr(address, inet_connection_sock).icsk_ulp_ops != 0
+
+
+def has_read(address: u64, seq: u32) -> bool:
+    """Whether the owner of a socket has read all that TCP carried up to `seq`.
+
+    `copied_seq` moves when bytes are in the reader's memory, and alone would do. Linux
+    before January 2026 lets it count what came by the short path as well where a stream
+    parser is attached: there it could be equal by chance, with as many bytes unread. The
+    receive queue alone would not do: tcp_queue_rcv() moves `rcv_nxt` before the bytes are
+    in it.
+    """
+    tcp = kernel_ptr(address, tcp_sock)
+    if tcp.copied_seq != seq or tcp.rcv_nxt != seq:
+        return False
+    return kernel_ptr(address, sock).sk_receive_queue.qlen == 0
+
+
+def is_mptcp(address: u64) -> bool:
+    """Whether a socket is one of several of an MPTCP connection."""
+    if exists(tcp_sock.is_mptcp):
+        return kernel_ptr(address, tcp_sock).is_mptcp != 0
+    return False
+
+
+def waits(address: u64) -> u32:
+    """Whether the owner of a socket waits inside recv(): BLOCKING, UNACCEPTED, NOTHING.
+
+    tcp_bpf_recvmsg() waits once and then gives up, whatever woke it, and one that waits in
+    tcp_recvmsg() for more (MSG_WAITALL) does not look at what comes by the short path.
+    """
+    owned = kernel_ptr(address, sock).sk_socket
+    if kernel_address(owned) == 0:
+        return Why.UNACCEPTED
+    if owned.file.f_flags & O_NONBLOCK != 0:
+        return Why.NOTHING
+    return Why.BLOCKING

@@ -1,0 +1,164 @@
+"""What the programs of the short path share: tiers, connections, sockets.
+
+    tiers      netns cookie              -> PodTier: how far its connections are shortened
+    off        PodTier.number            -> whether it is switched off just now (0: all are)
+    greetings  End, its `socket` 0       -> Greeting, while two ends look for each other
+    peers      End                       -> the socket at this end of a connection
+    flows      socket                    -> Flow: its other end, its counters
+
+An End is one end of one connection: the namespace it stands in, its addresses and ports as
+that end sees them, and the cookie of its socket. IPv4 is `::ffff:a.b.c.d` whatever the
+family of the socket, ports are in network order. Equal tuples in two namespaces are two
+Ends, and so are two sockets that had one tuple after the other: cookies are never given
+twice. A namespace that is not in `tiers` is off.
+"""
+
+from enum import IntEnum, IntFlag
+
+from beewire.bpf import (
+    Array,
+    Const,
+    HashMap,
+    SkStorage,
+    SockHash,
+    Struct,
+    u16,
+    u32,
+    u64,
+)
+from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.state import MAX_PODS, NO_PREALLOC
+
+MAX_ENDS = 1 << 17  # sockets on the short path; buckets alone are 16 bytes each
+MAX_GREETINGS = 1 << 16
+
+# Bytes that may wait for a reader before the rest goes by TCP, which has windows.
+BOUND = 1 << 20
+
+
+class Tier(IntEnum):
+    """How far a pod's connections are shortened: `beewire.io/bypass`."""
+
+    OFF = 0
+    SIDECARS = 1  # from sidecar to sidecar
+    ALL = 2  # the application's, too
+    AUTO = 3  # from sidecar to sidecar, where connections are known to live long
+
+
+class TierFlag(IntFlag):
+    """What else a pod allows."""
+
+    SHORTCUT = 1 << 0  # a sidecar straight to its application
+    SPLICE = 1 << 1  # its application straight to another
+
+
+class Role(IntEnum):
+    """Whose a socket is."""
+
+    NONE = 0
+    SIDECAR = 1
+    APPLICATION = 2
+
+
+class Mode(IntEnum):
+    """Where the last message of a socket went."""
+
+    TCP = 0
+    SHORT = 1
+
+
+class Why(IntEnum):
+    """Why the last message of a socket went by TCP; from UNMET on it is for good."""
+
+    NOTHING = 0
+    SILENT = 1  # nothing was sent yet
+    ALONE = 2  # the other end has not joined yet
+    FULL = 3  # more than the bound waits for the reader
+    UNREAD = 4  # what TCP carried was not read yet
+    UNACCEPTED = 5  # nobody has accepted the other end yet
+    SWITCHED_OFF = 6
+    CLOSING = 7  # this end has said its last word
+    GONE = 8  # the other end has closed
+    UNMET = 16  # the other end never joined
+    SHORT_LIVED = 17  # connections to this destination end soon
+    BLOCKING = 18  # one end's owner waits inside recv(): it could wait for ever
+    MPTCP = 19
+    ULP = 20  # TLS in the kernel, say
+    STRANGER = 21  # what answers to the name is another connection
+    NO_ROOM = 22  # a map is full, or there was no memory
+
+
+class PodTier(Struct):
+    """Value of `tiers`."""
+
+    tier: u32 = 0  # Tier
+    flags: u32 = 0  # TierFlag
+    number: u32 = 0  # its place in `off`: PodState.number
+    unused: u32 = 0
+
+
+class End(Struct):
+    """One end of a connection."""
+
+    netns: u64 = 0
+    socket: u64 = 0  # its cookie; 0 in `greetings`: whoever is there
+    local: Address = Address()
+    remote: Address = Address()
+    local_port: u16 = 0
+    remote_port: u16 = 0
+    unused: u32 = 0
+
+
+class Greeting(Struct):
+    """What the end that dialled leaves for the other, and what that one answers.
+
+    `sent` and `received` are the first sequence numbers of both directions. The answer
+    counts once `answered` is not 0: it is written last.
+    """
+
+    address: u64  # of the tcp_sock
+    socket: u64  # its cookie
+    sent: u32
+    received: u32
+    role: u32
+    pod: u32  # PodTier.number
+    answer_role: u32 = 0
+    answer_pod: u32 = 0
+    answer_netns: u64 = 0
+    answer_address: u64 = 0
+    answered: u64 = 0  # the other socket's cookie
+
+
+class Flow(Struct):
+    """On each socket that was considered: its other end, and what it sent.
+
+    `address` is that of the other end's tcp_sock, 0 as long as it is unknown. Only this
+    socket's owner writes, and it holds the socket's lock; counters need no atomics.
+    """
+
+    own: End = End()
+    peer: End = End()
+    address: u64 = 0
+    role: u32 = 0  # Role
+    peer_role: u32 = 0
+    pod: u32 = 0  # PodTier.number
+    peer_pod: u32 = 0
+    mode: u32 = 0  # Mode
+    why: u32 = 0  # Why
+    checked: u32 = 0  # whether the other end is known not to block
+    written: u32 = 0  # write_seq when all that TCP had carried was read
+    dialled: u32 = 0  # whether this end dialled
+    turns: u32 = 0  # how often it went from one mode to the other
+    short_bytes: u64 = 0
+    short_messages: u64 = 0
+    tcp_bytes: u64 = 0
+    tcp_messages: u64 = 0
+
+
+tiers = HashMap[u64, PodTier](max_entries=MAX_PODS, flags=NO_PREALLOC)
+off = Array[u32](max_entries=MAX_PODS)
+greetings = HashMap[End, Greeting](max_entries=MAX_GREETINGS, flags=NO_PREALLOC)
+peers = SockHash[End](max_entries=MAX_ENDS)
+flows = SkStorage[Flow]()
+
+bound = Const(u64, BOUND)
