@@ -12,6 +12,7 @@ refused, and outbound ones meet a closed port.
     node       Node: the programs and maps, loaded once or found pinned; its configurations
     enrolment  Enrolment: one pod, from entries to links and back
     entries    what the maps say of a pod
+    short_path ShortPath: the programs that leave TCP/IP out, loaded when a pod wants them
     links      its links, in this process or pinned
     neighbours programs of others at its hooks, and in which order all run
     scene      its addresses, interfaces and routes
@@ -24,6 +25,7 @@ from beewire.mesh.enrol.hooks import HOOKS, PROGRAMS
 from beewire.mesh.enrol.neighbours import Neighbour
 from beewire.mesh.enrol.node import Node, enrol
 from beewire.mesh.enrol.pod import SIDECAR, Pod
+from beewire.mesh.enrol.short_path import ShortPath
 
 __all__ = [
     "HOOKS",
@@ -33,5 +35,6 @@ __all__ = [
     "Neighbour",
     "Node",
     "Pod",
+    "ShortPath",
     "enrol",
 ]

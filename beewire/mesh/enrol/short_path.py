@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from beewire.bpf import Loaded, collect, load, open_pinned
 from beewire.bpf.author.collection import Collection
@@ -15,10 +16,15 @@ from beewire.bpf.kernel import AnyMap, running
 from beewire.errors import MapError, MeshError
 from beewire.mesh.config import Bypass, PodConfig
 from beewire.mesh.enrol.configurations import wait_for_programs
-from beewire.mesh.programs.bypass import joining, message, state
+from beewire.mesh.programs.bypass import joining, live, message, state
 from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag
 
-PROGRAMS = (joining.bypass_sidecar, joining.bypass_application, message.shorten)
+PROGRAMS = (
+    joining.bypass_sidecar,
+    joining.bypass_application,
+    message.shorten,
+    live.live,
+)
 NAME = "mesh_bypass"
 PINS = "bypass"  # below the node's own
 
@@ -49,12 +55,23 @@ class ShortPath:
     """
 
     def __init__(
-        self, shared: Loaded, pins: Path | None = None, bound: int = BOUND
+        self, shared: Loaded | None, pins: Path | None = None, bound: int = BOUND
     ) -> None:
         self._shared = shared
         self._pins = pins and pins / PINS
         self._bound = bound
         self._loaded: Loaded | None = None
+
+    @classmethod
+    def at(cls, pins: Path) -> Self:
+        """What is pinned below a node's directory, to be looked at and switched."""
+        return cls(None, pins)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the descriptors. Connections stay as they are."""
@@ -74,9 +91,12 @@ class ShortPath:
 
         Raises:
             KernelError: The kernel refused a program, a map or a pin.
+            MeshError: None are pinned, and these were to be found (`at`).
         """
         if (there := self.found()) is not None:
             return there
+        if self._shared is None:
+            raise MeshError(f"no pod has taken the short path: no {self._pins} here")
         with ExitStack() as stack:
             loaded = stack.enter_context(load_on(self._shared.maps, bound=self._bound))
             if self._pins is not None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import SIDECAR, Enrolment, Node
+from beewire.mesh.lab import Lab
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Pod as LabPod
 from beewire.mesh.programs.bypass import state
@@ -125,3 +126,20 @@ def flow(node: Node, sock: socket.socket) -> Flow:
 def is_short(node: Node, sock: socket.socket) -> bool:
     """Whether its last message took the short path."""
     return flow(node, sock).mode == Mode.SHORT
+
+
+def listening(pod: LabPod, host: str = "0.0.0.0") -> socket.socket:
+    """The inbound listener of a pod's sidecar."""
+    return pod.proxy.listen(host, INBOUND)
+
+
+@contextlib.contextmanager
+def met(lab: Lab, node: Node, tier: Bypass = Bypass.SIDECARS) -> Iterator[Pair]:
+    """A connection between the sidecars of two pods that have a tier."""
+    with contextlib.ExitStack() as stack:
+        for pod in lab.pods:
+            stack.enter_context(enrolled(node, pod, tier))
+        listener = stack.enter_context(listening(lab.b))
+        pair = Pair(dial(lab.a.proxy, Way(lab.b.address)), accept(listener))
+        stack.callback(pair.close)
+        yield pair

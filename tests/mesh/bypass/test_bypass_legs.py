@@ -25,18 +25,6 @@ from tests.mesh.bypass.joined import (
 pytestmark = pytest.mark.mesh
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with Node.load() as made:
-        yield made
-
-
 FAMILIES = ("v4", "v6", "mapped")
 
 

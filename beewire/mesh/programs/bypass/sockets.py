@@ -38,6 +38,7 @@ class atomic64_t(Kernel):
 class sock_common(Kernel):
     """`struct sock_common`."""
 
+    skc_state: u8
     skc_cookie: atomic64_t = embedded()
 
 
