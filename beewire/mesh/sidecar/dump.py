@@ -1,0 +1,136 @@
+"""`Dump`: an answer to /config_dump?include_eds (envoy/admin/v3/config_dump.proto).
+
+What is in force: active listeners and clusters, whether static or pushed. What warms up
+or drains is not. Secrets are never looked at.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from beewire.mesh.sidecar.fields import (
+    Message,
+    child,
+    children,
+    decode,
+    place,
+    text,
+)
+from beewire.mesh.sidecar.reasons import Place, UnreadableError
+
+_TYPES = "type.googleapis.com/envoy.admin.v3."
+_LISTENERS = f"{_TYPES}ListenersConfigDump"
+_CLUSTERS = f"{_TYPES}ClustersConfigDump"
+_ENDPOINTS = f"{_TYPES}EndpointsConfigDump"
+_ROUTES = f"{_TYPES}RoutesConfigDump"
+
+
+class Listener(NamedTuple):
+    """One listener; `places` are where it listens, whether it is bound there or not."""
+
+    name: str
+    places: frozenset[Place]
+    message: Message
+
+
+class Endpoint(NamedTuple):
+    """One endpoint of a cluster; `place` is None for pipes, names and tunnels."""
+
+    place: Place | None
+    message: Message
+
+
+class Cluster(NamedTuple):
+    """One cluster. `endpoints` is None where nobody knows them."""
+
+    name: str
+    message: Message
+    endpoints: tuple[Endpoint, ...] | None
+
+
+class Dump(NamedTuple):
+    """The configuration of one Envoy; `routes` are route configurations by name."""
+
+    listeners: tuple[Listener, ...]
+    clusters: dict[str, Cluster]
+    routes: dict[str, Message]
+
+
+def parse(answer: bytes) -> Dump:
+    """The configuration that Envoy's answer tells.
+
+    Raises:
+        UnreadableError: it is not one, or lacks listeners or clusters.
+    """
+    parts: dict[str, list[Message]] = {}
+    for part in children(decode(answer), "configs"):
+        parts.setdefault(text(part, "@type"), []).append(part)
+    for needed in (_LISTENERS, _CLUSTERS):
+        if needed not in parts:
+            raise UnreadableError(
+                f"Envoy's answer has no {needed.removeprefix(_TYPES)}"
+            )
+    endpoints = dict(_assignments(parts.get(_ENDPOINTS, [])))
+    clusters = (_cluster(each, endpoints) for each in _clusters(parts[_CLUSTERS]))
+    return Dump(
+        listeners=tuple(map(_listener, _listeners(parts[_LISTENERS]))),
+        clusters={each.name: each for each in clusters},
+        routes=dict(_routes(parts.get(_ROUTES, []))),
+    )
+
+
+def _listeners(parts: Iterable[Message]) -> Iterator[Message]:
+    for part in parts:
+        for each in children(part, "static_listeners"):
+            yield child(each, "listener")
+        for each in children(part, "dynamic_listeners"):
+            if active := child(each, "active_state"):
+                yield child(active, "listener")
+
+
+def _listener(message: Message) -> Listener:
+    more = children(message, "additional_addresses")
+    said = (child(each, "address") for each in (message, *more))
+    places = frozenset(found for each in said if (found := place(each)) is not None)
+    return Listener(text(message, "name"), places, message)
+
+
+def _clusters(parts: Iterable[Message]) -> Iterator[Message]:
+    for part in parts:
+        for name in ("static_clusters", "dynamic_active_clusters"):
+            for each in children(part, name):
+                yield child(each, "cluster")
+
+
+def _cluster(message: Message, known: dict[str, tuple[Endpoint, ...]]) -> Cluster:
+    name = text(message, "name")
+    served = text(child(message, "eds_cluster_config"), "service_name") or name
+    endpoints = known.get(served)
+    if endpoints is None and "load_assignment" in message:
+        endpoints = _endpoints(child(message, "load_assignment"))
+    return Cluster(name, message, endpoints)
+
+
+def _assignments(
+    parts: Iterable[Message],
+) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
+    for part in parts:
+        for name in ("static_endpoint_configs", "dynamic_endpoint_configs"):
+            for each in children(part, name):
+                found = child(each, "endpoint_config")
+                yield text(found, "cluster_name"), _endpoints(found)
+
+
+def _endpoints(assignment: Message) -> tuple[Endpoint, ...]:
+    return tuple(
+        Endpoint(place(child(child(each, "endpoint"), "address")), each)
+        for locality in children(assignment, "endpoints")
+        for each in children(locality, "lb_endpoints")
+    )
+
+
+def _routes(parts: Iterable[Message]) -> Iterator[tuple[str, Message]]:
+    for part in parts:
+        for name in ("static_route_configs", "dynamic_route_configs"):
+            for each in children(part, name):
+                found = child(each, "route_config")
+                yield text(found, "name"), found
