@@ -86,6 +86,9 @@ class Rule(IntEnum):
     OUT_NOT_INCLUDED = 30  # the chain ends
     OUT_OTHER_PROTOCOL = 31  # the chain ends: only TCP is captured
     OUT_SELF_CALL_TPROXY = 32  # as OUT_SELF_CALL, by its mark, on the way in
+    # Beewire's own, after any of these has captured it, or has let the sidecar pass
+    OUT_SPLICE = 33  # to the other application, past both sidecars
+    OUT_SHORTCUT = 34  # the sidecar's, to the other application, past the sidecar there
     # Inbound, in order
     IN_LOCAL = 48  # from the pod itself: decided on its way out
     IN_OTHER_PROTOCOL = 49
@@ -99,6 +102,9 @@ class Rule(IntEnum):
     IN_NOT_INCLUDED = 57
     IN_MARKED = 58  # TPROXY: the sidecar's connection to its application
     IN_LOOPBACK = 59  # TPROXY leaves loopback addresses alone
+    # Beewire's own, after one of these has captured it
+    IN_SPLICE = 60  # from the other application, past both sidecars
+    IN_SHORTCUT = 61  # from the other pod's sidecar, past this one's
 
 
 # The field of PodConfig that put each rule there; rules without one always hold.
@@ -116,6 +122,10 @@ KNOBS: Final[dict[Rule, str]] = {
     Rule.OUT_INCLUDED_RANGE: "outbound_ip_ranges_include",
     Rule.OUT_ALL_RANGES: "outbound_ip_ranges_include",
     Rule.OUT_NOT_INCLUDED: "outbound_ip_ranges_include",
+    Rule.OUT_SPLICE: "splice",
+    Rule.OUT_SHORTCUT: "shortcut",
+    Rule.IN_SPLICE: "splice",
+    Rule.IN_SHORTCUT: "shortcut",
     Rule.IN_REROUTED: "reroute_virtual_interfaces",
     Rule.IN_REROUTED_NOT_INCLUDED: "reroute_virtual_interfaces",
     Rule.IN_EXCLUDED_INTERFACE: "exclude_interfaces",

@@ -31,6 +31,7 @@ from beewire.mesh.programs import inbound
 from beewire.mesh.programs.bypass.state import Tier
 from beewire.mesh.programs.lists import LIST_BITS
 from beewire.mesh.programs.state import Decision, PodMode, PodState
+from beewire.mesh.programs.straight import Straight
 
 
 class Shared(NamedTuple):
@@ -113,6 +114,7 @@ class Enrolment:
             mode=mode,
             proxy_cgroup=os.fstat(places["proxy_cgroup"]).st_ino,
             proxy_level=depth(pod.proxy_cgroup),
+            straight=straight_of(pod.config),
         )
         entries.begin()
         alone = entries.set_addresses(scene.addresses)
@@ -326,6 +328,8 @@ class Enrolment:
         pod = self._known()
         old = pod.config, pod.scope
         new = old[0] if config is None else self._configurations.acquire(config)
+        if config is not None:
+            pod.straight = straight_of(config)
         try:
             alone = self._entries.set_addresses(scene.addresses)
             self._publish(pod, scene, new)
@@ -361,3 +365,9 @@ class Enrolment:
         if alone:
             return self._loaded[inbound.inbound]
         return private.inbound(self._loaded, self.netns)
+
+
+def straight_of(config: PodConfig) -> Straight:
+    """Which ways past sidecars a pod says yes to."""
+    said = {Straight.SHORTCUT: config.shortcut, Straight.SPLICE: config.splice}
+    return Straight(sum(kind for kind, yes in said.items() if yes))

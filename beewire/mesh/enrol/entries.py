@@ -11,7 +11,7 @@ from beewire.mesh import events
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.pod import words
 from beewire.mesh.enrol.scene import IP
-from beewire.mesh.programs import shadow, state
+from beewire.mesh.programs import shadow, state, straight
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
 from beewire.mesh.programs.sockets import own_bit
 from beewire.mesh.programs.state import Counts, Decision, PodAddress, PodState, Slot
@@ -35,6 +35,10 @@ DECISIONS = {
     **dict.fromkeys(_SELF_CALL, Decision.OUTBOUND_SELF_CALL),
     **dict.fromkeys(_CAPTURED, Decision.OUTBOUND_CAPTURED),
     Rule.OUT_DNS: Decision.DNS_CAPTURED,
+    Rule.OUT_SPLICE: Decision.OUTBOUND_SPLICED,
+    Rule.OUT_SHORTCUT: Decision.OUTBOUND_PROXY,
+    Rule.IN_SPLICE: Decision.INBOUND_STRAIGHT,
+    Rule.IN_SHORTCUT: Decision.INBOUND_STRAIGHT,
     **dict.fromkeys(_INBOUND, Decision.INBOUND_CAPTURED),
 }
 
@@ -134,8 +138,22 @@ class Entries:
         if loaded[state.alias_counts].get(netns):
             _delete_of(netns, loaded[state.aliases], loaded[state.originals])
         loaded[state.alias_counts].delete(netns)
+        self._forget_straight()
         events.forget(loaded, netns)
         self.forget_compared()
+
+    def _forget_straight(self) -> None:
+        """Ways past sidecars that begin or end here, and what they carried."""
+        loaded, netns = self._loaded, self.netns
+        _delete_of(netns, loaded[straight.ways], loaded[straight.l4_ports])
+        ways = loaded[straight.ways]
+        for key in [key for key, way in ways.items() if way.server == netns]:
+            ways.delete(key)
+        claims, traffic = loaded[straight.claims], loaded[straight.traffic]
+        for ends in [ends for ends, one in claims.items() if one.client == netns]:
+            claims.delete(ends)
+        for pair in [pair for pair in traffic if netns in (pair.client, pair.server)]:
+            traffic.delete(pair)
 
     def forget_compared(self) -> None:
         """Begin anew to compare with what Istio's rules do."""

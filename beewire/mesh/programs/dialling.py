@@ -68,20 +68,23 @@ def is_about(kept: Dialled, ctx: SockOps) -> bool:
     return remote == kept.wanted.address.words[3] and port == kept.wanted.port
 
 
-def take(ctx: SockOps, sk: BpfSock) -> bool:
-    """Put this thread's note into the socket that it connects; whether there was one."""
+def take(ctx: SockOps, sk: BpfSock) -> u32:
+    """Put this thread's note into the socket that it connects.
+
+    The verdict in it, which is never 0; 0 where there was none.
+    """
     thread = this_thread()
     if (place := notes.lookup(place_of(thread))) is None:
-        return False
+        return 0
     if place.thread != thread:
-        return False
+        return 0
     place.thread = 0
     if not is_about(place.kept, ctx):
-        return False
+        return 0
     if (kept := dialled.get_or_create(sk)) is not None:
         kept.wanted = place.kept.wanted
         kept.target = place.kept.target
         kept.target_port = place.kept.target_port
         kept.verdict = place.kept.verdict
         kept.config = place.kept.config
-    return True
+    return place.kept.verdict

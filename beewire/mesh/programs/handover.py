@@ -22,7 +22,7 @@ from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
 from beewire.mesh.programs.counting import count, count_in
 from beewire.mesh.programs.decision import action_of
-from beewire.mesh.programs.dialling import take
+from beewire.mesh.programs.dialling import is_about, take
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import keep_listener
 from beewire.mesh.programs.shadow import compare_accepted
@@ -36,6 +36,7 @@ from beewire.mesh.programs.state import (
     handshakes,
     pods,
 )
+from beewire.mesh.programs.straight import claim, follow, passes_by
 
 
 def name_by_client(key: Handshake, ctx: SockOps) -> None:
@@ -75,9 +76,17 @@ def name_by_server(key: Handshake, ctx: SockOps) -> None:
 
 def begin(ctx: SockOps) -> None:
     """Before the SYN: publish what this socket dialled, if we redirected it."""
-    if (sk := ctx.sk) is None or take(ctx, sk):
+    if (sk := ctx.sk) is None:
+        return
+    if (taken := take(ctx, sk)) != 0:
+        if passes_by(taken):
+            claim(ctx, taken)
         return  # left alone; or its address says where it was going
     if (state := dialled.get(sk)) is None or state.target == 0:
+        return
+    if passes_by(state.verdict):
+        if is_about(state, ctx):
+            claim(ctx, state.verdict)
         return
     if action_of(state.verdict) == Action.TO_DNS:
         return  # the agent does not ask where a query was going
@@ -86,7 +95,7 @@ def begin(ctx: SockOps) -> None:
     if key.target != state.target or htons(key.target_port) != state.target_port:
         return  # the socket was redirected once and is now connected elsewhere
     handshakes[key] = state.wanted
-    sock_ops_cb_flags_set(ctx, SockOpsFlag.STATE_CB)
+    sock_ops_cb_flags_set(ctx, ctx.bpf_sock_ops_cb_flags | SockOpsFlag.STATE_CB)
 
 
 def miss(key: Handshake) -> None:
@@ -156,6 +165,7 @@ def handover(ctx: SockOps) -> None:
             complete(ctx)
         case SockOp.STATE_CB:
             abandon(ctx)
+            follow(ctx)
         case SockOp.TCP_LISTEN_CB:
             keep_listener(ctx)
         case _:

@@ -28,6 +28,7 @@ from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
 from beewire.mesh.programs.state import IPPROTO_TCP, Decision, PodMode, owners, pods
+from beewire.mesh.programs.straight import lets_pass
 
 alone = Const(u64)  # whose packets inbound_alone sees
 
@@ -104,8 +105,14 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
     verdict = decide_inbound(pod.settings, flow)
-    count_rule(pod, verdict)
     action = action_of(verdict)
+    if (
+        pod.straight != 0
+        and action == Action.TO_INBOUND
+        and lets_pass(ctx, netns, pod, flow)
+    ):
+        return SkAction.SK_PASS
+    count_rule(pod, verdict)
     if action == Action.PASS:
         return SkAction.SK_PASS
     if action != Action.REFUSE and capture(

@@ -45,6 +45,7 @@ from beewire.mesh.programs.state import (
     asked,
     pods,
 )
+from beewire.mesh.programs.straight import pass_by4, pass_by6
 
 DNS = htons(DNS_PORT)
 
@@ -127,6 +128,8 @@ def outbound4(ctx: SockAddr) -> int:
     if pod.mode == PodMode.SHADOW:
         observe(ctx, netns, flow, verdict)
         return ALLOW
+    if pod.straight != 0 and pass_by4(ctx, netns, pod, flow, verdict):
+        return ALLOW
     count_rule(pod, verdict)
     action = action_of(verdict)
     if action == Action.PASS:
@@ -177,6 +180,8 @@ def outbound6(ctx: SockAddr) -> int:
     verdict = decide_outbound(pod.settings, flow)
     if pod.mode == PodMode.SHADOW:
         observe(ctx, netns, flow, verdict)
+        return ALLOW
+    if pod.straight != 0 and pass_by6(ctx, netns, pod, flow, verdict):
         return ALLOW
     count_rule(pod, verdict)
     action = action_of(verdict)

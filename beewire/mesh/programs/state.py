@@ -140,7 +140,7 @@ class PodState(Struct):
     proxy_level: u32 = 0  # its depth below the cgroup2 root
     source4: u32 = 0  # what a redirected connection keeps as its source; 0: it has none
     mode: u32 = 0  # PodMode
-    unused: u32 = 0
+    straight: u32 = 0  # straight.Straight: ways past sidecars that it says yes to
     source6: Address = Address()
     settings: Config = Config()
 
@@ -252,6 +252,8 @@ class Decision(IntEnum):
     HANDOVER_ABANDONED = 11  # a connection without alias ended before it was accepted
     OUTBOUND_EXCLUDED = 12  # its port or range is excluded, or not included
     DNS_CAPTURED = 13  # a query, to the agent's resolver
+    OUTBOUND_SPLICED = 14  # the application's connection goes past both sidecars
+    INBOUND_STRAIGHT = 15  # a connection goes past the sidecar to the application
 
 
 class Note(Struct):

@@ -1,0 +1,171 @@
+"""`Tables`: the plan in the maps that the programs read; connections and counters."""
+
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+from typing import NamedTuple
+
+from beewire.bpf import Loaded, htons, ntohs
+from beewire.errors import MapError, MeshError
+from beewire.mesh.enrol.configurations import wait_for_programs
+from beewire.mesh.enrol.pod import words
+from beewire.mesh.programs import straight
+from beewire.mesh.programs.addresses import Address
+from beewire.mesh.programs.straight import PodPlace, Stage, Straight, Way
+from beewire.mesh.sidecar.reasons import IP, Place
+from beewire.mesh.straight.plan import Plan
+
+_Dialled = tuple[int, IP, int]  # a pod's cookie, an address, a port
+
+
+class Passing(NamedTuple):
+    """One connection that goes past a sidecar; pods are cookies of namespaces.
+
+    `cookie` is that of the socket that dialled; `is_open` tells it from one that is being
+    set up.
+    """
+
+    kind: Straight
+    client: int
+    server: int
+    source: Place
+    target: Place
+    cookie: int
+    is_open: bool
+
+
+class Carried(NamedTuple):
+    """What went from one pod to a port of another, past a sidecar, as the client sees it.
+
+    `sent` and `received` are the bytes of connections that have ended.
+    """
+
+    kind: Straight
+    client: int
+    server: int
+    port: int
+    opened: int
+    closed: int
+    sent: int
+    received: int
+
+
+class Applied(NamedTuple):
+    """What has changed in the tables: ways that are new, and that are gone."""
+
+    added: int
+    removed: int
+
+
+class Tables:
+    """The ways of one node, as its programs have them."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._ways = loaded[straight.ways]
+        self._ports = loaded[straight.l4_ports]
+        self._claims = loaded[straight.claims]
+        self._traffic = loaded[straight.traffic]
+
+    def apply(self, plan: Plan) -> Applied:
+        """Let the programs go by `plan`: first what is gone, then what is new.
+
+        When it returns, no program acts by what is gone any more.
+
+        Raises:
+            MeshError: there are more ways than the maps have room for; those that are
+                gone are gone.
+        """
+        ways = {_key(*dialled): way for dialled, way in _ways_of(plan).items()}
+        ports = {_key(*place) for place in _ports_of(plan)}
+        known = dict(self._ways.items())
+        gone = [key for key, way in known.items() if ways.get(key) != way]
+        closed = [key for key in self._ports if key not in ports]
+        for key in closed:
+            self._ports.delete(key)
+        for key in gone:
+            self._ways.delete(key)
+        if gone or closed:
+            wait_for_programs()
+        fresh = {key: way for key, way in ways.items() if known.get(key) != way}
+        try:
+            self._ports.update(dict.fromkeys(ports, 1))
+            self._ways.update(fresh)
+        except MapError as error:
+            raise MeshError(
+                f"the node has no room for {len(ways):,} ways past sidecars: {error}"
+            ) from error
+        return Applied(added=len(fresh), removed=len(gone))
+
+    def ways(self) -> int:
+        """How many destinations have a way."""
+        return len(list(self._ways))
+
+    def passing(self) -> Iterator[Passing]:
+        """The connections that go past a sidecar now, those being set up included."""
+        for ends, claim in self._claims.items():
+            yield Passing(
+                kind=Straight(claim.kind),
+                client=claim.client,
+                server=claim.server,
+                source=(_ip(ends.source), ntohs(ends.source_port)),
+                target=(_ip(ends.target), ntohs(ends.port)),
+                cookie=claim.cookie,
+                is_open=claim.stage == Stage.OPEN,
+            )
+
+    def stale(self, plan: Plan) -> list[Passing]:
+        """Connections that go past a sidecar, and that would not any more."""
+        allowed = {
+            (each.kind, each.client.netns, each.server.netns, each.leads_to)
+            for each in plan.open
+        }
+        return [
+            each
+            for each in self.passing()
+            if (each.kind, each.client, each.server, each.target) not in allowed
+        ]
+
+    def carried(self) -> list[Carried]:
+        """What Envoy would have counted, by pods and port."""
+        return [
+            Carried(
+                Straight(pair.kind),
+                pair.client,
+                pair.server,
+                ntohs(pair.port),
+                counted.opened,
+                counted.closed,
+                counted.sent,
+                counted.received,
+            )
+            for pair, counted in self._traffic.items()
+        ]
+
+
+def _ways_of(plan: Plan) -> dict[_Dialled, Way]:
+    found: dict[_Dialled, Way] = {}
+    for each in plan.open:
+        if each.address is None or each.leads_to is None:
+            continue
+        address, port = each.leads_to
+        way = Way(
+            server=each.server.netns,
+            kinds=each.kind,
+            port=htons(port),
+            address=words(address),
+        )
+        before = found.setdefault((each.client.netns, each.address, each.port), way)
+        before.kinds |= each.kind
+    return found
+
+
+def _ports_of(plan: Plan) -> set[_Dialled]:
+    return {(each.server.netns, *each.leads_to) for each in plan.open if each.leads_to}
+
+
+def _key(netns: int, address: IP, port: int) -> PodPlace:
+    return PodPlace(netns=netns, address=words(address), port=htons(port))
+
+
+def _ip(address: Address) -> IP:
+    full = IPv6Address(address.to_bytes())
+    return full.ipv4_mapped or full
