@@ -20,6 +20,7 @@ from beewire.mesh.lab.clusters import all_clusters
 from beewire.mesh.lab.description import SidecarConfig
 from beewire.mesh.lab.listeners import all_listeners
 from beewire.mesh.lab.messages import Message, address
+from beewire.mesh.lab.pushing import Resources
 
 # What a sidecar counts unless its owner asks for more (Istio's pkg/bootstrap/config.go:
 # requiredEnvoyStatsMatcherInclusion...). Envoy alone would keep hundreds of counters.
@@ -27,16 +28,21 @@ STATS_BEGIN = ("cluster_manager", "listener_manager", "server")
 STATS_END = ("downstream_cx_active",)
 
 
-def bootstrap(config: SidecarConfig) -> Message:
-    """Return Envoy's bootstrap configuration."""
+def resources(config: SidecarConfig) -> Resources:
+    """The listeners and clusters of a sidecar."""
+    return Resources(all_listeners(config), all_clusters(config))
+
+
+def bootstrap(config: SidecarConfig, pushed: Message | None = None) -> Message:
+    """Return Envoy's bootstrap configuration.
+
+    `pushed` says where its listeners and clusters are; without, they are part of it.
+    """
     begin: list[Message] = [{"prefix": name} for name in STATS_BEGIN]
     kept = begin + [{"suffix": name} for name in STATS_END]
     return {
         "node": {"id": f"sidecar~{config.pod}", "cluster": config.pod or "lab"},
         "admin": {"address": address("127.0.0.1", config.admin_port)},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": kept}}},
-        "static_resources": {
-            "listeners": all_listeners(config),
-            "clusters": all_clusters(config),
-        },
+        **(pushed or {"static_resources": resources(config)._asdict()}),
     }

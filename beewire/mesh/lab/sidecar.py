@@ -12,10 +12,11 @@ from pathlib import Path
 
 from beewire.errors import MeshError
 from beewire.mesh.lab.description import SidecarConfig
-from beewire.mesh.lab.envoy import bootstrap
+from beewire.mesh.lab.envoy import bootstrap, resources
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
+from beewire.mesh.lab.pushing import Edit, Pushing, Resources, as_they_are
 from beewire.mesh.lab.tools import require
 
 START_TIMEOUT_S = 20.0 * PATIENCE
@@ -27,11 +28,25 @@ class Sidecar:
     """Envoy in a pod's `proxy` place, with one worker, as user 1337."""
 
     def __init__(
-        self, pod: Pod, config: SidecarConfig, process: "subprocess.Popen[bytes]"
+        self,
+        pod: Pod,
+        config: SidecarConfig,
+        process: "subprocess.Popen[bytes]",
+        pushing: Pushing,
     ) -> None:
         self.pod = pod
         self.config = config
         self.process = process
+        self._pushing = pushing
+
+    def push(self, config: SidecarConfig, edit: Edit = as_they_are) -> None:
+        """Push other listeners and clusters to it, as istiod would.
+
+        Those of `config`, after `edit` has changed them. Envoy takes them over soon;
+        connections stay where their listener does.
+        """
+        self.config = _filled(self.pod, config, self.config.access_log)
+        self._pushing.push(_edited(self.config, edit))
 
     def wait(self) -> None:
         """Wait until Envoy is ready.
@@ -100,36 +115,41 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def sidecar(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
+def sidecar(
+    pod: Pod, config: SidecarConfig | None = None, edit: Edit = as_they_are
+) -> Iterator[Sidecar]:
     """Run Envoy beside the pod's application until the end of the block.
 
-    `pod`, `access_log` and `ipv6` of the configuration are filled in.
+    `pod`, `access_log` and `ipv6` of the configuration are filled in; `edit` changes the
+    listeners and clusters that come of it. They are pushed to it, and may be again.
 
     Raises:
         MeshError: Envoy is missing, one of its ports is taken, or it does not start;
             the message ends with what it said last.
     """
-    with starting(pod, config) as started:
+    with starting(pod, config, edit) as started:
         started.wait()
         yield started
 
 
 @contextlib.contextmanager
-def starting(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]:
+def starting(
+    pod: Pod, config: SidecarConfig | None = None, edit: Edit = as_they_are
+) -> Iterator[Sidecar]:
     """As `sidecar`, but for `Sidecar.wait`: many may start at once.
 
     Raises:
         MeshError: Envoy is missing, or one of its ports is taken.
     """
     log_path = pod.state / f"access-{pod.name}.log"
-    config = replace(
-        config or SidecarConfig(), pod=pod.name, access_log=log_path, ipv6=pod.ipv6
-    )
+    config = _filled(pod, config or SidecarConfig(), log_path)
     binary = require("envoy")
     ports = (config.outbound_port, config.inbound_port, config.admin_port)
     check_ports_free(pod, ports)
     path = pod.state / f"envoy-{pod.name}.json"
-    path.write_text(json.dumps(bootstrap(config)))
+    pushing = Pushing(pod.state / f"envoy-{pod.name}")
+    pushing.push(_edited(config, edit))
+    path.write_text(json.dumps(bootstrap(config, pushing.bootstrap())))
     path.chmod(0o644)  # Envoy reads it as its own user, whatever our umask is
     config.access_log.touch()
     os.chown(config.access_log, pod.proxy.uid, pod.proxy.uid)
@@ -142,7 +162,17 @@ def starting(pod: Pod, config: SidecarConfig | None = None) -> Iterator[Sidecar]
     with said.open("wb") as log:
         process = pod.proxy.start(command, stdout=log, stderr=log)
     with stopping(process):
-        yield Sidecar(pod, config, process)
+        yield Sidecar(pod, config, process, pushing)
+
+
+def _filled(pod: Pod, config: SidecarConfig, access_log: Path) -> SidecarConfig:
+    return replace(config, pod=pod.name, access_log=access_log, ipv6=pod.ipv6)
+
+
+def _edited(config: SidecarConfig, edit: Edit) -> Resources:
+    found = resources(config)
+    edit(found)
+    return found
 
 
 def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:

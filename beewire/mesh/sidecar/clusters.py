@@ -27,6 +27,13 @@ _REFUSED = {
 }  # fmt: skip
 
 
+_TRANSPORTS = {
+    "upstream_proxy_protocol": (Reason.PROTOCOL, "it tells who the client is: PROXY protocol"),
+    "internal_upstream": (Reason.TUNNEL, "it leads to a listener inside, as tunnels do (HBONE)"),
+    "http_11_proxy": (Reason.TUNNEL, "it travels inside of HTTP CONNECT"),
+}  # fmt: skip
+
+
 def leads_to(
     dump: Dump, name: str, dialled: Place
 ) -> tuple[Place | None, list[Refusal]]:
@@ -95,8 +102,11 @@ def transport(cluster: Cluster, endpoint: Endpoint | None) -> list[Refusal]:
         return []
     said = type_of(chosen)
     if not said.endswith(".UpstreamTlsContext"):
-        says = f"it speaks through the transport {kind}, which is not known"
-        return [Refusal(Reason.TUNNEL, says, cluster.name)]
+        reason, says = _TRANSPORTS.get(
+            kind.rpartition(".")[2],
+            (Reason.FILTER, f"its transport {kind} is not known"),
+        )
+        return [Refusal(reason, says, cluster.name)]
     if name == _MUTUAL or _has_certificate(child(chosen, "typed_config")):
         return [Refusal(Reason.MTLS, "it speaks mutual TLS", cluster.name)]
     return [Refusal(Reason.TLS, "it speaks TLS", cluster.name)]

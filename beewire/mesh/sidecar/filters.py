@@ -33,7 +33,6 @@ _KINDS = {
     "direct_response": (Reason.ELSEWHERE, "it answers itself"),
     "sni_cluster": (Reason.BALANCING, "the server name chooses the cluster"),
     "sni_dynamic_forward_proxy": (Reason.BALANCING, "the server name chooses the host"),
-    "set_filter_state": (Reason.FILTER, "it sets state that others act on"),
     "redis_proxy": (Reason.PROTOCOL, "it speaks Redis"),
     "mongo_proxy": (Reason.PROTOCOL, "it looks at MongoDB's messages"),
     "mysql_proxy": (Reason.PROTOCOL, "it looks at MySQL's messages"),
@@ -98,6 +97,17 @@ _HARMLESS = {
 }
 
 
+_CHAIN = {
+    "name",
+    "filter_chain_match",
+    "filters",
+    "metadata",
+    "transport_socket",
+    "transport_socket_connect_timeout",
+}
+_PROXY_PROTOCOL = "PROXY protocol: it reads who the client is"
+
+
 class Passing(NamedTuple):
     """A chain that passes bytes on: its cluster, or why it does more than that."""
 
@@ -116,7 +126,7 @@ def type_of(message: Message) -> str:
 
 def passing(chain: Message, where: str) -> Passing:
     """What a filter chain does with the bytes of a connection."""
-    found: list[Refusal] = []
+    found = list(_of_chain(chain, where))
     cluster = ""
     filters = children(chain, "filters")
     for each in filters:
@@ -133,6 +143,15 @@ def passing(chain: Message, where: str) -> Passing:
     if not found and not cluster:
         found.append(Refusal(Reason.BALANCING, "its tcp_proxy has no cluster", where))
     return Passing(cluster, tuple(found))
+
+
+def _of_chain(chain: Message, where: str) -> Iterator[Refusal]:
+    for field in sorted(set(chain) - _CHAIN):
+        if field == "use_proxy_proto":
+            yield Refusal(Reason.PROTOCOL, _PROXY_PROTOCOL, where)
+        else:
+            says = f"the filter chain has {field}, which is not known"
+            yield Refusal(Reason.FILTER, says, where)
 
 
 def _proxied(config: Message, where: str) -> Iterator[Refusal]:
@@ -161,8 +180,7 @@ def of_listener(message: Message, where: str) -> Iterator[Refusal]:
         if kind in _LOOKING:
             continue
         if kind.startswith(f"{_LISTENER}proxy_protocol."):
-            says = "PROXY protocol: it reads who the client is"
-            yield Refusal(Reason.PROTOCOL, says, where)
+            yield Refusal(Reason.PROTOCOL, _PROXY_PROTOCOL, where)
         elif kind.startswith(f"{_LISTENER}local_ratelimit."):
             yield Refusal(Reason.LIMIT, "rate limits of connections", where)
         else:

@@ -153,7 +153,7 @@ def _reaching(
         yield Refusal(Reason.BALANCING, says, listener.name)
     for cluster in dump.clusters.values():
         is_original = text(cluster.message, "type") == ORIGINAL_DST
-        if is_original and cluster.name in named:
+        if cluster.name in named if is_original else cluster.endpoints is None:
             yield from transport(cluster, None)
         yield from _to_endpoints(cluster, (address, port))
 

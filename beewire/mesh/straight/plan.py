@@ -7,6 +7,7 @@ from beewire.mesh.programs.straight import Straight
 from beewire.mesh.sidecar import (
     Dump,
     Inbound,
+    Mtls,
     Outbound,
     Reason,
     Refusal,
@@ -45,7 +46,7 @@ class Judged(NamedTuple):
 
     `address` and `port` are what is dialled, `leads_to` where that ends: the same, but
     for the address of a Service with a single endpoint. Both are None, and `port` 0,
-    where what refuses it goes for every port.
+    where what refuses it goes for every port. `mtls` is which clients the port takes.
     """
 
     kind: Straight
@@ -55,6 +56,7 @@ class Judged(NamedTuple):
     port: int
     leads_to: Place | None
     refusals: tuple[Refusal, ...]
+    mtls: Mtls | None = None
 
     @property
     def is_open(self) -> bool:
@@ -170,7 +172,8 @@ def _judged(
 ) -> Judged:
     once = tuple(dict.fromkeys(refusals))
     where = None if once else end or dialled
-    return Judged(kind, client, ends.server, *dialled, where, once)
+    mtls = ends.judged[end or dialled].mtls
+    return Judged(kind, client, ends.server, *dialled, where, once, mtls)
 
 
 def _leaving(client: Member, place: Place) -> Outbound:
