@@ -16,7 +16,7 @@ from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.records import CLOSED, PodRecord
 from beewire.mesh.agent.settings import configuration_of
 from beewire.mesh.agent.view import CLOSE, LISTEN, TCP, UDP, NetworkView, SocketState
-from beewire.mesh.decision import Action, Verdict
+from beewire.mesh.decision import Action, Rule, Verdict
 from beewire.mesh.enrol import Node
 from beewire.mesh.enrol.entries import DECISIONS
 from beewire.mesh.explain import (
@@ -182,16 +182,17 @@ def _netns_of(pid: int, fd: int) -> int:
 def _with_ends(
     directories: Directories, node: Node, pod: str, which: str
 ) -> list[Explanation]:
-    local, remote = _ends(which)
+    one, other = _ends(which)
     for record in _known(directories, pod).values():
-        matching = [
-            each for each in _sockets(record) if _local(each) == local and each.inode
-        ]
-        for each in matching:
-            pid, number = _holder(record, each)
-            told = _explained(directories, record, node, each, pid, number)
-            if not remote or remote in (_remote(each), told.connection.split(" ")[-1]):
-                return [told]
+        sockets = [each for each in _sockets(record) if each.inode]
+        # The socket that dialled, or else the one that was accepted.
+        for local, remote in ((one, other), (other, one)):
+            for each in (each for each in sockets if _local(each) == local):
+                pid, number = _holder(record, each)
+                told = _explained(directories, record, node, each, pid, number)
+                shown = told.connection.split(" ")[-1]
+                if not remote or remote in (_remote(each), shown):
+                    return [told]
     where = f"pod {pod}" if pod else "any pod"
     raise MeshError(f"no socket of {where} is {which}")
 
@@ -307,12 +308,17 @@ def _left_alone(record: PodRecord, subject: Subject) -> Iterator[Missed]:
             kept = stored_in(subject, copy)
         finally:
             os.close(copy)
-        if kept.dialled is None or kept.action is not Action.PASS:
+        if kept.action is not Action.PASS or not (kept.dialled or kept.came):
+            continue
+        if kept.rule is Rule.IN_LOCAL:  # the end that dialled is listed
             continue
         origin = subject.origin(Verdict(kept.action, kept.rule))
         if kept.config != kept.current:
             origin = f"an earlier configuration (id {kept.config})"
-        flow = f"{_NAMES[each.protocol]} {_local(each)} -> {ended(*kept.dialled)}"
+        ends = _remote(each), _local(each)
+        if kept.dialled:
+            ends = _local(each), ended(*kept.dialled)
+        flow = f"{_NAMES[each.protocol]} {' -> '.join(ends)}"
         yield Missed(flow, "left alone", RULES[kept.rule], kept.rule.name, origin)
 
 

@@ -1,8 +1,9 @@
 """Explain a connection that was made: what the programs kept in its socket.
 
 Nothing is decided again. The verdict, the configuration that it was made by, and what was
-dialled stand in the storage of the socket that dialled; what the sidecar was handed, in
-the storage of the socket that it accepted. What a socket shows of itself is asked of the
+dialled stand in the storage of the socket that dialled; what the sidecar was handed, or
+what was decided about a connection from outside, in that of the socket that was accepted.
+What a socket shows of itself is asked of the
 kernel, through the same hooks that answer its owner.
 """
 
@@ -27,6 +28,11 @@ from beewire.mesh.programs.addresses import Endpoint
 from beewire.mesh.programs.decision import action_of, rule_of
 
 SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number
+_LOOPBACK = "it was accepted over the loopback network, of which nothing is decided"
+_NOBODY = (
+    "it was connected before the pod was enrolled, or is none of the pod's; of accepted"
+    " connections that shake hands at one time, one may keep nothing"
+)
 _SOCKADDR = {socket.AF_INET: 16, socket.AF_INET6: 28}
 
 
@@ -35,8 +41,9 @@ class Stored(NamedTuple):
 
     `dialled` and `target` are what its owner dialled and what that was rewritten to;
     `target` is None where the connection was left alone. `config` is the id of the
-    configuration that decided, `current` the one that the pod has now. `arrived` is what
-    the sidecar's accepted socket was handed; `asked` is the resolver that a socket asked
+    configuration that decided, `current` the one that the pod has now. `came` says that
+    the socket was accepted, and the verdict is on the connection from outside. `arrived` is
+    what the sidecar's accepted socket was handed; `asked` is the resolver that a socket asked
     last without connecting, `waiting` how many answers have not come.
     """
 
@@ -46,6 +53,7 @@ class Stored(NamedTuple):
     rule: Rule
     config: int
     current: int
+    came: bool
     arrived: tuple[IP, int] | None
     asked: tuple[IP, int] | None
     waiting: int
@@ -61,6 +69,8 @@ def stored_in(subject: Subject, fd: int) -> Stored:
         raise MeshError("no programs of Beewire are loaded here: nothing is kept")
     loaded = subject.node.loaded
     kept = _held(loaded[state.dialled], fd)
+    came = _held(loaded[state.came], fd) if kept is None else None
+    decided = kept or came
     handed = _held(loaded[state.arrived], fd)
     queried = _held(loaded[state.asked], fd)
     pod = loaded[state.pods].get(subject.netns)
@@ -70,10 +80,11 @@ def stored_in(subject: Subject, fd: int) -> Stored:
     return Stored(
         dialled=None if kept is None else _end(kept.wanted),
         target=target,
-        action=Action.PASS if kept is None else Action(action_of(kept.verdict)),
-        rule=Rule.UNDECIDED if kept is None else Rule(rule_of(kept.verdict)),
-        config=0 if kept is None else kept.config,
+        action=Action(action_of(decided.verdict)) if decided else Action.PASS,
+        rule=Rule(rule_of(decided.verdict)) if decided else Rule.UNDECIDED,
+        config=decided.config if decided else 0,
         current=0 if pod is None else pod.config,
+        came=came is not None,
         arrived=None if handed is None else _end(handed),
         asked=None if queried is None else _end(queried.wanted),
         waiting=0 if queried is None else queried.waiting,
@@ -88,8 +99,7 @@ def _held(storage: Any, fd: int) -> Any:
 
 
 def _end(endpoint: Endpoint) -> tuple[IP, int]:
-    address = IPv6Address(endpoint.address.to_bytes())
-    return address.ipv4_mapped or address, ntohs(endpoint.port)
+    return _plain(IPv6Address(endpoint.address.to_bytes())), ntohs(endpoint.port)
 
 
 def _target(kept: state.Dialled, subject: Subject) -> str:
@@ -128,17 +138,23 @@ def _explain(
     protocol = TCP if sock.type == socket.SOCK_STREAM else UDP
     shown, local = _name(sock, "getpeername"), _name(sock, "getsockname")
     name = "tcp" if protocol == TCP else "udp"
+    if kept.came:
+        steps = ways.inbound(subject, kept.action, local)
+        return _decided(subject, kept, f"{name} {shown} -> {local}", "", steps)
     head = f"{name} {local}" + (f" -> {shown}" if shown else "")
     if kept.dialled is None:
         return _accepted(subject, sock, kept, head, connected)
     steps = ways.outbound(subject, kept.action, kept.dialled, kept.target or connected)
+    told = _decided(subject, kept, head, kept.target, steps)
+    return told._replace(notes=(*_connected(connected), *told.notes))
+
+
+def _decided(
+    subject: Subject, kept: Stored, head: str, target: str, steps: list[Step]
+) -> Explanation:
+    # By the verdict that the socket holds.
     same = kept.config == kept.current
-    verdict = Verdict(kept.action, kept.rule)
-    notes = (
-        [f"the kernel's table says it is connected to {connected}"] if connected else []
-    )
-    if subject.is_shadow:
-        notes.append(SHADOW)
+    notes = [SHADOW] if subject.is_shadow else []
     if not same:
         notes.append(
             f"configuration {kept.config} decided; the pod has configuration"
@@ -151,18 +167,22 @@ def _explain(
         connection=head,
         live=True,
         action=kept.action.name,
-        outcome=f"{outcome}, at {kept.target}" if port and kept.target else outcome,
+        outcome=f"{outcome}, at {target}" if port and target else outcome,
         rule=kept.rule.name,
         number=int(kept.rule),
         because=RULES[kept.rule],
         matched="",
-        origin=subject.origin(verdict)
+        origin=subject.origin(Verdict(kept.action, kept.rule))
         if same
         else f"an earlier configuration (id {kept.config})",
         steps=tuple(steps),
         counts=counts(subject, kept.rule),
         notes=tuple(notes),
     )
+
+
+def _connected(where: str) -> list[str]:
+    return [f"the kernel's table says it is connected to {where}"] if where else []
 
 
 def _accepted(
@@ -187,14 +207,9 @@ def _accepted(
         because = f"its own address says where it was going: {told}"
     if told:
         steps.append(ways.step(subject, "original", f"answers SO_ORIGINAL_DST: {told}"))
-    notes = (
-        [f"the kernel's table says it is connected to {connected}"] if connected else []
-    )
+    notes = _connected(connected)
     if not (told or steps):
-        notes.append(
-            "it was connected before the pod was enrolled, was accepted by the"
-            " application, or is none of the pod's"
-        )
+        notes.append(_LOOPBACK if _is_loopback(sock) else _NOBODY)
     return Explanation(
         pod=subject.name,
         connection=head,
@@ -219,12 +234,25 @@ def _seen(kept: Stored, told: str) -> str:
 
 
 def _name(sock: socket.socket, which: str) -> str:
+    found = _address(sock, which)
+    return ended(*found) if found else ""
+
+
+def _address(sock: socket.socket, which: str) -> tuple[IP, int] | None:
     try:
         host, port = getattr(sock, which)()[:2]
     except OSError:
-        return ""
-    address = ip_address(host.partition("%")[0])
-    return ended(getattr(address, "ipv4_mapped", None) or address, port)
+        return None
+    return _plain(ip_address(host.partition("%")[0])), port
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    peer = _address(sock, "getpeername")
+    return peer is not None and peer[0].is_loopback
+
+
+def _plain(address: IP) -> IP:
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _original(sock: socket.socket) -> str:
@@ -236,4 +264,4 @@ def _original(sock: socket.socket) -> str:
     (port,) = struct.unpack_from("!H", told, 2)
     if sock.family == socket.AF_INET:
         return ended(IPv4Address(told[4:8]), port)
-    return ended(IPv6Address(told[8:24]), port)
+    return ended(_plain(IPv6Address(told[8:24])), port)

@@ -103,13 +103,15 @@ def query(
 
 def inbound(subject: Subject, action: Action, arrived: str) -> list[Step]:
     """The hooks of a connection that comes to the pod."""
+    keeps = step(subject, "handover", "keeps in the accepted socket what was decided")
     if action is Action.PASS:
-        return [step(subject, "inbound", "decides, and leaves it alone")]
+        return [step(subject, "inbound", "decides, and leaves it alone"), keeps]
     if action is Action.REFUSE:
         return [step(subject, "inbound", "refuses it: the caller gets a reset")]
     port = listener_port(subject, action)
     return [
         step(subject, "inbound", f"decides, and gives it to the listener on {port}"),
+        keeps,
         step(subject, "original", f"answers SO_ORIGINAL_DST with {arrived}, its own"),
     ]
 

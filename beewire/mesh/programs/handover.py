@@ -20,6 +20,7 @@ from beewire.bpf import (
 from beewire.mesh.decision.vocabulary import Action
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED
 from beewire.mesh.programs.aliases import is_alias, meaning
+from beewire.mesh.programs.arrivals import take_arrival
 from beewire.mesh.programs.counting import count, count_in
 from beewire.mesh.programs.decision import action_of
 from beewire.mesh.programs.dialling import is_about, take
@@ -112,7 +113,7 @@ def miss(key: Handshake) -> None:
 
 
 def complete(ctx: SockOps) -> None:
-    """The sidecar's socket exists: move the original destination into it."""
+    """A socket was accepted: into it what was decided, or the original destination."""
     netns = netns_cookie(ctx)
     if (pod := pods.lookup(netns)) is None:
         return
@@ -124,6 +125,8 @@ def complete(ctx: SockOps) -> None:
         pod.settings.outbound_port,
         pod.settings.inbound_port,
     ):
+        if pod.mode != PodMode.SHADOW:
+            take_arrival(ctx)
         return
     if is_alias(ctx.local_ip4) and meaning(netns, ctx.local_ip4) is not None:
         count(pod, Decision.HANDED_OVER)

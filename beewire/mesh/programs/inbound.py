@@ -1,7 +1,7 @@
 """Inbound capture: sk_lookup in the pod's network namespace.
 
-The packet is not touched and no state is kept: the accepted socket's own address is the
-original destination. No listener means refused, never past the sidecar. The program is
+The packet is not touched: the accepted socket's own address is the original destination.
+The verdict is kept for it (arrivals.py). No listener means refused, never past the sidecar. The program is
 told no namespace: whose packet it is, its destination says (`owners`).
 """
 
@@ -14,8 +14,9 @@ from beewire.bpf import (
     u32,
     u64,
 )
-from beewire.mesh.decision.vocabulary import Action
+from beewire.mesh.decision.vocabulary import Action, Rule
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, MAPPED
+from beewire.mesh.programs.arrivals import note_arrival
 from beewire.mesh.programs.counting import count, count_in, count_rule
 from beewire.mesh.programs.decision import (
     Flow,
@@ -23,6 +24,7 @@ from beewire.mesh.programs.decision import (
     decide_inbound,
     listener_of,
     rule_of,
+    settled,
 )
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
@@ -98,10 +100,12 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
         return refuse(netns, Reason.POD_CLOSED, ctx, flow, 0)
     if pod.mode == PodMode.SHADOW:
         return SkAction.SK_PASS
+    flow.owner = pod.config
     if is_own(netns, pod, flow.source):
         count(pod, Decision.INBOUND_LOCAL)
+        local = settled(Action.PASS, Rule.IN_LOCAL)
+        note_arrival(netns, flow, ctx.remote_port, local)
         return SkAction.SK_PASS
-    flow.owner = pod.config
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
     verdict = decide_inbound(pod.settings, flow)
@@ -113,6 +117,7 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
     ):
         return SkAction.SK_PASS
     count_rule(pod, verdict)
+    note_arrival(netns, flow, ctx.remote_port, verdict)
     if action == Action.PASS:
         return SkAction.SK_PASS
     if action != Action.REFUSE and capture(

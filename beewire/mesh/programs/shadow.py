@@ -45,13 +45,13 @@ from beewire.bpf import (
 )
 from beewire.mesh.decision.vocabulary import NO_OWNER, TCP, UDP
 from beewire.mesh.programs.addresses import (
-    AF_INET,
     MAPPED,
     Address,
     Endpoint,
     SockaddrIn,
     SockaddrIn6,
 )
+from beewire.mesh.programs.arrivals import accepting, keep_arrival
 from beewire.mesh.programs.decision import (
     Flow,
     action_of,
@@ -344,14 +344,15 @@ def is_from_inside(netns: u64, pod: PodState, flow: Flow) -> bool:
 
 def compare_inbound(
     netns: u64, pod: PodState, config: Config, flow: Flow, port: u32, seen: u32
-) -> None:
-    """Compare what came from outside, from the peer's `port`."""
+) -> u32:
+    """Compare what came from outside, from the peer's `port`; the verdict, 0 if inside."""
     if is_from_inside(netns, pod, flow):
-        return
+        return 0
     flow.owner = pod.config
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
-    key = outcome_of(netns, pod.config, decide_inbound(config, flow), seen)
+    verdict = decide_inbound(config, flow)
+    key = outcome_of(netns, pod.config, verdict, seen)
     key.inbound = 1
     first = Observed(
         protocol=TCP, source_port=port, port=flow.port, uid=NO_OWNER, gid=NO_OWNER
@@ -359,6 +360,7 @@ def compare_inbound(
     first.source = flow.source
     first.destination = flow.destination
     tally(key, first)
+    return verdict
 
 
 def interface_of(ctx: SockOps) -> u32:
@@ -382,31 +384,18 @@ def compare_accepted(ctx: SockOps) -> None:
         config := configs.lookup(pod.config)
     ) is None:
         return
-    flow = Flow(protocol=TCP, port=htons(ctx.local_port))
-    flow.interface = interface_of(ctx)
-    if flow.port in (config.outbound_port, config.inbound_port):
+    flow = Flow(protocol=TCP, interface=interface_of(ctx))
+    if htons(ctx.local_port) in (config.outbound_port, config.inbound_port):
         if (sk := ctx.sk) is not None and (kept := accepted.get_or_create(sk)):
             kept.interface = flow.interface
         return
-    if ctx.family == AF_INET or ctx.local_ip6[2] == MAPPED:
-        flow.source.words[2] = MAPPED
-        flow.source.words[3] = ctx.remote_ip4
-        flow.destination.words[2] = MAPPED
-        flow.destination.words[3] = ctx.local_ip4
-    else:
-        flow.ipv6 = 1
-        flow.source.words[0] = ctx.remote_ip6[0]
-        flow.source.words[1] = ctx.remote_ip6[1]
-        flow.source.words[2] = ctx.remote_ip6[2]
-        flow.source.words[3] = ctx.remote_ip6[3]
-        flow.destination.words[0] = ctx.local_ip6[0]
-        flow.destination.words[1] = ctx.local_ip6[1]
-        flow.destination.words[2] = ctx.local_ip6[2]
-        flow.destination.words[3] = ctx.local_ip6[3]
+    accepting(flow, ctx)
     if config.flags & ConfigFlag.MODE_TPROXY != 0:
         return  # TPROXY changes no port: see `arriving`
     port = htons(ntohl(ctx.remote_port))
-    compare_inbound(netns, pod, config, flow, port, Seen.PASS)
+    verdict = compare_inbound(netns, pod, config, flow, port, Seen.PASS)
+    if verdict != 0 and (sk := ctx.sk) is not None:
+        keep_arrival(sk, verdict, flow.owner)
 
 
 @cgroup_skb_ingress
@@ -443,6 +432,32 @@ def arriving(ctx: SkBuff) -> int:
     return ACCEPT
 
 
+def told_of(flow: Flow, ctx: SockOpt) -> bool:
+    """Where a redirected connection was going, by the kernel's answer; whether there is."""
+    if ctx.level == SOL_IP:
+        if (told := ctx.at(0, SockaddrIn)) is None:
+            return False
+        flow.port = told.port
+        flow.source.words[2] = MAPPED
+        flow.source.words[3] = ctx.sk.dst_ip4
+        flow.destination.words[2] = MAPPED
+        flow.destination.words[3] = told.addr
+        return True
+    if ctx.level != SOL_IPV6 or (told6 := ctx.at(0, SockaddrIn6)) is None:
+        return False
+    flow.port = told6.port
+    flow.ipv6 = 1
+    flow.source.words[0] = ctx.sk.dst_ip6[0]
+    flow.source.words[1] = ctx.sk.dst_ip6[1]
+    flow.source.words[2] = ctx.sk.dst_ip6[2]
+    flow.source.words[3] = ctx.sk.dst_ip6[3]
+    flow.destination.words[0] = told6.addr[0]
+    flow.destination.words[1] = told6.addr[1]
+    flow.destination.words[2] = told6.addr[2]
+    flow.destination.words[3] = told6.addr[3]
+    return True
+
+
 @subprogram
 def compare_asked(ctx: SockOpt) -> None:
     """The kernel has told the sidecar where a redirected connection was going."""
@@ -460,27 +475,8 @@ def compare_asked(ctx: SockOpt) -> None:
         return
     kept.is_compared = 1
     flow = Flow(protocol=TCP, interface=kept.interface)
-    if ctx.level == SOL_IP:
-        if (told := ctx.at(0, SockaddrIn)) is None:
-            return
-        flow.port = told.port
-        flow.source.words[2] = MAPPED
-        flow.source.words[3] = ctx.sk.dst_ip4
-        flow.destination.words[2] = MAPPED
-        flow.destination.words[3] = told.addr
-    elif ctx.level == SOL_IPV6:
-        if (told6 := ctx.at(0, SockaddrIn6)) is None:
-            return
-        flow.port = told6.port
-        flow.ipv6 = 1
-        flow.source.words[0] = ctx.sk.dst_ip6[0]
-        flow.source.words[1] = ctx.sk.dst_ip6[1]
-        flow.source.words[2] = ctx.sk.dst_ip6[2]
-        flow.source.words[3] = ctx.sk.dst_ip6[3]
-        flow.destination.words[0] = told6.addr[0]
-        flow.destination.words[1] = told6.addr[1]
-        flow.destination.words[2] = told6.addr[2]
-        flow.destination.words[3] = told6.addr[3]
-    else:
+    if not told_of(flow, ctx):
         return
-    compare_inbound(netns, pod, config, flow, ctx.sk.dst_port, seen)
+    verdict = compare_inbound(netns, pod, config, flow, ctx.sk.dst_port, seen)
+    if verdict != 0:
+        keep_arrival(ctx.sk, verdict, flow.owner)

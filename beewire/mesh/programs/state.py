@@ -58,6 +58,7 @@ MAX_NUMBERS = 1 << 18
 MAX_RANGES = 1 << 22  # a trie: nothing in advance
 MAX_ALIASES = 1 << 18
 NOTE_BITS = 13  # by thread: of two that meet at one place, the first leaves no note
+ARRIVAL_BITS = 15  # by connection, from its SYN until it is accepted: the same
 MAX_HANDSHAKES = 1 << 16
 ALIASES_OF_A_POD = 4096
 WORKERS = 16  # listeners with one port (SO_REUSEPORT) of which a pod's slots keep track
@@ -263,6 +264,23 @@ class Note(Struct):
     kept: Dialled
 
 
+class Arrival(Struct):
+    """What sk_lookup leaves for the socket that a connection gets: see arrivals.
+
+    `kept` is the id of the configuration in the upper half, the verdict in the lower.
+    """
+
+    kept: u64 = 0
+    check: u64 = 0
+
+
+class Came(Struct):
+    """On a socket that was accepted from outside: what was decided, by which `config`."""
+
+    verdict: u32
+    config: u32
+
+
 class Counts(Struct):
     """What was done in one pod: how often each rule decided, and what came of it."""
 
@@ -290,4 +308,6 @@ notes = Array[Note](max_entries=1 << NOTE_BITS)
 dialled = SkStorage[Dialled]()
 asked = SkStorage[Asked]()
 arrived = SkStorage[Endpoint]()
+arrivals = Array[Arrival](max_entries=1 << ARRIVAL_BITS)
+came = SkStorage[Came]()
 handshakes = HashMap[Handshake, Endpoint](max_entries=MAX_HANDSHAKES, flags=NO_PREALLOC)

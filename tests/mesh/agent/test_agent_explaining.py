@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,15 @@ def sidecar(lab: Lab, mesh: Mesh) -> Iterator[socket.socket]:
         lab.a.proxy.listen("::", OUTBOUND) as listener,
         lab.a.proxy.listen("::", INBOUND),
     ):
+        yield listener
+    mesh.down("a")
+
+
+@pytest.fixture
+def inbound(lab: Lab, mesh: Mesh) -> Iterator[socket.socket]:
+    """What listens on 15006 for the sidecar of pod A, which is enrolled."""
+    mesh.up(target(lab.a)._replace(sidecar_later=True))
+    with lab.a.proxy.listen("::", INBOUND) as listener:
         yield listener
     mesh.down("a")
 
@@ -101,6 +111,95 @@ def test_the_sidecars_end_tells_what_it_was_handed(
     assert told.because == "the socket that dialled handed over [fd99::7]:80"
 
 
+@pytest.mark.parametrize("family", ["address", "address6"])
+def test_a_connection_from_outside_tells_what_was_decided(
+    lab: Lab, inbound: socket.socket, directories: Directories, family: str
+) -> None:
+    with (
+        lab.b.app.connect(getattr(lab.a, family), PLAIN) as sock,
+        inbound.accept()[0] as accepted,
+    ):
+        (by_fd,) = explain_live(directories, "", f"{os.getpid()}/{accepted.fileno()}")
+        (by_ends,) = explain_live(directories, "a", by_fd.connection)
+        peer = sock.getsockname()[1]
+
+    assert by_fd == by_ends
+    assert (by_fd.action, by_fd.rule) == ("TO_INBOUND", "IN_ALL_PORTS")
+    assert f":{peer} -> " in by_fd.connection
+    assert by_fd.connection.endswith(f":{PLAIN}")
+    assert [step.hook for step in by_fd.steps] == [
+        "sk_lookup",
+        "sock_ops",
+        "getsockopt",
+    ]
+    assert by_fd.counts == {"IN_ALL_PORTS in this pod": 1}
+
+
+@pytest.mark.usefixtures("inbound")
+def test_a_connection_that_went_past_the_sidecar_tells_why(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.update("a", replace(SIDECAR, inbound_ports_exclude=(PLAIN,)))
+
+    with (
+        lab.a.app.listen("0.0.0.0", PLAIN) as listener,
+        lab.b.app.connect(lab.a.address, PLAIN),
+        listener.accept()[0] as accepted,
+    ):
+        (told,) = explain_live(directories, "", f"{os.getpid()}/{accepted.fileno()}")
+
+    assert (told.action, told.rule) == ("PASS", "IN_EXCLUDED_PORT")
+    assert [step.hook for step in told.steps] == ["sk_lookup", "sock_ops"]
+
+
+def test_what_was_decided_about_an_accepted_connection_stays(
+    lab: Lab, mesh: Mesh, inbound: socket.socket, directories: Directories
+) -> None:
+    with lab.b.app.connect(lab.a.address, PLAIN), inbound.accept()[0] as accepted:
+        mesh.update("a", replace(SIDECAR, inbound_ports_exclude=(PLAIN,)))
+        (told,) = explain_live(directories, "", f"{os.getpid()}/{accepted.fileno()}")
+
+    assert (told.action, told.rule) == ("TO_INBOUND", "IN_ALL_PORTS")
+    assert "an earlier configuration" in told.origin
+
+
+def test_a_call_of_the_pods_own_address_was_decided_on_its_way_out(
+    lab: Lab, pod: Lab, directories: Directories
+) -> None:
+    del pod
+    with (
+        lab.a.app.listen("0.0.0.0", PLAIN) as listener,
+        lab.a.app.connect(lab.a.address, PLAIN) as sock,
+        listener.accept()[0] as accepted,
+    ):
+        me = os.getpid()
+        (server,) = explain_live(directories, "", f"{me}/{accepted.fileno()}")
+        (client,) = explain_live(directories, "", f"{me}/{sock.fileno()}")
+        (by_ends,) = explain_live(directories, "a", ends(sock))
+
+    assert (server.action, server.rule) == ("PASS", "IN_LOCAL")
+    assert (client.action, client.rule) == ("PASS", "OUT_LOCAL")
+    assert by_ends == client
+
+
+def test_as_many_connections_as_shake_hands_at_once_keep_their_verdicts(
+    lab: Lab, inbound: socket.socket, directories: Directories
+) -> None:
+    with ExitStack() as stack:
+        for port in range(PLAIN, PLAIN + 50):
+            stack.enter_context(lab.b.app.connect(lab.a.address, port))
+        accepted = [stack.enter_context(inbound.accept()[0]) for _ in range(50)]
+        told = [
+            explain_live(directories, "", f"{os.getpid()}/{each.fileno()}")[0]
+            for each in accepted
+        ]
+
+    assert {each.rule for each in told} == {"IN_ALL_PORTS"}
+    assert {each.connection.rpartition(":")[2] for each in told} == {
+        str(port) for port in range(PLAIN, PLAIN + 50)
+    }
+
+
 def hold(host: str) -> None:
     """What a process of the application does that stays connected."""
     with socket.create_connection((host, PLAIN)):
@@ -143,6 +242,47 @@ def test_what_was_left_alone_is_listed_with_its_rule(
     assert any(
         each.kind == "rule" and each.rule == "OUT_EXCLUDED_PORT" for each in found
     )
+
+
+def serve(port: int) -> None:
+    """What a process of the application does that accepts one connection, and holds it."""
+    with socket.create_server(("0.0.0.0", port)) as listener, listener.accept()[0]:
+        time.sleep(60)
+
+
+def reaching(lab: Lab, port: int) -> socket.socket:
+    """A connection from pod B to a server of pod A's that is about to listen."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return lab.b.app.connect(lab.a.address, port)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("inbound")
+def test_an_open_connection_to_an_excluded_port_is_listed(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.update("a", replace(SIDECAR, inbound_ports_exclude=(PLAIN,)))
+
+    with lab.a.app.running(lambda: serve(PLAIN)), reaching(lab, PLAIN) as sock:
+        host, port = sock.getsockname()
+        found = why_not(directories, "a")
+
+    flow = f"tcp {host}:{port} -> {lab.a.address}:{PLAIN}"
+    assert (flow, "IN_EXCLUDED_PORT") in [(each.flow, each.rule) for each in found]
+
+
+def test_the_sidecars_end_names_ipv4_destinations_as_ipv4(
+    pod: Lab, directories: Directories, sidecar: socket.socket
+) -> None:
+    with pod.a.app.connect("10.96.0.10", 80), sidecar.accept()[0] as accepted:
+        (told,) = explain_live(directories, "", f"{os.getpid()}/{accepted.fileno()}")
+
+    assert told.because == "its own address says where it was going: 10.96.0.10:80"
 
 
 def test_whom_a_socket_asked_is_read_from_it(

@@ -71,7 +71,11 @@ def test_inbound_has_its_own_address_for_an_answer() -> None:
     found = explain(annotated(), parse(["10.0.0.99:4000 -> 10.0.0.5:8080"]))
 
     assert (found.action, found.rule) == ("TO_INBOUND", "IN_ALL_PORTS")
-    assert [step.hook for step in found.steps] == ["sk_lookup", "getsockopt"]
+    assert [step.hook for step in found.steps] == [
+        "sk_lookup",
+        "sock_ops",
+        "getsockopt",
+    ]
 
 
 def test_a_user_makes_nobody_the_sidecar() -> None:
