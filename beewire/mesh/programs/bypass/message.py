@@ -16,7 +16,8 @@ queues, and this end's next message comes after that.
 Bytes on the short path take the reader's memory without asking: TCP's windows know nothing
 of them. So they take it only while less than `bound` waits there. Beyond it everything goes
 by TCP, whose windows close, and comes back when it has been read: a reader that stalls costs
-the bound, and what TCP lets through.
+the bound, and what TCP lets through. The kernel charges for bytes, and not for the head of a
+kilobyte that each message has: so messages are counted, too (`is_crowded`).
 
 A socket that has closed, or another at its place in memory, is told by its cookie, which is
 read after all else. One that closes between that and the redirect is not in `peers` any
@@ -45,6 +46,7 @@ from beewire.mesh.programs.bypass.sockets import (
     waits,
 )
 from beewire.mesh.programs.bypass.state import (
+    MOST_MESSAGES,
     End,
     Flow,
     Mode,
@@ -101,6 +103,24 @@ def obstacle(flow: Flow) -> u32:
     return why
 
 
+def is_crowded(flow: Flow, waiting: u64) -> bool:
+    """Whether more than MOST_MESSAGES may wait for the reader, whatever their size.
+
+    What waits are the last `waiting` bytes of those sent. That messages were read is looked
+    at where a mark was set, half of MOST_MESSAGES further on each time: a reader that is
+    never so far behind is never in the way.
+    """
+    if flow.short_messages - flow.read_messages < MOST_MESSAGES // 2:
+        return False
+    if flow.mark_messages <= flow.read_messages:
+        flow.mark_messages = flow.short_messages
+        flow.mark_bytes = flow.short_bytes
+    if flow.mark_bytes + waiting <= flow.short_bytes:
+        flow.read_messages = flow.mark_messages
+        return False
+    return flow.short_messages - flow.read_messages >= MOST_MESSAGES
+
+
 def hindrance(flow: Flow, own: u64, written: u32) -> u32:
     """Why this message goes by TCP (Why); NOTHING: it need not."""
     if is_off(flow.pod) or is_set(flow.peer_pod):
@@ -115,7 +135,8 @@ def hindrance(flow: Flow, own: u64, written: u32) -> u32:
     is_known = flow.mode == Mode.SHORT and flow.written == written
     if not is_known and not has_read(flow.address, written):
         return Why.UNREAD
-    if waiting_at(flow.address) >= bound.value:
+    waiting = waiting_at(flow.address)
+    if waiting >= bound.value or is_crowded(flow, waiting):
         return Why.FULL
     # Last: what was read before belonged to whoever has this cookie.
     return Why.NOTHING if cookie_at(flow.address) == flow.peer.socket else Why.GONE

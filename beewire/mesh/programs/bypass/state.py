@@ -34,6 +34,8 @@ MAX_GREETINGS = 1 << 16
 
 # Bytes that may wait for a reader before the rest goes by TCP, which has windows.
 BOUND = 1 << 20
+# And messages: each has a head of a kilobyte in the kernel, for which nobody is charged.
+MOST_MESSAGES = 1 << 10
 
 
 class Tier(IntEnum):
@@ -153,6 +155,9 @@ class Flow(Struct):
     short_messages: u64 = 0
     tcp_bytes: u64 = 0
     tcp_messages: u64 = 0
+    read_messages: u64 = 0  # of short_messages, so many are known to be read
+    mark_messages: u64 = 0  # where we look next whether they are: after so many, ...
+    mark_bytes: u64 = 0  # ... which are so many of short_bytes
 
 
 tiers = HashMap[u64, PodTier](max_entries=MAX_PODS, flags=NO_PREALLOC)
