@@ -57,6 +57,11 @@ COMMANDS = (
         "prove that Beewire decides as Istio's rules do",
     ),
     Command(
+        "qualify",
+        "beewire.cli.mesh_qualify",
+        "is the short path safe under this kernel, and for whom?",
+    ),
+    Command(
         "check",
         "beewire.cli.mesh_check",
         "what is wrong with a pod's configuration, and where each setting is from",

@@ -125,16 +125,16 @@ class Place:
                 os.waitpid(child, 0)
 
     @contextlib.contextmanager
-    def running(self, function: Callable[[], None]) -> Iterator[int]:
+    def running(self, function: Callable[[], None], *, keep: int = -1) -> Iterator[int]:
         """Run `function()` in a child process of ours, here, until the block ends.
 
-        The child has none of our descriptors: what they hold must not outlive us in it.
-        Gives its process id.
+        The child has none of our descriptors but `keep`: what they hold must not outlive
+        us in it. Gives its process id.
         """
         with self._entrance() as enter:
             child = os.fork()
             if child == 0:
-                _serve(enter, function)
+                _serve(enter, function, keep)
         try:
             yield child
         finally:
@@ -253,11 +253,14 @@ def _opened(program: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _serve(enter: Callable[[], None], function: Callable[[], None]) -> NoReturn:
+def _serve(
+    enter: Callable[[], None], function: Callable[[], None], keep: int
+) -> NoReturn:
     # As `_answer`: the child never returns into the parent's frames.
     try:
         enter()
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(3, keep)
+        os.closerange(max(3, keep + 1), os.sysconf("SC_OPEN_MAX"))
         function()
     finally:
         os._exit(1)

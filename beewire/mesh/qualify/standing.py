@@ -47,6 +47,10 @@ class Qualification(NamedTuple):
         """The tiers that this kernel qualifies for; `off` is always one."""
         return frozenset(tier for tier in Tier if not self.why_not(tier))
 
+    def refused(self) -> list[Tier]:
+        """The tiers that are not allowed."""
+        return [tier for tier in Tier if self.why_not(tier)]
+
     def to_json(self) -> dict[str, Any]:
         """All of it, and what follows from it."""
         return {

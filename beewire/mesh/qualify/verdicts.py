@@ -35,7 +35,8 @@ class Verdict(NamedTuple):
 
     `says` is one sentence: what was seen. `unmet` says why sockets of this role cannot
     meet the hazard, "" where they can: a failure then binds nobody. `short_bytes` and
-    `tcp_bytes` are what the programs counted meanwhile, in both directions.
+    `tcp_bytes` are what the programs counted meanwhile, in both directions. `trace` is for
+    whoever has to mend the battery.
     """
 
     hazard: str
@@ -46,6 +47,7 @@ class Verdict(NamedTuple):
     unmet: str = ""
     short_bytes: int = 0
     tcp_bytes: int = 0
+    trace: str = ""
 
     @property
     def binds(self) -> bool:

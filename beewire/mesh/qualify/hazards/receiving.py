@@ -1,0 +1,239 @@
+"""What receivers can ask for: to be woken, to peek, to wait for a while."""
+
+import array
+import contextlib
+import fcntl
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+
+from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.qualify.exchange import (
+    CHUNK,
+    WAIT_S,
+    Hearer,
+    Sender,
+    send_and_hear,
+    text,
+    wait,
+)
+from beewire.mesh.qualify.stand import Dialled, Finding, Pair, Stand
+
+_MESSAGES = 200
+_SHUT = 40
+_SIZE = 5000
+_LOW = 4000
+_WAIT_S = 0.2
+_TIMEVAL = struct.Struct("ll")
+
+
+def nonblocking(stand: Stand) -> str:
+    """Be woken for every message: by epoll, level and edge, by poll and by select."""
+    with stand.pair() as made:
+        for pair in made.both():
+            for name, flags in (("level", 0), ("edge", select.EPOLLET)):
+                stand.step(f"wait for messages by epoll, {name}-triggered")
+                _by_epoll(pair, flags)
+            stand.step("wait for messages by poll and by select")
+            sender, hearer = Sender(pair.other), Hearer(pair.subject)
+            for _ in range(_MESSAGES // 4):
+                sender.push_all(100)
+                if not select.select([pair.subject], [], [], WAIT_S)[0]:
+                    raise Finding("select() does not tell of a message")
+                hearer.pull_all(sender.at)
+            if wait(pair.subject, select.POLLIN, limit_s=0):
+                raise Finding("poll() tells of a message when there is none")
+    return (
+        "epoll (level and edge), poll and select told of every message, and of no other"
+    )
+
+
+def _by_epoll(pair: Pair, flags: int) -> None:
+    sender, hearer = Sender(pair.other), Hearer(pair.subject)
+    with select.epoll() as poll:
+        poll.register(pair.subject, select.EPOLLIN | flags)
+        for number in range(_MESSAGES):
+            sender.push_all(1 + number)
+            if not poll.poll(WAIT_S):
+                raise Finding(f"epoll does not tell of message {number + 1}")
+            while hearer.pull(CHUNK) > 0:
+                pass
+            if hearer.at < sender.at:  # it was told in two parts
+                hearer.pull_all(sender.at)
+
+
+def blocking(stand: Stand) -> str:
+    """A socket that blocks: recv() waits, also behind shutdown(), and never says EAGAIN."""
+    early = 0
+    for number in range(_SHUT):
+        with stand.pair(Dialled(blocking=True)) as pair:
+            stand.step(f"block in recv() behind shutdown(), {number + 1} of {_SHUT}")
+            early += _answered(pair)
+    if early:
+        raise Finding(f"recv() on a blocking socket said EAGAIN in {early} of {_SHUT}")
+    return (
+        f"{_SHUT} blocking sockets were left on TCP; none of their calls gave up early"
+    )
+
+
+def blocking_later(stand: Stand) -> str:
+    """A socket that blocks only after it was connected: what comes next goes by TCP."""
+    early = 0
+    for number in range(_SHUT):
+        with stand.pair() as pair:
+            send_and_hear(Sender(pair.other), Hearer(pair.subject), 100)
+            pair.subject.setblocking(True)
+            stand.step(f"block after connecting, {number + 1} of {_SHUT}")
+            early += _answered(pair)
+    if early:
+        raise Finding(
+            f"recv() said EAGAIN in {early} of {_SHUT}, on sockets that began to block"
+            " after they were connected"
+        )
+    return (
+        f"{_SHUT} sockets that began to block later; none of their calls gave up early"
+    )
+
+
+def _answered(pair: Pair) -> bool:
+    """Ask, shut one's half, and block for the answer; whether recv() gave up early."""
+    question, answer = b"what?", bytes(text(0, _SIZE))
+    pair.subject.sendall(question)
+    failures: list[BaseException] = []
+
+    def reply() -> None:
+        try:
+            heard = b""
+            while heard != question and wait(pair.other, select.POLLIN):
+                heard += pair.other.recv(100)
+            time.sleep(0.002)  # so that the other one sleeps when it is woken
+            pair.other.sendall(answer)
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=reply, daemon=True)
+    thread.start()
+    try:
+        pair.subject.shutdown(socket.SHUT_WR)
+        got = b""
+        while len(got) < len(answer):
+            part = pair.subject.recv(CHUNK)
+            if not part:
+                raise Finding(f"the answer ends after {len(got):,} bytes")
+            got += part
+    except BlockingIOError:
+        return True
+    finally:
+        thread.join(WAIT_S)
+    if failures or got != answer:
+        raise Finding(f"the answer is not what was sent {failures or ''}")
+    return False
+
+
+def rcvtimeo(stand: Stand) -> str:
+    """SO_RCVTIMEO: recv() gives up when the time is over, and hears what comes in time."""
+    with stand.pair(Dialled(blocking=True)) as pair:
+        spec = _TIMEVAL.pack(0, int(_WAIT_S * 1e6))
+        pair.subject.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, spec)
+        stand.step("recv() with SO_RCVTIMEO, and nothing comes")
+        began = time.monotonic()
+        with contextlib.suppress(BlockingIOError):
+            pair.subject.recv(100)
+            raise Finding("recv() with SO_RCVTIMEO returned though nothing came")
+        took = time.monotonic() - began
+        if not _WAIT_S * 0.5 < took < WAIT_S:
+            raise Finding(f"recv() gave up after {took:.2f} s, and not {_WAIT_S} s")
+        sender = Sender(pair.other)
+        sender.push_all(_SIZE)
+        Hearer(pair.subject).pull_all(_SIZE)
+    return f"recv() gave up after {_WAIT_S} s as it was told, and heard what came then"
+
+
+def peek(stand: Stand) -> str:
+    """MSG_PEEK shows what comes, again and again, and leaves it there."""
+    with stand.pair() as made:
+        for pair in made.both():
+            sender, hearer = Sender(pair.other), Hearer(pair.subject)
+            for round_ in range(3):
+                stand.step(f"peek at what comes, {round_ + 1} of 3")
+                sender.push_all(_SIZE)
+                for size in (1, 5, 517, _SIZE):
+                    _peek(pair.subject, hearer.at, size)
+                hearer.pull_all(hearer.at + 700)
+                _peek(pair.subject, hearer.at, 1000)
+                hearer.pull_all(sender.at)
+    return "MSG_PEEK showed the next bytes as often as asked, and took none away"
+
+
+def _peek(sock: socket.socket, at: int, size: int) -> None:
+    if not wait(sock, select.POLLIN):
+        raise Finding("nothing arrives to peek at")
+    seen = sock.recv(size, socket.MSG_PEEK)
+    if not seen or seen != text(at, len(seen)):
+        raise Finding(f"MSG_PEEK of {size:,} bytes shows others than those that come")
+
+
+def fionread(stand: Stand) -> str:
+    """FIONREAD tells how many bytes wait."""
+    with stand.pair() as made:
+        for pair in made.both():
+            sender, hearer = Sender(pair.other), Hearer(pair.subject)
+            for size in (1, _SIZE, CHUNK):
+                stand.step(f"ask for the number of bytes that wait: {size:,}")
+                sender.push_all(size)
+                _waiting(pair.subject, size)
+                hearer.pull_all(hearer.at + size // 2)
+                _waiting(pair.subject, size - size // 2)
+                hearer.pull_all(sender.at)
+            _waiting(pair.subject, 0)
+    return "FIONREAD told how many bytes waited, also after some were read"
+
+
+def _waiting(sock: socket.socket, expected: int) -> None:
+    deadline = time.monotonic() + 0.2 * PATIENCE
+    while True:
+        told = array.array("i", [0])
+        fcntl.ioctl(sock, termios.FIONREAD, told)
+        if told[0] == expected:
+            return
+        if time.monotonic() > deadline:
+            raise Finding(f"FIONREAD tells {told[0]:,} bytes where {expected:,} wait")
+
+
+def rcvlowat(stand: Stand) -> str:
+    """SO_RCVLOWAT: poll() tells nothing until so many bytes are there."""
+    with stand.pair() as pair:
+        pair.subject.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _LOW)
+        sender = Sender(pair.other)
+        stand.step("send fewer bytes than SO_RCVLOWAT asks for")
+        sender.push_all(_LOW // 4)
+        early = wait(pair.subject, select.POLLIN, limit_s=0.1)
+        sender.push_all(_LOW)
+        if not wait(pair.subject, select.POLLIN):
+            raise Finding(
+                "poll() does not tell of as many bytes as SO_RCVLOWAT asks for"
+            )
+        Hearer(pair.subject).pull_all(sender.at)
+        if early:
+            raise Finding("SO_RCVLOWAT is ignored: poll() tells of fewer bytes")
+    return f"poll() waited for the {_LOW:,} bytes that SO_RCVLOWAT asks for"
+
+
+def oob(stand: Stand) -> str:
+    """MSG_OOB: an urgent byte is told of, and kept out of the stream."""
+    with stand.pair() as pair:
+        send_and_hear(Sender(pair.other), Hearer(pair.subject), 100)
+        stand.step("send an urgent byte")
+        pair.other.send(b"before")
+        pair.other.send(b"!", socket.MSG_OOB)
+        told = wait(pair.subject, select.POLLPRI, limit_s=0.3 * PATIENCE)
+        pair.other.send(b"after")
+        heard = b""
+        while not heard.endswith(b"after") and wait(pair.subject, select.POLLIN):
+            heard += pair.subject.recv(100)
+        if heard == b"beforeafter" and told & select.POLLPRI:
+            return "an urgent byte was told of, and kept out of the stream"
+        raise Finding(f"an urgent byte arrives in the stream, as {heard!r}, untold")
