@@ -27,8 +27,8 @@ examples:
 BEEWIRE_PINS and BEEWIRE_RUN name other directories than /sys/fs/bpf/beewire and
 /run/beewire/agent.
 
-Exit codes: 0 it was told to end, 1 another agent runs or it failed, 2 the command line is
-wrong."""
+Exit codes: 0 it was told to end, 1 another agent runs, it failed, or (--once) a pod could
+not be put in order, 2 the command line is wrong."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def once(args: argparse.Namespace, directories: "Directories") -> int:
     if args.json:
         told = {**found._asdict(), "upgraded": upgraded and upgraded._asdict()}
         print(json.dumps(told, indent=2))
-        return 0
+        return int(bool(found.failed))
     if upgraded:
         print(f"upgraded: {', '.join((*upgraded.programs, *upgraded.maps))}")
     served = "is served" if len(found.kept) == 1 else "are served"
@@ -105,7 +105,9 @@ def once(args: argparse.Namespace, directories: "Directories") -> int:
     print(f"{kept} {served}, {len(found.removed)} {removed}")
     for text in (*found.removed, *found.mended):
         print(f"  {text}")
-    return 0
+    for text in found.failed:
+        say(f"cannot be put in order: {text}")
+    return int(bool(found.failed))
 
 
 def say(text: str) -> None:

@@ -10,21 +10,30 @@ from typing import NamedTuple
 
 from beewire.bpf.kernel import Link
 from beewire.errors import BeewireError, KernelError
-from beewire.mesh.agent import processes, records
+from beewire.mesh import netns
+from beewire.mesh.agent import places, records
 from beewire.mesh.agent.directories import Directories
-from beewire.mesh.agent.records import ENROLLED, PodRecord
+from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
+from beewire.mesh.agent.resolving import still_there
 from beewire.mesh.agent.view import NetworkView
 from beewire.mesh.enrol import Node
 
-_NAMED = Path("/run/netns")
+# What the programs know stays; any other configuration is another one.
+_UNKNOWN = (
+    "# its record was lost: how it was configured is not known\ndefaults: sidecar\n"
+)
 
 
 class Adopted(NamedTuple):
-    """What was found: pods that are served, those that were removed, what was mended."""
+    """What was found: pods that are served, those that were removed, what was mended.
+
+    `failed` are sentences: pods that could not be put in order, and are as they were.
+    """
 
     kept: tuple[str, ...]
     removed: tuple[str, ...]
     mended: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 class Hands(NamedTuple):
@@ -32,26 +41,39 @@ class Hands(NamedTuple):
 
     withdraw: Callable[[Node, PodRecord], None]
     mend: Callable[[Node, PodRecord], list[str]]
-    is_gone: Callable[[PodRecord], bool]
 
 
 def adopt(directories: Directories, node: Node, hands: Hands) -> Adopted:
     """Put the pins and records of a node in order; whoever calls this has its lock."""
     kept, removed, mended = [], [], list(_broken(directories))
-    for record in (*records.every(directories), *_forgotten(directories)):
-        if hands.is_gone(record):
-            hands.withdraw(node, record)
-            removed.append(record.name)
-            continue
-        records.write(directories, record)
-        kept.append(record.name)
-        mended += [f"{record.name}: {each}" for each in hands.mend(node, record)]
-    known = {int(record.id) for record in records.every(directories)}
+    failed = []
+    known = records.every(directories)
+    for record in (*known, *_forgotten(directories), *_behind_gates(directories)):
+        try:
+            found = _as_it_was(record)
+            if found is None:
+                hands.withdraw(node, record)
+                removed.append(record.name)
+                continue
+            records.write(directories, found)
+            mended += [f"{found.name}: {each}" for each in hands.mend(node, found)]
+            kept.append(found.name)
+        except (BeewireError, OSError) as error:  # others are served nevertheless
+            failed.append(f"{record.name}: {error}")
+    by_record = {int(record.id) for record in records.every(directories)}
     for cookie in node.cookies():
-        if cookie not in known:
+        if cookie not in by_record:
             node.forget(cookie)
             removed.append(f"entries of namespace {cookie}")
-    return Adopted(tuple(kept), tuple(removed), tuple(mended))
+    return Adopted(tuple(kept), tuple(removed), tuple(mended), tuple(failed))
+
+
+def _as_it_was(record: PodRecord) -> PodRecord | None:
+    found = still_there(record)
+    # A record may outlive the machine's restart; inode numbers begin anew then.
+    if found is None or netns.cookie(Path(found.netns)) != int(found.id):
+        return None
+    return found
 
 
 def _broken(directories: Directories) -> Iterator[str]:
@@ -82,23 +104,40 @@ def _told_by_links(folder: Path) -> PodRecord:
             inode = getattr(link.info, "netns_ino", 0)
     except KernelError:
         pass
-    netns = namespace(inode, pod) if inode else None
+    path = places.namespace_of(inode, pod) if inode else None
     addresses: tuple[str, ...] = ()
-    if netns is not None:
-        with NetworkView(netns) as view:
+    if path is not None:
+        with NetworkView(path) as view:
             addresses = view.addresses()
     return PodRecord(
         id=folder.name,
         name=f"pod-{folder.name}",
         state=ENROLLED,
-        netns=str(netns or ""),
+        netns=str(path or ""),
         netns_inode=inode or -1,
         cgroup=str(pod),
         cgroup_id=pod.stat().st_ino if pod.is_dir() else 0,
         proxy_cgroup=str(proxy),
         proxy_cgroup_id=proxy.stat().st_ino if proxy.is_dir() else 0,
         addresses=addresses,
+        config=_UNKNOWN,
     )
+
+
+def _behind_gates(directories: Directories) -> Iterator[PodRecord]:
+    """Pods that are closed, and whose record is lost: they stay closed while they live."""
+    folder = directories.pins / "gates"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.isdigit() and not directories.record(path.name).exists():
+            found = places.namespace_with(int(path.name))
+            yield PodRecord(
+                id=path.name,
+                name=f"pod-{path.name}",
+                state=CLOSED,
+                netns=str(found or ""),
+                netns_inode=found.stat().st_ino if found else -1,
+                config=_UNKNOWN,
+            )
 
 
 def _cgroup(pin: Path) -> Path:
@@ -107,16 +146,3 @@ def _cgroup(pin: Path) -> Path:
             return Path(getattr(link.info, "path", "") or "/nonexistent")
     except KernelError:
         return Path("/nonexistent")
-
-
-def namespace(inode: int, cgroup: Path) -> Path | None:
-    """A path to a network namespace by its inode number; None where none leads there."""
-    named = _NAMED.iterdir() if _NAMED.is_dir() else iter(())
-    inside = (Path(f"/proc/{pid}/ns/net") for pid in processes.pids_in(cgroup))
-    for path in (*named, *inside):
-        try:
-            if path.stat().st_ino == inode:
-                return path
-        except OSError:
-            continue
-    return None

@@ -21,7 +21,6 @@ from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import (
     existing_listeners,
-    is_gone,
     listening_in,
     pod_of,
     resolve,
@@ -112,6 +111,9 @@ class Operations:
                 if before is not None and before.state == ENROLLED:
                     self._check_mode(node, before, target)
                     record = self._changed(node, before, wanted)
+                    if target.name and record.name != target.name:
+                        record = record.but(name=target.name)
+                        records.write(self.directories, record)
                     if target.close_existing:
                         record = self._close_older(view, record)
                         records.write(self.directories, record)
@@ -433,10 +435,12 @@ class Operations:
             self.log(f"{name}: gone, removed")
         for text in found.mended:
             self.log(f"{text}: mended")
+        for text in found.failed:
+            self.log(f"cannot be put in order: {text}")
         return found
 
     def _hands(self) -> Hands:
-        return Hands(self.withdraw, self._mend, is_gone)
+        return Hands(self.withdraw, self._mend)
 
     def _mend(self, node: Node, record: PodRecord) -> list[str]:
         if record.state == CLOSED:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from beewire.bpf.kernel.places import cgroup2_mount
 from beewire.errors import MeshError
+from beewire.mesh import netns
 from beewire.mesh.agent import processes
 
 # What container runtimes call a pod's cgroup: kubelet with cgroupfs, with systemd, and
@@ -18,6 +19,8 @@ _POD = re.compile(
     r"|machine-libpod_pod_(?P<systemd>[0-9a-f]{64})\.slice"
     r"|(?P<plain>[0-9a-f]{64})"
 )
+
+_NAMED = Path("/run/netns")
 
 
 class PodPlace(NamedTuple):
@@ -135,6 +138,37 @@ def cgroup_of_pod(uid: str, netns_inode: int) -> Path | None:
             if place.uid == uid.lower():
                 return place.cgroup
     return cgroup_with(netns_inode)
+
+
+def namespace_of(inode: int, cgroup: Path) -> Path | None:
+    """A path to a namespace with this inode number, by a name or by who is in the cgroup."""
+    inside = (Path(f"/proc/{pid}/ns/net") for pid in processes.pids_in(cgroup))
+    for path in (*_named_namespaces(), *inside):
+        try:
+            if path.stat().st_ino == inode:
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def namespace_with(cookie: int) -> Path | None:
+    """A path to the namespace that programs know by this cookie; None where none leads."""
+    everyone = (Path(f"/proc/{pid}/ns/net") for pid in processes.all_pids())
+    seen: set[int] = set()
+    for path in (*_named_namespaces(), *everyone):
+        try:
+            inode = path.stat().st_ino
+            if inode not in seen and netns.cookie(path) == cookie:
+                return path
+        except (MeshError, OSError):
+            continue
+        seen.add(inode)
+    return None
+
+
+def _named_namespaces() -> list[Path]:
+    return sorted(_NAMED.iterdir()) if _NAMED.is_dir() else []
 
 
 def is_host_network(netns_inode: int) -> bool:

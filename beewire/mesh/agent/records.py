@@ -81,10 +81,8 @@ def write(node: Directories, record: PodRecord) -> None:
     path = node.record(record.id)
     fresh = path.with_suffix(".new")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, json.dumps(record.to_json()).encode())
-    finally:
-        os.close(fd)
+    with os.fdopen(fd, "wb") as file:  # all of it, or an error
+        file.write(json.dumps(record.to_json()).encode())
     fresh.rename(path)
 
 
@@ -103,13 +101,12 @@ def read(path: Path) -> PodRecord:
 
 
 def from_json(found: dict[str, Any]) -> PodRecord:
-    """The record that `to_json` told.
+    """The record that `to_json` told, of this version or of a later one.
 
     Raises:
         TypeError: it is none.
     """
-    if found.keys() - _FIELDS.keys():
-        raise TypeError(f"{found!r} is no record")
+    found = {name: value for name, value in found.items() if name in _FIELDS}
     sequences = {name: tuple(found.get(name, ())) for name in _SEQUENCES}
     return PodRecord(**{**found, **sequences})
 

@@ -150,15 +150,24 @@ def has_moved(record: PodRecord) -> bool:
         return True
 
 
-def is_gone(record: PodRecord) -> bool:
-    """Whether a pod's cgroup or namespace is there no more, or is another's by now."""
+def still_there(record: PodRecord) -> PodRecord | None:
+    """The record, with a path that leads to its namespace.
+
+    None: its cgroup or namespace is there no more, or is another's by now.
+    """
     if record.state == ENROLLED:
         try:
             if Path(record.cgroup).stat().st_ino != record.cgroup_id:
-                return True
+                return None
         except FileNotFoundError:
-            return True
-    return inode_of(Path(record.netns)) != record.netns_inode
+            return None
+    if inode_of(Path(record.netns)) == record.netns_inode:
+        return record
+    if not record.cgroup:
+        return None
+    # It was known by a process that has ended; others may be there.
+    found = places.namespace_of(record.netns_inode, Path(record.cgroup))
+    return None if found is None else record.but(netns=str(found))
 
 
 def seen(wanted: PodRecord, view: NetworkView, named: tuple[str, ...]) -> PodRecord:

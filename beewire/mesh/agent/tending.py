@@ -6,7 +6,7 @@ from beewire.errors import BeewireError, MeshError, UsageError
 from beewire.mesh.agent import places, records
 from beewire.mesh.agent.operations import Operations
 from beewire.mesh.agent.records import CLOSED, PodRecord
-from beewire.mesh.agent.resolving import has_moved, is_gone
+from beewire.mesh.agent.resolving import has_moved, still_there
 from beewire.mesh.agent.settings import config_of
 from beewire.mesh.agent.target import Target
 from beewire.mesh.agent.view import NetworkView
@@ -44,11 +44,16 @@ class Tending:
             return True
 
     def _look_after(self, record: PodRecord) -> bool:
-        if is_gone(record):
+        found = still_there(record)
+        if found is None:
             with self._pods.alone() as node:
                 self._pods.withdraw(node, record)
             self._pods.log(f"{record.name}: gone")
             return True
+        if found != record:
+            with self._pods.alone():
+                records.write(self._pods.directories, found)
+            record = found
         if record.state == CLOSED:
             return self._enrol(record)
         if has_moved(record):

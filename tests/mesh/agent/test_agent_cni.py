@@ -248,6 +248,28 @@ def test_a_pod_stays_closed_without_its_agent(
     assert is_open(lab)
 
 
+def test_a_pod_whose_record_is_lost_stays_closed(
+    lab: Lab,
+    plugin: Plugin,
+    mesh: Mesh,
+    directories: Directories,
+    start_agent: StartAgent,
+) -> None:
+    agent = start_agent()
+    assert plugin("ADD").code == 0
+    (record,) = mesh.pods()
+    agent.end(9)
+    directories.record(record.id).unlink()
+
+    start_agent()
+
+    assert state_of(mesh) == [(f"pod-{record.id}", "closed")]
+    assert not is_open(lab)
+    lab.a.namespace.delete()
+    eventually(lambda: mesh.pods() == [])
+    assert list((directories.pins / "gates").iterdir()) == []
+
+
 def test_garbage_is_what_the_runtime_does_not_name(
     plugin: Plugin, mesh: Mesh, start_agent: StartAgent
 ) -> None:

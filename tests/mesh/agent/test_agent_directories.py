@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,31 @@ def test_what_is_no_record_is_told(node: Directories, text: str) -> None:
 
     with pytest.raises(MeshError, match=r"7\.json is no record of a pod"):
         records.read(node.record("7"))
+
+
+def test_a_record_of_a_later_version_is_read(node: Directories) -> None:
+    later = {**record().to_json(), "tier": "all"}
+    node.record("7").write_text(json.dumps(later))
+
+    assert records.read(node.record("7")) == record()
+
+
+def test_a_record_that_does_not_fit_replaces_none(
+    node: Directories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.write(node, record())
+    monkeypatch.setattr("json.dumps", lambda _: "x" * (1 << 20))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, hard))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="too large"):
+            records.write(node, record(name="other"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+    assert records.read(node.record("7")) == record()
 
 
 def test_a_broken_record_hides_no_other(node: Directories) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from beewire.bpf import SockAddr, connect4
 from beewire.errors import MeshError, UsageError
-from beewire.mesh.agent import Directories, Mesh, Target
+from beewire.mesh.agent import Directories, Mesh, Target, records
 from beewire.mesh.agent.view import LISTEN, NetworkView
 from beewire.mesh.config import write_file
 from beewire.mesh.enrol import HOOKS, SIDECAR
@@ -377,6 +377,63 @@ def test_a_pod_that_was_killed_half_way_is_completed(
 
     (found,) = mesh.pods()
     assert set(mesh.status(found.id)["links"].values()) == {"attached"}
+    # Whoever asked for it asks again: it has the name, and what was asked for.
+    narrow = "inbound:\n  exclude_ports: [9000]\n"
+    mesh.up(target(lab.a)._replace(config=narrow))
+    assert [each.name for each in mesh.pods()] == ["lab/a"]
+    with lab.a.app.listen("0.0.0.0", PORT), lab.b.app.connect(lab.a.address, PORT):
+        pass
+
+
+def test_what_a_lost_record_said_is_not_taken_for_known(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    narrow = "inbound:\n  exclude_ports: [9000]\n"
+    before = mesh.up(target(lab.a)._replace(config=narrow))
+    directories.record(before.id).unlink()
+    mesh.do("adopt")
+
+    mesh.up(target(lab.a))
+
+    with (
+        lab.a.app.listen("0.0.0.0", PORT),
+        lab.a.proxy.listen("0.0.0.0", INBOUND),
+        lab.b.app.connect(lab.a.address, PORT),
+    ):
+        assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
+
+
+def test_a_record_of_before_a_restart_of_the_machine_is_removed(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    """Inode numbers begin anew then, and so may be another pod's; cookies are not."""
+    before = mesh.up(target(lab.a))
+    mesh.down("a")
+    gone = before.but(id="999999999")
+    records.write(directories, gone)
+
+    found = mesh.do("adopt")
+
+    assert list(found["removed"]) == ["lab/a"]
+    assert mesh.pods() == []
+    with lab.a.app.listen("0.0.0.0", PORT), lab.b.app.connect(lab.a.address, PORT):
+        pass
+
+
+def test_a_pod_that_cannot_be_put_in_order_keeps_no_other_from_it(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    first, second = mesh.up(target(lab.a)), mesh.up(target(lab.b))
+    records.write(directories, first.but(config="inbound: 5\n"))
+    for record in (first, second):
+        (directories.links(record.id) / "outbound4").unlink()
+
+    found = mesh.do("adopt")
+
+    assert list(found["mended"]) == ["lab/b: outbound4"]
+    (told,) = found["failed"]
+    assert told.startswith("lab/a: ")
+    records.write(directories, first)
 
 
 def test_sockets_stay_in_the_namespace_they_were_made_in(lab: Lab) -> None:

@@ -1,11 +1,14 @@
 """The agent as a process: who may ask it, what it survives, how it ends."""
 
 import os
+import shlex
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -221,6 +224,50 @@ def test_a_pod_that_vanishes_is_withdrawn(
     eventually(lambda: mesh.pods() == [])
     assert list((directories.pins / "pods").iterdir()) == []
     assert "lab/a: gone" in agent.log.read_text()
+
+
+def test_a_pod_outlives_the_process_that_its_namespace_was_known_by(
+    lab: Lab, mesh: Mesh, start_agent: StartAgent
+) -> None:
+    start_agent()
+    cgroup = lab.a.cgroup.path
+    with ended(sleeping(cgroup, "unshare", "--net")) as second:
+        inside = f"--net=/proc/{second.pid}/ns/net"
+        with ended(sleeping(cgroup, "nsenter", inside)) as first:
+            known = f"/proc/{first.pid}/ns/net"
+            pod = target(lab.a)._replace(netns=known, addresses=("10.9.9.9",))
+            record = mesh.up(pod)
+
+        eventually(lambda: known not in {each.netns for each in mesh.pods()})
+
+        (found,) = mesh.pods()
+        assert found == record.but(netns=f"/proc/{second.pid}/ns/net")
+        assert mesh.status("a")["links"]["inbound"] == "attached"
+    eventually(lambda: mesh.pods() == [])
+
+
+def sleeping(cgroup: Path, *command: str) -> "subprocess.Popen[bytes]":
+    """A process of a cgroup, which is in its namespace when this returns."""
+    enter = f"echo $$ > {cgroup}/cgroup.procs && exec "
+    within = [*command, "sh", "-c", "echo; exec sleep 60"]
+    process = subprocess.Popen(
+        ["sh", "-c", enter + shlex.join(within)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+@contextmanager
+def ended(
+    process: "subprocess.Popen[bytes]",
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Kill a process at the end of the block."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_an_address_that_comes_later_is_the_pods_own(
