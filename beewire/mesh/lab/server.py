@@ -52,6 +52,8 @@ http {{
     root {prefix}/www;
     # One write, one packet: a file would be two.
     location = / {{ return 200 "{small}"; }}
+    # Files once more, in answers that bear the number of their request.
+    location {asked} {{ alias {prefix}/www/; add_header X-Bw-Asked $http_x_bw_asked; }}
     # Who the server thinks it talks to, and who it was told the client is.
     location = /who {{
       return 200 "$remote_addr $server_addr:$server_port $http_x_forwarded_for\\n";
@@ -90,6 +92,7 @@ class NginxConfig:
 
 
 SMALL = 100
+ASKED = "/asked/"  # below it the files again, and X-Bw-Asked as it was asked
 FILES = {"64k": 1 << 16, "1m": 1 << 20}
 GRPC = "/beewire.lab.Bench"
 UNARY, STREAM = f"{GRPC}/Unary", f"{GRPC}/Stream"
@@ -144,6 +147,7 @@ def nginx(pod: Pod, config: NginxConfig | None = None) -> Iterator[Server]:
             listen=_listen(config, pod),
             small=body(SMALL).decode(),
             grpc=GRPC,
+            asked=ASKED,
         )
     )
     said = prefix / "error.log"

@@ -13,7 +13,15 @@ import beewire
 from beewire.bpf.kernel import pins
 from beewire.errors import MeshError
 from beewire.mesh.agent import Directories, Mesh, Target, client
-from beewire.mesh.lab import Lab, Pod, Sidecar, SidecarConfig, nginx, sidecar
+from beewire.mesh.lab import (
+    Lab,
+    NginxConfig,
+    Pod,
+    Sidecar,
+    SidecarConfig,
+    nginx,
+    sidecar,
+)
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.runs import BPFFS
 
@@ -28,8 +36,12 @@ class Rig:
     `mesh` asks it, or does itself what an agent would while there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, config: SidecarConfig | None = None, server: NginxConfig | None = None
+    ) -> None:
         self.lab = Lab()
+        self.config = config or SidecarConfig(workers=1)
+        self._server = server
         run = self.lab.run
         self.directories = Directories(BPFFS / run.name / "node", run.state / "agent")
         self.mesh = Mesh(self.directories)
@@ -50,7 +62,7 @@ class Rig:
                 self.mesh.up(target(pod))
                 self.start_sidecar(pod)
             self._stack.callback(self._stop_sidecars)
-            self._stack.enter_context(nginx(self.lab.b))
+            self._stack.enter_context(nginx(self.lab.b, self._server))
         except BaseException:
             self._stack.close()
             raise
@@ -103,8 +115,7 @@ class Rig:
     def start_sidecar(self, pod: Pod) -> None:
         """Run Envoy in a pod; it is ready when this returns."""
         running = contextlib.ExitStack()
-        config = SidecarConfig(workers=1)
-        self.sidecars[pod.name] = running.enter_context(sidecar(pod, config))
+        self.sidecars[pod.name] = running.enter_context(sidecar(pod, self.config))
         self._running[pod.name] = running
 
     def stop_sidecar(self, pod: Pod) -> None:
