@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="with --once: print what was done as JSON"
     )
+    parser.add_argument(
+        "--no-qualify",
+        dest="qualify",
+        action="store_false",
+        help="do not judge this kernel for the short path: `beewire mesh qualify` does",
+    )
     add_verbose(parser)
 
 
@@ -74,7 +80,7 @@ def serve(args: argparse.Namespace, directories: "Directories") -> int:
     from beewire.mesh.agent.server import Agent  # noqa: PLC0415 - as above
 
     async def live() -> None:
-        agent = Agent(directories, say)
+        agent = Agent(directories, say, judges=args.qualify)
         try:
             await agent.run()
         finally:

@@ -18,6 +18,11 @@ COMMANDS = (
     Command("up", "beewire.cli.mesh_up", "enrol a pod"),
     Command("down", "beewire.cli.mesh_down", "withdraw a pod"),
     Command("update", "beewire.cli.mesh_update", "change a pod's configuration"),
+    Command(
+        "bypass",
+        "beewire.cli.mesh_bypass",
+        "the short path: which pods have it, why not, and off and on",
+    ),
     Command("list", "beewire.cli.mesh_list", "the pods of this node"),
     Command(
         "status",

@@ -41,6 +41,18 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
+def bypass_lines(told: dict[str, Any], *, verbose: bool) -> list[str]:
+    """How far a pod's connections are shortened, and why not further, a line each."""
+    more = [name for name in ("shortcut", "splice") if told[name]]
+    asked = told["asked"] or "nothing"
+    lines = [
+        f"  short path  {', '.join((told['tier'], *more))}"
+        + (f" (asked for: {asked})" if verbose else "")
+    ]
+    lines += [f"              {each}" for each in told["why"]]
+    return lines
+
+
 def compared_text(told: dict[str, Any]) -> str:
     """What was compared in shadow mode, in words."""
     if not told["compared"]:

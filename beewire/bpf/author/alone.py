@@ -69,8 +69,7 @@ def around(
         home.close()
         raise
     # The kernel does not keep the types of every map.
-    live.spec.key, live.spec.value = wanted.key, wanted.value
-    live.codec = kernel.default_codec(live.spec)
+    live.retype(wanted.key, wanted.value)
     live.codec = codec(declared, live)
     if live.spec.kind is MapKind.ARENA and live.spec.extra:
         _map(home, live)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from beewire.mesh.agent import client, status
+from beewire.mesh.agent import client, status, switching_off
 from beewire.mesh.agent.directories import Directories, node_of
 from beewire.mesh.agent.protocol import NOTHING, Request
 from beewire.mesh.agent.records import PodRecord, from_json
@@ -112,6 +112,30 @@ class Mesh:
         """
         found: dict[str, Any] = self.do("rollback", {"pod": pod})
         return found
+
+    def bypass_off(self, pod: str = "") -> list[str]:
+        """Take the connections of all pods, or of one, back to TCP; the names of the pods.
+
+        It holds until `bypass_on`, whatever becomes of the agent. No byte is lost: what
+        waits on the short path is read first.
+
+        Raises:
+            MeshError: there is none of that name. Or the agent does not answer: new
+                connections of pods may still try the short path, and stay on TCP there.
+        """
+        found = switching_off.switch_off(self.directories, pod)
+        self.do("retier")
+        return [each.name for each in found]
+
+    def bypass_on(self, pod: str = "") -> list[str]:
+        """Let connections of all pods, or of one, go by the short path again.
+
+        Raises:
+            MeshError: there is none of that name, or all of the node is switched off.
+        """
+        found = switching_off.switch_on(self.directories, pod)
+        self.do("retier")
+        return [each.name for each in found]
 
     def pods(self) -> list[PodRecord]:
         """The pods of this node, by name."""

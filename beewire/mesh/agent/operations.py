@@ -15,6 +15,7 @@ from beewire.errors import MeshError
 from beewire.mesh import shadow
 from beewire.mesh.agent import older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
+from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
 from beewire.mesh.agent.gates import Gates
 from beewire.mesh.agent.processes import Listener
@@ -22,7 +23,6 @@ from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import (
     existing_listeners,
     listening_in,
-    pod_of,
     resolve,
     seen,
 )
@@ -49,6 +49,7 @@ class Operations:
         self.log = log
         self.is_agent = False
         self.gates = Gates(directories, self.node)
+        self.bypass = Bypassing(directories)
         self._node: Node | None = None
 
     def __enter__(self) -> Self:
@@ -141,7 +142,7 @@ class Operations:
         listening = [(each.family, each.fd) for each in sockets]
         mode = PodMode.SHADOW if target.shadow else PodMode.ACTING
         enrolment = node.enrol(
-            pod_of(wanted), pins=pins, listeners=listening, mode=mode
+            self.bypass.pod(wanted), pins=pins, listeners=listening, mode=mode
         )
         try:
             if not sockets:
@@ -239,7 +240,7 @@ class Operations:
     def _update(self, node: Node, before: PodRecord, config: str) -> PodRecord:
         record = before.but(config=config)
         if before.state == ENROLLED:
-            wanted = config_of(config, record.addresses)
+            wanted = self.bypass.pod(record).config
             with contextlib.ExitStack() as stack:
                 enrolment = stack.enter_context(self.found(node, before))
                 port = enrolment.pod.config.inbound_capture_port
@@ -271,12 +272,12 @@ class Operations:
                 shadow.give_back(Path(record.netns))
             self._found(node, record).close()
         self.gates.open(record.id)
+        self.bypass.switch.forget(record.id)
         records.remove(self.directories, record.id)
 
     def _found(self, node: Node, record: PodRecord) -> Enrolment:
-        return node.find(
-            pod_of(record), int(record.id), self.directories.links(record.id)
-        )
+        pod, links = self.bypass.pod(record), self.directories.links(record.id)
+        return node.find(pod, int(record.id), links)
 
     @contextlib.contextmanager
     def found(self, node: Node, record: PodRecord) -> Iterator[Enrolment]:
@@ -396,6 +397,36 @@ class Operations:
                 self.withdraw(node, record)
         return [each.name for each in stale]
 
+    def retier(self) -> list[str]:
+        """Give every pod the tier that it may have by now; the names of those that changed.
+
+        Raises:
+            MeshError: an agent has come meanwhile.
+        """
+        with self.alone() as node:
+            return [
+                record.name
+                for record in self.every()
+                if record.state == ENROLLED and self._retier(node, record)
+            ]
+
+    def wants_judging(self) -> bool:
+        """Whether a pod would have more of the short path if the kernel had been judged."""
+        return not self.bypass.standing().is_current and any(
+            self.bypass.tiering(each).why and not self.bypass.switch.off(each.id)
+            for each in self.every()
+            if each.state == ENROLLED
+        )
+
+    def _retier(self, node: Node, record: PodRecord) -> bool:
+        wanted = self.bypass.tiering(record)
+        with self.found(node, record) as enrolment:
+            if enrolment.shortened == wanted.shortened:
+                return False
+            enrolment.update(self.bypass.pod(record).config)
+        self.log(f"{record.name}: {wanted}")
+        return True
+
     def status(self, name: str = "") -> dict[str, Any]:
         """How a pod is, or without a name the node and all its pods, as JSON.
 
@@ -406,8 +437,8 @@ class Operations:
         try:
             if name:
                 record = records.get(self.directories, name)
-                return status.of_pod(self.directories, node, record)
-            return status.of_node(self.directories, node, self.every())
+                return status.of_pod(self.directories, node, record, self.bypass)
+            return status.of_node(self.directories, node, self.every(), self.bypass)
         finally:
             if node is not None and node is not self._node:
                 node.close()

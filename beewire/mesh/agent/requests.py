@@ -11,6 +11,7 @@ from beewire.mesh.agent import switching
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.operations import Log, Operations
 from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
+from beewire.mesh.agent.qualifying import Qualifying
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.tending import Tending
 from beewire.mesh.shadow import ENOUGH
@@ -99,6 +100,7 @@ _KNOWN: dict[str, _Known] = {
     "delete": _Known(_ATTACHMENT, lambda pods, given: pods.delete(**given)),
     "check": _Known(_ATTACHMENT, lambda pods, given: pods.check(**given)),
     "collect": _Known({"network": Field(str), "valid": Field(list)}, _collect),
+    "retier": _Known({}, lambda pods, _: pods.retier()),
     "adopt": _Known({}, lambda pods, _: pods.adopt()._asdict()),
 }
 
@@ -109,21 +111,32 @@ class Requests:
     def __init__(self, node: Directories, log: Log = lambda _: None) -> None:
         self.pods = Operations(node, log)
         self._tending = Tending(self.pods)
+        self._qualifying = Qualifying(node, self.pods.bypass, log)
+        self._judges = False
 
     def close(self) -> None:
         """Close what was opened; pods stay enrolled. Closing twice does nothing."""
+        self._qualifying.close()
         self._tending.close()
         self.pods.close()
 
-    def begin(self) -> None:
-        """Be the agent's: take over what is there."""
+    def begin(self, *, judges: bool = False) -> None:
+        """Be the agent's: take over what is there.
+
+        `judges`: a kernel that was not judged for the short path is, in the background.
+        """
         self.pods.is_agent = True
+        self._judges = judges
         self.pods.renew()
         self.pods.adopt()
+        self.pods.retier()
 
     def look(self) -> bool:
         """Look after the pods; True while one waits for something."""
-        return self._tending.look()
+        waits = self._tending.look()
+        if self._qualifying.look(wanted=self._judges and self.pods.wants_judging()):
+            self.pods.retier()
+        return waits
 
     def do(self, request: Request) -> Any:
         """The result of `request`.

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from beewire.errors import BeewireError, MeshError
@@ -31,12 +32,15 @@ Log = Callable[[str], None]
 class Agent:
     """The agent of one node; `run` serves until it is told to stop.
 
+    `judges`: a kernel that was not judged for the short path is, in the background.
+
     Raises:
         MeshError: there is an agent already, or a directory is not to be trusted.
     """
 
-    def __init__(self, node: Directories, log: Log) -> None:
+    def __init__(self, node: Directories, log: Log, *, judges: bool = True) -> None:
         self.node = node
+        self._judges = judges
         self._log = log
         node.prepare()
         self._lock = hold_agent_lock(node)
@@ -58,7 +62,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await self._do(self._requests.begin)
+        await self._do(partial(self._requests.begin, judges=self._judges))
         listener = listen(self.node)
         server = await asyncio.start_unix_server(self._serve, sock=listener)
         _tell_systemd("READY=1")

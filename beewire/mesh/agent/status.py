@@ -7,6 +7,7 @@ from typing import Any
 from beewire.bpf.kernel import Link, pins
 from beewire.errors import KernelError, MeshError, SpecError
 from beewire.mesh.agent import older
+from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.view import inode_of
@@ -24,10 +25,13 @@ ATTACHED, DETACHED, MISSING = "attached", "detached", "missing"
 
 
 def of_node(
-    directories: Directories, node: Node | None, pods: list[PodRecord]
+    directories: Directories,
+    node: Node | None,
+    pods: list[PodRecord],
+    bypass: Bypassing,
 ) -> dict[str, Any]:
     """The node as JSON: its agent, its programs, its pods, and what it cannot capture."""
-    told = [of_pod(directories, node, record) for record in pods]
+    told = [of_pod(directories, node, record, bypass) for record in pods]
     hosts = [each._asdict() for each in older.host_network_pods(pods)]
     return {
         "agent": agent_pid(directories),
@@ -43,7 +47,10 @@ def of_node(
 
 
 def of_pod(
-    directories: Directories, node: Node | None, record: PodRecord
+    directories: Directories,
+    node: Node | None,
+    record: PodRecord,
+    bypass: Bypassing,
 ) -> dict[str, Any]:
     """One pod as JSON."""
     links = (
@@ -57,6 +64,7 @@ def of_pod(
         "compared": {},
         "listener": False,
         "decisions": {},
+        "bypass": bypass.told(record),
         "uncaptured": [],
         "beside": [],
         "problems": [],

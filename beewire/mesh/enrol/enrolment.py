@@ -28,7 +28,7 @@ from beewire.mesh.enrol.scene import Scene, read
 from beewire.mesh.enrol.short_path import ShortPath, flags_of, tier_of
 from beewire.mesh.network import Network
 from beewire.mesh.programs import inbound
-from beewire.mesh.programs.bypass.state import Tier
+from beewire.mesh.programs.bypass.state import Tier, TierFlag
 from beewire.mesh.programs.lists import LIST_BITS
 from beewire.mesh.programs.state import Decision, PodMode, PodState
 from beewire.mesh.programs.straight import Straight
@@ -148,6 +148,11 @@ class Enrolment:
     def tier(self) -> Tier:
         """How far the pod's connections are shortened."""
         return self._short_path.tier(self.netns)
+
+    @property
+    def shortened(self) -> tuple[Tier, TierFlag]:
+        """How far, and what else the pod allows."""
+        return self._short_path.tier(self.netns), self._short_path.flags(self.netns)
 
     def _attach(
         self, hooks: Iterable[Hook], places: Mapping[str, int], *, alone: bool

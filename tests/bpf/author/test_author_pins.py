@@ -1,6 +1,7 @@
 """Pinned maps: opened, shared, and refused where they do not fit."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from beewire.bpf import Arena, HashMap, LruHash, Struct, array, features, u32, u64
+from beewire.bpf import (
+    Arena,
+    HashMap,
+    LruHash,
+    SkStorage,
+    Struct,
+    array,
+    features,
+    u32,
+    u64,
+)
 from beewire.bpf.kernel import Map
 from beewire.errors import KernelError, MapError, SpecError
 
@@ -43,6 +54,16 @@ def test_a_pinned_map_is_opened_read_only(pins: str) -> None:
         assert len(again) == 0
         with pytest.raises(MapError, match="frozen or read-only"):
             again[1] = Stats(packets=1, sizes=[0, 0])
+
+
+def test_storage_of_sockets_is_opened_with_sockets_for_keys(pins: str) -> None:
+    seen = SkStorage[Stats](name="seen")
+    with socket.socket() as sock, seen.load() as first:
+        first[sock] = Stats(packets=5, sizes=[1, 2])
+        first.pin(f"{pins}/seen")
+
+        with seen.open(f"{pins}/seen") as again:
+            assert again[sock] == Stats(packets=5, sizes=[1, 2])
 
 
 def test_a_pinned_arena_is_mapped_again(pins: str) -> None:

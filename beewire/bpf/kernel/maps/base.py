@@ -22,6 +22,7 @@ from beewire.hints import (
 )
 
 if TYPE_CHECKING:
+    from beewire.bpf.btf import Type
     from beewire.bpf.kernel.maps.info import MapInfo
     from beewire.bpf.kernel.maps.rows import Decode
     from beewire.bpf.kernel.maps.shape import Shape
@@ -92,6 +93,11 @@ class Map(Descriptor, MutableMapping[K, V]):
         self.codec: MapCodec[K, V] = codec or default_codec(spec)
         self.batched = True
         self._lock = _lock_flag(spec)
+
+    def retype(self, key: "Type | None", value: "Type | None") -> None:
+        """See keys and values as these types from now on."""
+        self.spec.key, self.spec.value = key, value
+        self.codec = default_codec(self.spec)
 
     @staticmethod
     def wrap(fd: int, spec: MapSpec, codec: AnyCodec | None = None) -> "AnyMap":

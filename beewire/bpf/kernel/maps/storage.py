@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from beewire.bpf.btf import Type
 from beewire.bpf.kernel.maps.base import Map
 from beewire.bpf.kernel.maps.codec import MapCodec, V
 from beewire.bpf.kernel.maps.owners import HasFileno, descriptor_of, while_open
@@ -34,6 +35,14 @@ class StorageMap(Map["Any", V]):
         self, fd: int, spec: MapSpec, codec: MapCodec[Any, V] | None = None
     ) -> None:
         super().__init__(fd, spec, codec)
+        self._take_owners()
+
+    def retype(self, key: "Type | None", value: "Type | None") -> None:
+        """See values as this type from now on; keys stay objects."""
+        super().retype(key, value)
+        self._take_owners()
+
+    def _take_owners(self) -> None:
         self.codec = self.codec._replace(encode_key=self._encode_key, keys=None)
 
     def _encode_key(self, key: "int | HasFileno") -> bytes:

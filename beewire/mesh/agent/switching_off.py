@@ -1,0 +1,75 @@
+"""Switch the short path off and on, whether an agent lives or not.
+
+What is off stands in files (`bypassing.Switch`), which every agent reads before it gives a
+pod its tier, and, for the connections that are there, in a pinned map that `sk_msg` reads
+at each message. Both are written here, by whoever switches off: an agent that is dead, or
+hangs, is not needed.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from beewire.errors import MeshError
+from beewire.mesh.agent import records, status
+from beewire.mesh.agent.bypassing import NODE, Switch
+from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.records import PodRecord
+from beewire.mesh.enrol.short_path import ShortPath
+
+
+def switch_off(directories: Directories, pod: str = "") -> list[PodRecord]:
+    """Take the connections of all pods, or of one, back to TCP; the pods that are meant.
+
+    From now on no message goes by the short path; what waits there is read first.
+
+    Raises:
+        MeshError: there is no such pod.
+    """
+    found = _meant(directories, pod)
+    switch = Switch(directories)
+    for which in [each.id for each in found] if pod else [NODE]:
+        switch.set_off(which)
+    with _short_path(directories) as path:
+        if path is not None and pod:
+            path.switch(int(found[0].id), off=True)
+        elif path is not None:
+            path.switch(off=True)
+    return found
+
+
+def switch_on(directories: Directories, pod: str = "") -> list[PodRecord]:
+    """Let pods have their tiers again; those that are meant. The rest is the agent's.
+
+    Raises:
+        MeshError: there is no such pod, or the whole node is off.
+    """
+    switch = Switch(directories)
+    if pod and switch.is_off(NODE):
+        raise MeshError(
+            "the short path is switched off on the whole node: `beewire mesh bypass on`"
+            " first"
+        )
+    found = _meant(directories, pod)
+    for which in [each.id for each in found] if pod else [NODE]:
+        switch.set_on(which)
+    if not pod:
+        with _short_path(directories) as path:
+            if path is not None:
+                path.switch(off=False)
+    return found
+
+
+def _meant(directories: Directories, pod: str) -> list[PodRecord]:
+    if pod:
+        return [records.get(directories, pod)]
+    return list(records.every(directories))
+
+
+@contextlib.contextmanager
+def _short_path(directories: Directories) -> Iterator[ShortPath | None]:
+    node = status.opened(directories)
+    if node is None:
+        yield None
+        return
+    with node:
+        yield node.short_path
