@@ -14,6 +14,7 @@ from beewire.bpf import (
     u32,
     u64,
 )
+from beewire.mesh.programs.addresses import AF_INET, AF_INET6
 from beewire.mesh.programs.state import WORKERS, Slot, configs, listeners, pods
 from beewire.mesh.programs.task import runs_in_sidecar
 
@@ -48,4 +49,16 @@ def assign(ctx: SkLookup, netns: u64, port: u32, family: u32) -> bool:
             sk_release(listener)
             if refused == 0:
                 return True
+    return False
+
+
+def is_listening(netns: u64, port: u32) -> bool:
+    """Whether a pod's sidecar has a listener with `port`: it is there, and alive."""
+    slot = Slot(netns=netns, port=port, family=AF_INET)
+    for number in range(2 * WORKERS):
+        slot.number = number >> 1
+        slot.family = AF_INET6 if number & 1 != 0 else AF_INET
+        if (listener := listeners.lookup(slot)) is not None:
+            sk_release(listener)
+            return True
     return False

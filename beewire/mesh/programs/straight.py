@@ -47,6 +47,7 @@ from beewire.mesh.programs.addresses import AF_INET6, MAPPED, Address
 from beewire.mesh.programs.counting import count_rule
 from beewire.mesh.programs.decision import Flow, action_of, rule_of, settled
 from beewire.mesh.programs.dialling import keep, note
+from beewire.mesh.programs.listening import is_listening
 from beewire.mesh.programs.state import (
     IPPROTO_TCP,
     NO_PREALLOC,
@@ -188,8 +189,10 @@ def has_nothing_to_do(netns: u64, address: Address, port: u32) -> bool:
     return PodPlace(netns=netns, address=address, port=port) in l4_ports
 
 
-def way_of(netns: u64, flow: Flow, kind: u32) -> Way | None:
+def way_of(netns: u64, pod: PodState, flow: Flow, kind: u32) -> Way | None:
     """Where a destination leads to, past a sidecar; None: there is no such way."""
+    if not is_listening(netns, pod.settings.inbound_port):
+        return None  # a dead sidecar refuses what it would have handled
     place = PodPlace(netns=netns, address=flow.destination, port=flow.port)
     if (way := ways.lookup(place)) is None:
         return None
@@ -224,7 +227,7 @@ def pass_by4(
     """Let an AF_INET socket go past a sidecar; whether it does."""
     if (kind := asked(pod, flow, decided)) == 0:
         return False
-    if (way := way_of(netns, flow, kind)) is None:
+    if (way := way_of(netns, pod, flow, kind)) is None:
         return False
     verdict = verdict_on(kind)
     if not is_other(way, flow):
@@ -244,7 +247,7 @@ def pass_by6(
     """As `pass_by4`, for AF_INET6 sockets, `::ffff:a.b.c.d` included."""
     if (kind := asked(pod, flow, decided)) == 0:
         return False
-    if (way := way_of(netns, flow, kind)) is None:
+    if (way := way_of(netns, pod, flow, kind)) is None:
         return False
     verdict = verdict_on(kind)
     if not is_other(way, flow):
@@ -347,6 +350,13 @@ def follow(ctx: SockOps) -> None:
         claims.delete(ends)  # the other sidecar has it
 
 
+def carried(pair: Between, sent: u64, received: u64) -> None:
+    """Count what went between two pods by the short path: TCP knows nothing of it."""
+    if (counted := traffic.lookup(pair)) is not None:
+        counted.sent += sent
+        counted.received += received
+
+
 def end(ctx: SockOps, found: Claim, ends: Ends) -> None:
     """Count what a connection has carried."""
     if (counted := between(found, ends)) is None:
@@ -375,6 +385,8 @@ def lets_pass(ctx: SkLookup, netns: u64, pod: PodState, flow: Flow) -> bool:
     if found.server != netns or found.kind & pod.straight == 0:
         return False
     if not has_nothing_to_do(netns, flow.destination, flow.port):
+        return False
+    if not is_listening(netns, pod.settings.inbound_port):
         return False
     if found.stage == Stage.OFFERED:
         found.stage = Stage.TAKEN

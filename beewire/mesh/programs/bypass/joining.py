@@ -54,6 +54,7 @@ from beewire.mesh.programs.bypass.state import (
 )
 from beewire.mesh.programs.bypass.switching import is_off
 from beewire.mesh.programs.state import pods
+from beewire.mesh.programs.straight import Between, Straight, carried
 
 
 def is_on(pod: PodTier) -> bool:
@@ -223,10 +224,36 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     greeting.answered = own.socket
 
 
-def leave(ctx: SockOps, sk: BpfSock) -> None:
+def count_past(flow: Flow) -> None:
+    """Count what a connection past a sidecar has carried by the short path."""
+    if flow.short_bytes == 0 or flow.own.netns == flow.peer.netns:
+        return
+    if flow.role == Role.SIDECAR and flow.peer_role == Role.SIDECAR:
+        return
+    pair = Between(
+        client=flow.own.netns,
+        server=flow.peer.netns,
+        port=flow.own.remote_port,
+        kind=Straight.SPLICE,
+    )
+    if Role.SIDECAR in (flow.role, flow.peer_role):
+        pair.kind = Straight.SHORTCUT
+    if flow.dialled != 0:
+        carried(pair, flow.short_bytes, 0)
+        return
+    pair.client = flow.peer.netns
+    pair.server = flow.own.netns
+    pair.port = flow.own.local_port
+    carried(pair, 0, flow.short_bytes)
+
+
+def leave(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     """A socket closes: its greeting goes, if nobody has taken it."""
     if ctx.args[1] != TcpState.CLOSE or (flow := flows.get(sk)) is None:
         return
+    if flow.role != role:
+        return  # the sidecar's, told at the pod's cgroup, too
+    count_past(flow)
     if flow.dialled == 0 or flow.address != 0:
         return
     own = End()
@@ -247,7 +274,7 @@ def follow(ctx: SockOps, role: u32) -> None:
         case SockOp.PASSIVE_ESTABLISHED_CB:
             answer(ctx, sk, role)
         case SockOp.STATE_CB:
-            leave(ctx, sk)
+            leave(ctx, sk, role)
         case _:
             pass
 
