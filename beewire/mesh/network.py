@@ -64,7 +64,7 @@ class Network:
 
     def __init__(self, cookie: int, route: Route, news: socket.socket) -> None:
         self.cookie = cookie
-        self._route = route
+        self.route = route
         self._news = news
 
     @classmethod
@@ -90,13 +90,13 @@ class Network:
 
     def close(self) -> None:
         """Let go of the namespace. Closing twice does nothing."""
-        self._route.close()
+        self.route.close()
         self._news.close()
 
     def addresses(self) -> list[Own]:
         """All addresses, in the kernel's order: IPv4 first."""
         found = []
-        for body in self._route.dump(GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
+        for body in self.route.dump(GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
             _, _, flags, scope, index = _IFADDR.unpack_from(body)
             told = attributes(body[_IFADDR.size :])
             raw = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
@@ -109,7 +109,7 @@ class Network:
     def interfaces(self) -> dict[str, int]:
         """The index of each interface, by its name."""
         found = {}
-        for body in self._route.dump(GETLINK, IFINFO.pack(0, 0, 0, 0, 0)):
+        for body in self.route.dump(GETLINK, IFINFO.pack(0, 0, 0, 0, 0)):
             _, _, index, _, _ = IFINFO.unpack_from(body)
             name = attributes(body[IFINFO.size :]).get(_IFLA_IFNAME, b"")
             found[os.fsdecode(name.rstrip(b"\0"))] = index
@@ -118,7 +118,7 @@ class Network:
     def routes(self) -> list[Way]:
         """Where the main table sends packets; other tables, and rules, are not looked at."""
         found: list[Way] = []
-        for body in self._route.dump(GETROUTE, GETROUTE_REQUEST):
+        for body in self.route.dump(GETROUTE, GETROUTE_REQUEST):
             family, bits, _, _, table, _, _, kind, _ = RTMSG.unpack_from(body)
             told = attributes(body[RTMSG.size :])
             table = integer(told.get(_RTA_TABLE)) or table

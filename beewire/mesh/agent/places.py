@@ -10,6 +10,7 @@ from beewire.bpf.kernel.places import cgroup2_mount
 from beewire.errors import MeshError
 from beewire.mesh import netns
 from beewire.mesh.agent import processes
+from beewire.mesh.config import InterceptionMode, PodConfig
 
 # What container runtimes call a pod's cgroup: kubelet with cgroupfs, with systemd, and
 # podman with either.
@@ -104,13 +105,19 @@ def netns_of(cgroup: Path) -> Path:
     return Path(f"/proc/{next(iter(inodes.values()))}/ns/net")
 
 
-def proxy_in(cgroup: Path, uids: tuple[int, ...]) -> Path | None:
-    """The container below a pod's cgroup that runs as one of the sidecar's users."""
+def proxy_in(cgroup: Path, config: PodConfig) -> Path | None:
+    """The container below a pod's cgroup that runs as one of the sidecar's users.
+
+    Under TPROXY Istio has it run as root: there it is known by its group.
+    """
+    tproxy = config.inbound_interception_mode is InterceptionMode.TPROXY
+    gids = config.proxy_gid if tproxy else ()
     for child in sorted(cgroup.iterdir()) if cgroup.is_dir() else []:
-        if child.is_dir() and any(
-            processes.uid_of(pid) in uids for pid in processes.pids_in(child)
-        ):
-            return child
+        if not child.is_dir():
+            continue
+        for uid, gid in map(processes.owner_of, processes.pids_in(child)):
+            if uid in config.proxy_uid or gid in gids:
+                return child
     return None
 
 

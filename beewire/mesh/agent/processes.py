@@ -147,12 +147,13 @@ def resolv_conf_of(pid: int) -> str | None:
         os.close(fd)
 
 
-def uid_of(pid: int) -> int:
-    """The effective user of a process; -1 where it is gone."""
+def owner_of(pid: int) -> tuple[int, int]:
+    """The effective user and group of a process; -1 where it is gone."""
     try:
-        return os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - as above
+        found = os.stat(f"/proc/{pid}")  # noqa: PTH116 - as above
     except OSError:
-        return -1
+        return -1, -1
+    return found.st_uid, found.st_gid
 
 
 def all_pids() -> Iterator[int]:

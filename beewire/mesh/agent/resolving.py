@@ -66,7 +66,7 @@ def sidecar_of(cgroup: Path, config: PodConfig) -> Path:
     Raises:
         MeshError: none does.
     """
-    found = places.proxy_in(cgroup, config.proxy_uid)
+    found = places.proxy_in(cgroup, config)
     if found is None:
         users = ", ".join(map(str, config.proxy_uid))
         raise MeshError(

@@ -70,8 +70,8 @@ class Tending:
 
     def _enrol(self, record: PodRecord) -> bool:
         cgroup = places.cgroup_of_pod(record.uid, record.netns_inode)
-        uids = config_of(record.config).proxy_uid
-        proxy = places.proxy_in(cgroup, uids) if cgroup else None
+        config = config_of(record.config)
+        proxy = places.proxy_in(cgroup, config) if cgroup else None
         if cgroup is None or proxy is None:
             return False
         # It was closed from its first moment: whenever its sidecar listens, it is seen.
@@ -92,7 +92,7 @@ class Tending:
     def _follow_sidecar(self, record: PodRecord) -> bool:
         """Find a sidecar whose container was started anew; its pod is closed meanwhile."""
         config = config_of(record.config)
-        proxy = places.proxy_in(Path(record.cgroup), config.proxy_uid)
+        proxy = places.proxy_in(Path(record.cgroup), config)
         if proxy is None:
             return False
         with self._pods.alone() as node:

@@ -24,6 +24,7 @@ from beewire.mesh import shadow
 from beewire.mesh.agent import client, cni_entries, records
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
 from beewire.mesh.agent.view import inode_of
+from beewire.mesh.enrol import plumbing
 
 _STOP_TIMEOUT_S = 30.0
 _GONE_TIMEOUT_S = 10.0  # programs and maps go after a grace period of the kernel's
@@ -103,8 +104,12 @@ def _removed(
 def _give_rules_back(directories: Directories) -> None:
     # Before the programs go: a pod that was cut over has Istio's rules still.
     for record in records.every(directories):
-        if record.cut_over_at and inode_of(Path(record.netns)) == record.netns_inode:
-            shadow.give_back(Path(record.netns))
+        netns = Path(record.netns)
+        if inode_of(netns) != record.netns_inode:
+            continue
+        if record.cut_over_at:
+            shadow.give_back(netns)
+        plumbing.remove(netns, int(record.id))
 
 
 _KINDS = (ids.LINK, ids.PROGRAM, ids.MAP)

@@ -81,7 +81,7 @@ KNOBS: Final = (
         values.MODE,
         "inbound.mode",
         Support.HONOURED,
-        "`TPROXY` keeps the client's address without marks and routes: the connection is"
+        "`TPROXY` keeps the client's address, for the application as well: the connection is"
         " handed to the sidecar's own listener. `NONE` leaves the pod alone.",
         annotations=(INTERCEPTION_MODE,),
         flag="istio-inbound-interception-mode",
@@ -412,9 +412,9 @@ KNOBS: Final = (
         "the mark of connections that TPROXY takes",
         values.MARK,
         "inbound.tproxy_mark",
-        Support.UNNEEDED,
-        "Nothing is marked on the way in. A connection that the sidecar makes with this"
-        " mark is its own, as in Istio.",
+        Support.HONOURED,
+        "Nothing needs to be marked on the way in. A connection that the sidecar makes with"
+        " this mark is its own, and is answered inside the pod, as in Istio.",
         flag="istio-inbound-tproxy-mark",
         short="t",
         variables=("ISTIO_INBOUND_TPROXY_MARK",),
@@ -425,8 +425,8 @@ KNOBS: Final = (
         "the routing table of those marks",
         values.TABLE,
         "inbound.tproxy_route_table",
-        Support.UNNEEDED,
-        "No route is needed.",
+        Support.HONOURED,
+        "It has one route, by which what bears the mark stays in the pod.",
         flag="istio-inbound-tproxy-route-table",
         short="r",
         variables=("ISTIO_INBOUND_TPROXY_ROUTE_TABLE",),

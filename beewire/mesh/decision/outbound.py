@@ -103,9 +103,9 @@ def _own_traffic(config: PodConfig, version: int, owners: Owners, *, dns: bool) 
     def is_self_call(connection: Connection, owner: str) -> bool:
         if not connection.local or connection.protocol != TCP:
             return False
-        port = connection.destination_port
         # Istio leaves DNS out for users, not for groups.
-        if port == tunnel or (dns and port == DNS_PORT and owner[:3] != "gid"):
+        by_user = dns and not owners.is_group(owner)
+        if connection.destination_port in (tunnel, DNS_PORT if by_user else tunnel):
             return False
         return connection.destination not in loopback
 

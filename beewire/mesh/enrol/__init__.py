@@ -15,6 +15,7 @@ refused, and outbound ones meet a closed port.
     short_path ShortPath: the programs that leave TCP/IP out, loaded when a pod wants them
     links      its links, in this process or pinned
     neighbours programs of others at its hooks, and in which order all run
+    plumbing   what istio-iptables arranges in a pod's network besides rules
     scene      its addresses, interfaces and routes
     encode     PodConfig -> what stands in the maps (configurations: once each)
     hooks      which program is attached where (private: programs for one pod)

@@ -89,6 +89,8 @@ def _flags(config: PodConfig) -> int:
         ConfigFlag.MODE_NONE: mode is InterceptionMode.NONE,
         ConfigFlag.MODE_TPROXY: mode is InterceptionMode.TPROXY,
         ConfigFlag.IPV6: config.enable_ipv6,
+        # Istio has it run as root then, and knows it by its group.
+        ConfigFlag.AS_GROUP: mode is InterceptionMode.TPROXY and bool(config.proxy_gid),
     }
     return sum(flag for flag, is_so in said.items() if is_so)
 

@@ -9,7 +9,7 @@ from beewire.bpf import Loaded, Program, htons
 from beewire.errors import MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
-from beewire.mesh.enrol import private
+from beewire.mesh.enrol import plumbing, private
 from beewire.mesh.enrol.configurations import Configurations, wait_for_programs
 from beewire.mesh.enrol.entries import Entries, Listening, own_bits
 from beewire.mesh.enrol.hooks import (
@@ -76,10 +76,12 @@ class Enrolment:
         self._links.close()
         self._short_path.withdraw(self.netns)
         pod = self._entries.pod
+        # In whichever mode it is by now; connections that are open need it.
+        if not self._entries.own_calls():
+            plumbing.remove(self.pod.netns, self.netns)
         self._entries.end()
-        if pod is None:
-            return
-        self._configurations.withdraw(pod)
+        if pod is not None:
+            self._configurations.withdraw(pod)
 
     def keep(self) -> None:
         """Leave the pod enrolled, by its pins.
@@ -179,6 +181,8 @@ class Enrolment:
             MeshError: It has no pins.
             KernelError: The kernel refused an attachment.
         """
+        with Network.of(self.pod.netns) as network:
+            plumbing.arrange(network, self.pod.netns, self.pod.config)
         return self._attach_missing((*hooks_of(self.mode), *hooks_of_tier(self.tier)))
 
     def _attach_missing(self, hooks: Iterable[Hook]) -> list[str]:
@@ -243,6 +247,7 @@ class Enrolment:
             self._entries.set_listeners(port, listeners)
         with Network.of(self.pod.netns) as network:
             pod = self.pod._replace(config=config)
+            plumbing.arrange(network, pod.netns, config)
             self._change(read(network, pod), config)
             self.pod = pod
         with self.pod.opened() as places:

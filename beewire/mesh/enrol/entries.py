@@ -11,7 +11,7 @@ from beewire.mesh import events
 from beewire.mesh.decision import Rule
 from beewire.mesh.enrol.pod import words
 from beewire.mesh.enrol.scene import IP
-from beewire.mesh.programs import shadow, state, straight
+from beewire.mesh.programs import shadow, state, straight, transparent
 from beewire.mesh.programs.addresses import AF_INET, AF_INET6, Endpoint
 from beewire.mesh.programs.sockets import own_bit
 from beewire.mesh.programs.state import Counts, Decision, PodAddress, PodState, Slot
@@ -139,6 +139,8 @@ class Entries:
             _delete_of(netns, loaded[state.aliases], loaded[state.originals])
         loaded[state.alias_counts].delete(netns)
         self._forget_straight()
+        # Of connections on their way: nothing tells of their end any more.
+        _delete_of(netns, loaded[state.handshakes], loaded[transparent.own_calls])
         events.forget(loaded, netns)
         self.forget_compared()
 
@@ -196,6 +198,11 @@ class Entries:
     def handshakes(self) -> int:
         """How many redirected connections without alias are being set up now."""
         return sum(each.netns == self.netns for each in self._loaded[state.handshakes])
+
+    def own_calls(self) -> int:
+        """How many calls to the application its sidecar has open in its clients' names."""
+        open_calls = self._loaded[transparent.own_calls]
+        return sum(each.netns == self.netns for each in open_calls)
 
     def aliases(self) -> dict[str, str]:
         """Which destination each alias stands for, as "127.65.1.2": "10.0.0.1:80"."""

@@ -13,6 +13,7 @@ from beewire.bpf.object import ProgramKind
 from beewire.errors import KernelError, MeshError
 from beewire.mesh.config import PodConfig
 from beewire.mesh.decision import Rule
+from beewire.mesh.enrol import plumbing
 from beewire.mesh.enrol.configurations import Configurations
 from beewire.mesh.enrol.enrolment import Enrolment, Shared
 from beewire.mesh.enrol.entries import Entries, Listening
@@ -220,6 +221,7 @@ def _begin(
         links = Links.made(pins)
         made = kind(node.shared, pod, network.cookie, links)
         try:
+            plumbing.arrange(network, pod.netns, pod.config)
             made.begin(read(network, pod), listeners, mode)
         except BaseException:
             made.undo()

@@ -59,7 +59,7 @@ class SidecarConfig:
     speaks first at a port where HTTP is looked for waits forever, as under Istio.
 
     `transparent` is interception mode TPROXY: the application sees the client's address.
-    Envoy then needs CAP_NET_ADMIN.
+    Envoy then needs CAP_NET_ADMIN, and runs as root.
     """
 
     pod: str = ""

@@ -31,14 +31,17 @@ STOP_TIMEOUT_S = 3.0
 class Place:
     """Start processes, call functions and open sockets inside one part of a pod.
 
-    `uid` is also the group id. Start things from the main thread: the kernel ties a
+    `uid` is also the group id, unless `gid` is another. Start things from the main thread: the kernel ties a
     child's life to the thread that made it.
     """
 
-    def __init__(self, namespace: Namespace, cgroup: Cgroup, uid: int = 0) -> None:
+    def __init__(
+        self, namespace: Namespace, cgroup: Cgroup, uid: int = 0, gid: int = -1
+    ) -> None:
         self.namespace = namespace
         self.cgroup = cgroup
         self.uid = uid
+        self.gid = uid if gid < 0 else gid
 
     def start(
         self,
@@ -194,7 +197,7 @@ class Place:
     def _entrance(self) -> Iterator[Callable[[], None]]:
         # Paths are opened out here, where a failure is a plain exception; the child,
         # between fork and exec, does nothing but system calls.
-        parent, uid = os.getpid(), self.uid
+        parent, uid, gid = os.getpid(), self.uid, self.gid
         with contextlib.ExitStack() as stack:
             # Python drops what a signal handler raises while it forks.
             let_signals_go = stack.enter_context(held())
@@ -206,9 +209,9 @@ class Place:
             def enter() -> None:
                 os.write(procs, b"0")
                 netns.join(network)
-                if uid != 0:
-                    os.setgroups([uid])
-                    os.setresgid(uid, uid, uid)
+                if (uid, gid) != (0, 0):
+                    os.setgroups([gid])
+                    os.setresgid(gid, gid, gid)
                     os.setresuid(uid, uid, uid)
                 _system.die_with(parent)
                 let_signals_go()

@@ -14,7 +14,7 @@ from beewire.errors import MeshError
 from beewire.mesh.lab.description import SidecarConfig
 from beewire.mesh.lab.envoy import bootstrap, resources
 from beewire.mesh.lab.patience import PATIENCE
-from beewire.mesh.lab.place import how_it_ended, stopping
+from beewire.mesh.lab.place import Place, how_it_ended, stopping
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.pushing import Edit, Pushing, Resources, as_they_are
 from beewire.mesh.lab.tools import require
@@ -25,7 +25,10 @@ LOG_LINES = 5
 
 
 class Sidecar:
-    """Envoy in a pod's `proxy` place, with one worker, as user 1337."""
+    """Envoy in a pod's `proxy` place, with one worker, as user 1337.
+
+    A transparent one runs as root, of group 1337, as Istio's injector has it.
+    """
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ def starting(
         *("--file-flush-interval-msec", str(FLUSH_MS)),
     ]
     with said.open("wb") as log:
-        process = pod.proxy.start(command, stdout=log, stderr=log)
+        process = _place(pod, config).start(command, stdout=log, stderr=log)
     with stopping(process):
         yield Sidecar(pod, config, process, pushing)
 
@@ -173,6 +176,12 @@ def _edited(config: SidecarConfig, edit: Edit) -> Resources:
     found = resources(config)
     edit(found)
     return found
+
+
+def _place(pod: Pod, config: SidecarConfig) -> Place:
+    if not config.transparent:
+        return pod.proxy
+    return Place(pod.namespace, pod.proxy.cgroup, 0, pod.proxy.gid)
 
 
 def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:

@@ -7,7 +7,7 @@ explanation speaks of, decide as Beewire does: it cannot cover up another differ
 
 from typing import NamedTuple
 
-from beewire.mesh.config import PodConfig, ProxyIdentity
+from beewire.mesh.config import InterceptionMode, PodConfig, ProxyIdentity
 from beewire.mesh.decision import NO_OWNER, Connection, State
 
 
@@ -78,8 +78,12 @@ def _owned(connection: Connection, *, by_nft: bool) -> Connection:
 def _aligned(config: PodConfig, connection: Connection) -> Connection:
     # As if the sidecar's cgroup and its owners were the same sockets.
     if connection.in_proxy:
-        gid = config.proxy_gid[0] if config.proxy_gid else connection.gid
-        return connection._replace(uid=config.proxy_uid[0], gid=gid)
+        if not config.proxy_gid:
+            return connection._replace(uid=config.proxy_uid[0])
+        # Under TPROXY Istio has its sidecar run as root.
+        tproxy = config.inbound_interception_mode is InterceptionMode.TPROXY
+        uid = _NEITHER if tproxy else config.proxy_uid[0]
+        return connection._replace(uid=uid, gid=config.proxy_gid[0])
     uid, gid = connection.uid, connection.gid
     if uid in config.proxy_uid:
         uid = _NEITHER

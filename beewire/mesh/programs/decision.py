@@ -102,7 +102,9 @@ def is_excluded_interface(flow: Flow) -> bool:
 def owner_of(config: Config, flow: Flow) -> u32:
     """Who of the sidecar's owners made the connection, users first; or nobody."""
     if config.flags & ConfigFlag.BY_OWNER == 0:
-        return flow.in_proxy
+        if flow.in_proxy == 0:
+            return NOBODY
+        return SIDECAR_GROUP if config.flags & ConfigFlag.AS_GROUP else SIDECAR_USER
     if has(config.flags, flow.owner, Listed.PROXY_UIDS, flow.uid):
         return SIDECAR_USER
     if has(config.flags, flow.owner, Listed.PROXY_GIDS, flow.gid):
@@ -113,6 +115,10 @@ def owner_of(config: Config, flow: Flow) -> u32:
 def is_first_owner(config: Config, flow: Flow) -> bool:
     """Whether the owner whose rules come first made the connection."""
     if config.flags & ConfigFlag.BY_OWNER == 0:
+        if config.flags & (ConfigFlag.AS_GROUP | ConfigFlag.FIRST_IS_GROUP) == (
+            ConfigFlag.AS_GROUP
+        ):
+            return False
         return flow.in_proxy != 0
     if config.flags & ConfigFlag.FIRST_IS_GROUP != 0:
         return flow.gid == config.first_owner

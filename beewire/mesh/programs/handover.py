@@ -38,26 +38,10 @@ from beewire.mesh.programs.state import (
     pods,
 )
 from beewire.mesh.programs.straight import claim, follow, passes_by
+from beewire.mesh.programs.transparent import name_by_client, own_calls, write_down
 
 
-def name_by_client(key: Handshake, ctx: SockOps) -> None:
-    """Name the connection from the end that dialled."""
-    key.netns = netns_cookie(ctx)
-    key.source_port = ctx.local_port
-    key.target_port = ntohl(ctx.remote_port)
-    # The target tells IPv4 from IPv6: it is ::ffff:127.64.0.x or ::1, never in between.
-    if ctx.family == AF_INET6 and ctx.remote_ip6[2] != MAPPED:
-        key.source.words[0] = ctx.local_ip6[0]
-        key.source.words[1] = ctx.local_ip6[1]
-        key.source.words[2] = ctx.local_ip6[2]
-        key.source.words[3] = ctx.local_ip6[3]
-        key.target = ctx.remote_ip6[3]
-    else:
-        key.source.words[2] = MAPPED
-        key.source.words[3] = ctx.local_ip4
-        key.target = ctx.remote_ip4
-
-
+# The target tells IPv4 from IPv6: it is ::ffff:127.64.0.x or ::1, never in between.
 def name_by_server(key: Handshake, ctx: SockOps) -> None:
     """Name the same connection from the end that accepts."""
     key.netns = netns_cookie(ctx)
@@ -79,6 +63,8 @@ def begin(ctx: SockOps) -> None:
     """Before the SYN: publish what this socket dialled, if we redirected it."""
     if (sk := ctx.sk) is None:
         return
+    if (mark := sk.mark) != 0:
+        write_down(ctx, mark)
     if (taken := take(ctx, sk)) != 0:
         if passes_by(taken):
             claim(ctx, taken)
@@ -153,7 +139,9 @@ def abandon(ctx: SockOps) -> None:
         return
     key = Handshake()
     name_by_client(key, ctx)
-    if key in handshakes:
+    if key in own_calls:
+        del own_calls[key]
+    elif key in handshakes:
         del handshakes[key]
         count_in(key.netns, Decision.HANDOVER_ABANDONED)
 

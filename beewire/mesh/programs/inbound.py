@@ -31,6 +31,7 @@ from beewire.mesh.programs.listening import assign
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
 from beewire.mesh.programs.state import IPPROTO_TCP, Decision, PodMode, owners, pods
 from beewire.mesh.programs.straight import lets_pass
+from beewire.mesh.programs.transparent import is_own_call
 
 alone = Const(u64)  # whose packets inbound_alone sees
 
@@ -101,7 +102,7 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
     if pod.mode == PodMode.SHADOW:
         return SkAction.SK_PASS
     flow.owner = pod.config
-    if is_own(netns, pod, flow.source):
+    if is_own(netns, pod, flow.source) or is_own_call(ctx, netns, pod, flow):
         count(pod, Decision.INBOUND_LOCAL)
         local = settled(Action.PASS, Rule.IN_LOCAL)
         note_arrival(netns, flow, ctx.remote_port, local)

@@ -79,6 +79,7 @@ class ConfigFlag(IntFlag):
     MODE_NONE = 1 << 9  # nothing is captured
     MODE_TPROXY = 1 << 10
     IPV6 = 1 << 11  # otherwise IPv6 is left alone
+    AS_GROUP = 1 << 12  # the sidecar's cgroup stands for PROXY_GIDS, not for PROXY_UIDS
 
 
 class Listed(IntEnum):

@@ -1,6 +1,8 @@
 """Where a pod's cgroup is, by what container runtimes call it."""
 
 import os
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from beewire.errors import MeshError
 from beewire.mesh.agent import places
+from beewire.mesh.config import InterceptionMode, PodConfig
 
 UID = "6a2d7c1e-0f5b-4c9e-9a51-3a2f1c7d9b10"
 LIBPOD = "84e6b28ca3e4" * 5 + "b88b"
@@ -67,3 +70,49 @@ def test_a_pod_that_is_nowhere_is_told() -> None:
 def test_an_empty_pod_does_not_tell_its_namespace(pod: Path) -> None:
     with pytest.raises(MeshError, match="nothing runs in"):
         places.netns_of(pod)
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "is_found"),
+    [
+        (InterceptionMode.REDIRECT, 1337, 1337, True),
+        (InterceptionMode.REDIRECT, 0, 1337, False),
+        (InterceptionMode.TPROXY, 0, 1337, True),  # as Istio's injector has it
+        (InterceptionMode.TPROXY, 0, 0, False),
+    ],
+)
+def test_the_sidecar_is_who_runs_as_its_user_or_under_tproxy_as_its_group(
+    pod: Path, mode: InterceptionMode, uid: int, gid: int, *, is_found: bool
+) -> None:
+    container = pod / "container"
+    container.mkdir()
+    command = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as it:
+        try:
+            assert it.stdin is not None
+            assert it.stdout is not None
+            it.stdin.write(b"?")
+            it.stdin.flush()
+            it.stdout.read(1)  # by now it runs as told
+            (container / "cgroup.procs").write_text(str(it.pid))
+            config = PodConfig(inbound_interception_mode=mode)
+
+            found = places.proxy_in(pod, config)
+        finally:
+            it.kill()
+            it.wait()
+            _remove(container)
+
+    assert found == (container if is_found else None)
+
+
+def _remove(cgroup: Path) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            cgroup.rmdir()
+        except OSError:  # what was killed is on its way out
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        else:
+            return

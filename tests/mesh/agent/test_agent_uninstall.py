@@ -46,13 +46,16 @@ def configured(cni: CniPaths) -> Configured:
 def test_nothing_is_left(
     lab: Lab, mesh: Mesh, directories: Directories, cni: CniPaths
 ) -> None:
+    rules = lab.b.app.run(["/sbin/ip", "rule"])
     mesh.up(target(lab.a))
-    mesh.up(target(lab.b))
+    mesh.up(target(lab.b)._replace(config="inbound: {mode: TPROXY}\n"))
+    assert "1337" in lab.b.app.run(["/sbin/ip", "rule"]).replace("0x539", "1337")
     mesh.close()
 
     done = uninstall(directories, cni)
 
     assert done.left == ()
+    assert lab.b.app.run(["/sbin/ip", "rule"]) == rules
     assert (done.records, done.links > 10, done.maps > 10) == (2, True, True)
     assert not directories.pins.exists()
     assert not directories.run.exists()

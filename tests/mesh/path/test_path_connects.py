@@ -281,4 +281,4 @@ def test_tproxy_captures_the_sidecars_calls_to_its_own_pod(
         accepted, _ = listener.accept()
         with accepted:
             assert told(accepted) == (lab.a.address, PORT)
-    assert transparent.rules() == {Rule.OUT_SELF_CALL: 1}
+    assert transparent.rules() == {Rule.OUT_SELF_CALL_TPROXY: 1}
