@@ -18,6 +18,7 @@ REASONS: dict[Why, str] = {
     Why.MPTCP: "it is one of several of an MPTCP connection",
     Why.ULP: "TLS in the kernel, or another layer above TCP",
     Why.STRANGER: "what answers to its name is another connection",
+    Why.UNKNOWN: "how long connections to this destination live is not known yet",
     Why.NO_ROOM: "the node's maps are full",
 }
 """For each Why a clause that follows "by TCP: "."""

@@ -136,18 +136,18 @@ class Entries:
         for address in list(self._addresses):
             self._drop_address(address)
         if loaded[state.alias_counts].get(netns):
-            _delete_of(netns, loaded[state.aliases], loaded[state.originals])
+            delete_of(netns, loaded[state.aliases], loaded[state.originals])
         loaded[state.alias_counts].delete(netns)
         self._forget_straight()
         # Of connections on their way: nothing tells of their end any more.
-        _delete_of(netns, loaded[state.handshakes], loaded[transparent.own_calls])
+        delete_of(netns, loaded[state.handshakes], loaded[transparent.own_calls])
         events.forget(loaded, netns)
         self.forget_compared()
 
     def _forget_straight(self) -> None:
         """Ways past sidecars that begin or end here, and what they carried."""
         loaded, netns = self._loaded, self.netns
-        _delete_of(netns, loaded[straight.ways], loaded[straight.l4_ports])
+        delete_of(netns, loaded[straight.ways], loaded[straight.l4_ports])
         ways = loaded[straight.ways]
         for key in [key for key, way in ways.items() if way.server == netns]:
             ways.delete(key)
@@ -159,7 +159,7 @@ class Entries:
 
     def forget_compared(self) -> None:
         """Begin anew to compare with what Istio's rules do."""
-        _delete_of(self.netns, self._loaded[shadow.outcomes])
+        delete_of(self.netns, self._loaded[shadow.outcomes])
 
     def _drop_address(self, address: IP) -> None:
         where = words(address)
@@ -225,7 +225,8 @@ def own_bits(addresses: Iterable[IP]) -> int:
     return bits
 
 
-def _delete_of(netns: int, *tables: Any) -> None:
+def delete_of(netns: int, *tables: Any) -> None:
+    """Delete the entries of a namespace: those whose keys have its cookie as `netns`."""
     # Any: maps of different keys, which all have the cookie.
     for table in tables:
         for key in [key for key in table if key.netns == netns]:

@@ -16,8 +16,9 @@ from beewire.bpf.kernel import AnyMap, running
 from beewire.errors import MapError, MeshError
 from beewire.mesh.config import Bypass, PodConfig
 from beewire.mesh.enrol.configurations import wait_for_programs
+from beewire.mesh.enrol.entries import delete_of
 from beewire.mesh.programs.bypass import joining, live, message, state
-from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag
+from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag, Totals
 from beewire.mesh.programs.bypass.switching import EVERY_POD
 
 PROGRAMS = (
@@ -135,9 +136,12 @@ class ShortPath:
         Raises:
             MeshError: The map is full.
         """
-        if tier is Tier.OFF and self._known(netns) is None:
+        known = self._known(netns)
+        if tier is Tier.OFF and known is None:
             return
         loaded = self.loaded
+        if known is None:
+            loaded[state.totals][number] = Totals()
         loaded[state.off][number] = int(tier is Tier.OFF)
         wanted = PodTier(tier=tier, flags=flags, number=number)
         try:
@@ -151,15 +155,14 @@ class ShortPath:
             return
         loaded[state.tiers].delete(netns)
         self.sweep(netns)
+        delete_of(netns, loaded[state.habits])
 
     def sweep(self, netns: int) -> None:
         """Delete the greetings of a pod whose sockets nobody follows any more."""
         if (loaded := self.found()) is None:
             return
         wait_for_programs()
-        greetings = loaded[state.greetings]
-        for end in [end for end in greetings if end.netns == netns]:
-            greetings.delete(end)
+        delete_of(netns, loaded[state.greetings])
 
     def _known(self, netns: int) -> PodTier | None:
         loaded = self.found()

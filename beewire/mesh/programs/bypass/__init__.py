@@ -5,6 +5,7 @@
     sockets    what is read of the kernel's sockets
     joining    sock_ops: two ends find each other while they connect
     switching  whether a pod is switched off
+    leaving    what closes has taught and counted, and leaves nothing else
     admission  which destinations are worth it
     message    sk_msg: this message by the short path, or by TCP
     live       iterator: every connection that is there, and its counters

@@ -18,8 +18,8 @@ message goes to that socket or to none.
 - Data that the first end sends before the second has joined: there is no answer yet, so it
   goes by TCP.
 - A handshake that is given up leaves nothing: a greeting is written once it has succeeded.
-- A greeting goes with its socket (STATE_CB at CLOSE, which runs before the kernel gives the
-  tuple away); entries of `peers` go with theirs, by the kernel's own hand (sock_map_unhash).
+- A greeting goes with its socket (`leaving`: STATE_CB at CLOSE, which runs before the kernel
+  gives the tuple away); entries of `peers` go with theirs, by the kernel's own hand (sock_map_unhash).
 """
 
 from beewire.bpf import (
@@ -27,7 +27,6 @@ from beewire.bpf import (
     SockOp,
     SockOps,
     SockOpsFlag,
-    TcpState,
     helpers,
     kernel_address,
     sock_ops,
@@ -36,9 +35,12 @@ from beewire.bpf import (
     u32,
     u64,
 )
+from beewire.mesh.programs.bypass.admission import dialled_by, refusal
 from beewire.mesh.programs.bypass.keys import mirror, name, netns_beyond
+from beewire.mesh.programs.bypass.leaving import go_on, leave
 from beewire.mesh.programs.bypass.sockets import has_ulp, is_mptcp, waits
 from beewire.mesh.programs.bypass.state import (
+    Destination,
     End,
     Flow,
     Greeting,
@@ -54,7 +56,6 @@ from beewire.mesh.programs.bypass.state import (
 )
 from beewire.mesh.programs.bypass.switching import is_off
 from beewire.mesh.programs.state import pods
-from beewire.mesh.programs.straight import Between, Straight, carried
 
 
 def is_on(pod: PodTier) -> bool:
@@ -125,9 +126,9 @@ def begin(flow: Flow, own: End, pod: PodTier, role: u32) -> None:
     flow.why = Why.SILENT
 
 
-def watch(ctx: SockOps) -> None:
-    """Be told when the socket closes; its flags are those of all programs at its hooks."""
-    sock_ops_cb_flags_set(ctx, ctx.bpf_sock_ops_cb_flags | SockOpsFlag.STATE_CB)
+def watch(ctx: SockOps, flags: u32) -> None:
+    """Be told more of a socket; its flags are those of all programs at its hooks."""
+    sock_ops_cb_flags_set(ctx, ctx.bpf_sock_ops_cb_flags | flags)
 
 
 def enter(ctx: SockOps, own: End) -> bool:
@@ -172,10 +173,16 @@ def dial(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     own.socket = socket_cookie(ctx)
     begin(flow, own, pod, role)
     flow.dialled = 1
-    watch(ctx)
+    watch(ctx, SockOpsFlag.STATE_CB)
+    destination = Destination()
+    dialled_by(destination, own, role)
     why = hindrance(address)
     if why == Why.NOTHING:
         why = waits(address)
+    if why == Why.NOTHING:
+        why = refusal(destination, pod)
+        if why != Why.NOTHING:
+            watch(ctx, SockOpsFlag.RTT_CB)
     if why == Why.NOTHING:
         why = greet(ctx, flow, own, address)
     flow.why = why
@@ -208,7 +215,7 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
         return
     own.socket = socket_cookie(ctx)
     begin(flow, own, pod, role)
-    watch(ctx)
+    watch(ctx, SockOpsFlag.STATE_CB)
     if not enter(ctx, own):
         flow.why = Why.NO_ROOM
         return
@@ -224,59 +231,23 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     greeting.answered = own.socket
 
 
-def count_past(flow: Flow) -> None:
-    """Count what a connection past a sidecar has carried by the short path."""
-    if flow.short_bytes == 0 or flow.own.netns == flow.peer.netns:
-        return
-    if flow.role == Role.SIDECAR and flow.peer_role == Role.SIDECAR:
-        return
-    pair = Between(
-        client=flow.own.netns,
-        server=flow.peer.netns,
-        port=flow.own.remote_port,
-        kind=Straight.SPLICE,
-    )
-    if Role.SIDECAR in (flow.role, flow.peer_role):
-        pair.kind = Straight.SHORTCUT
-    if flow.dialled != 0:
-        carried(pair, flow.short_bytes, 0)
-        return
-    pair.client = flow.peer.netns
-    pair.server = flow.own.netns
-    pair.port = flow.own.local_port
-    carried(pair, 0, flow.short_bytes)
-
-
-def leave(ctx: SockOps, sk: BpfSock, role: u32) -> None:
-    """A socket closes: its greeting goes, if nobody has taken it."""
-    if ctx.args[1] != TcpState.CLOSE or (flow := flows.get(sk)) is None:
-        return
-    if flow.role != role:
-        return  # the sidecar's, told at the pod's cgroup, too
-    count_past(flow)
-    if flow.dialled == 0 or flow.address != 0:
-        return
-    own = End()
-    name(own, ctx)
-    if (greeting := greetings.lookup(own)) is None:
-        return
-    if greeting.socket == flow.own.socket:
-        del greetings[own]
-
-
 def follow(ctx: SockOps, role: u32) -> None:
     """Follow a connection of one end's owner."""
     if (sk := ctx.sk) is None:
         return
-    match ctx.op:
-        case SockOp.ACTIVE_ESTABLISHED_CB:
-            dial(ctx, sk, role)
-        case SockOp.PASSIVE_ESTABLISHED_CB:
-            answer(ctx, sk, role)
-        case SockOp.STATE_CB:
-            leave(ctx, sk, role)
-        case _:
-            pass
+    op = ctx.op
+    if op == SockOp.ACTIVE_ESTABLISHED_CB:
+        dial(ctx, sk, role)
+    elif op == SockOp.PASSIVE_ESTABLISHED_CB:
+        answer(ctx, sk, role)
+    elif op in (SockOp.STATE_CB, SockOp.RTT_CB):
+        # Both programs are told of a sidecar's socket.
+        if (flow := flows.get(sk)) is None or flow.role != role:
+            return
+        if op == SockOp.STATE_CB:
+            leave(ctx, flow)
+        else:
+            go_on(ctx, flow)
 
 
 @sock_ops

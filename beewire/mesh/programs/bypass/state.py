@@ -5,6 +5,8 @@
     greetings  End, its `socket` 0       -> Greeting, while two ends look for each other
     peers      End                       -> the socket at this end of a connection
     flows      socket                    -> Flow: its other end, its counters
+    habits     Destination               -> Habit: how long its connections live
+    totals     PodTier.number            -> Totals of connections that have closed
 
 An End is one end of one connection: the namespace it stands in, its addresses and ports as
 that end sees them, and the cookie of its socket. IPv4 is `::ffff:a.b.c.d` whatever the
@@ -19,9 +21,11 @@ from beewire.bpf import (
     Array,
     Const,
     HashMap,
+    LruHash,
     SkStorage,
     SockHash,
     Struct,
+    array,
     u16,
     u32,
     u64,
@@ -31,6 +35,7 @@ from beewire.mesh.programs.state import MAX_PODS, NO_PREALLOC
 
 MAX_ENDS = 1 << 17  # sockets on the short path; buckets alone are 16 bytes each
 MAX_GREETINGS = 1 << 16
+MAX_DESTINATIONS = 1 << 14
 
 # Bytes that may wait for a reader before the rest goes by TCP, which has windows.
 BOUND = 1 << 20
@@ -88,6 +93,7 @@ class Why(IntEnum):
     ULP = 20  # TLS in the kernel, say
     STRANGER = 21  # what answers to the name is another connection
     NO_ROOM = 22  # a map is full, or there was no memory
+    UNKNOWN = 23  # how long connections to this destination live is not known yet
 
 
 class PodTier(Struct):
@@ -160,10 +166,43 @@ class Flow(Struct):
     mark_bytes: u64 = 0  # ... which are so many of short_bytes
 
 
+class Destination(Struct):
+    """What the sockets of one role in one pod dial."""
+
+    netns: u64 = 0
+    address: Address = Address()
+    port: u32 = 0
+    role: u32 = 0
+
+
+class Habit(Struct):
+    """How many messages one direction of a connection carries, in sixteenths."""
+
+    messages: u32 = 0
+    unused: u32 = 0
+
+
+class Totals(Struct):
+    """What the ends of a pod's connections have sent that are closed by now.
+
+    `connections` counts them by the Why of their last message. Of one that never joined,
+    messages are segments, and bytes what was acknowledged.
+    """
+
+    short_bytes: u64 = 0
+    short_messages: u64 = 0
+    tcp_bytes: u64 = 0
+    tcp_messages: u64 = 0
+    turns: u64 = 0
+    connections: list[u64] = array(u64, 32, default=0)
+
+
 tiers = HashMap[u64, PodTier](max_entries=MAX_PODS, flags=NO_PREALLOC)
 off = Array[u32](max_entries=MAX_PODS)
 greetings = HashMap[End, Greeting](max_entries=MAX_GREETINGS, flags=NO_PREALLOC)
 peers = SockHash[End](max_entries=MAX_ENDS)
 flows = SkStorage[Flow]()
+habits = LruHash[Destination, Habit](max_entries=MAX_DESTINATIONS)
+totals = Array[Totals](max_entries=MAX_PODS)
 
 bound = Const(u64, BOUND)

@@ -1,0 +1,58 @@
+"""Which connections are worth joining: those to destinations where they live long.
+
+To join costs two ends about as much as some messages by TCP, and to part again. So a
+destination that a pod dials has a Habit: how many messages one direction of its
+connections carries, as a moving average. A connection is joined where that is more than it
+takes to pay; where nothing is known yet, it depends on the tier.
+
+Every connection that was considered adds to it when it closes: an end that has joined by
+what it sent, the end that dialled and did not join by the busier direction, in segments.
+One long connection teaches more than a short one forgets: a destination that changes is
+known anew after one long or some short ones. A connection that stays on TCP and lives long
+does not wait for its end: it teaches when it has gone on for long enough (RTT_CB, once a
+round trip, until then).
+"""
+
+from beewire.bpf import u32
+from beewire.mesh.programs.bypass.state import (
+    Destination,
+    End,
+    Habit,
+    PodTier,
+    Tier,
+    Why,
+    habits,
+)
+
+ONE = 16  # a message, in a Habit
+PAYS = 4 * ONE  # messages in one direction from which it is worth to join
+MOST = 32  # messages of one connection that count
+LONG = 16  # segments in one direction from which a live connection teaches
+WEIGHT = 4  # a connection is a quarter of the average
+
+
+def dialled_by(destination: Destination, own: End, role: u32) -> None:
+    """The destination of the end that dialled."""
+    destination.netns = own.netns
+    destination.role = role
+    destination.address = own.remote
+    destination.port = own.remote_port
+
+
+def refusal(destination: Destination, pod: PodTier) -> u32:
+    """Why a connection to a destination is not joined (Why); NOTHING: it is."""
+    if (habit := habits.lookup(destination)) is None:
+        return Why.UNKNOWN if pod.tier == Tier.AUTO else Why.NOTHING
+    return Why.NOTHING if habit.messages >= PAYS else Why.SHORT_LIVED
+
+
+def learn(destination: Destination, messages: u32) -> None:
+    """A connection to a destination carried so many messages in one direction."""
+    counted: u32 = (min(MOST, messages)) * ONE
+    if (habit := habits.lookup(destination)) is None:
+        habits.update(destination, Habit(messages=counted))
+        return
+    if counted > habit.messages:
+        habit.messages = habit.messages + (counted - habit.messages) // WEIGHT
+    else:
+        habit.messages = habit.messages - (habit.messages - counted) // WEIGHT
