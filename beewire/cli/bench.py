@@ -18,7 +18,8 @@ EPILOG = """\
 examples:
   beewire bench                         what can be measured
   beewire bench startup                 how long until the first program is attached?
-  beewire bench startup --json out.json --rounds 5"""
+  beewire bench startup --json out.json --rounds 5
+  beewire bench mesh --help             what a benchmark takes beside that"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="how many rounds are measured"
     )
+    parser.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="after NAME, all options are the benchmark's: those above, and its own",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +54,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"there is no benchmark {args.name!r}; there are: {', '.join(known)}"
         )
-    writable(args.json)
-    command = [sys.executable, str(known[args.name]), *options(args)]
+    given = [*options(args), *args.options]
+    for place, word in enumerate(given[:-1]):
+        if word == "--json":
+            writable(given[place + 1])
+    command = [sys.executable, str(known[args.name]), *given]
     return subprocess.run(command, check=False).returncode
 
 

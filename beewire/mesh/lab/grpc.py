@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beewire.errors import MeshError
-from beewire.mesh.lab.load import LoadResult, authority
+from beewire.mesh.lab.load import PERCENTS, LoadResult, authority
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.server import SMALL, UNARY, message
 from beewire.mesh.lab.tools import require
@@ -72,8 +72,8 @@ def parse(output: str, log: str) -> LoadResult:
     return LoadResult(
         requests=int(counts["done"]),
         duration_us=round(float(took["time"]) * UNITS_US[took["unit"]]),
-        p50_us=times[len(times) // 2],
-        p99_us=times[len(times) * 99 // 100],
+        p50_us=_percentile(times, 50),
+        p99_us=_percentile(times, 99),
         max_us=times[-1],
         missing=0,
         connect=0,
@@ -81,4 +81,9 @@ def parse(output: str, log: str) -> LoadResult:
         write=0,
         status=int(counts["failed"]) - int(counts["errored"]) - int(counts["timeout"]),
         timeout=int(counts["timeout"]),
+        spread_us=tuple(_percentile(times, percent) for percent in PERCENTS),
     )
+
+
+def _percentile(times: Sequence[int], percent: float) -> int:
+    return times[int(len(times) * percent / 100)]

@@ -19,6 +19,7 @@ from beewire.mesh.lab.tools import require
 
 MARK = "beewire-load "
 GRACE_S = 15 * PATIENCE
+PERCENTS = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 
 # wrk gives each thread a Lua state of its own; `done` runs in another one, and asks them.
 REPORT = """\
@@ -43,6 +44,11 @@ function done(summary, latency, requests)
   for i, name in ipairs(names) do
     words[i] = string.format('"%s": %.0f', name, tonumber(values[i]))
   end
+  local at = {}
+  for i, percent in ipairs({PERCENTS}) do
+    at[i] = string.format("%.0f", latency:percentile(percent))
+  end
+  table.insert(words, '"spread_us": [' .. table.concat(at, ", ") .. "]")
   io.write("beewire-load {" .. table.concat(words, ", ") .. "}\\n")
 end
 """
@@ -110,7 +116,7 @@ class LoadConfig:
         ]
 
     def _script(self) -> str:
-        parts = [REPORT]
+        parts = [REPORT.replace("PERCENTS", ", ".join(map(str, PERCENTS)))]
         if self.stamped:
             parts.append(STAMPED)
         if self.upload:
@@ -165,7 +171,7 @@ class LoadResult:
     """What the load program counted; times in microseconds.
 
     `missing` counts good responses that a sidecar did not stamp; `errors` is everything that
-    went wrong, those included.
+    went wrong, those included. `spread_us` are the latencies at `PERCENTS`.
     """
 
     requests: int
@@ -179,6 +185,7 @@ class LoadResult:
     write: int
     status: int
     timeout: int
+    spread_us: tuple[int, ...] = ()
 
     @property
     def requests_per_s(self) -> float:
@@ -200,7 +207,8 @@ def parse(output: str) -> LoadResult:
     """
     for line in output.splitlines():
         if line.startswith(MARK):
-            return LoadResult(**json.loads(line.removeprefix(MARK)))
+            told = json.loads(line.removeprefix(MARK))
+            return LoadResult(**told | {"spread_us": tuple(told["spread_us"])})
     said = output.strip().splitlines()
     raise MeshError(f"wrk gave no result: {said[-1] if said else 'no output'}")
 

@@ -19,7 +19,7 @@ Requests/sec:   8545.63
 Transfer/sec:      2.48MB
 beewire-load {"requests": 17962, "duration_us": 2101893, "p50_us": 1775, \
 "p99_us": 3720, "max_us": 7622, "missing": 3, "connect": 1, "read": 2, "write": 0, \
-"status": 4, "timeout": 0}
+"status": 4, "timeout": 0, "spread_us": [700, 900, 1775]}
 """
 
 
@@ -36,6 +36,7 @@ def test_result_is_read_from_wrks_output() -> None:
         write=0,
         status=4,
         timeout=0,
+        spread_us=(700, 900, 1775),
     )
 
 

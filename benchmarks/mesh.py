@@ -1,0 +1,146 @@
+"""What does a mesh cost: Istio's iptables, Beewire's redirection, the short path?
+
+Two pods on this machine, each with an Envoy beside its application; a client in one, a
+server in the other. Variants are the ways to connect them, workloads what is asked:
+`--help` lists both. All variants of a workload are measured one after the other, in the
+next round in the opposite order, and compared within the round: the figures are medians
+of ratios to iptables, with their quartiles. CPU is that of client, server and both
+sidecars, by their cgroups, a request. With --json, a run that was stopped goes on when
+the same command is given again; --html writes a report that needs nothing else.
+"""
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from _mesh_figures import Samples, figures
+from _mesh_page import report
+from _mesh_run import CELL_S, Plan, Run, span
+from _mesh_store import Store
+from _mesh_table import table
+from _mesh_variants import VARIANTS
+from _mesh_versions import versions
+from _mesh_workloads import WORKLOADS
+from _report import Figure, machine
+
+from beewire.cli.demo import writable
+from beewire.errors import BeewireError
+from beewire.interrupts import Stopped, unwinding
+from beewire.mesh.lab.tools import require_all, require_root
+
+PROGRAMS = ("envoy", "nginx", "wrk", "h2load", "iptables-legacy-restore")
+ROUNDS, SECONDS = 8, 2
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="beewire bench mesh",
+        description=__doc__,
+        epilog=_lists(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chosen = {"metavar": "NAME,...", "type": _names}
+    parser.add_argument("--variants", default=tuple(VARIANTS), **chosen)
+    parser.add_argument("--workloads", default=tuple(WORKLOADS), **chosen)
+    parser.add_argument("--rounds", type=_positive, default=ROUNDS, metavar="N")
+    parser.add_argument(
+        "--seconds", type=_positive, default=SECONDS, metavar="S", help="of one cell"
+    )
+    parser.add_argument("--congestion", default="reno", metavar="reno|cubic")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
+    parser.add_argument(
+        "--render", action="store_true", help="measure nothing: only what --json has"
+    )
+    given = parser.parse_args(argv)
+    for kind, known in (("variants", VARIANTS), ("workloads", WORKLOADS)):
+        for name in getattr(given, kind):
+            if name not in known:
+                parser.error(f"there is no {name} among {kind}: {', '.join(known)}")
+    return given
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print and write."""
+    asked = arguments(argv)
+    plan = Plan(
+        asked.variants,
+        asked.workloads,
+        asked.rounds,
+        asked.seconds,
+        asked.congestion,
+    )
+    settings = {
+        "variants": ",".join(asked.variants),
+        "seconds": asked.seconds,
+        "congestion": asked.congestion,
+        "kernel": platform.release(),
+    }
+    for path in (asked.json, asked.html):
+        writable(path and str(path))
+    store = Store(asked.json, machine() | versions(), settings)
+
+    def save() -> None:
+        store.write(_figures(store, plan))
+
+    if not asked.render:
+        _measure(plan, store, save)
+    save()
+    if asked.html:
+        asked.html.write_text(
+            report(store, plan, _figures(store, plan)), encoding="utf-8"
+        )
+    print("\n".join(table(_figures(store, plan), plan.variants, plan.workloads)))
+    return 0
+
+
+def _measure(plan: Plan, store: Store, save: Callable[[], None]) -> None:
+    require_root()
+    require_all(PROGRAMS)
+    whole = plan.cells() * plan.rounds * (plan.seconds + CELL_S)
+    _tell(f"{plan.cells()} cells a round, {plan.rounds} rounds: about {span(whole)}")
+    Run(plan, store, save, _tell).measure()
+
+
+def _figures(store: Store, plan: Plan) -> dict[str, Figure]:
+    samples = Samples(store.cells, store.missing)
+    return figures(samples, plan.variants, plan.workloads)
+
+
+def _tell(text: str) -> None:
+    print(f"mesh: {text}", file=sys.stderr, flush=True)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _lists() -> str:
+    wide = max(map(len, (*VARIANTS, *WORKLOADS))) + 2
+    lines = [
+        "variants:",
+        *(f"  {each.name:<{wide}}{each.what}" for each in VARIANTS.values()),
+    ]
+    lines += ["", "workloads:"]
+    lines += [f"  {each.name:<{wide}}{each.what}" for each in WORKLOADS.values()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        with unwinding():
+            sys.exit(main(sys.argv[1:]))
+    except Stopped as stopped:
+        print("mesh: stopped; the same command goes on with --json", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except BeewireError as error:
+        sys.exit(f"mesh: {error}")
