@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from _mesh_variants import Rig
+from _mesh_variants import Rig, node_of
 from _mesh_workloads import Workload
 
 from beewire.errors import BeewireError
+from beewire.mesh.bypass import connections
 from beewire.mesh.lab import LoadResult, conntrack_entries, usage
 from beewire.mesh.lab.load import Load, finish, running
 from beewire.mesh.lab.measure import machine_cpu_us
@@ -72,7 +73,7 @@ def cell(rig: Rig, workload: Workload, port: int, seconds: int) -> Cell:
     """
     load = workload.load(port, seconds)
     try:
-        with beside(rig, workload):
+        with _beside(rig, workload):
             measured = _measured(rig, load)
     except BeewireError as error:
         rig.check()  # says so if it is because a part is gone
@@ -82,7 +83,7 @@ def cell(rig: Rig, workload: Workload, port: int, seconds: int) -> Cell:
 
 
 @contextmanager
-def beside(rig: Rig, workload: Workload) -> Iterator[None]:
+def _beside(rig: Rig, workload: Workload) -> Iterator[None]:
     """The pods that idle beside the measured ones, for as long as the block lasts."""
     with ExitStack() as stack:
         if workload.idle:
@@ -90,18 +91,31 @@ def beside(rig: Rig, workload: Workload) -> Iterator[None]:
         yield
 
 
-def connections(rig: Rig, workload: Workload, port: int) -> tuple[int, ...]:
-    """Warm up for a second; how many connections each sidecar had half way.
+class Way(NamedTuple):
+    """Where connections went: how many each sidecar had, how many ends sent how.
+
+    `short` ends have sent by the short path; `tcp` ones were considered, and have not.
+    """
+
+    sidecars: tuple[int, ...]
+    short: int
+    tcp: int
+
+
+def warm_up(rig: Rig, workload: Workload, port: int) -> Way:
+    """Put the rig under load for a second; where the connections went half way.
 
     Raises:
         MeshError: the load gave no result, or a sidecar does not answer.
     """
-    load = workload.load(port, 1)
+    load, node = workload.load(port, 1), node_of(rig)
     with running(rig.lab.a, rig.lab.b, load) as process:
         time.sleep(load.seconds / 2)
         counted = tuple(sidecar.connections() for sidecar in rig.sidecars)
+        ends = connections(node.short_path) if node else []
         finish(process, load)
-    return counted
+    short = sum(end.short_bytes > 0 for end in ends)
+    return Way(counted, short, len(ends) - short)
 
 
 def _measured(rig: Rig, load: Load) -> Cell:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from _mesh_cells import Cell, cell, connections
+from _mesh_cells import Cell, Way, cell, warm_up
 from _mesh_store import Entry, Missing, Store
 from _mesh_variants import BASE, VARIANTS, Rig
 from _mesh_workloads import WORKLOADS, Kind, Workload
@@ -105,12 +105,12 @@ class Run:
         for entry, name in sorted(needed, key=str):
             workload, rig = WORKLOADS[name], self._rigs[entry.variant]
             try:
-                counted = connections(rig, workload, workload.ports[entry.kind])
+                way = warm_up(rig, workload, workload.ports[entry.kind])
             except BeewireError as error:
                 rig.check()
                 self._unfit[entry, name] = str(error)
                 continue
-            if reason := _astray(entry.variant, counted):
+            if reason := _astray(entry.variant, way, kept=workload.kept):
                 self._unfit[entry, name] = reason
 
     def _group(
@@ -131,14 +131,15 @@ class Run:
         return cell(rig, workload, port, self.plan.seconds)
 
 
-def _astray(variant: str, connections: tuple[int, ...]) -> str:
+def _astray(name: str, way: Way, *, kept: bool) -> str:
     # Why connections did not go the variant's way; "" where they did.
-    for name, count, passes in zip(
-        "AB", connections, VARIANTS[variant].passes, strict=False
-    ):
+    variant = VARIANTS[name]
+    for pod, count, passes in zip("AB", way.sidecars, variant.passes, strict=False):
         if bool(count) != passes:
-            went = "does not pass" if passes else "passes"
-            return f"it {went} the sidecar of pod {name}"
+            went = "pass none of" if passes else "pass"
+            return f"connections {went} the sidecar of pod {pod}"
+    if variant.short and kept and not way.short:
+        return f"no byte took the short path at any of {way.tcp} ends"
     return ""
 
 

@@ -14,9 +14,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from _mesh_workloads import CLIENT, NEIGHBOUR, SERVER, WEB, Kind, Workload
+from _mesh_workloads import CLIENT, NEIGHBOUR, SERVER, WEB, Kind
 
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import SIDECAR, Node
@@ -31,6 +32,9 @@ from beewire.mesh.lab import (
 )
 from beewire.mesh.lab.neighbours import neighbours
 from beewire.mesh.lab.server import Server
+from beewire.mesh.network import Network
+from beewire.mesh.sidecar import Admin
+from beewire.mesh.straight import Member, Straight, Tables, plan
 
 BASE = "iptables"
 
@@ -61,18 +65,23 @@ class Rig:
             yield
 
 
+Plug = AbstractContextManager[Interception | None]
+
+
 class Variant(NamedTuple):
-    """A way to connect pods. `kind` says by which ports; `passes` which sidecars."""
+    """A way to connect pods. `kind` says by which ports; `passes` which sidecars.
+
+    `ready` is called with what runs, before there is load. `short` says that bytes take
+    the short path.
+    """
 
     name: str
     what: str
-    interception: Callable[[], AbstractContextManager[Interception | None]]
+    interception: Callable[[], Plug]
     kind: Kind = Kind.USUAL
     passes: tuple[bool, bool] = (True, True)
-
-    def port(self, workload: Workload) -> int | None:
-        """The port of `workload` that this variant is for, if there is one."""
-        return workload.ports.get(self.kind)
+    ready: Callable[[Rig], None] = lambda rig: None
+    short: bool = False
 
     @contextlib.contextmanager
     def running(self, congestion: str) -> Iterator[Rig]:
@@ -91,14 +100,17 @@ class Variant(NamedTuple):
                 return
             made = mesh(lab, plug, CLIENT, inbound=SERVER, web=WEB)
             running = stack.enter_context(made)
-            yield Rig(self.name, lab, (running.a, running.b), running.server, plug)
+            sidecars = running.a, running.b
+            rig = Rig(self.name, lab, sidecars, running.server, plug)
+            self.ready(rig)
+            yield rig
 
 
-def _plain(plug: Interception | None) -> Callable[[], AbstractContextManager]:
+def _plain(plug: Interception | None) -> Callable[[], Plug]:
     return lambda: contextlib.nullcontext(plug)
 
 
-def _beewire(name: str, tier: Bypass, **more: bool) -> Callable:
+def _beewire(name: str, tier: Bypass, **more: bool) -> Callable[[], Plug]:
     @contextlib.contextmanager
     def interception() -> Iterator[Interception]:
         config = replace(SIDECAR, bypass=tier, **more)
@@ -108,6 +120,35 @@ def _beewire(name: str, tier: Bypass, **more: bool) -> Callable:
     return interception
 
 
+def _past_sidecars(kind: Straight) -> Callable[[Rig], None]:
+    # What the agent does: ask the sidecars, judge, write.
+    def ready(rig: Rig) -> None:
+        members = []
+        for pod in rig.lab.pods:
+            with (
+                Network.of(pod.namespace.path) as network,
+                Admin(pod.namespace.path) as admin,
+            ):
+                members.append(
+                    Member(
+                        pod.name,
+                        network.cookie,
+                        tuple(map(ip_address, pod.addresses)),
+                        kind,
+                        admin.dump(),
+                    )
+                )
+        Tables(node_of(rig).loaded).apply(plan(members))
+
+    return ready
+
+
+def node_of(rig: Rig) -> Node | None:
+    """The programs that the pods of a rig share, if they are Beewire's."""
+    plug = rig.interception
+    return plug.node if isinstance(plug, Beewire) else None
+
+
 VARIANTS = {
     each.name: each
     for each in (
@@ -115,5 +156,35 @@ VARIANTS = {
         Variant(BASE, "Istio's rules, iptables-legacy", _plain(Iptables())),
         Variant("iptables_nft", "the same, iptables-nft", _plain(Iptables(nft=True))),
         Variant("redirect", "Beewire, all by TCP", _beewire("redirect", Bypass.OFF)),
+        Variant(
+            "sidecars",
+            "Beewire, short path between sidecars",
+            _beewire("sidecars", Bypass.SIDECARS),
+            short=True,
+        ),
+        Variant(
+            "all",
+            "Beewire, short path on every leg",
+            _beewire("all", Bypass.ALL),
+            short=True,
+        ),
+        Variant(
+            "shortcut",
+            "as all, past the server's sidecar, which is L4-only",
+            _beewire("shortcut", Bypass.ALL, shortcut=True),
+            kind=Kind.L4_INBOUND,
+            passes=(True, False),
+            ready=_past_sidecars(Straight.SHORTCUT),
+            short=True,
+        ),
+        Variant(
+            "splice",
+            "as all, past both sidecars, which are L4-only",
+            _beewire("splice", Bypass.ALL, splice=True),
+            kind=Kind.L4,
+            passes=(False, False),
+            ready=_past_sidecars(Straight.SPLICE),
+            short=True,
+        ),
     )
 }

@@ -36,13 +36,17 @@ MTLS_PORTS = {Kind.USUAL: MTLS}
 
 
 class Workload(NamedTuple):
-    """One workload: `load(port, seconds)`, `ports` by kind, pods that idle meanwhile."""
+    """One workload: `load(port, seconds)`, `ports` by kind, pods that idle meanwhile.
+
+    `kept` says that connections live long: none of them has a reason to stay on TCP.
+    """
 
     name: str
     what: str
     load: Callable[[int, int], Load]
     ports: dict[Kind, int]
     idle: int = 0
+    kept: bool = True
 
 
 def _http(connections: int, path: str = "/", **more: int) -> Callable[[int, int], Load]:
@@ -91,6 +95,7 @@ WORKLOADS = {
             "GET of 100 bytes, 16 at a time, a new connection each",
             _http(16, close=True),
             HTTP_PORTS,
+            kept=False,
         ),
         Workload(
             "tcp_c16", "as http_c16, for sidecars plain TCP", _http(16), TCP_PORTS
@@ -100,6 +105,7 @@ WORKLOADS = {
             "as http_close, for sidecars plain TCP: new connections on every leg",
             _http(16, close=True),
             TCP_PORTS,
+            kept=False,
         ),
         Workload(
             "grpc_unary",
@@ -124,6 +130,7 @@ WORKLOADS = {
             "plain TCP for sidecars, one request in 8 ends its connection",
             _http(16, close_one_in=8),
             TCP_PORTS,
+            kept=False,
         ),
         Workload(
             "idle50",
