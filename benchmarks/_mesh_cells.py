@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from _mesh_variants import Rig, node_of
+from _mesh_variants import Rig
 from _mesh_workloads import Workload
 
 from beewire.errors import BeewireError
@@ -108,7 +108,7 @@ def warm_up(rig: Rig, workload: Workload, port: int) -> Way:
     Raises:
         MeshError: the load gave no result, or a sidecar does not answer.
     """
-    load, node = workload.load(port, 1), node_of(rig)
+    load, node = workload.load(port, 1), rig.node
     with running(rig.lab.a, rig.lab.b, load) as process:
         time.sleep(load.seconds / 2)
         counted = tuple(sidecar.connections() for sidecar in rig.sidecars)

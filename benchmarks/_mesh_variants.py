@@ -11,14 +11,24 @@ splice        all, and past both sidecars, which do nothing but that
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from _mesh_workloads import CLIENT, NEIGHBOUR, SERVER, WEB, Kind
+from _mesh_workloads import (
+    CLIENT,
+    L4_INBOUND_PORTS,
+    L4_PORTS,
+    NEIGHBOUR,
+    SERVER,
+    WEB,
+    Kind,
+)
 
+from beewire.errors import MeshError
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import SIDECAR, Node
 from beewire.mesh.lab import (
@@ -26,6 +36,7 @@ from beewire.mesh.lab import (
     Interception,
     Iptables,
     Lab,
+    Pod,
     Sidecar,
     mesh,
     nginx,
@@ -37,6 +48,7 @@ from beewire.mesh.sidecar import Admin
 from beewire.mesh.straight import Member, Straight, Tables, plan
 
 BASE = "iptables"
+START_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,12 @@ class Rig:
         """
         for part in (*self.sidecars, self.server):
             part.check()
+
+    @property
+    def node(self) -> Node | None:
+        """The programs that the pods share, if they are Beewire's."""
+        plug = self.interception
+        return plug.node if isinstance(plug, Beewire) else None
 
     @contextlib.contextmanager
     def beside(self, count: int) -> Iterator[None]:
@@ -80,7 +98,7 @@ class Variant(NamedTuple):
     interception: Callable[[], Plug]
     kind: Kind = Kind.USUAL
     passes: tuple[bool, bool] = (True, True)
-    ready: Callable[[Rig], None] = lambda rig: None
+    ready: Callable[[Rig], None] | None = None
     short: bool = False
 
     @contextlib.contextmanager
@@ -102,7 +120,8 @@ class Variant(NamedTuple):
             running = stack.enter_context(made)
             sidecars = running.a, running.b
             rig = Rig(self.name, lab, sidecars, running.server, plug)
-            self.ready(rig)
+            if self.ready is not None:
+                self.ready(rig)
             yield rig
 
 
@@ -120,33 +139,32 @@ def _beewire(name: str, tier: Bypass, **more: bool) -> Callable[[], Plug]:
     return interception
 
 
-def _past_sidecars(kind: Straight) -> Callable[[Rig], None]:
-    # What the agent does: ask the sidecars, judge, write.
+def _past_sidecars(kind: Straight, ports: Collection[int]) -> Callable[[Rig], None]:
+    # What the agent does: ask the sidecars, judge, write. They may still be reading what
+    # they are to do.
     def ready(rig: Rig) -> None:
-        members = []
-        for pod in rig.lab.pods:
-            with (
-                Network.of(pod.namespace.path) as network,
-                Admin(pod.namespace.path) as admin,
-            ):
-                members.append(
-                    Member(
-                        pod.name,
-                        network.cookie,
-                        tuple(map(ip_address, pod.addresses)),
-                        kind,
-                        admin.dump(),
-                    )
-                )
-        Tables(node_of(rig).loaded).apply(plan(members))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            found = plan([_member(pod, kind) for pod in rig.lab.pods])
+            closed = [
+                f"port {each.port}: {each.refusals[0]}"
+                for each in found.judged
+                if each.port in ports and each.server.name == "b" and each.refusals
+            ]
+            if not closed:
+                break
+            if time.monotonic() > deadline:
+                raise MeshError(f"there is no way past the sidecars, {closed[0]}")
+            time.sleep(0.1)
+        Tables(rig.node.loaded).apply(found)
 
     return ready
 
 
-def node_of(rig: Rig) -> Node | None:
-    """The programs that the pods of a rig share, if they are Beewire's."""
-    plug = rig.interception
-    return plug.node if isinstance(plug, Beewire) else None
+def _member(pod: Pod, kind: Straight) -> Member:
+    addresses = tuple(map(ip_address, pod.addresses))
+    with Network.of(pod.namespace.path) as network, Admin(pod.namespace.path) as admin:
+        return Member(pod.name, network.cookie, addresses, kind, admin.dump())
 
 
 VARIANTS = {
@@ -174,7 +192,7 @@ VARIANTS = {
             _beewire("shortcut", Bypass.ALL, shortcut=True),
             kind=Kind.L4_INBOUND,
             passes=(True, False),
-            ready=_past_sidecars(Straight.SHORTCUT),
+            ready=_past_sidecars(Straight.SHORTCUT, L4_INBOUND_PORTS),
             short=True,
         ),
         Variant(
@@ -183,7 +201,7 @@ VARIANTS = {
             _beewire("splice", Bypass.ALL, splice=True),
             kind=Kind.L4,
             passes=(False, False),
-            ready=_past_sidecars(Straight.SPLICE),
+            ready=_past_sidecars(Straight.SPLICE, L4_PORTS),
             short=True,
         ),
     )
