@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave it to Istio's rules: decide, compare, and act on nothing",
     )
+    parser.add_argument(
+        "--beside-rules",
+        action="store_true",
+        help="act also where Istio's rules do; without it that is refused",
+    )
     add_configuration(parser)
     add_bypass(parser)
     add_usual(parser)
@@ -88,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         close_existing=args.close_existing,
         sidecar_later=args.sidecar_later,
         shadow=args.shadow,
+        beside_rules=args.beside_rules,
     )
     with Mesh() as mesh:
         record = mesh.up(target)

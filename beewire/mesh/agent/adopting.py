@@ -4,6 +4,7 @@ What can be taken over is; what belongs to nothing any more is removed. A pod th
 is never opened meanwhile: its links stay, and missing ones are attached.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import still_there
 from beewire.mesh.agent.view import NetworkView
 from beewire.mesh.enrol import Node
+from beewire.mesh.programs import state
+from beewire.mesh.programs.state import PodMode
 
 # What the programs know stays; any other configuration is another one.
 _UNKNOWN = (
@@ -48,7 +51,8 @@ def adopt(directories: Directories, node: Node, hands: Hands) -> Adopted:
     kept, removed, mended = [], [], list(_broken(directories))
     failed = []
     known = records.every(directories)
-    for record in (*known, *_forgotten(directories), *_behind_gates(directories)):
+    forgotten = (_as_it_acts(node, each) for each in _forgotten(directories))
+    for record in (*known, *forgotten, *_behind_gates(directories)):
         try:
             found = _as_it_was(record)
             if found is None:
@@ -95,6 +99,15 @@ def _forgotten(directories: Directories) -> Iterator[PodRecord]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.isdigit() and not directories.record(path.name).exists():
             yield _told_by_links(path)
+
+
+def _as_it_acts(node: Node, record: PodRecord) -> PodRecord:
+    # Whether Istio's rules act in it, or are passed over: its entry in the maps tells.
+    pod = node.loaded[state.pods].get(int(record.id))
+    return record.but(
+        shadow=pod is not None and pod.mode == PodMode.SHADOW,
+        cut_over_at=time.time() if pod and pod.mode == PodMode.BESIDE else 0.0,
+    )
 
 
 def _told_by_links(folder: Path) -> PodRecord:

@@ -104,6 +104,15 @@ class Mesh:
         found: dict[str, Any] = self.do("cutover", {"pod": pod, "least": least})
         return found
 
+    def finish(self, pod: str) -> dict[str, Any]:
+        """Remove Istio's rules, which cutover has passed over: there is no way back.
+
+        Raises:
+            MeshError: the rules act, or a connection goes by them yet; nothing has changed.
+        """
+        found: dict[str, Any] = self.do("finish", {"pod": pod})
+        return found
+
     def rollback(self, pod: str) -> dict[str, Any]:
         """Let Istio's rules act in the place of Beewire; open connections stay.
 

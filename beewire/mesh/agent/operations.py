@@ -120,8 +120,7 @@ class Operations:
                         records.write(self.directories, record)
                     return record
                 config = config_of(wanted.config, wanted.addresses)
-                if target.shadow:
-                    shadow.check_rules(Path(wanted.netns))
+                _check_rules(wanted, target)
                 sockets = existing_listeners(view, wanted, config, target)
                 try:
                     record = self._enrol(node, view, wanted, sockets, target)
@@ -141,6 +140,8 @@ class Operations:
         pins = self.directories.links(wanted.id)
         listening = [(each.family, each.fd) for each in sockets]
         mode = PodMode.SHADOW if target.shadow else PodMode.ACTING
+        if wanted.cut_over_at:
+            mode = PodMode.BESIDE
         enrolment = node.enrol(
             self.bypass.pod(wanted), pins=pins, listeners=listening, mode=mode
         )
@@ -158,6 +159,7 @@ class Operations:
             )
             record = wanted.but(
                 state=ENROLLED,
+                shadow=target.shadow,
                 enrolled_at=time.time(),
                 older=tuple(each.cookie for each in found),
             )
@@ -489,9 +491,12 @@ class Operations:
         return mended
 
     def _enrol_anew(self, node: Node, record: PodRecord) -> list[str]:
-        # Its pins went, and with them the maps' entries: bpffs was mounted anew.
+        # Its pins went, and with them the maps' entries: bpffs was mounted anew. Who acted
+        # before acts again, and where nothing is known of that, Istio's rules if they do.
         self._found(node, record).close()
-        target = Target(sidecar_later=True)
+        acts = not (record.cut_over_at or record.shadow)
+        shadowed = record.shadow or (acts and shadow.rules_act(Path(record.netns)))
+        target = Target(sidecar_later=True, shadow=shadowed)
         with NetworkView(Path(record.netns)) as view:
             config = config_of(record.config)
             sockets = existing_listeners(view, record, config, target)
@@ -504,3 +509,15 @@ class Operations:
     def hello(self) -> dict[str, object]:
         """Who answers."""
         return {"pid": os.getpid(), "agent": self.is_agent}
+
+
+def _check_rules(wanted: PodRecord, target: Target) -> None:
+    # Whether who is to act, Istio's rules or Beewire, is what stands in the namespace.
+    netns = Path(wanted.netns)
+    if target.shadow:
+        shadow.check_rules(netns)
+    elif not target.beside_rules and shadow.rules_act(netns):
+        raise MeshError(
+            f"Istio's rules act in {netns}: --shadow enrols the pod beside them, and"
+            " `beewire mesh cutover` takes over; --beside-rules has both act"
+        )

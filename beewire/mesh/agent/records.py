@@ -22,11 +22,11 @@ class PodRecord:
 
     While `state` is "closed" the namespace is shut and the pod's cgroups are not known
     yet. `older` are the cookies of the TCP sockets that were connected before the pod was
-    enrolled. `cut_over_at` is when Beewire took over
-    from Istio's rules (0: it did not), and `redirected` are the cookies of the sockets
-    that the rules had brought to the sidecar until then. `named` are addresses that were given, among all. `network`, `sandbox` and
-    `interface` are CNI's names for the attachment. `config` is
-    the text of the Beewire file that it is configured by.
+    enrolled. `shadow` says that Istio's rules act in it. `cut_over_at` is when Beewire took
+    over from them (0: it did not), and `redirected` are the cookies of the sockets that
+    the rules had brought to the sidecar until then. `named` are addresses that were given,
+    among all. `network`, `sandbox` and `interface` are CNI's names for the attachment.
+    `config` is the text of the Beewire file that it is configured by.
     """
 
     id: str
@@ -43,6 +43,7 @@ class PodRecord:
     config: str = ""
     enrolled_at: float = 0.0
     older: tuple[int, ...] = ()
+    shadow: bool = False
     cut_over_at: float = 0.0
     redirected: tuple[int, ...] = ()
     network: str = ""

@@ -64,6 +64,7 @@ _KNOWN: dict[str, _Known] = {
             "close_existing": _NO,
             "sidecar_later": _NO,
             "shadow": _NO,
+            "beside_rules": _NO,
         },
         _up,
     ),
@@ -84,6 +85,7 @@ _KNOWN: dict[str, _Known] = {
         {**_POD, "least": Field(int, ENOUGH)},
         lambda pods, given: switching.cutover(pods, given["pod"], given["least"]),
     ),
+    "finish": _Known(_POD, lambda pods, given: switching.finish(pods, given["pod"])),
     "rollback": _Known(
         _POD, lambda pods, given: switching.rollback(pods, given["pod"])
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 from beewire.errors import MeshError
 from beewire.mesh import shadow
-from beewire.mesh.agent import records
+from beewire.mesh.agent import older, records
 from beewire.mesh.agent.operations import Operations
 from beewire.mesh.agent.records import ENROLLED, PodRecord
 from beewire.mesh.agent.settings import config_of
@@ -27,6 +27,8 @@ from beewire.mesh.shadow import PodMode, Switched
 
 _AT_REST = (LISTEN, TIME_WAIT, CLOSE)
 _ISTIO = frozenset(("127.0.0.1", "::1"))  # where REDIRECT sends
+_ACTING = "acting"
+_TOLD = 5  # connections that an error names
 
 
 def compared(pods: Operations, name: str, *, forget: bool = False) -> dict[str, Any]:
@@ -57,7 +59,9 @@ def cutover(pods: Operations, name: str, least: int) -> dict[str, Any]:
         with NetworkView(Path(record.netns)) as view:
             before = {each.cookie for each in redirected(view.sockets(), config)}
             # First: whoever withdraws the pod has to know that rules are passed over.
-            started = record.but(cut_over_at=record.cut_over_at or time.time())
+            started = record.but(
+                cut_over_at=record.cut_over_at or time.time(), shadow=False
+            )
             records.write(pods.directories, started)
             try:
                 with pods.found(node, record) as enrolment:
@@ -76,10 +80,10 @@ def cutover(pods: Operations, name: str, least: int) -> dict[str, Any]:
                 ]
                 started = started.but(redirected=tuple(made))
                 records.write(pods.directories, started)
-            older = still_there(view, started)
+            count = still_there(view, started)
     if done.changed:
-        pods.log(f"{record.name}: cut over; {older} connections are older")
-    return {**_told(record, done.report), **_switched(done), "older": older}
+        pods.log(f"{record.name}: cut over; {count} connections are older")
+    return {**_told(record, done.report), **_switched(done), "older": count}
 
 
 def rollback(pods: Operations, name: str) -> dict[str, Any]:
@@ -94,25 +98,70 @@ def rollback(pods: Operations, name: str) -> dict[str, Any]:
         netns = Path(record.netns)
         with NetworkView(netns) as view, pods.found(node, record) as enrolment:
             done = shadow.rollback(enrolment, node.loaded, netns)
-            older = len(list(captured(view.sockets(), config)))
-        records.write(pods.directories, record.but(cut_over_at=0.0, redirected=()))
+            count = len(list(captured(view.sockets(), config)))
+        back = record.but(cut_over_at=0.0, redirected=(), shadow=True)
+        records.write(pods.directories, back)
     if done.changed:
         pods.log(f"{record.name}: rolled back")
-    return {**_told(record, done.report), **_switched(done), "older": older}
+    return {**_told(record, done.report), **_switched(done), "older": count}
+
+
+def finish(pods: Operations, name: str) -> dict[str, Any]:
+    """Remove the rules that cutover has passed over, as JSON; there is no way back.
+
+    Raises:
+        MeshError: a connection goes by them yet, or `shadow.finish` says why not; nothing
+            has changed.
+    """
+    with pods.alone() as node:
+        record = _enrolled(pods, name)
+        config = config_of(record.config, record.addresses)
+        netns = Path(record.netns)
+        with NetworkView(netns) as view, pods.found(node, record) as enrolment:
+            if enrolment.mode is not PodMode.SHADOW:
+                _check_over(view, record, config)
+            removed = shadow.finish(enrolment, netns)
+        records.write(pods.directories, record.but(cut_over_at=0.0, redirected=()))
+    pods.log(f"{record.name}: {removed} rules of Istio's removed")
+    return {
+        "name": record.name,
+        "id": record.id,
+        "removed": removed,
+        "mode": _ACTING,
+        "rules_act": False,
+    }
+
+
+def _check_over(view: NetworkView, record: PodRecord, config: PodConfig) -> None:
+    # No connection goes by the rules any more.
+    left = {each.cookie: each for each in _living(view, record)}
+    for each in redirected(view.sockets(), config):
+        if not _is_ambiguous(each):
+            left[each.cookie] = each
+    if not left:
+        return
+    error = MeshError(
+        f"{len(left)} of {record.name}'s connections go by Istio's rules yet, and would be"
+        " reset without them: do it again when they have ended"
+    )
+    for each in list(left.values())[:_TOLD]:
+        error.add_note(older.text_of(each))
+    raise error
 
 
 def still_there(view: NetworkView, record: PodRecord) -> int:
     """How many connections that Istio's rules redirected before cutover are still open."""
+    return len(_living(view, record))
+
+
+def _living(view: NetworkView, record: PodRecord) -> list[SocketState]:
     known = set(record.redirected)
-    return (
-        sum(
-            each.cookie in known and each.state not in _AT_REST
-            for protocol in (TCP, UDP)
-            for each in view.sockets(protocol)
-        )
-        if known
-        else 0
-    )
+    return [
+        each
+        for protocol in ((TCP, UDP) if known else ())
+        for each in view.sockets(protocol)
+        if each.cookie in known and each.state not in _AT_REST
+    ]
 
 
 def redirected(
@@ -182,7 +231,7 @@ def _told(record: PodRecord, report: shadow.Report) -> dict[str, Any]:
 
 
 def _said(mode: PodMode) -> str:
-    return "shadow" if mode is PodMode.SHADOW else "acting"
+    return "shadow" if mode is PodMode.SHADOW else _ACTING
 
 
 def _switched(done: Switched) -> dict[str, Any]:

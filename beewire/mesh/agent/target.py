@@ -11,9 +11,10 @@ class Target(NamedTuple):
     sidecar alone; `netns` is a path that names the network namespace. `config` is
     the text of a Beewire file (`beewire.mesh.config.write_file` makes it of a PodConfig);
     empty stands for what Istio's injector asks for. `change` is another such text, whose
-    settings win over it, and over what the pod has already. `close_existing` ends connections that are older than the
-    enrolment. `sidecar_later`: it is no error that a sidecar runs and does not listen yet.
-    `shadow`: Istio's rules act, and Beewire only decides.
+    settings win over it, and over what the pod has already. `close_existing` ends
+    connections that are older than the enrolment. `sidecar_later`: it is no error that a
+    sidecar runs and does not listen yet. `shadow`: Istio's rules act, and Beewire only
+    decides. `beside_rules`: both act, where there are such rules.
     """
 
     name: str = ""
@@ -27,6 +28,7 @@ class Target(NamedTuple):
     close_existing: bool = False
     sidecar_later: bool = False
     shadow: bool = False
+    beside_rules: bool = False
 
 
 class Attachment(NamedTuple):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from beewire.errors import BeewireError, MeshError, UsageError
+from beewire.mesh import shadow
 from beewire.mesh.agent import places, records
 from beewire.mesh.agent.operations import Operations
 from beewire.mesh.agent.records import CLOSED, PodRecord
@@ -74,19 +75,24 @@ class Tending:
         proxy = places.proxy_in(cgroup, config) if cgroup else None
         if cgroup is None or proxy is None:
             return False
-        # It was closed from its first moment: whenever its sidecar listens, it is seen.
-        target = Target(
-            pod=record.id,
-            cgroup=str(cgroup),
-            proxy_cgroup=str(proxy),
-            sidecar_later=True,
-        )
         try:
+            # It was closed from its first moment: whenever its sidecar listens, it is seen.
+            target = Target(
+                pod=record.id,
+                cgroup=str(cgroup),
+                proxy_cgroup=str(proxy),
+                sidecar_later=True,
+                shadow=shadow.rules_act(Path(record.netns)),
+            )
             self._pods.up(target)
         except (MeshError, UsageError) as error:
             self._say_once(record, f"stays closed: {error}")
             return False
         self._said.pop(record.id, None)
+        if target.shadow:
+            self._pods.log(
+                f"{record.name}: in shadow mode, for Istio's rules act there"
+            )
         return True
 
     def _follow_sidecar(self, record: PodRecord) -> bool:

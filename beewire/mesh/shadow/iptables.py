@@ -1,7 +1,7 @@
 """Istio's rules as iptables has them, in either of the kernel's two packet filters."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from beewire.errors import MeshError
@@ -87,6 +87,24 @@ class Table(NamedTuple):
     def giving_back(self) -> Change | None:
         """What takes that away again; None if there is nothing."""
         return self._change([f"-D {name} {_PASS}" for name in self.passed])
+
+    def removing(self, interfaces: Collection[str]) -> Change | None:
+        """What removes Istio's rules, chains and all; others of the table stay.
+
+        Those that a configuration writes for `interfaces` jump to no chain of Istio's.
+        """
+        passes = {f"-A PREROUTING -i {name} -j RETURN" for name in interfaces}
+        passes |= {f"-A OUTPUT -o {name} -j RETURN" for name in interfaces}
+        chains = [_chain(line) for line in self.lines if line.startswith(":")]
+        own = [name for name in chains if _is_istios(name)]
+        jumps = [
+            f"-D{line.removeprefix('-A')}"
+            for line in self._rules
+            if not _is_istios(_chain(line))
+            and (_is_istios(line.split()[-1]) or line in passes)
+        ]
+        flushed = [f"-F {name}" for name in own]
+        return self._change([*jumps, *flushed, *(f"-X {name}" for name in own)])
 
     def _change(self, rules: list[str]) -> Change | None:
         if not rules:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from beewire.errors import MeshError
@@ -72,6 +72,11 @@ class NativeTable(NamedTuple):
                 if MARK in rule.text
             ]
         )
+
+    def removing(self, interfaces: Collection[str]) -> Change | None:
+        """What removes the table: all of it is Istio's."""
+        del interfaces
+        return _change([f"delete table inet {self.name}"])
 
 
 def tables(run: Callable[[list[str]], str]) -> Iterator[NativeTable]:

@@ -14,10 +14,12 @@ import subprocess
 from pathlib import Path
 
 from beewire.errors import MeshError
+from beewire.mesh.config import PodConfig
 from beewire.mesh.netns import within
 from beewire.mesh.shadow import iptables, native
 from beewire.mesh.shadow.iptables import Change
 from beewire.mesh.shadow.native import NativeTable
+from beewire.mesh.shadow.present import has_rules
 
 Table = iptables.Table | NativeTable
 
@@ -65,6 +67,33 @@ def give_back(netns: Path) -> int:
     for table in tables:
         _change(netns, table.giving_back())
     return sum(table.size for table in tables)
+
+
+def remove(netns: Path, config: PodConfig) -> int:
+    """Remove Istio's rules, which `config` asked for; how many there were.
+
+    Whatever they have redirected is reset: it is for the caller to know that there is
+    nothing. A table changes as a whole, or not; doing it again goes on with the others.
+
+    Raises:
+        MeshError: the kernel refused.
+    """
+    tables = find(netns)
+    interfaces = {*config.exclude_interfaces, *config.reroute_virtual_interfaces}
+    for table in tables:
+        _change(netns, table.removing(interfaces))
+    return sum(table.size for table in tables)
+
+
+def act(netns: Path) -> bool:
+    """Whether rules of Istio's redirect connections in a namespace.
+
+    Raises:
+        MeshError: there is no such namespace, or its rules cannot be read.
+    """
+    return has_rules(netns) and any(
+        set(table.redirecting) - set(table.passed) for table in find(netns)
+    )
 
 
 def check(netns: Path) -> None:

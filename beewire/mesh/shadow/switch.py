@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 from beewire.bpf import Loaded
 from beewire.errors import MeshError
+from beewire.mesh.config import InterceptionMode
 from beewire.mesh.enrol import Enrolment
 from beewire.mesh.programs.state import PodMode
-from beewire.mesh.shadow import rules
+from beewire.mesh.shadow import conntrack, rules
 from beewire.mesh.shadow.report import Report, read
 from beewire.mesh.shadow.why import disagreement_text
 
@@ -119,6 +120,39 @@ def rollback(enrolment: Enrolment, loaded: Loaded, netns: Path) -> Switched:
     return Switched(
         changed, PodMode.SHADOW, report, sum(table.size for table in tables)
     )
+
+
+def finish(enrolment: Enrolment, netns: Path) -> int:
+    """Remove Istio's rules, which are passed over; how many there were.
+
+    There is no way back: their redirected connections must have ended.
+
+    Raises:
+        MeshError: the rules act, or are needed. Nothing has changed.
+    """
+    config, tables = enrolment.pod.config, rules.find(netns)
+    _check_passed(enrolment, tables)
+    if config.inbound_interception_mode is InterceptionMode.TPROXY:
+        raise MeshError(
+            "under TPROXY the sidecar calls its application from clients' addresses, and"
+            " answers find it by Istio's rules: they go with the pod"
+        )
+    if left := conntrack.redirected(netns):
+        raise MeshError(
+            f"conntrack knows {left} connections that Istio's rules redirected: removing"
+            " the rules would reset them; do it again when they have ended"
+        )
+    removed = rules.remove(netns, config)
+    # Only now: over IPv6, conntrack might change the port of what is sent to ::1.
+    enrolment.switch(PodMode.ACTING)
+    return removed
+
+
+def _check_passed(enrolment: Enrolment, tables: tuple[rules.Table, ...]) -> None:
+    if enrolment.mode is PodMode.SHADOW or not rules.are_passed_over(tables):
+        raise MeshError(
+            "Istio's rules act: `beewire mesh cutover` passes them over first"
+        )
 
 
 def _check(enrolment: Enrolment, netns: Path, report: Report, least: int) -> None:

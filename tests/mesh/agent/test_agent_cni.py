@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from beewire.mesh.agent import Directories, Mesh, cni
-from beewire.mesh.lab import Cgroup, Lab
+from beewire.mesh.enrol import SIDECAR
+from beewire.mesh.lab import Cgroup, Iptables, Lab
 from beewire.mesh.lab.place import Place, stopping
 from beewire.mesh.lab.pods import Pod as LabPod
 from tests.mesh.agent.conftest import CHECKOUT, StartAgent, environment, eventually
@@ -157,6 +158,21 @@ def test_the_pod_is_enrolled_when_its_sidecar_runs(
     assert Path(record.proxy_cgroup).name == "proxy"
     assert plugin("DEL").code == 0
     assert mesh.pods() == []
+
+
+def test_where_istios_rules_act_the_pod_is_in_shadow_mode(
+    lab: Lab, plugin: Plugin, mesh: Mesh, started: Started, start_agent: StartAgent
+) -> None:
+    start_agent()
+    assert plugin("ADD").code == 0
+    with Iptables(SIDECAR).install(lab.a), contextlib.ExitStack() as stack:
+        for place in (started.app, started.proxy):
+            stack.enter_context(stopping(place.start(["/bin/sleep", "60"])))
+        eventually(lambda: state_of(mesh) == [("default/shop", "enrolled")])
+
+        told = mesh.compared("shop")
+
+    assert (told["mode"], told["rules_act"]) == ("shadow", True)
 
 
 def test_a_pod_without_a_sidecar_is_left_alone(

@@ -3,12 +3,15 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
+from beewire.bpf.kernel import pins as bpffs
+from beewire.bpf.kernel import syscall
 from beewire.errors import MeshError
 from beewire.mesh.agent import Directories, Mesh
 from beewire.mesh.agent.cni_entries import CniPaths
@@ -41,6 +44,18 @@ def beside(running: Lab, mesh: Mesh) -> Lab:
     for _ in range(SOME):
         get(running, running.b.address)
     return running
+
+
+def beewire(
+    directories: Directories, *words: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "beewire", "mesh", *words],
+        env=environment(directories),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 def is_passed_over(lab: Lab) -> bool:
@@ -92,6 +107,116 @@ def test_cutover_and_rollback_count_older_connections(beside: Lab, mesh: Mesh) -
             new.sendall(KEEP)
             assert b"200 OK" in new.recv(1 << 16)
     assert not is_passed_over(beside)
+
+
+def gone(mesh: Mesh) -> dict[str, object]:
+    """What removing the rules tells, once conntrack has let go of what has ended."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return mesh.finish("lab/a")
+        except MeshError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_the_rules_are_removed_when_no_connection_goes_by_them(
+    beside: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    with beside.a.app.connect(beside.b.address, 80) as old:
+        old.sendall(KEEP)
+        old.recv(1 << 16)
+        mesh.cutover("lab/a", least=SOME)
+        with pytest.raises(
+            MeshError, match="lab/a's connections go by Istio's"
+        ) as error:
+            mesh.finish("lab/a")
+        refused = beewire(directories, "cutover", "lab/a", "--finish")
+        old.sendall(KEEP)
+        assert b"200 OK" in old.recv(1 << 16)
+    assert any(":15001" in note for note in error.value.__notes__)
+    assert refused.returncode == 1
+    assert "do it again when they have ended" in refused.stderr
+
+    finished = gone(mesh)
+
+    assert finished["mode"] == "acting"
+    assert rules.find(beside.a.namespace.path) == ()
+    assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+    assert mesh.status("lab/a")["problems"] == []
+    with pytest.raises(MeshError, match="nothing would intercept"):
+        mesh.rollback("lab/a")
+    again = beewire(directories, "cutover", "lab/a", "--finish")
+    assert again.stdout == "lab/a: Beewire acts, and 0 rules of Istio's are removed\n"
+
+
+@pytest.mark.usefixtures("beside")
+def test_rules_that_act_are_not_removed(mesh: Mesh) -> None:
+    with pytest.raises(MeshError, match="`beewire mesh cutover` passes them over"):
+        mesh.finish("lab/a")
+
+
+def test_a_pod_where_rules_act_is_not_taken_over_unasked(
+    running: Lab, mesh: Mesh
+) -> None:
+    """Whatever was known of it is gone, and what it was: shadow mode, say."""
+    wanted = target(running.a)._replace(config=write_file(RULES))
+
+    with pytest.raises(MeshError, match="--shadow enrols the pod beside them"):
+        mesh.up(wanted)
+
+    assert mesh.pods() == []
+    mesh.up(wanted._replace(beside_rules=True))
+    assert mesh.compared("lab/a")["mode"] == "acting"
+
+
+def test_a_pod_whose_pins_are_lost_is_not_taken_over(
+    beside: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.close()
+    syscall.unmount(str(directories.pins.parent))
+    bpffs.ensure_bpffs(str(directories.pins.parent))
+
+    with Mesh(directories) as anew:
+        anew.do("adopt")
+
+        assert anew.compared("lab/a")["mode"] == "shadow"
+        assert not is_passed_over(beside)
+        get(beside, beside.b.address)
+        assert anew.compared("lab/a")["agreed"] > 0
+
+
+def test_a_pod_that_was_cut_over_comes_back_acting(
+    beside: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.cutover("lab/a", least=SOME)
+    mesh.close()
+    syscall.unmount(str(directories.pins.parent))
+    bpffs.ensure_bpffs(str(directories.pins.parent))
+
+    with Mesh(directories) as anew:
+        anew.do("adopt")
+
+        assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+        assert is_passed_over(beside)
+        assert anew.rollback("lab/a")["changed"]
+    assert not is_passed_over(beside)
+
+
+def test_a_pod_whose_record_is_lost_gives_its_rules_back(
+    beside: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    mesh.cutover("lab/a", least=SOME)
+    (record,) = mesh.pods()
+    directories.record(record.id).unlink()
+    mesh.do("adopt")
+
+    (found,) = mesh.pods()
+    mesh.down(found.id)
+
+    assert not is_passed_over(beside)
+    assert b"x-bw-outbound: a" in get(beside, beside.b.address)
 
 
 def test_a_refused_cutover_changes_nothing(beside: Lab, mesh: Mesh) -> None:
@@ -153,19 +278,10 @@ def test_up_says_how_a_pod_leaves_its_mode(beside: Lab, mesh: Mesh) -> None:
 
 @pytest.mark.usefixtures("beside")
 def test_the_commands_say_what_they_did(directories: Directories) -> None:
-    def beewire(*words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "beewire", "mesh", *words],
-            env=environment(directories),
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-
-    shown = beewire("shadow", "lab/a")
-    refused = beewire("cutover", "lab/a")
-    done = beewire("cutover", "lab/a", "--min-compared", str(SOME))
-    back = beewire("rollback", "lab/a")
+    shown = beewire(directories, "shadow", "lab/a")
+    refused = beewire(directories, "cutover", "lab/a")
+    done = beewire(directories, "cutover", "lab/a", "--min-compared", str(SOME))
+    back = beewire(directories, "rollback", "lab/a")
 
     assert shown.returncode == 0
     assert shown.stdout.startswith("lab/a: Istio's rules act; ")

@@ -15,16 +15,25 @@ import pytest
 from beewire.bpf.kernel import pins as bpffs
 from beewire.bpf.kernel import syscall
 from beewire.errors import MeshError
+from beewire.mesh.config import PodConfig
 from beewire.mesh.enrol import Enrolment, Node
 from beewire.mesh.enrol.entries import Entries
 from beewire.mesh.enrol.links import Links
-from beewire.mesh.lab import LoadConfig
+from beewire.mesh.lab import Interception, Iptables, LoadConfig
 from beewire.mesh.lab.dns import query
 from beewire.mesh.lab.load import finish, running
 from beewire.mesh.lab.tools import require
 from beewire.mesh.programs.state import Decision, PodMode
 from beewire.mesh.shadow import cutover, rollback, rules, state_of
-from tests.mesh.shadow.shadowing import KEEP, RULES, Nftables, World, get, world
+from beewire.mesh.shadow import finish as finish_cutover
+from tests.mesh.shadow.shadowing import (
+    KEEP,
+    RULES,
+    Nftables,
+    World,
+    get,
+    world,
+)
 
 pytestmark = pytest.mark.mesh
 
@@ -277,6 +286,54 @@ def test_a_pod_without_rules_is_not_rolled_back() -> None:
             rollback(made.a, made.node.loaded, netns)
 
         assert made.a.mode is PodMode.BESIDE
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("written_by", [Iptables, Nftables], ids=["iptables", "nft"])
+def test_no_request_fails_while_the_rules_are_removed(
+    written_by: Callable[[PodConfig], Interception], *, ipv6: bool
+) -> None:
+    with world(written_by=written_by) as made:
+        for pod in (made.a, made.b):
+            cutover(pod, made.node.loaded, pod.pod.netns, least=0)
+        keeping = LoadConfig(seconds=4, ipv6=ipv6)
+        closing = replace(keeping, close=True)
+        with (
+            running(made.lab.a, made.lab.b, keeping) as first,
+            running(made.lab.a, made.lab.b, closing) as second,
+        ):
+            for pod in (made.a, made.b):
+                time.sleep(PAUSE_S)  # connections have to be open then
+                assert finish_cutover(pod, pod.pod.netns) > 0
+            results = finish(first, keeping), finish(second, closing)
+
+        assert all(result.requests > 0 and result.errors == 0 for result in results)
+        assert_both_sidecars_are_passed(made)
+        for pod in (made.a, made.b):
+            assert rules.find(pod.pod.netns) == ()
+            assert pod.mode is PodMode.ACTING
+            assert finish_cutover(pod, pod.pod.netns) == 0
+            with pytest.raises(MeshError, match="nothing would intercept"):
+                rollback(pod, made.node.loaded, pod.pod.netns)
+
+
+def test_rules_that_act_are_not_removed(beside: World) -> None:
+    with pytest.raises(MeshError, match="`beewire mesh cutover` passes them over"):
+        finish_cutover(beside.a, beside.a.pod.netns)
+
+    assert state_of(beside.a, beside.a.pod.netns) == (PodMode.SHADOW, True)
+
+
+def test_rules_that_a_connection_goes_by_are_not_removed(beside: World) -> None:
+    with keep_alive(beside) as old:
+        ask(old)
+        cut_over(beside, beside.a)
+
+        with pytest.raises(MeshError, match=r"conntrack knows \d+ connections"):
+            finish_cutover(beside.a, beside.a.pod.netns)
+
+        assert b"x-bw-outbound: a" in ask(old)
+    roll_back(beside, beside.a)
 
 
 def test_a_socket_keeps_its_resolver_through_both(beside: World) -> None:

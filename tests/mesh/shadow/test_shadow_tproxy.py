@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pytest
 
+from beewire.errors import MeshError
 from beewire.mesh.config import InterceptionMode, PodConfig
 from beewire.mesh.decision import Action, Rule
 from beewire.mesh.enrol import SIDECAR, Enrolment, Node
 from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab.place import Place
 from beewire.mesh.programs.state import PodMode
-from beewire.mesh.shadow import Row, Seen, cutover, read, rollback
+from beewire.mesh.shadow import Row, Seen, cutover, finish, read, rollback, rules
 from tests.mesh.enrolling import target
 
 pytestmark = pytest.mark.mesh
@@ -117,3 +118,15 @@ def test_connections_live_through_cutover_and_rollback() -> None:
                     assert client.recv(64) == b"I hear you"
         with made.call(PORT), made.sidecar.accept()[0]:
             assert made.pod.rules()[Rule.IN_ALL_PORTS] == 1
+
+
+def test_the_rules_go_with_the_pod() -> None:
+    with world(RULES) as made:
+        netns = made.pod.pod.netns
+        cutover(made.pod, made.node.loaded, netns, least=0)
+
+        with pytest.raises(MeshError, match="under TPROXY the sidecar calls"):
+            finish(made.pod, netns)
+
+        assert rules.are_passed_over(rules.find(netns))
+        assert made.pod.mode is PodMode.BESIDE
