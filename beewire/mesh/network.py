@@ -20,7 +20,9 @@ from beewire.bpf.kernel.netlink import IFINFO, RTMSG, Route, attributes, integer
 from beewire.mesh.config import IPNetwork
 from beewire.mesh.netns import own_cookie, visit
 
-GETLINK, GETADDR, GETROUTE = 18, 22, 26
+GETLINK, GETADDR, GETROUTE, GETRULE = 18, 22, 26, 34
+_FRA_DST, _FRA_SRC, _FRA_IIF, _FRA_PRIORITY, _FRA_FWMARK = 1, 2, 3, 6, 10
+_FRA_TABLE, _FRA_OIF = 15, 17
 GETROUTE_REQUEST = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 _IFADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, bits, flags, scope, index
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -29,6 +31,7 @@ _RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_TABLE, _RTA_MULTIPATH = 1, 4, 6, 15, 9
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 _RTN_UNICAST = 1
 _MAIN = 254
+_USUAL = {(0, 255), (32766, _MAIN), (32767, 253)}  # priorities and tables, everywhere
 # Secondary or temporary, deprecated, tentative, failed: no source of ours.
 _POOR = 0x01 | 0x20 | 0x40 | 0x08
 # link, IPv4 addresses and routes, IPv6 addresses and routes (RTMGRP_*)
@@ -130,6 +133,19 @@ class Network:
             found += [Way(destination, index, metric) for index in _outgoing(told)]
         return found
 
+    def rules(self) -> list[str]:
+        """Routing rules besides the usual ones and those on marks, as `ip rule` has them."""
+        found = []
+        for body in self.route.dump(GETRULE, GETROUTE_REQUEST):
+            told = attributes(body[RTMSG.size :])
+            if _FRA_FWMARK in told and body[0] in _LENGTHS:
+                continue
+            priority = integer(told.get(_FRA_PRIORITY))
+            table = integer(told.get(_FRA_TABLE)) or body[4]
+            if (priority, table) not in _USUAL and body[0] in _LENGTHS:
+                found.append(_rule_text(body, told, priority, table))
+        return found
+
     def watch(self) -> None:
         """Be told of changes of addresses, interfaces and routes from now on."""
         self._news.bind((0, _GROUPS))
@@ -150,6 +166,22 @@ class Network:
                 changed = True
                 continue
             changed = True
+
+
+def _rule_text(body: bytes, told: dict[int, bytes], priority: int, table: int) -> str:
+    """A rule in the words of `ip rule`."""
+    _, to_bits, from_bits, *_ = RTMSG.unpack_from(body)
+    words = [f"{priority}: from {_prefix(told.get(_FRA_SRC), from_bits) or 'all'}"]
+    if to := _prefix(told.get(_FRA_DST), to_bits):
+        words.append(f"to {to}")
+    for name, kind in (("iif", _FRA_IIF), ("oif", _FRA_OIF)):
+        if kind in told:
+            words.append(f"{name} {os.fsdecode(told[kind].rstrip(bytes(1)))}")
+    return " ".join([*words, f"lookup {table}"])
+
+
+def _prefix(raw: bytes | None, bits: int) -> str:
+    return f"{ip_address(raw)}/{bits}" if raw else ""
 
 
 def _outgoing(told: dict[int, bytes]) -> list[int]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from beewire.mesh.agent import places, processes
 from beewire.mesh.agent.records import PodRecord
+from beewire.mesh.agent.settings import config_of
 from beewire.mesh.agent.view import (
     CLOSE,
     LISTEN,
@@ -16,8 +17,11 @@ from beewire.mesh.agent.view import (
     SocketState,
 )
 from beewire.mesh.gate import Gate
+from beewire.mesh.netns import LOOPBACK
+from beewire.mesh.network import Network
 
 _AT_REST = (LISTEN, TIME_WAIT, CLOSE)
+_UNIVERSE = 0  # RT_SCOPE_UNIVERSE
 _PROTOCOLS = {TCP: "tcp", UDP: "udp"}
 
 
@@ -97,6 +101,7 @@ def uncaptured(record: PodRecord) -> list[Uncaptured]:
         *_older(record, sockets),
         *_of_the_kernel(unheld),
         *_strangers(record),
+        *_rules(record),
     ]
 
 
@@ -158,6 +163,25 @@ def _strangers(record: PodRecord) -> Iterator[Uncaptured]:
                 "it runs in the pod's cgroup, but not in its namespace: what it connects"
                 " is refused, what it accepts is not captured",
             )
+
+
+def _rules(record: PodRecord) -> Iterator[Uncaptured]:
+    """Routing rules of a pod whose interfaces are told apart by its routes."""
+    with Network.of(Path(record.netns)) as network:
+        rules = network.rules()
+        if not rules:
+            return
+        own = network.addresses()
+    leaving = {each.interface for each in own if each.scope == _UNIVERSE} - {LOOPBACK}
+    if not config_of(record.config).exclude_interfaces and len(leaving) < 2:
+        return
+    for rule in rules:
+        yield Uncaptured(
+            "routing rule",
+            rule,
+            "by which interface a connection leaves is read from the main table: what this"
+            " rule sends elsewhere is decided, and keeps its source, as that table has it",
+        )
 
 
 def host_network_pods(enrolled: Iterable[PodRecord]) -> Iterator[Uncaptured]:

@@ -12,6 +12,8 @@ from beewire.mesh.config.yamlfile import parse_documents
 ANNOTATIONS = {name: knob for knob in KNOBS for name in knob.annotations}
 # Annotations of these names are Istio's: one that is not known is a slip of the pen.
 _ISTIOS = (TRAFFIC, "status.sidecar.istio.io/")
+# Of Istio's other mode. Its CNI plugin leaves pods with a sidecar out of that.
+_AMBIENT = ("ambient.istio.io/", "istio.io/dataplane-mode")
 _SHORT = {name.rpartition("/")[2]: name for name in ANNOTATIONS}
 
 
@@ -36,6 +38,12 @@ def read_annotations(
             found.note(origin, f"is not read: {REROUTE} takes its place")
         elif origin.name in ANNOTATIONS:
             found.read(ANNOTATIONS[origin.name], origin, of_pod=True)
+        elif origin.name.startswith(_AMBIENT):
+            found.note(
+                origin,
+                "has no effect: in ambient mode ztunnel takes a pod's connections, and a pod"
+                " with a sidecar is not in it",
+            )
         elif origin.name.startswith(_ISTIOS):
             found.error(origin, "Istio knows no such annotation", _meant(origin.name))
         elif origin.name.startswith(BEEWIRE):

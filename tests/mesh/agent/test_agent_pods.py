@@ -184,6 +184,23 @@ def test_a_socket_of_the_kernel_is_told(lab: Lab, mesh: Mesh) -> None:
     assert kinds == {"kernel socket"}
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [("interfaces: {exclude: [net1]}\n", True), ("ipv6: true\n", False)],
+)
+def test_routing_rules_are_told_where_interfaces_are_told_apart_by_routes(
+    lab: Lab, mesh: Mesh, config: str, *, told: bool
+) -> None:
+    for rule in ("from 10.99.0.0/16 lookup 100", "fwmark 9 lookup 101"):
+        lab.a.app.run(["/sbin/ip", "rule", "add", *rule.split()])
+
+    mesh.up(target(lab.a)._replace(config=config))
+
+    found = [(each["kind"], each["what"]) for each in mesh.status("a")["uncaptured"]]
+    rule = "32765: from 10.99.0.0/16 lookup 100"
+    assert found == ([("routing rule", rule)] if told else [])
+
+
 CHURN = f"""
 import socket
 with socket.create_server(("127.0.0.1", {PORT + 1}), backlog=50) as server:

@@ -189,6 +189,16 @@ def test_an_annotation_that_istio_does_not_know_is_a_fault() -> None:
 
 @pytest.mark.parametrize(
     "name",
+    ["ambient.istio.io/dns-capture", "istio.io/dataplane-mode"],
+)
+def test_settings_of_ambient_mode_are_noted(name: str) -> None:
+    [note] = combine(read_annotations({name: "x"})).findings
+
+    assert f"{name}: has no effect: in ambient mode" in str(note)
+
+
+@pytest.mark.parametrize(
+    "name",
     ["sidecar.istio.io/interceptionmode", "istio.io/reroute-virtual-interface"],
 )
 def test_a_name_that_is_nearly_one_of_ours_is_noted(name: str) -> None:
