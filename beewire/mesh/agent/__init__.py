@@ -10,7 +10,7 @@
     target       Target: which pod, and how
     operations   how it is done, on the pins and records of the node
     resolving    from what is asked for to what is known of a pod
-    tending      what the agent does without being asked (watching: changed networks)
+    tending      what the agent does without being asked (watching: changed networks and containers)
     gates        namespaces that are closed until their pods are enrolled
     requests     what may be asked of the agent, by name
     server       the agent; client asks it; protocol is what they say

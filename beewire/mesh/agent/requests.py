@@ -49,6 +49,7 @@ def _collect(pods: Operations, given: Json) -> list[str]:
     return pods.collect_garbage(given["network"], valid)
 
 
+READING = ("hello", "list", "status", "compared", "check")  # these change nothing
 _KNOWN: dict[str, _Known] = {
     "hello": _Known({}, lambda pods, _: pods.hello()),
     "up": _Known(
@@ -132,6 +133,10 @@ class Requests:
         self.pods.renew()
         self.pods.adopt()
         self.pods.retier()
+
+    def fileno(self) -> int:
+        """What is readable when it is time to look."""
+        return self._tending.fileno()
 
     def look(self) -> bool:
         """Look after the pods; True while one waits for something."""

@@ -18,7 +18,7 @@ from typing import Any
 from beewire.errors import BeewireError, MeshError
 from beewire.mesh.agent import protocol
 from beewire.mesh.agent.directories import Directories, hold_agent_lock
-from beewire.mesh.agent.requests import Requests
+from beewire.mesh.agent.requests import READING, Requests
 
 MOST_CONNECTIONS = 64
 IDLE_S = 30.0  # a peer that says nothing is let go
@@ -48,6 +48,7 @@ class Agent:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="beewire")
         self._connections = 0
         self._stop = asyncio.Event()
+        self._news = asyncio.Event()
 
     def close(self) -> None:
         """Give up the node; pods stay enrolled. Closing twice does nothing."""
@@ -90,8 +91,20 @@ class Agent:
                 waiting = await self._do(self._requests.look)
             except Exception as error:  # noqa: BLE001 - the next look may find better
                 self._log(f"looking after pods failed: {type(error).__name__}: {error}")
-                waiting = False
-            await asyncio.sleep(BUSY_LOOK_S if waiting else USUAL_LOOK_S)
+                await asyncio.sleep(USUAL_LOOK_S)
+                continue
+            await asyncio.sleep(BUSY_LOOK_S)
+            if not waiting:
+                await self._wait_for_news(USUAL_LOOK_S)
+
+    async def _wait_for_news(self, at_most_s: float) -> None:
+        # What the kernel tells stays new until it is looked at.
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._requests, self._news.set)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), at_most_s)
+        loop.remove_reader(self._requests)
+        self._news.clear()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -136,7 +149,10 @@ class Agent:
                 protocol.fields(request.arguments, {})
                 self._stop.set()
                 return protocol.succeeded({"pid": os.getpid()})
-            return protocol.succeeded(await self._do(self._requests.do, request))
+            done = await self._do(self._requests.do, request)
+            if request.do not in READING:
+                self._news.set()
+            return protocol.succeeded(done)
         except BeewireError as error:
             return protocol.failed(error)
         except Exception as error:  # noqa: BLE001 - one request never ends the agent

@@ -26,6 +26,10 @@ class Tending:
         """Let go of the pods' networks. Closing twice does nothing."""
         self._watching.close()
 
+    def fileno(self) -> int:
+        """What is readable when it is time to look: a network or a container has changed."""
+        return self._watching.fileno()
+
     def look(self) -> bool:
         """Withdraw pods that are gone, enrol those whose cgroups are known by now.
 
@@ -33,7 +37,7 @@ class Tending:
         changed are read again. True while a pod waits for its cgroup, or its sidecar's.
         """
         found = self._pods.every()
-        self._watching.keep({each.id for each in found})
+        self._watching.keep(found)
         settled = [self._is_settled(record) for record in found]
         return not all(settled)
 
