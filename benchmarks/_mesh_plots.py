@@ -12,9 +12,10 @@ from typing import NamedTuple
 from _mesh_figures import Floor
 
 WIDTH = 540
-LEFT, RIGHT = 96, 128
+LEFT, RIGHT = 96, 136
 ROW = 20
-TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+FINE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2)
 DOT, SMALL = 4.0, 1.8
 
 
@@ -43,7 +44,7 @@ class Scale(NamedTuple):
     def ticks(self) -> list[float]:
         """Round numbers that have room for their labels."""
         found: list[float] = []
-        for tick in TICKS:
+        for tick in FINE if self.high / self.low < 4 else TICKS:
             room = not found or self.at(tick) - self.at(found[-1]) > 26
             if not self.beyond(tick) and room:
                 found.append(tick)
@@ -86,7 +87,7 @@ def _row(row: Row, y: float, scale: Scale) -> str:
     if row.value is None:
         return label + _text(LEFT + 4, y + 4, _short(row.reason), "start", "muted")
     low, high = row.spread
-    said = f"{row.value:.2f} ({low:.2f} to {high:.2f})"
+    said = f"{three(row.value)} ({three(low)} to {three(high)})"
     parts = [label, _floor(row, y, scale) if row.floor else ""]
     if scale.beyond(row.value):
         parts.append(_arrow(scale.at(row.value), y, row))
@@ -269,6 +270,17 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{marks}>'
         f"{escape(text)}</text>"
+    )
+
+
+def three(value: float) -> str:
+    """Three digits, two of a ratio that is below 10."""
+    return (
+        f"{value:.2f}"
+        if value < 10
+        else f"{value:.1f}"
+        if value < 100
+        else f"{value:.0f}"
     )
 
 

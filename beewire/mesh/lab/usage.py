@@ -62,11 +62,16 @@ def of_cgroup(cgroup: Cgroup) -> Cpu:
 
 
 def of_process(pid: int) -> Task:
-    """What the threads of `pid` that live have used."""
-    total = Task()
-    for task in (PROC / str(pid) / "task").iterdir():
-        total = Task(*map(sum, zip(total, _of_thread(task), strict=True)))
-    return total
+    """What the threads of `pid` that live have used.
+
+    Raises:
+        MeshError: the process has ended.
+    """
+    try:
+        threads = [_of_thread(task) for task in (PROC / str(pid) / "task").iterdir()]
+    except FileNotFoundError as error:
+        raise MeshError(f"the process {pid} has ended") from error
+    return Task(*map(sum, zip(*threads, strict=True)))
 
 
 def _of_thread(task: Path) -> Task:
@@ -117,11 +122,15 @@ def _parent(process: Path) -> int:
 
 
 def resident_kb(pid: int) -> int:
-    """Memory of a process that is in RAM, its share of what it shares, in KiB."""
-    for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise MeshError(f"/proc/{pid}/smaps_rollup has no Pss")
+    """Memory of a process that is in RAM, its share of what it shares, in KiB.
+
+    0 once it has ended.
+    """
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def socket_kb() -> int:

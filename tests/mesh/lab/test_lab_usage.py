@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from beewire.errors import MeshError
 from beewire.mesh.lab import Iptables, Lab, LoadConfig, Mesh, load, mesh, usage
 
 BUSY = "sum(i * i for i in range(3_000_000))"
@@ -35,6 +36,15 @@ def test_all_threads_of_a_process_are_counted() -> None:
 
 def test_our_own_memory_is_some_megabytes() -> None:
     assert usage.resident_kb(os.getpid()) > 1 << 10
+
+
+def test_a_process_that_has_ended_has_no_memory_and_no_threads() -> None:
+    with subprocess.Popen(["/bin/true"]) as process:
+        process.wait()
+
+    assert usage.resident_kb(process.pid) == 0
+    with pytest.raises(MeshError, match="has ended"):
+        usage.of_process(process.pid)
 
 
 def test_the_kernel_has_threads_and_memory_of_its_own() -> None:
