@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from beewire.cli.parser import add_verbose
 
+MOST_CONNECTIONS = 5  # of a pod, that are shown without -v
+
 if TYPE_CHECKING:
     from beewire.mesh.agent import PodRecord
 
@@ -50,7 +52,24 @@ def bypass_lines(told: dict[str, Any], *, verbose: bool) -> list[str]:
         + (f" (asked for: {asked})" if verbose else "")
     ]
     lines += [f"              {each}" for each in told["why"]]
+    found = told["connections"]
+    if found:
+        short = sum(each["mode"] == "short" for each in found)
+        ends = counted(len(found), "live connection")
+        lines.append(f"              {short:,} of {ends} by it")
+    shown = sorted(found, key=lambda each: (each["mode"] != "short", each["local"]))
+    most = len(shown) if verbose else MOST_CONNECTIONS
+    lines += [f"              {_connection(each)}" for each in shown[:most]]
+    if len(shown) > most:
+        lines.append(f"              and {len(shown) - most:,} more: -v shows them")
     return lines
+
+
+def _connection(told: dict[str, Any]) -> str:
+    way = f"{told['local']} to {told['remote']}"
+    if told["mode"] == "short":
+        return f"{way}: {told['tier']}, {counted(told['short_messages'], 'message')}"
+    return f"{way}: TCP, {told['reason']}"
 
 
 def compared_text(told: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ What is off stands in files, which every agent reads before it gives a pod its t
 """
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from beewire.mesh.agent.directories import Directories, private_directory
 from beewire.mesh.agent.records import PodRecord
 from beewire.mesh.agent.resolving import pod_of
 from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.shortened import Neighbourhood
 from beewire.mesh.agent.tiers import Tiering, tiering
-from beewire.mesh.enrol import Pod
+from beewire.mesh.enrol import Node, Pod
 from beewire.mesh.qualify import Standing
 from beewire.mesh.qualify.standing import FILE
 
@@ -96,13 +98,23 @@ class Bypassing:
         config = config_of(record.config, record.addresses)
         return tiering(config, self.standing(), self.switch.off(record.id))
 
-    def told(self, record: PodRecord) -> dict[str, Any]:
+    def neighbourhood(
+        self, node: Node | None, pods: Iterable[PodRecord]
+    ) -> Neighbourhood:
+        """The pods of the node and their connections, as they are now."""
+        found = list(pods)
+        tierings = {each.id: self.tiering(each) for each in found}
+        return Neighbourhood.of(node, found, tierings)
+
+    def told(self, record: PodRecord, around: Neighbourhood) -> dict[str, Any]:
         """What a pod gets, and its connections, as JSON."""
         found = self.tiering(record)
+        is_enrolled = int(record.id) in around.pods
         return {
             **found.to_json(),
             "off": self.switch.off(record.id),
             "says": str(found),
+            "connections": around.told(record) if is_enrolled else [],
         }
 
     def pod(self, record: PodRecord) -> Pod:

@@ -439,7 +439,9 @@ class Operations:
         try:
             if name:
                 record = records.get(self.directories, name)
-                return status.of_pod(self.directories, node, record, self.bypass)
+                around = self.bypass.neighbourhood(node, self.every())
+                place = self.directories
+                return status.of_pod(place, node, record, self.bypass, around)
             return status.of_node(self.directories, node, self.every(), self.bypass)
         finally:
             if node is not None and node is not self._node:

@@ -10,6 +10,7 @@ from beewire.mesh.agent import older
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
+from beewire.mesh.agent.shortened import Neighbourhood
 from beewire.mesh.agent.view import inode_of
 from beewire.mesh.enrol import Neighbour, Node, Pod
 from beewire.mesh.enrol.hooks import hooks_in
@@ -31,7 +32,8 @@ def of_node(
     bypass: Bypassing,
 ) -> dict[str, Any]:
     """The node as JSON: its agent, its programs, its pods, and what it cannot capture."""
-    told = [of_pod(directories, node, record, bypass) for record in pods]
+    around = bypass.neighbourhood(node, pods)
+    told = [of_pod(directories, node, record, bypass, around) for record in pods]
     hosts = [each._asdict() for each in older.host_network_pods(pods)]
     return {
         "agent": agent_pid(directories),
@@ -51,8 +53,9 @@ def of_pod(
     node: Node | None,
     record: PodRecord,
     bypass: Bypassing,
+    around: Neighbourhood,
 ) -> dict[str, Any]:
-    """One pod as JSON."""
+    """One pod as JSON; `around` are all pods of the node."""
     links = (
         link_states(directories.links(record.id)) if record.state == ENROLLED else {}
     )
@@ -64,7 +67,7 @@ def of_pod(
         "compared": {},
         "listener": False,
         "decisions": {},
-        "bypass": bypass.told(record),
+        "bypass": bypass.told(record, around),
         "uncaptured": [],
         "beside": [],
         "problems": [],

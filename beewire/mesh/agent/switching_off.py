@@ -6,15 +6,16 @@ at each message. Both are written here, by whoever switches off: an agent that i
 hangs, is not needed.
 """
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from beewire.errors import MeshError
-from beewire.mesh.agent import records, status
+from beewire.mesh import bypass
+from beewire.mesh.agent import records
 from beewire.mesh.agent.bypassing import NODE, Switch
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.records import PodRecord
-from beewire.mesh.enrol.short_path import ShortPath
+from beewire.mesh.enrol import ShortPath
+from beewire.mesh.programs.bypass import state
 
 
 def switch_off(directories: Directories, pod: str = "") -> list[PodRecord]:
@@ -29,11 +30,7 @@ def switch_off(directories: Directories, pod: str = "") -> list[PodRecord]:
     switch = Switch(directories)
     for which in [each.id for each in found] if pod else [NODE]:
         switch.set_off(which)
-    with _short_path(directories) as path:
-        if path is not None and pod:
-            path.switch(int(found[0].id), off=True)
-        elif path is not None:
-            path.switch(off=True)
+    _switch(directories, int(found[0].id) if pod else 0, bypass.switch_off)
     return found
 
 
@@ -52,10 +49,9 @@ def switch_on(directories: Directories, pod: str = "") -> list[PodRecord]:
     found = _meant(directories, pod)
     for which in [each.id for each in found] if pod else [NODE]:
         switch.set_on(which)
+    # A pod's own is the agent's to undo, with its tier.
     if not pod:
-        with _short_path(directories) as path:
-            if path is not None:
-                path.switch(off=False)
+        _switch(directories, 0, bypass.switch_on)
     return found
 
 
@@ -65,11 +61,11 @@ def _meant(directories: Directories, pod: str) -> list[PodRecord]:
     return list(records.every(directories))
 
 
-@contextlib.contextmanager
-def _short_path(directories: Directories) -> Iterator[ShortPath | None]:
-    node = status.opened(directories)
-    if node is None:
-        yield None
-        return
-    with node:
-        yield node.short_path
+def _switch(
+    directories: Directories, netns: int, switch: Callable[[ShortPath, int], None]
+) -> None:
+    with ShortPath.at(directories.set) as path:
+        # Where no pod has a tier, nothing goes by the short path.
+        loaded = path.found()
+        if loaded is not None and (not netns or netns in loaded[state.tiers]):
+            switch(path, netns)

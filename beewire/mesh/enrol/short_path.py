@@ -19,7 +19,6 @@ from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.enrol.entries import delete_of
 from beewire.mesh.programs.bypass import joining, live, message, state
 from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag, Totals
-from beewire.mesh.programs.bypass.switching import EVERY_POD
 
 PROGRAMS = (
     joining.bypass_sidecar,
@@ -116,17 +115,6 @@ class ShortPath:
         """What else a pod allows."""
         known = self._known(netns)
         return TierFlag(0) if known is None else TierFlag(known.flags)
-
-    def switch(self, netns: int = 0, *, off: bool) -> None:
-        """Let no message of a pod, or of any (0), go by the short path; or let it again.
-
-        What waits there is read first. A pod without a tier has no such message anyway.
-        """
-        if (loaded := self.found()) is None:
-            return
-        known = self._known(netns) if netns else PodTier(number=EVERY_POD)
-        if known is not None:
-            loaded[state.off][known.number] = int(off)
 
     def set_tier(self, netns: int, number: int, tier: Tier, flags: TierFlag) -> None:
         """Write a pod's tier; `number` is its place among the counters.

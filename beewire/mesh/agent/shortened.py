@@ -1,0 +1,161 @@
+"""Every live TCP connection of a pod: how far it is shortened, by what way, and why.
+
+An end that the short path has considered is told by its programs. Of the others the reason
+is found out: which tiers both pods have, and where the other end is.
+"""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from beewire.mesh.agent.records import ENROLLED, PodRecord
+from beewire.mesh.agent.tiers import Tiering
+from beewire.mesh.agent.view import (
+    CLOSE,
+    LISTEN,
+    TIME_WAIT,
+    NetworkView,
+    SocketState,
+    inode_of,
+)
+from beewire.mesh.bypass import Connection, connections
+from beewire.mesh.config import Bypass
+from beewire.mesh.enrol import Node
+from beewire.mesh.programs.bypass.state import Mode, Role
+
+_AT_REST = (LISTEN, TIME_WAIT, CLOSE)
+_COUNTERS = (
+    "short_bytes", "short_messages", "tcp_bytes", "tcp_segments", "received_bytes", "turns",
+)  # fmt: skip
+SHORT, TCP = "short", "tcp"
+_ADDRESS = IPv4Address | IPv6Address
+
+
+class Neighbourhood(NamedTuple):
+    """The pods of a node, as one of them sees the others.
+
+    `pods` are those that are enrolled, by the cookies of their namespaces, and `tierings`
+    what they get; `owners` has the pod of each address.
+    """
+
+    pods: Mapping[int, PodRecord]
+    tierings: Mapping[int, Tiering]
+    owners: Mapping[str, int]
+    considered: Mapping[int, list[Connection]]
+
+    @classmethod
+    def of(
+        cls, node: Node | None, pods: list[PodRecord], tierings: dict[str, Tiering]
+    ) -> "Neighbourhood":
+        """Of these pods, which are all of the node's."""
+        enrolled = {int(each.id): each for each in pods if each.state == ENROLLED}
+        considered: dict[int, list[Connection]] = {}
+        for each in connections(node.short_path) if node else ():
+            considered.setdefault(each.netns, []).append(each)
+        return cls(
+            enrolled,
+            {netns: tierings[each.id] for netns, each in enrolled.items()},
+            {
+                address: netns
+                for netns, each in enrolled.items()
+                for address in each.addresses
+            },
+            considered,
+        )
+
+    def name(self, netns: int) -> str:
+        """What a pod is called; "" for none of this node."""
+        return self.pods[netns].name if netns in self.pods else ""
+
+    def told(self, record: PodRecord) -> list[dict[str, Any]]:
+        """The live connections of a pod, each of its ends there, as JSON."""
+        netns = int(record.id)
+        known = {
+            (each.local, each.remote): each for each in self.considered.get(netns, ())
+        }
+        found = [self._considered(each) for each in known.values()]
+        if inode_of(Path(record.netns)) != record.netns_inode:
+            return found
+        with NetworkView(Path(record.netns)) as view:
+            others = [
+                self._other(netns, each)
+                for each in view.sockets()
+                if each.state not in _AT_REST and _ends(each) not in known
+            ]
+        return found + others
+
+    def _considered(self, each: Connection) -> dict[str, Any]:
+        return {
+            "local": each.local,
+            "remote": each.remote,
+            "role": each.role.name.lower(),
+            "peer": self.name(each.peer_netns),
+            "peer_role": each.peer_role.name.lower() if each.peer_netns else "",
+            "tier": _tier(each) if each.peer_netns and not each.is_final else "off",
+            "mode": SHORT if each.mode == Mode.SHORT else TCP,
+            "reason": each.reason,
+            "is_final": each.is_final,
+            **{name: getattr(each, name) for name in _COUNTERS},
+        }
+
+    def _other(self, netns: int, each: SocketState) -> dict[str, Any]:
+        local, remote = _ends(each)
+        beyond = self._beyond(netns, each)
+        return {
+            "local": local,
+            "remote": remote,
+            "role": "",
+            "peer": self.name(beyond),
+            "peer_role": "",
+            "tier": "off",
+            "mode": TCP,
+            "reason": self._why(netns, beyond),
+            "is_final": True,
+            **dict.fromkeys(_COUNTERS),
+        }
+
+    def _beyond(self, netns: int, each: SocketState) -> int:
+        # The namespace of the other end; 0: of no pod of this node.
+        ends = (_plain(each.local), _plain(each.remote))
+        if any(end.is_loopback for end in ends):
+            return netns
+        return self.owners.get(str(ends[1]), 0)
+
+    def _why(self, netns: int, beyond: int) -> str:
+        own = self.tierings[netns]
+        if own.tier is Bypass.OFF:
+            return next(iter(own.why), "the pod asks for no short path")
+        if not beyond:
+            return "the other end is on no pod of this node"
+        if beyond == netns:
+            if own.tier is not Bypass.ALL:
+                return f"{own.tier.value} leaves connections within a pod on TCP"
+        elif self.tierings[beyond].tier is Bypass.OFF:
+            return f"{self.name(beyond)} has no short path"
+        return "it is older than its pod's tier, or of no sidecar"
+
+
+def _tier(each: Connection) -> str:
+    if each.netns == each.peer_netns:
+        return "all"
+    if each.role == each.peer_role == Role.APPLICATION:
+        return "splice"
+    return "sidecars" if each.role == each.peer_role else "shortcut"
+
+
+def _ends(each: SocketState) -> tuple[str, str]:
+    return (
+        _end(each.local, each.local_port),
+        _end(each.remote, each.remote_port),
+    )
+
+
+def _end(address: _ADDRESS, port: int) -> str:
+    plain = _plain(address)
+    return f"[{plain}]:{port}" if plain.version == 6 else f"{plain}:{port}"
+
+
+def _plain(address: _ADDRESS) -> _ADDRESS:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address if mapped is None else ip_address(str(mapped))
