@@ -71,18 +71,22 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of commands which are to work on this node."""
+        return {
+            **os.environ,
+            "BEEWIRE_PINS": str(self.directories.pins),
+            "BEEWIRE_RUN": str(self.directories.run),
+        }
+
     def start_agent(self, checkout: Path = CHECKOUT) -> None:
         """Start an agent, which takes over what it finds; of the version in `checkout`.
 
         Raises:
             MeshError: it does not answer.
         """
-        environment = {
-            **os.environ,
-            "BEEWIRE_PINS": str(self.directories.pins),
-            "BEEWIRE_RUN": str(self.directories.run),
-            "PYTHONPATH": str(checkout),
-        }
+        environment = {**self.environment, "PYTHONPATH": str(checkout)}
         said = self.lab.run.state / "agent.log"
         with said.open("ab") as log:
             self.agent = subprocess.Popen(

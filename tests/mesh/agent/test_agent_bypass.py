@@ -4,11 +4,13 @@ import contextlib
 import json
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from beewire.errors import MeshError
 from beewire.mesh.agent import Directories, Mesh
 from beewire.mesh.agent.bypassing import NODE, Switch
 from beewire.mesh.enrol import Node
-from beewire.mesh.lab import Lab
+from beewire.mesh.lab import Lab, Place
 from beewire.mesh.qualify import (
     HazardClass,
     Outcome,
@@ -261,6 +263,87 @@ def _send(pair: Pair, text: bytes, total: int) -> None:
         assert select.select([], [pair.near], [], 30)[1], f"stuck after {sent} bytes"
         at = sent % len(text)
         sent += pair.near.send(text[at : at + min(1 << 16, total - sent)])
+
+
+def ends(mesh: Mesh, pod: str, sock: socket.socket) -> dict[str, Any]:
+    """What status tells of one end of a connection."""
+    host, port = sock.getsockname()[:2]
+    told = mesh.status(pod)["bypass"]["connections"]
+    (found,) = [each for each in told if each["local"] == f"{host}:{port}"]
+    return dict(found)
+
+
+def test_status_tells_the_tier_of_a_live_connection_and_the_reason(
+    mesh: Mesh, enrolled: Lab
+) -> None:
+    with connection(enrolled) as pair:
+        pair.exchange()
+        first = ends(mesh, "lab/a", pair.near)
+
+        mesh.bypass_off()
+        pair.exchange()
+        second = ends(mesh, "lab/a", pair.near)
+
+        assert (first["tier"], first["mode"], first["reason"]) == (
+            "sidecars",
+            "short",
+            "",
+        )
+        assert (first["role"], first["peer"], first["peer_role"]) == (
+            "sidecar",
+            "lab/b",
+            "sidecar",
+        )
+        assert first["short_messages"] > 0
+        assert second["mode"] == "tcp"
+        assert second["reason"] == "the short path is switched off"
+        assert second["tcp_bytes"] > first["tcp_bytes"]
+
+
+def test_status_says_why_a_connection_was_not_considered(
+    directories: Directories, mesh: Mesh, lab: Lab
+) -> None:
+    qualify(directories, *Role)
+    for pod, tier in zip(lab.pods, ("sidecars", "off"), strict=True):
+        mesh.up(target(pod)._replace(change=ASKS.format(tier)))
+    gateway = Place(lab.router, lab.a.proxy.cgroup)
+    with (
+        gateway.listen("0.0.0.0", 7000) as outside,
+        lab.b.proxy.listen("0.0.0.0", INBOUND) as refused,
+        lab.a.app.listen("127.0.0.1", 7001) as own,
+        contextlib.ExitStack() as stack,
+    ):
+        reasons = {}
+        for name, way, listener in (
+            ("outside", Way(lab.a.gateway, 7000), outside),
+            ("refused", Way(lab.b.address), refused),
+            ("own", Way("127.0.0.1", 7001), own),
+        ):
+            near = stack.enter_context(dial(lab.a.proxy, way))
+            stack.enter_context(accept(listener))
+            found = ends(mesh, "lab/a", near)
+            reasons[name] = found["reason"]
+            assert (found["tier"], found["mode"]) == ("off", "tcp")
+
+    assert reasons == {
+        "outside": "the other end is on no pod of this node",
+        "refused": "lab/b has no short path",
+        "own": "sidecars leaves connections within a pod on TCP",
+    }
+    for pod in lab.pods:
+        mesh.down(f"lab/{pod.name}")
+
+
+def test_status_in_text_shows_a_few_connections(
+    directories: Directories, enrolled: Lab
+) -> None:
+    with connection(enrolled) as pair:
+        pair.exchange()
+
+        text = command(directories, "status", "--pod", "lab/a").stdout
+
+    assert "1 of 1 live connection by it" in text
+    assert ": sidecars, 3 messages" in text
 
 
 def test_what_is_switched_off_stands_in_files(tmp_path: Path) -> None:
