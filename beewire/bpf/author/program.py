@@ -245,10 +245,13 @@ class SkMsgProgram(Program[F]):
 
     takes = "sockets"
 
-    def attach(self, sockets: MapDecl, *, as_link: bool = True) -> Link:
+    def attach(
+        self, sockets: MapDecl, *, as_link: bool = True, replace: bool = False
+    ) -> Link:
         """Run it for the sockets of a SockMap or SockHash, until the Link is closed.
 
-        Without `as_link` (before Linux 6.10) the map holds it, as long as the map is there.
+        Without `as_link` (before Linux 6.10) the map holds it, as long as the map is there;
+        with `replace` it takes the place of one that the map holds so, in one step.
 
         Raises:
             AttachError: The map holds no sockets, or has a program already.
@@ -258,7 +261,7 @@ class SkMsgProgram(Program[F]):
         from beewire.bpf.kernel import attach_sockmap  # noqa: PLC0415
 
         live_map = home_of(sockets).map(_origin(sockets))
-        return attach_sockmap(live, live_map, as_link=as_link)
+        return attach_sockmap(live, live_map, as_link=as_link, replace=replace)
 
 
 def neighbour(found: Neighbour | Program[Any] | None) -> Neighbour | None:

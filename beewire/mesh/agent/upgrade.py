@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from beewire.bpf import Loaded, open_maps
 from beewire.bpf.kernel import AnyMap, Link, Program, ids
-from beewire.bpf.object import MapKind, ProgramKind, ProgramSpec
+from beewire.bpf.object import MapKind
 from beewire.errors import BeewireError, KernelError, MeshError
 from beewire.mesh.agent import processes, records
 from beewire.mesh.agent.canary import try_programs
@@ -31,9 +31,16 @@ from beewire.mesh.agent.migrate import SOCKETS, carry_over, carry_over_sockets
 from beewire.mesh.agent.records import ENROLLED, PodRecord
 from beewire.mesh.agent.resolving import pod_of
 from beewire.mesh.agent.settings import config_of
+from beewire.mesh.agent.succession import ANY, Succession, changed
 from beewire.mesh.agent.view import TCP, UDP, NetworkView
 from beewire.mesh.enrol import PROGRAMS, Enrolment, Node
-from beewire.mesh.enrol.hooks import EVERY_HOOK, hooks_in
+from beewire.mesh.enrol.hooks import (
+    BYPASS_HOOKS,
+    EVERY_HOOK,
+    hooks_in,
+    hooks_of_tier,
+)
+from beewire.mesh.enrol.short_path import PINS
 from beewire.mesh.lab.cgroups import Cgroup
 
 FREEZE_TIMEOUT_S = 2.0
@@ -69,10 +76,11 @@ def renewed(directories: Directories) -> tuple[Node, Upgraded | None]:
         for live in (*fitting.values(), *others.values()):
             stack.enter_context(live)
         loaded = stack.enter_context(Node.load_on(fitting))
-        programs = _changed_programs(directories.set, loaded)
-        maps = tuple(name for name in loaded.maps if name not in fitting)
+        bypass = stack.enter_context(Succession(directories.set / PINS, loaded))
+        programs = changed(directories.set, loaded) + bypass.programs
+        maps = tuple(name for name in loaded.maps if name not in fitting) + bypass.maps
         if programs or maps:
-            change = _Change(directories, loaded, others)
+            change = _Change(directories, loaded, others, bypass)
             frozen_s, pods = change.make()
             done = Upgraded(programs, maps, pods, frozen_s)
         else:
@@ -91,10 +99,15 @@ class _Change:
     """One upgrade: what was before is known, and can be put back."""
 
     def __init__(
-        self, directories: Directories, loaded: Loaded, others: dict[str, AnyMap]
+        self,
+        directories: Directories,
+        loaded: Loaded,
+        others: dict[str, AnyMap],
+        bypass: Succession,
     ) -> None:
         self._directories = directories
         self._loaded = loaded
+        self._bypass = bypass
         self._others = {
             name: live for name, live in others.items() if name in loaded.maps
         }
@@ -107,6 +120,7 @@ class _Change:
         fresh = _beside(self._directories, "new")
         _remove_pins(fresh)  # of an upgrade that somebody was killed in
         self._loaded.pin(str(fresh))
+        self._bypass.pin(fresh / PINS)
         before = _programs_of_links(self._directories)
         try:
             # On maps of their own: nothing of a pod's is touched.
@@ -118,12 +132,15 @@ class _Change:
             with _frozen(self._pods if self._others else ()) as frozen:
                 self._carry_entries()
                 self._carry_sockets(carried)
-                node = Node(self._loaded)
+                self._bypass.carry()
+                node = Node(self._loaded, self._bypass.short_path())
                 for record in self._pods:
                     self._switch(node, record)
                 self._verify(node)
+                self._bypass.take_over()
         except BaseException:
             _put_back(before, self._directories)
+            self._bypass.put_back()
             _remove_pins(fresh)
             raise
         old = _beside(self._directories, "old")
@@ -175,17 +192,18 @@ class _Change:
 
     def _verify(self, node: Node) -> None:
         known = set(node.cookies())
-        wanted = {
-            hook.name: node.loaded[hook.program].live.info().id for hook in EVERY_HOOK
-        }
+        hooks = {hook.name: node.loaded[hook.program] for hook in EVERY_HOOK}
+        if (bypass := node.short_path.found()) is not None:
+            hooks |= {hook.name: bypass[hook.program] for hook in BYPASS_HOOKS}
+        wanted = {name: program.live.info().id for name, program in hooks.items()}
         for record in self._pods:
             if int(record.id) not in known:
                 raise MeshError(f"{record.name} is not known to the new programs")
-            for hook in hooks_in(self._directories.links(record.id)):
+            links = self._directories.links(record.id)
+            tier = hooks_of_tier(node.short_path.tier(int(record.id)))
+            for hook in (*hooks_in(links), *(each.name for each in tier)):
                 number = wanted[hook]
-                with Link.from_pin(
-                    str(self._directories.links(record.id) / hook)
-                ) as link:
+                with Link.from_pin(str(links / hook)) as link:
                     runs = link.info.program_id
                 # A pod whose address another has, too, has a copy to itself.
                 if runs != number and hook != "inbound":
@@ -198,27 +216,6 @@ def _beside(directories: Directories, which: str) -> Path:
     return directories.pins / f"set_{which}"
 
 
-def _changed_programs(directory: Path, loaded: Loaded) -> tuple[str, ...]:
-    """The programs that are others than those pinned, by what the kernel makes of them."""
-    return tuple(
-        name
-        for name, program in loaded.programs.items()
-        if _tag(directory / "programs" / name) != program.live.info().tag
-    )
-
-
-def _tag(pin: Path) -> str:
-    try:
-        with Program.from_pin(str(pin), _ANY) as program:
-            return program.info().tag
-    except KernelError:
-        return ""
-
-
-# What a program is that is only put into a link's place.
-_ANY = ProgramSpec("present", kind=ProgramKind.UNSPEC, section="", insns=())
-
-
 def _programs_of_links(directories: Directories) -> dict[Path, Program]:
     """The program of every pinned link, held so that it can be put back."""
     held: dict[Path, Program] = {}
@@ -226,7 +223,7 @@ def _programs_of_links(directories: Directories) -> dict[Path, Program]:
         with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
             fd = ids.try_open(ids.PROGRAM, link.info.program_id)
             if fd >= 0:
-                held[path] = Program(fd, _ANY)
+                held[path] = Program(fd, ANY)
     return held
 
 
@@ -242,7 +239,7 @@ def _put_back(before: dict[Path, Program], directories: Directories) -> None:
 
 def _remove_other_hooks(directories: Directories) -> None:
     """Detach what this version has no hook for any more."""
-    known = {hook.name for hook in EVERY_HOOK}
+    known = {hook.name for hook in (*EVERY_HOOK, *BYPASS_HOOKS)}
     for path in (directories.pins / "pods").glob("*/*"):
         if path.name not in known:
             with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:

@@ -37,12 +37,10 @@ class Node:
     otherwise their links, which hold the programs, have to be closed first.
     """
 
-    def __init__(
-        self, loaded: Loaded, pins: Path | None = None, bound: int = BOUND
-    ) -> None:
+    def __init__(self, loaded: Loaded, short_path: ShortPath | None = None) -> None:
         self.loaded = loaded
         self.configurations = Configurations(loaded)
-        self.short_path = ShortPath(loaded, pins, bound)
+        self.short_path = short_path or ShortPath(loaded)
 
     @classmethod
     def load(cls, pins: Path | None = None, *, bound: int = BOUND) -> Self:
@@ -59,14 +57,24 @@ class Node:
             SpecError: The maps below `pins` are those of another version.
         """
         if pins is None:
-            return cls(_load(), bound=bound)
+            loaded = _load()
+            return cls(loaded, ShortPath(loaded, bound=bound))
         if pins.exists():
-            return cls(open_pinned(PROGRAMS, str(pins), name=NAME), pins, bound)
+            return cls._found(pins, bound)
         with ExitStack() as stack:
             loaded = stack.enter_context(_load())
             loaded.pin(str(pins))
             stack.pop_all()
-        return cls(loaded, pins, bound)
+        return cls(loaded, ShortPath(loaded, pins, bound))
+
+    @classmethod
+    def _found(cls, pins: Path, bound: int) -> Self:
+        with ExitStack() as stack:
+            loaded = stack.enter_context(open_pinned(PROGRAMS, str(pins), name=NAME))
+            short_path = stack.enter_context(ShortPath(loaded, pins, bound))
+            short_path.found()  # another version's is refused here, and not later
+            stack.pop_all()
+        return cls(loaded, short_path)
 
     @staticmethod
     def load_on(maps: Mapping[str, AnyMap]) -> Loaded:

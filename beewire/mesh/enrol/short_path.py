@@ -64,6 +64,13 @@ class ShortPath:
         self._loaded: Loaded | None = None
 
     @classmethod
+    def of(cls, loaded: Loaded) -> Self:
+        """The one whose programs these are; the caller closes them."""
+        made = cls(None)
+        made._loaded = loaded
+        return made
+
+    @classmethod
     def at(cls, pins: Path) -> Self:
         """What is pinned below a node's directory, to be looked at and switched."""
         return cls(None, pins)
@@ -119,7 +126,8 @@ class ShortPath:
     def set_tier(self, netns: int, number: int, tier: Tier, flags: TierFlag) -> None:
         """Write a pod's tier; `number` is its place among the counters.
 
-        Connections on the short path go by TCP from now on where it is OFF.
+        Connections on the short path go by TCP from now on where it is OFF. Where it is
+        not, `switch` is forgotten: whoever calls this knows what is switched off.
 
         Raises:
             MeshError: The map is full.
@@ -160,6 +168,9 @@ class ShortPath:
 def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
     """Load the programs on these maps, and on new ones where one is missing.
 
+    What sockets send that join in new `peers` is theirs to see; given ones keep whose
+    they are until `attach`.
+
     Raises:
         KernelError: The kernel refused a program or a map.
     """
@@ -167,7 +178,8 @@ def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
     shared = {name: maps[name] for name in spec.maps if name in maps}
     loaded = load(spec, maps=shared, globals={"bound": bound})
     try:
-        attach(loaded)
+        if state.peers.name not in shared:
+            attach(loaded)
     except BaseException:
         loaded.close()
         raise
@@ -177,10 +189,21 @@ def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
 def attach(loaded: Loaded) -> None:
     """Let this `shorten` see what sockets send that join from now on.
 
-    The map holds it, not a link: it goes when nobody has the map any more.
+    The map holds it, not a link: it goes when nobody has the map any more. Sockets that
+    have joined keep the program that they have.
     """
-    link = loaded[message.shorten].attach(loaded[state.peers], as_link=False)
-    os.close(link.release())
+    program, sockets = loaded[message.shorten], loaded[state.peers]
+    os.close(program.attach(sockets, as_link=False, replace=True).release())
+
+
+def attach_pinned(pins: Path) -> None:
+    """Let the `shorten` that is pinned see them again.
+
+    Raises:
+        KernelError: It is not there, or the kernel refused it.
+    """
+    with open_pinned(message.shorten, str(pins), name=NAME) as loaded:
+        attach(loaded)
 
 
 @cache

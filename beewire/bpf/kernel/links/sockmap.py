@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from beewire.bpf.kernel.links.info import SockmapInfo
 
 
-def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -> Link:
+def attach_sockmap(
+    program: Program, sockets: AnyMap, *, as_link: bool = True, replace: bool = False
+) -> Link:
     """Run `program` on what the sockets in `sockets` send (sk_msg) or receive (sk_skb).
 
     A socket takes the programs that the map has when it is put in, and keeps them until
@@ -23,7 +25,8 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
     are put in later.
 
     `as_link=False` takes the older way (BPF_PROG_ATTACH), which is also the fallback for
-    kernels without sockmap links (before Linux 6.10).
+    kernels without sockmap links (before Linux 6.10). With `replace` the program takes, in
+    one step, the place of one that no link holds.
 
     Raises:
         AttachError: the map or the program is not of the right kind.
@@ -37,14 +40,15 @@ def attach_sockmap(program: Program, sockets: AnyMap, *, as_link: bool = True) -
     hook = _hook(program)
     place = f"map {sockets.name!r}"
     description = f"{program.name!r} on {place}"
-    if as_link:
+    if as_link and not replace:
         record = attr.LINK_CREATE.pack(
             prog_fd=program.fd, target_fd=sockets.fd, attach_type=hook
         )
         fd = syscall.try_bpf(syscall.Cmd.LINK_CREATE, record)
         if fd >= 0:
             return Link(fd, LinkKind.SOCKMAP, description)
-    _check_free(program, sockets, hook)
+    if not replace:
+        _check_free(program, sockets, hook)
     return _direct(program, sockets, hook, place)
 
 

@@ -215,6 +215,18 @@ def test_a_map_that_has_a_program_says_whose(
         attach_sockmap(two.program, table.maps["s"])
 
 
+def test_what_a_map_was_left_with_is_replaced(
+    counter: MakeCounter, table: Loaded
+) -> None:
+    hook = AttachKind.SK_MSG_VERDICT
+    one, two = counter(ProgramKind.SK_MSG, hook), counter(ProgramKind.SK_MSG, hook)
+    attach_sockmap(one.program, table.maps["s"], as_link=False).release()
+
+    attach_sockmap(two.program, table.maps["s"], as_link=False, replace=True).release()
+
+    assert detach.sockmap(table.maps["s"], hook) == [two.program.info().id]
+
+
 def test_what_a_map_was_left_with_is_taken_off(
     counter: MakeCounter, table: Loaded
 ) -> None:
