@@ -23,9 +23,11 @@ from beewire.errors import BeewireError, KernelError, MeshError
 from beewire.mesh import shadow
 from beewire.mesh.agent import client, cni_entries, records
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
+from beewire.mesh.agent.draining import Drained, drain, give_up
 from beewire.mesh.agent.view import inode_of
 from beewire.mesh.enrol import plumbing
 
+WAIT_S = 30.0  # how long readers of the short path have
 _STOP_TIMEOUT_S = 30.0
 _GONE_TIMEOUT_S = 10.0  # programs and maps go after a grace period of the kernel's
 _POLL_S = 0.02
@@ -34,7 +36,11 @@ Object = tuple[str, int]  # "program", "map" or "link", and its id
 
 
 class Uninstalled(NamedTuple):
-    """What was removed, how many of each; and what is left, in words: nothing, or why."""
+    """What was removed, how many of each; and what is left, in words: nothing, or why.
+
+    `drained` are connections whose messages on the short path had to be read first, which
+    took `drained_s` seconds.
+    """
 
     links: int
     programs: int
@@ -44,22 +50,36 @@ class Uninstalled(NamedTuple):
     sockets: int
     cni: tuple[str, ...]
     left: tuple[str, ...]
+    drained: int = 0
+    drained_s: float = 0.0
 
 
-def uninstall(directories: Directories, cni: cni_entries.CniPaths) -> Uninstalled:
+def uninstall(
+    directories: Directories,
+    cni: cni_entries.CniPaths,
+    *,
+    wait_s: float | None = WAIT_S,
+) -> Uninstalled:
     """Withdraw every pod, and remove what Beewire has on the node.
 
-    The agent is asked to stop first. Open connections stay.
+    The agent is asked to stop first. Open connections stay, and lose nothing: what waits
+    for a reader on the short path is read first. With `wait_s` None it is given up.
 
     Raises:
-        MeshError: the agent does not stop.
+        MeshError: the agent does not stop; or a reader does not read for `wait_s` seconds.
     """
     sockets = int(directories.socket.exists())
     _stop_agent(directories)
     if not directories.run.is_dir():
         return _removed(directories, cni, sockets)
     with locked(directories):
-        return _removed(directories, cni, sockets)
+        drained = Drained(0, 0.0)
+        if wait_s is None:
+            give_up(directories)
+        else:
+            drained = drain(directories, wait_s)
+        done = _removed(directories, cni, sockets)
+        return done._replace(drained=drained.connections, drained_s=drained.seconds)
 
 
 def _stop_agent(directories: Directories) -> None:

@@ -23,7 +23,8 @@ class Connection(NamedTuple):
     `reason` why it went by TCP ("" where it did not), `is_final` whether no later one can
     go elsewhere. `short_bytes` and `short_messages` were sent by the short path, `turns`
     is how often it changed to or from it; `tcp_bytes` and `tcp_segments` were sent by TCP,
-    once each, and `received_bytes` came by TCP.
+    once each, and `received_bytes` came by TCP. `waits`: messages that came by the short
+    path wait for this end's owner to read them.
     """
 
     netns: int
@@ -42,6 +43,7 @@ class Connection(NamedTuple):
     tcp_segments: int
     received_bytes: int
     turns: int
+    waits: bool
 
     @property
     def reason(self) -> str:
@@ -99,6 +101,7 @@ def _connection(row: Row, tier: Tier) -> Connection:
         tcp_segments=row.segments_out,
         received_bytes=row.received,
         turns=flow.turns,
+        waits=bool(row.waits),
     )
 
 

@@ -17,6 +17,8 @@ import pytest
 from beewire.errors import MeshError
 from beewire.mesh.agent import Directories, Mesh
 from beewire.mesh.agent.bypassing import NODE, Switch
+from beewire.mesh.agent.cni_entries import CniPaths
+from beewire.mesh.agent.uninstall import uninstall
 from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab, Place
 from beewire.mesh.qualify import (
@@ -29,7 +31,7 @@ from beewire.mesh.qualify import (
     write,
 )
 from tests.mesh.agent.conftest import CHECKOUT, StartAgent, environment, target
-from tests.mesh.bypass.joined import INBOUND, Pair, Way, accept, dial, flow
+from tests.mesh.bypass.joined import INBOUND, Pair, Way, accept, dial, flow, read
 
 ASKS = "bypass: {{tier: {}}}\n"
 
@@ -263,6 +265,30 @@ def _send(pair: Pair, text: bytes, total: int) -> None:
         assert select.select([], [pair.near], [], 30)[1], f"stuck after {sent} bytes"
         at = sent % len(text)
         sent += pair.near.send(text[at : at + min(1 << 16, total - sent)])
+
+
+def test_uninstalling_loses_nothing_that_waits_on_the_short_path(
+    directories: Directories, mesh: Mesh, enrolled: Lab, tmp_path: Path
+) -> None:
+    cni = CniPaths(tmp_path / "net.d", tmp_path / "bin")
+    with connection(enrolled) as pair:
+        pair.exchange()
+        pair.near.sendall(b"before")
+        mesh.close()
+
+        with pytest.raises(MeshError, match="1 connection has messages on the short"):
+            uninstall(directories, cni, wait_s=0.2)
+        reader = threading.Timer(0.5, lambda: got.append(read(pair.far, 6)))
+        got: list[bytes] = []
+        reader.start()
+        done = uninstall(directories, cni)
+        reader.join()
+        pair.near.sendall(b"after")
+
+        assert (done.drained, done.left) == (1, ())
+        assert done.drained_s > 0
+        assert got == [b"before"]
+        assert read(pair.far, 5) == b"after"
 
 
 def ends(mesh: Mesh, pod: str, sock: socket.socket) -> dict[str, Any]:

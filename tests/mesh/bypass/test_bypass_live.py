@@ -9,7 +9,7 @@ from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass.state import Mode, Role, Tier, Why
-from tests.mesh.bypass.joined import Way, dial, enrolled, listening, met
+from tests.mesh.bypass.joined import Way, dial, enrolled, listening, met, read
 
 pytestmark = pytest.mark.mesh
 
@@ -50,3 +50,16 @@ def test_what_stays_on_tcp_is_told_with_its_reason(lab: Lab, node: Node) -> None
     assert told.is_final
     assert told.reason == "one end's owner waits inside recv()"
     assert told.tcp_bytes == 5
+
+
+def test_what_waits_for_a_reader_is_told(lab: Lab, node: Node) -> None:
+    with met(lab, node) as pair:
+        pair.exchange()
+        pair.near.sendall(b"not read yet")
+
+        waiting = [each.local for each in connections(node.short_path) if each.waits]
+        read(pair.far, len(b"not read yet"))
+        later = [each.local for each in connections(node.short_path) if each.waits]
+
+    assert waiting == [f"{lab.b.address}:9000"]
+    assert later == []

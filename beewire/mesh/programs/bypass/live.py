@@ -9,10 +9,12 @@ from beewire.bpf import (
     Kernel,
     Struct,
     bpf_iter_meta,
+    embedded,
     helpers,
     iter,  # noqa: A004 - the field's word
     kernel_address,
     kernel_ptr,
+    pointer,
     seq_write,
     sizeof,
     u32,
@@ -21,6 +23,10 @@ from beewire.bpf import (
 from beewire.mesh.programs.bypass.sockets import sock_common
 from beewire.mesh.programs.bypass.state import Flow
 
+# Of sk_user_data (include/net/sock.h): flags beside the pointer.
+IS_PSOCK = 4  # SK_USER_DATA_PSOCK
+FLAGS = 7
+
 
 class bpf_map(Kernel):
     """`struct bpf_map`."""
@@ -28,6 +34,8 @@ class bpf_map(Kernel):
 
 class sock(Kernel):
     """`struct sock`."""
+
+    sk_user_data: int = pointer()
 
 
 class tcp_sock(Kernel):
@@ -40,6 +48,27 @@ class tcp_sock(Kernel):
     data_segs_in: u32
 
 
+class list_head(Kernel):
+    """`struct list_head`."""
+
+    next: int = pointer()
+
+
+class sk_psock(Kernel):
+    """`struct sk_psock`: what a socket that is in a map has besides."""
+
+    ingress_msg: list_head = embedded()
+
+
+def waits(address: u64) -> u32:
+    """Whether messages wait on the short path for the reader of a socket."""
+    data = kernel_ptr(address, sock).sk_user_data
+    if data & IS_PSOCK == 0:
+        return 0
+    waiting = kernel_ptr(data & ~FLAGS, sk_psock).ingress_msg
+    return 1 if waiting.next != kernel_address(waiting) else 0
+
+
 class Row(Struct):
     """One end of a connection; `sent`, `received` and segments are what TCP carried."""
 
@@ -49,7 +78,7 @@ class Row(Struct):
     segments_out: u32 = 0
     segments_in: u32 = 0
     state: u32 = 0  # TcpState
-    unused: u32 = 0
+    waits: u32 = 0  # whether messages wait for its reader on the short path
 
 
 @iter("bpf_sk_storage_map")
@@ -71,6 +100,7 @@ def live(
         segments_out=tcp.data_segs_out,
         segments_in=tcp.data_segs_in,
         state=kernel_ptr(address, sock_common).skc_state,
+        waits=waits(address),
     )
     helpers.probe_read_kernel(row.flow, sizeof(Flow), value)
     seq_write(meta.seq, row)
