@@ -139,9 +139,9 @@ def abandon(ctx: SockOps) -> None:
         return
     key = Handshake()
     name_by_client(key, ctx)
-    if key in own_calls:
-        del own_calls[key]
-    elif key in handshakes:
+    if (sk := ctx.sk) is not None and sk.mark != 0:
+        own_calls.delete(key)
+    if key in handshakes:
         del handshakes[key]
         count_in(key.netns, Decision.HANDOVER_ABANDONED)
 
