@@ -111,15 +111,19 @@ class NetworkView:
                     found.append(str(address))
         return tuple(dict.fromkeys(found))
 
-    def sockets(self, protocol: int = TCP) -> Iterator[SocketState]:
+    def sockets(
+        self, protocol: int = TCP, *, listening: bool = False
+    ) -> Iterator[SocketState]:
         """The namespace's sockets of a protocol, IPv4 and IPv6, without TIME_WAIT.
+
+        With `listening`, those of TCP that listen: they are found without all the others.
 
         Raises:
             MeshError: the kernel has no such table (CONFIG_INET_DIAG).
         """
         for family in (socket.AF_INET, socket.AF_INET6):
             # Of a busy pod most are in TIME_WAIT: the kernel leaves them out.
-            states = 0xFFFF_FFFF & ~(1 << TIME_WAIT)
+            states = 1 << LISTEN if listening else 0xFFFF_FFFF & ~(1 << TIME_WAIT)
             body = _DIAG.pack(family, protocol, 0, states) + bytes(_DIAG_ID.size)
             for message in _ask(self._diag, _SOCK_DIAG_BY_FAMILY, body, _DUMP):
                 yield _socket_state(message, protocol)

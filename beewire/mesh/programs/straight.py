@@ -14,6 +14,7 @@ and what it carried is counted when it ends; so `claims` are those that are open
 
     ways       cookie, address, port -> where that leads, and who may go there
     l4_ports   cookie, address, port -> whether the sidecar there has nothing to do
+    lease      until when both hold: whoever reads the sidecars renews it again and again
     claims     ends of a connection  -> Claim
     traffic    client, server, port  -> what Envoy would have counted
 """
@@ -34,6 +35,7 @@ from beewire.bpf import (
     helpers,
     htons,
     kernel_ptr,
+    ktime_ns,
     netns_cookie,
     ntohl,
     sock_ops_cb_flags_set,
@@ -161,6 +163,7 @@ l4_ports = HashMap[PodPlace, u32](max_entries=MAX_PORTS, flags=NO_PREALLOC)
 claims = HashMap[Ends, Claim](max_entries=MAX_CLAIMS, flags=NO_PREALLOC)
 traffic = HashMap[Between, Traffic](max_entries=MAX_TRAFFIC, flags=NO_PREALLOC)
 claimed = Array[u64](max_entries=1)  # whether there ever was a claim
+lease = Array[u64](max_entries=1)  # until when `ways` hold, as ktime_ns() tells it
 
 
 # The client: connect().
@@ -175,6 +178,13 @@ def asked(pod: PodState, flow: Flow, verdict: u32) -> u32:
     if rule_of(verdict) == Rule.OUT_PROXY:
         return pod.straight & Straight.SHORTCUT
     return 0
+
+
+def is_known() -> bool:
+    """Whether what the sidecars said was read lately; nobody knows what they say by now."""
+    if (until := lease.lookup(0)) is None:
+        return False
+    return ktime_ns() < until.value
 
 
 def allows(netns: u64, kind: u32) -> bool:
@@ -196,7 +206,7 @@ def way_of(netns: u64, pod: PodState, flow: Flow, kind: u32) -> Way | None:
     place = PodPlace(netns=netns, address=flow.destination, port=flow.port)
     if (way := ways.lookup(place)) is None:
         return None
-    if way.kinds & kind == 0 or not allows(way.server, kind):
+    if way.kinds & kind == 0 or not allows(way.server, kind) or not is_known():
         return None
     if not has_nothing_to_do(way.server, way.address, way.port):
         return None
@@ -384,7 +394,7 @@ def lets_pass(ctx: SkLookup, netns: u64, pod: PodState, flow: Flow) -> bool:
         return False
     if found.server != netns or found.kind & pod.straight == 0:
         return False
-    if not has_nothing_to_do(netns, flow.destination, flow.port):
+    if not is_known() or not has_nothing_to_do(netns, flow.destination, flow.port):
         return False
     if not is_listening(netns, pod.settings.inbound_port):
         return False

@@ -10,6 +10,7 @@ bytes on: it is *L4-only*. Whatever is not known to be so needs the proxy, and t
 is told.
 
     admin      asks Envoy's administration interface, in the pod's namespace
+    reader     asks again, and reads again what has changed
     dump       its answer: listeners, clusters, endpoints
     chains     which filter chains may take a connection
     filters    what a chain does besides passing bytes on
@@ -21,6 +22,7 @@ is told.
 from beewire.mesh.sidecar.admin import ADMIN_PORT, Admin
 from beewire.mesh.sidecar.dump import Dump, parse
 from beewire.mesh.sidecar.judging import inbound, known_ports, outbound, upstream
+from beewire.mesh.sidecar.reader import Reader, Reading
 from beewire.mesh.sidecar.reasons import (
     Inbound,
     Mtls,
@@ -37,6 +39,8 @@ __all__ = [
     "Inbound",
     "Mtls",
     "Outbound",
+    "Reader",
+    "Reading",
     "Reason",
     "Refusal",
     "UnreadableError",

@@ -19,6 +19,8 @@ from beewire.mesh.sidecar import (
 from beewire.mesh.sidecar.judging import INBOUND_PORT, OUTBOUND_PORT
 from beewire.mesh.sidecar.reasons import IP, Place
 
+Pair = tuple[Straight, int, int]  # kind, and the cookies of client and server
+
 _NOTHING = Dump((), {}, {})  # by it everything is refused
 
 
@@ -46,7 +48,8 @@ class Judged(NamedTuple):
 
     `address` and `port` are what is dialled, `leads_to` where that ends: the same, but
     for the address of a Service with a single endpoint. Both are None, and `port` 0,
-    where what refuses it goes for every port. `mtls` is which clients the port takes.
+    where what refuses it goes for every port. `mtls` is which clients the port takes;
+    `agreed` whether both pods say yes, without which there is no new connection.
     """
 
     kind: Straight
@@ -57,11 +60,12 @@ class Judged(NamedTuple):
     leads_to: Place | None
     refusals: tuple[Refusal, ...]
     mtls: Mtls | None = None
+    agreed: bool = True
 
     @property
     def is_open(self) -> bool:
-        """Whether connections go past the sidecars."""
-        return not self.refusals
+        """Whether new connections go past the sidecars."""
+        return self.agreed and not self.refusals
 
 
 class Plan(NamedTuple):
@@ -76,15 +80,19 @@ class Plan(NamedTuple):
         return (each for each in self.judged if each.is_open)
 
 
-def plan(members: Iterable[Member]) -> Plan:
-    """Judge all pairs of `members`."""
-    pods = tuple(members)
+def plan(members: Iterable[Member], live: Iterable[Pair] = ()) -> Plan:
+    """Judge all pairs of `members` that both say yes, and those of `live`.
+
+    `live` are pairs between which connections go past sidecars, as Tables.live tells them:
+    they are judged whatever their pods say by now.
+    """
+    pods, going = tuple(members), frozenset(live)
     judged: list[Judged] = []
     for server in pods:
         ends = _Ends(server)
         for client in pods:
             if client is not server:
-                judged += _between(client, ends)
+                judged += _between(client, ends, going)
     return Plan(pods, tuple(judged))
 
 
@@ -114,17 +122,23 @@ def _own_ports(dump: Dump) -> set[int]:
     }
 
 
-def _between(client: Member, ends: _Ends) -> Iterator[Judged]:
+def _between(client: Member, ends: _Ends, live: frozenset[Pair]) -> Iterator[Judged]:
     server = ends.server
     for kind in Straight:
-        if not kind & client.kinds & server.kinds:
+        agreed = bool(kind & client.kinds & server.kinds)
+        if not agreed and (kind, client.netns, server.netns) not in live:
             continue
-        if refusals := tuple(_unread(client, server)):
-            yield Judged(kind, client, server, None, 0, None, refusals)
-        elif kind is Straight.SHORTCUT:
-            yield from _shortcuts(client, ends)
-        else:
-            yield from _splices(client, ends)
+        for each in _of_kind(kind, client, ends):
+            yield each._replace(agreed=agreed)
+
+
+def _of_kind(kind: Straight, client: Member, ends: _Ends) -> Iterator[Judged]:
+    if refusals := tuple(_unread(client, ends.server)):
+        yield Judged(kind, client, ends.server, None, 0, None, refusals)
+    elif kind is Straight.SHORTCUT:
+        yield from _shortcuts(client, ends)
+    else:
+        yield from _splices(client, ends)
 
 
 def _unread(client: Member, server: Member) -> Iterator[Refusal]:

@@ -1,8 +1,10 @@
 """`Tables`: the plan in the maps that the programs read; connections and counters."""
 
+import time
 from collections.abc import Iterator
 from ipaddress import IPv6Address
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
 from beewire.bpf import Loaded, htons, ntohs
 from beewire.errors import MapError, MeshError
@@ -11,8 +13,12 @@ from beewire.mesh.enrol.pod import words
 from beewire.mesh.programs import straight
 from beewire.mesh.programs.addresses import Address
 from beewire.mesh.programs.straight import PodPlace, Stage, Straight, Way
+from beewire.mesh.sidecar import Reason, Refusal
 from beewire.mesh.sidecar.reasons import IP, Place
-from beewire.mesh.straight.plan import Plan
+from beewire.mesh.straight.plan import Judged, Plan
+
+FOREVER: Final = inf
+_LONG_S = 100 * 365 * 86400.0
 
 _Dialled = tuple[int, IP, int]  # a pod's cookie, an address, a port
 
@@ -64,11 +70,13 @@ class Tables:
         self._ports = loaded[straight.l4_ports]
         self._claims = loaded[straight.claims]
         self._traffic = loaded[straight.traffic]
+        self._lease = loaded[straight.lease]
 
-    def apply(self, plan: Plan) -> Applied:
+    def apply(self, plan: Plan, lease_s: float = FOREVER) -> Applied:
         """Let the programs go by `plan`: first what is gone, then what is new.
 
-        When it returns, no program acts by what is gone any more.
+        When it returns, no program acts by what is gone any more. After `lease_s`, unless
+        it is renewed before, they go by no plan at all.
 
         Raises:
             MeshError: there are more ways than the maps have room for; those that are
@@ -93,7 +101,13 @@ class Tables:
             raise MeshError(
                 f"the node has no room for {len(ways):,} ways past sidecars: {error}"
             ) from error
+        self.renew(lease_s)
         return Applied(added=len(fresh), removed=len(gone))
+
+    def renew(self, lease_s: float) -> None:
+        """What the sidecars say is still so: the plan holds for `lease_s` from now on."""
+        until = time.monotonic_ns() + int(min(lease_s, _LONG_S) * 1e9)
+        self._lease[0] = until
 
     def ways(self) -> int:
         """How many destinations have a way."""
@@ -112,17 +126,25 @@ class Tables:
                 is_open=claim.stage == Stage.OPEN,
             )
 
-    def stale(self, plan: Plan) -> list[Passing]:
-        """Connections that go past a sidecar, and that would not any more."""
-        allowed = {
-            (each.kind, each.client.netns, each.server.netns, each.leads_to)
-            for each in plan.open
-        }
-        return [
-            each
-            for each in self.passing()
-            if (each.kind, each.client, each.server, each.target) not in allowed
-        ]
+    def live(self) -> set[tuple[Straight, int, int]]:
+        """Between which pods connections go past sidecars now: kind, client, server."""
+        return {(each.kind, each.client, each.server) for each in self.passing()}
+
+    def stale(self, plan: Plan) -> list[tuple[Passing, tuple[Refusal, ...]]]:
+        """Connections that go past a sidecar which has to do something by now, and what.
+
+        Those of pods that have only changed their minds are none: see `plan`.
+        """
+        judged: dict[tuple[Straight, int, int], list[Judged]] = {}
+        for each in plan.judged:
+            pair = each.kind, each.client.netns, each.server.netns
+            judged.setdefault(pair, []).append(each)
+        found = []
+        for one in self.passing():
+            about = judged.get((one.kind, one.client, one.server), [])
+            if about and all(each.leads_to != one.target for each in about):
+                found.append((one, _why(about, one)))
+        return found
 
     def carried(self) -> list[Carried]:
         """What Envoy would have counted, by pods and port."""
@@ -169,3 +191,10 @@ def _key(netns: int, address: IP, port: int) -> PodPlace:
 def _ip(address: Address) -> IP:
     full = IPv6Address(address.to_bytes())
     return full.ipv4_mapped or full
+
+
+def _why(judged: list[Judged], passing: Passing) -> tuple[Refusal, ...]:
+    for each in judged:
+        if each.address is None or (each.address, each.port) == passing.target:
+            return each.refusals
+    return (Refusal(Reason.CHAIN, "its port is not known to the sidecar any more"),)

@@ -19,9 +19,11 @@ from beewire.mesh.lab.pods import Pod as LabPod
 from beewire.mesh.lab.sidecar import Sidecar
 from beewire.mesh.programs import straight as programs
 from beewire.mesh.programs.state import Decision, PodMode
+from beewire.mesh.sidecar import Reason
 from beewire.mesh.straight import (
     Carried,
     Passing,
+    Plan,
     Straight,
     Tables,
     open_ways,
@@ -53,9 +55,9 @@ class Ways:
     def tables(self) -> Tables:
         return Tables(self.node.loaded)
 
-    def open(self) -> None:
+    def open(self) -> Plan:
         """Read the sidecars, and open the ways that they allow."""
-        open_ways(self.node, {"a": self.a, "b": self.b})
+        return open_ways(self.node, {"a": self.a, "b": self.b})
 
     def close(self) -> None:
         """Close all ways."""
@@ -333,14 +335,16 @@ def test_when_ways_close_new_connections_take_the_sidecars(ways: Ways) -> None:
     ):
         listener.settimeout(5)
         listener.accept()[0].close()
-        nothing = plan([])
+        members = ways.open().members
+        nothing = plan(each._replace(dump=None, problem="gone") for each in members)
         ways.tables.apply(nothing)
         stale = ways.tables.stale(nothing)
         with ways.lab.a.app.connect(ways.lab.b.address, RAW):
             peer, (caller, _) = listener.accept()
             peer.close()
 
-        assert old.getsockname()[1] in [each.source[1] for each in stale]
+        assert old.getsockname()[1] in [each.source[1] for each, _ in stale]
+        assert {why.reason for _, whys in stale for why in whys} == {Reason.UNREADABLE}
         assert caller == "127.0.0.6"
 
 
@@ -370,6 +374,29 @@ def test_a_dead_sidecar_refuses_what_it_would_have_handled(pod: str) -> None:
         listener.settimeout(0.1)
         with pytest.raises(TimeoutError):
             listener.accept()
+
+
+def test_when_nobody_reads_the_sidecars_any_more_they_have_everything(
+    ways: Ways,
+) -> None:
+    ways.tables.renew(0)
+
+    caller, *_ = talk(ways.lab.a.app, ways.lab.b, ways.lab.b.address, RAW)
+
+    assert caller == "127.0.0.6"
+
+
+def test_a_pod_that_changes_its_mind_keeps_its_open_connections(ways: Ways) -> None:
+    with (
+        ways.lab.b.app.listen("0.0.0.0", RAW),
+        ways.lab.a.app.connect(ways.lab.b.address, RAW),
+    ):
+        ways.a.update(SIDECAR)
+        members = ways.open().members
+        live = ways.tables.live()
+
+        assert (Straight.SPLICE, ways.a.netns, ways.b.netns) in live
+        assert not ways.tables.stale(plan(members, live))
 
 
 def test_in_shadow_mode_nothing_goes_past_a_sidecar(ways: Ways) -> None:
