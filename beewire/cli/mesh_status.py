@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from beewire.cli.mesh_common import add_usual, bypass_lines, compared_text, counted
+from beewire.cli.mesh_straight import straight_lines
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import print_json
 
@@ -89,6 +90,7 @@ def pod_lines(pod: dict[str, Any], verbose: bool) -> list[str]:  # noqa: FBT001 
         compared = compared_text(pod["compared"])
         lines.append(f"  mode        shadow: Istio's rules act; {compared}")
     lines += bypass_lines(pod["bypass"], verbose=verbose)
+    lines += straight_lines(pod["straight"], verbose=verbose)
     counts = ", ".join(f"{name} {n:,}" for name, n in pod["decisions"].items())
     lines.append(f"  decisions   {counts or 'none yet'}")
     lines += _uncaptured_lines(pod["uncaptured"], verbose)

@@ -52,7 +52,7 @@ def dialled(view: NetworkView, proxy_cgroup: Path) -> list[SocketState]:
 def _outward(
     view: NetworkView, proxy_cgroup: Path, sockets: Iterable[SocketState]
 ) -> list[SocketState]:
-    sidecars = set(_cgroup_ids(proxy_cgroup))
+    sidecars = set(cgroup_ids(proxy_cgroup))
     own = set(view.addresses())
     return [
         each
@@ -224,7 +224,8 @@ def _is_loopback(address: object) -> bool:
     return bool(getattr(plain, "is_loopback", False))
 
 
-def _cgroup_ids(cgroup: Path) -> Iterator[int]:
+def cgroup_ids(cgroup: Path) -> Iterator[int]:
+    """The ids of a cgroup and of those below it."""
     for folder in (cgroup, *cgroup.rglob("*/")):
         try:
             yield folder.stat().st_ino

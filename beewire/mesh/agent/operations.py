@@ -30,6 +30,7 @@ from beewire.mesh.agent.settings import changed, config_of, with_resolvers
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView, inode_of
+from beewire.mesh.agent.ways import Ways
 from beewire.mesh.enrol import Enrolment, Node
 from beewire.mesh.enrol.entries import Listening
 from beewire.mesh.shadow import PodMode
@@ -50,6 +51,7 @@ class Operations:
         self.is_agent = False
         self.gates = Gates(directories, self.node)
         self.bypass = Bypassing(directories)
+        self.ways = Ways()
         self._node: Node | None = None
 
     def __enter__(self) -> Self:
@@ -437,12 +439,18 @@ class Operations:
         """
         node = self._node or status.opened(self.directories)
         try:
+            pods = self.every()
+            ways = self.ways.told(node, pods) if node is not None else {}
             if name:
                 record = records.get(self.directories, name)
-                around = self.bypass.neighbourhood(node, self.every())
+                around = self.bypass.neighbourhood(node, pods)
                 place = self.directories
-                return status.of_pod(place, node, record, self.bypass, around)
-            return status.of_node(self.directories, node, self.every(), self.bypass)
+                told = status.of_pod(place, node, record, self.bypass, around)
+                return told | {"straight": ways.get(record.id)}
+            told = status.of_node(self.directories, node, pods, self.bypass)
+            for each in told["pods"]:
+                each["straight"] = ways.get(each["id"])
+            return told
         finally:
             if node is not None and node is not self._node:
                 node.close()

@@ -12,6 +12,7 @@ from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.operations import Log, Operations
 from beewire.mesh.agent.protocol import Field, Json, ProtocolError, Request, fields
 from beewire.mesh.agent.qualifying import Qualifying
+from beewire.mesh.agent.straightening import Straightening
 from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.tending import Tending
 from beewire.mesh.shadow import ENOUGH
@@ -114,12 +115,14 @@ class Requests:
     def __init__(self, node: Directories, log: Log = lambda _: None) -> None:
         self.pods = Operations(node, log)
         self._tending = Tending(self.pods)
+        self._straightening = Straightening(self.pods)
         self._qualifying = Qualifying(node, self.pods.bypass, log)
         self._judges = False
 
     def close(self) -> None:
         """Close what was opened; pods stay enrolled. Closing twice does nothing."""
         self._qualifying.close()
+        self._straightening.close()
         self._tending.close()
         self.pods.close()
 
@@ -129,6 +132,7 @@ class Requests:
         `judges`: a kernel that was not judged for the short path is, in the background.
         """
         self.pods.is_agent = True
+        self.pods.ways.begin()
         self._judges = judges
         self.pods.renew()
         self.pods.adopt()
@@ -143,6 +147,7 @@ class Requests:
         waits = self._tending.look()
         if self._qualifying.look(wanted=self._judges and self.pods.wants_judging()):
             self.pods.retier()
+        self._straightening.look()
         return waits
 
     def do(self, request: Request) -> Any:

@@ -8,7 +8,7 @@
 """
 
 from beewire.mesh.programs.straight import Straight
-from beewire.mesh.straight.members import kinds_of, member, open_ways
+from beewire.mesh.straight.members import addresses_of, kinds_of, member, open_ways
 from beewire.mesh.straight.plan import Judged, Member, Plan, plan
 from beewire.mesh.straight.tables import Applied, Carried, Passing, Tables
 
@@ -21,6 +21,7 @@ __all__ = [
     "Plan",
     "Straight",
     "Tables",
+    "addresses_of",
     "kinds_of",
     "member",
     "open_ways",

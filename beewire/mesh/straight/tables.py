@@ -109,6 +109,10 @@ class Tables:
         until = time.monotonic_ns() + int(min(lease_s, _LONG_S) * 1e9)
         self._lease[0] = until
 
+    def holds(self) -> bool:
+        """Whether the programs go by a plan: its lease has not ended."""
+        return self._lease[0] > time.monotonic_ns()
+
     def ways(self) -> int:
         """How many destinations have a way."""
         return len(list(self._ways))
