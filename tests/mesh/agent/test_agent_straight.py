@@ -20,6 +20,7 @@ from beewire.mesh.lab.sidecar import Sidecar
 from beewire.mesh.qualify import Role
 from tests.mesh.agent.conftest import (
     CHECKOUT,
+    AgentProcess,
     StartAgent,
     environment,
     eventually,
@@ -41,6 +42,7 @@ class Tended:
 
     lab: Lab
     mesh: Mesh
+    agent: AgentProcess
     a: Sidecar
     b: Sidecar
 
@@ -71,10 +73,10 @@ def tended(
     directories: Directories, mesh: Mesh, lab: Lab, start_agent: StartAgent
 ) -> Iterator[Tended]:
     qualify(directories, *Role)
-    start_agent()
+    agent = start_agent()
     up(mesh, lab)
     with sidecar(lab.a, TCP) as a, sidecar(lab.b, TCP) as b:
-        made = Tended(lab, mesh, a, b)
+        made = Tended(lab, mesh, agent, a, b)
         eventually(made.has_way)
         yield made
         for pod in lab.pods:
@@ -204,7 +206,7 @@ def test_a_sidecar_that_cannot_be_read_closes_its_ways(tended: Tended) -> None:
 
 
 def test_without_an_agent_ways_end_with_their_lease(tended: Tended) -> None:
-    tended.mesh.do("stop")
+    tended.agent.end()
 
     eventually(lambda: not tended.straight()["holds"])
     with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial():
@@ -212,7 +214,7 @@ def test_without_an_agent_ways_end_with_their_lease(tended: Tended) -> None:
 
 
 def test_another_agent_goes_on(tended: Tended, start_agent: StartAgent) -> None:
-    tended.mesh.do("stop")
+    tended.agent.end()
     agent = start_agent()
 
     eventually(lambda: tended.straight()["holds"] and tended.has_way())
