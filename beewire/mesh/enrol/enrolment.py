@@ -188,6 +188,7 @@ class Enrolment:
     def _attach_missing(self, hooks: Iterable[Hook]) -> list[str]:
         lost = [hook for hook in hooks if not self._links.has(hook.name)]
         if lost:
+            self._links.prepare()
             with self.pod.opened() as places:
                 self._attach(lost, places, alone=self._entries.is_alone())
         return [hook.name for hook in lost]

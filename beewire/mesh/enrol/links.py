@@ -43,6 +43,11 @@ class Links:
         """Those that are pinned in `pins`, which need not be there."""
         return cls(pins)
 
+    def prepare(self) -> None:
+        """Make the directory anew that somebody who was killed had removed already."""
+        if self.pins is not None:
+            self.pins.mkdir(mode=0o700, exist_ok=True)
+
     def add(self, name: str, link: Link) -> None:
         """Keep a link, which is ours from now on.
 

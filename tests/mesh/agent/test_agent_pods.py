@@ -402,6 +402,22 @@ def test_a_pod_that_was_killed_half_way_is_completed(
         pass
 
 
+def test_a_pod_that_was_half_withdrawn_is_completed(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    # As kill -9 leaves it when the last link went.
+    record = mesh.up(target(lab.a))
+    folder = directories.links(record.id)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+    found = mesh.do("adopt")
+
+    assert list(found["failed"]) == []
+    assert set(mesh.status("a")["links"].values()) == {"attached"}
+
+
 def test_what_a_lost_record_said_is_not_taken_for_known(
     lab: Lab, mesh: Mesh, directories: Directories
 ) -> None:
