@@ -6,6 +6,7 @@ again (_times). _requests were answered in those seconds and one more afterwards
 failed, or missed a sidecar's header, which _bypassed counts alone. Where the sidecar
 itself is not there (sidecar_restarted), or a connection needs a place in a map that is
 full (maps_full_without_alias), refusing is what has to happen: nothing may be bypassed.
+sidecar_restarted_iptables is the same node and fault while Istio's rules act.
 
 churn: 1,000,000 short connections of one pod, a tenth of them reset, a tenth given up at
 once, a tenth refused, some timed out. churn_leaked counts what is left of them in the

@@ -128,7 +128,7 @@ def run(environment: Mapping[str, str], stdin: TextIO, stdout: TextIO) -> int:
 def _read(stdin: TextIO) -> Json:
     try:
         found = json.loads(stdin.read() or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CniError(BAD_JSON, f"the configuration is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise CniError(BAD_JSON, "the configuration is no object")

@@ -61,12 +61,14 @@ class Fault(NamedTuple):
     """One thing that goes wrong: a sentence, and how it is done.
 
     `refuses` says that what is refused meanwhile is right: the sidecar is not there.
+    `compares` says that Istio's rules act, of which nothing is claimed.
     `at_least_s` is how long it takes to happen once.
     """
 
     what: str
     disturbing: "Callable[[Rig], contextlib.AbstractContextManager[Disturb]]"
     refuses: bool = False
+    compares: bool = False
     ipv6: bool = False
     at_least_s: int = 0
 
@@ -209,26 +211,48 @@ def _sidecar_restarted(rig: Rig) -> Iterator[Disturb]:
 
 
 @contextlib.contextmanager
+def _sidecar_restarted_under_rules(rig: Rig) -> Iterator[Disturb]:
+    # The same node, the same sidecars, and nobody but Istio's rules.
+    with _rules(rig), _sidecar_restarted(rig) as disturb:
+        for name in _names(rig):
+            rig.mesh.rollback(name)
+        yield disturb
+        # The rules themselves let some past, which is no matter of the cutover.
+        for name in _names(rig):
+            rig.mesh.compared(name, forget=True)
+
+
+@contextlib.contextmanager
 def _switched(rig: Rig) -> Iterator[Disturb]:
     # Rules that act beside Beewire, then by turns instead of it.
-    names = [f"lab/{pod.name}" for pod in rig.lab.pods]
     turns = itertools.cycle((rig.mesh.rollback, _cut_over(rig)))
 
     def step() -> None:
         turn = next(turns)
-        for name in names:
+        for name in _names(rig):
             turn(name)
 
+    with _rules(rig):
+        yield Disturb(step, 0.2)
+
+
+@contextlib.contextmanager
+def _rules(rig: Rig) -> Iterator[None]:
+    """Istio's rules beside Beewire in both pods; Beewire acts alone again afterwards."""
     with contextlib.ExitStack() as rules:
         for pod in rig.lab.pods:
             rules.enter_context(Iptables(SIDECAR).install(pod))
         # Rules that come later than connections break them: what the sidecars keep open
         # from before ends here, and not in what is measured.
         lab_load(rig.lab.a, rig.lab.b, LoadConfig(seconds=1, close=True))
-        yield Disturb(step, 0.2)
+        yield
         # The rules stay, passed over: with them older connections would go.
-        for name in names:
+        for name in _names(rig):
             _cut_over(rig)(name)
+
+
+def _names(rig: Rig) -> list[str]:
+    return [f"lab/{pod.name}" for pod in rig.lab.pods]
 
 
 def _cut_over(rig: Rig) -> Callable[[str], dict[str, Any]]:
@@ -355,6 +379,11 @@ FAULTS = {
     ),
     "sidecar_restarted": Fault(
         "pod B's sidecar is killed, and started again", _sidecar_restarted, refuses=True
+    ),
+    "sidecar_restarted_iptables": Fault(
+        "the same while Istio's rules act, and Beewire does not",
+        _sidecar_restarted_under_rules,
+        compares=True,
     ),
     "switched": Fault(
         "both pods are rolled back to Istio's rules, and cut over to Beewire", _switched

@@ -332,6 +332,7 @@ def test_versions_are_told() -> None:
         ("STOP", "{}", cni.BAD_ENVIRONMENT, "CNI_COMMAND is 'STOP'"),
         ("ADD", "{", cni.BAD_JSON, "no JSON"),
         ("ADD", "[]", cni.BAD_JSON, "no object"),
+        ("ADD", "[" * 100_000, cni.BAD_JSON, "no JSON"),
         ("ADD", '{"cniVersion": "0.2.0"}', cni.INCOMPATIBLE, "version 0.2.0"),
         ("ADD", '{"cniVersion": "2.0.0"}', cni.INCOMPATIBLE, "version 2.0.0"),
         ("ADD", "{}", cni.BAD_CONFIGURATION, "no prevResult"),

@@ -16,8 +16,9 @@ from beewire.mesh.trial.faults import ORDERS, come_and_go
 
 pytestmark = pytest.mark.mesh
 
-LOSSLESS = [name for name, fault in FAULTS.items() if not fault.refuses]
 REFUSING = [name for name, fault in FAULTS.items() if fault.refuses]
+COMPARED = [name for name, fault in FAULTS.items() if fault.compares]
+LOSSLESS = [name for name in FAULTS if name not in (*REFUSING, *COMPARED)]
 
 
 @dataclass
@@ -53,6 +54,15 @@ def test_what_cannot_pass_its_sidecar_is_refused(ready: Ready, name: str) -> Non
 
     assert found.failed > 0
     assert found.bypassed == 0, found
+    assert found.note == ""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", COMPARED)
+def test_istios_rules_are_given_the_same(ready: Ready, name: str) -> None:
+    found = survive(ready.rig, FAULTS[name], seconds=2)
+
+    assert found.requests > found.failed > 0
     assert found.note == ""
 
 
