@@ -8,8 +8,9 @@ where one runs; needs root.
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
-from beewire.cli.mesh_common import add_usual, config_text, named
+from beewire.cli.mesh_common import add_usual, config_text, counted, named
 from beewire.cli.mesh_config import (
     add_bypass,
     add_configuration,
@@ -18,6 +19,9 @@ from beewire.cli.mesh_config import (
 )
 from beewire.cli.parser import tell
 from beewire.cli.table import print_json
+
+if TYPE_CHECKING:
+    from beewire.mesh.agent import PodRecord
 
 EPILOG = """\
 examples:
@@ -98,13 +102,18 @@ def run(args: argparse.Namespace) -> int:
     with Mesh() as mesh:
         record = mesh.up(target)
     tell(args, f"{named(record)} is enrolled; its cgroup is {record.cgroup}")
-    if record.older:
-        tell(
-            args, f"{len(record.older)} connections are older, and go past the sidecar"
-        )
     if args.json:
         print_json(record.to_json())
     else:
-        how = "in shadow mode " if args.shadow else ""
-        print(f"{record.name} is enrolled {how}({', '.join(record.addresses)})")
+        _print(args, record)
     return 0
+
+
+def _print(args: argparse.Namespace, record: "PodRecord") -> None:
+    how = "in shadow mode " if args.shadow else ""
+    print(f"{record.name} is enrolled {how}({', '.join(record.addresses)})")
+    if args.close_existing:
+        print(f"ended {counted(record.closed, 'older connection')}")
+    if record.older:
+        older = counted(len(record.older), "older connection")
+        print(f"{older} past the sidecar: --close-existing ends such")

@@ -188,7 +188,7 @@ class Operations:
         found = [each for each in view.sockets() if each.cookie in known]
         closed = older.close_all(view, found)
         self.log(f"{record.name}: closed {closed} older connections")
-        return record.but(older=())
+        return record.but(older=(), closed=record.closed + closed)
 
     def _check_mode(self, node: Node, before: PodRecord, target: Target) -> None:
         acts = self.mode(node, before) is not PodMode.SHADOW

@@ -22,7 +22,7 @@ class PodRecord:
 
     While `state` is "closed" the namespace is shut and the pod's cgroups are not known
     yet. `older` are the cookies of the TCP sockets that were connected before the pod was
-    enrolled. `shadow` says that Istio's rules act in it. `cut_over_at` is when Beewire took
+    enrolled, `closed` how many of such were ended. `shadow` says that Istio's rules act in it. `cut_over_at` is when Beewire took
     over from them (0: it did not), and `redirected` are the cookies of the sockets that
     the rules had brought to the sidecar until then. `named` are addresses that were given,
     among all. `network`, `sandbox` and `interface` are CNI's names for the attachment.
@@ -43,6 +43,7 @@ class PodRecord:
     config: str = ""
     enrolled_at: float = 0.0
     older: tuple[int, ...] = ()
+    closed: int = 0
     shadow: bool = False
     cut_over_at: float = 0.0
     redirected: tuple[int, ...] = ()
