@@ -95,8 +95,8 @@ FUNCTION = (
     ),
     ("outbound.py", "not captures_loopback(config)", "True"),
     ("outbound.py", "return not dns or (", "return dns or ("),
-    ("outbound.py", "port == tunnel or (dns", "port != tunnel or (dns"),
-    ("outbound.py", 'owner[:3] != "gid"', 'owner[:3] == "gid"'),
+    ("outbound.py", "DNS_PORT if by_user", "DNS_PORT if not by_user"),
+    ("outbound.py", "dns and not owners.is_group", "dns and owners.is_group"),
     ("outbound.py", "not owners.is_first(connection)", "owners.of(connection) is None"),
     (
         "outbound.py",
