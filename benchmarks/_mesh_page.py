@@ -1,10 +1,12 @@
 """The report of a run: one HTML page that needs nothing else."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from _mesh_cells import PROCESSES
 from _mesh_figures import ABSOLUTE, COMPARED, FLOORS, REDIRECT, TIERS, Floor, Samples
@@ -25,6 +27,7 @@ from _mesh_variants import BASE, VARIANTS
 from _mesh_workloads import WORKLOADS, Kind
 from _report import Figure
 
+from beewire.errors import UsageError
 from beewire.mesh.lab.load import PERCENTS
 
 Figures = Mapping[str, Figure]
@@ -43,10 +46,39 @@ QUESTIONS = {
 }
 
 
+class Beside(NamedTuple):
+    """Another run, whose figures stand beside the page's own: its file's content."""
+
+    settings: Mapping[str, object]
+    rounds: int
+    figures: Mapping[str, Mapping[str, object]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Beside":
+        """What `--json` wrote.
+
+        Raises:
+            UsageError: It is no file of this benchmark.
+        """
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(found["settings"], found["rounds"], found["figures"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is no file of this benchmark") from error
+
+    def value(self, name: str) -> float | None:
+        """A figure's median."""
+        value = self.figures.get(name, {}).get("value")
+        return value if isinstance(value, int | float) else None
+
+
 class Page:
     """What the page's sections share."""
 
-    def __init__(self, store: Store, plan: Plan, figures: Figures) -> None:
+    def __init__(
+        self, store: Store, plan: Plan, figures: Figures, beside: Beside | None = None
+    ) -> None:
+        self.beside = beside
         self.store = store
         self.plan = plan
         self.figures = figures
@@ -63,6 +95,7 @@ class Page:
             self._to_redirect(),
             *(self._compared(name) for name in QUESTIONS),
             self._same_config(),
+            self._other_run(),
             self._cpu(),
             self._latency(),
             self._absolute(),
@@ -107,31 +140,43 @@ class Page:
         )
 
     def _glance(self) -> str:
-        others = [name for name in self.variants if name != BASE]
-        if not others:
+        def value(name: str) -> float | None:
+            return self.figures[name].value
+
+        return (
+            "<section><h2>At a glance</h2><p>Requests a second, and CPU time a request, "
+            "of client, server and both sidecars, to iptables: <i>1.3x, 0.7</i> is 1.3 "
+            f"times as many requests, each with 0.7 of the CPU time.</p>{self._pairs(value)}"
+            "</section>"
+        )
+
+    def _other_run(self) -> str:
+        if self.beside is None:
             return ""
+        settings = self.beside.settings
+        return (
+            f"<section><h2>The same with {escape(str(settings['congestion']))}</h2><p>"
+            f"Another run, of {self.beside.rounds} rounds of {settings['seconds']} s, "
+            f"whose pods use {escape(str(settings['congestion']))} as TCP's congestion "
+            "control. Again requests a second, and CPU time a request, to iptables.</p>"
+            f"{self._pairs(self.beside.value)}</section>"
+        )
+
+    def _pairs(self, value: Callable[[str], float | None]) -> str:
+        others = [name for name in self.variants if name != BASE]
         head = "".join(f'<th class="v-{name}">{name}' for name in others)
         rows = []
         for workload in self.workloads:
             words = []
             for variant in others:
-                start = f"{variant}.{workload}"
-                requests = self.figures[f"{start}.requests_ratio"].value
-                cpu = self.figures[f"{start}.cpu_per_request_ratio"].value
-                told = (
-                    "-"
-                    if requests is None or cpu is None
-                    else f"{three(requests)}x, {three(cpu)}"
+                requests = value(f"{variant}.{workload}.requests_ratio")
+                cpu = value(f"{variant}.{workload}.cpu_per_request_ratio")
+                both = requests is not None and cpu is not None
+                words.append(
+                    f"<td>{three(requests)}x, {three(cpu)}" if both else "<td>-"
                 )
-                words.append(f"<td>{told}")
             rows.append(f"<tr><td>{workload}{''.join(words)}</tr>")
-        return (
-            "<section><h2>At a glance</h2><p>Requests a second, and CPU time a request, "
-            "of client, server and both sidecars, to iptables: <i>1.3x, 0.7</i> is 1.3 "
-            "times as many requests, each with 0.7 of the CPU time.</p>"
-            f'<div class="scroll"><table><tr><th>{head}</tr>{"".join(rows)}</table></div>'
-            "</section>"
-        )
+        return f'<div class="scroll"><table><tr><th>{head}</tr>{"".join(rows)}</table></div>'
 
     def _floors(self) -> str:
         floors = {
@@ -368,9 +413,11 @@ class Page:
         )
 
 
-def report(store: Store, plan: Plan, figures: Figures) -> str:
+def report(
+    store: Store, plan: Plan, figures: Figures, beside: Beside | None = None
+) -> str:
     """The page."""
-    return Page(store, plan, figures).html()
+    return Page(store, plan, figures, beside).html()
 
 
 def _figure(name: str, caption: str, picture: str) -> str:

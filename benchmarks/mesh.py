@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from _mesh_figures import Samples, figures
-from _mesh_page import report
+from _mesh_page import Beside, report
 from _mesh_run import CELL_S, Plan, Run, span
 from _mesh_store import Store
 from _mesh_table import table
@@ -53,6 +53,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
     parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FILE",
+        help="another run's --json, such as one with cubic, to stand in the report, too",
+    )
+    parser.add_argument(
         "--render", action="store_true", help="measure nothing: only what --json has"
     )
     given = parser.parse_args(argv)
@@ -81,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
     }
     for path in (asked.json, asked.html):
         writable(path and str(path))
+    beside = Beside.read(asked.beside) if asked.beside else None
     store = Store(asked.json, machine() | versions(), settings)
 
     def save() -> None:
@@ -90,9 +97,8 @@ def main(argv: Sequence[str]) -> int:
         _measure(plan, store, save)
     save()
     if asked.html:
-        asked.html.write_text(
-            report(store, plan, _figures(store, plan)), encoding="utf-8"
-        )
+        page = report(store, plan, _figures(store, plan), beside)
+        asked.html.write_text(page, encoding="utf-8")
     print("\n".join(table(_figures(store, plan), plan.variants, plan.workloads)))
     return 0
 
