@@ -83,7 +83,8 @@ class Page:
         self.plan = plan
         self.figures = figures
         self.samples = Samples(store.cells, store.missing)
-        self.variants = plan.variants
+        absent = {each.variant for each in store.missing if not each.workload}
+        self.variants = [name for name in plan.variants if name not in absent]
         self.workloads = plan.workloads
 
     def html(self) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from _mesh_cells import Cell, Way, cell, warm_up
 from _mesh_store import Entry, Missing, Store
-from _mesh_variants import BASE, VARIANTS, Rig
+from _mesh_variants import BASE, VARIANTS, Asked, Rig
 from _mesh_workloads import WORKLOADS, Kind, Workload
 
 from beewire.errors import BeewireError
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     workloads: tuple[str, ...]
     rounds: int
     seconds: int
-    congestion: str
+    asked: Asked
 
     def entries(self, workload: str, variants: Iterable[str]) -> list[Entry]:
         """The cells of a group, in order.
@@ -81,7 +81,7 @@ class Run:
     def _start(self, stack: ExitStack) -> None:
         for name in self.plan.variants:
             self.tell(f"starting two pods: {VARIANTS[name].what}")
-            running = VARIANTS[name].running(self.plan.congestion)
+            running = VARIANTS[name].running(self.plan.asked)
             try:
                 self._rigs[name] = stack.enter_context(running)
             except BeewireError as error:

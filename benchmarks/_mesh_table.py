@@ -12,7 +12,7 @@ COLUMNS = (
     ("cpu_per_request_ratio", "CPU"),
     ("errors", "errors"),
 )
-NARROW, WIDE = 14, 24
+NARROW, WIDE = 15, 24
 
 
 def table(
@@ -21,10 +21,21 @@ def table(
     """A block a workload, a line a variant; floors stand beside what they ask of."""
     head = "".join(f"{label:<{WIDE}}" for _, label in COLUMNS)
     lines = [f"{'to iptables':<{NARROW}}  {head}".rstrip()]
+    absent = {name: _absent(figures, name, workloads) for name in variants}
     for workload in workloads:
         lines.append(workload)
-        lines += [_line(figures, variant, workload) for variant in variants]
+        there = [name for name in variants if not absent[name]]
+        lines += [_line(figures, name, workload) for name in there]
+    lines += [f"{name}: {reason}" for name, reason in absent.items() if reason]
     return lines
+
+
+def _absent(
+    figures: Mapping[str, Figure], variant: str, workloads: Sequence[str]
+) -> str:
+    # The one reason why nothing at all was measured; "" if something was.
+    reasons = {why_not(figures, f"{variant}.{workload}") for workload in workloads}
+    return reasons.pop() if len(reasons) == 1 else ""
 
 
 def _line(figures: Mapping[str, Figure], variant: str, workload: str) -> str:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import NamedTuple
 
+from _mesh_peers import check_accelerated, merbridge
 from _mesh_workloads import (
     CLIENT,
     L4_INBOUND_PORTS,
@@ -38,9 +40,11 @@ from beewire.mesh.lab import (
     Lab,
     Pod,
     Sidecar,
+    SidecarConfig,
     mesh,
     nginx,
 )
+from beewire.mesh.lab.description import SocketMap
 from beewire.mesh.lab.neighbours import neighbours
 from beewire.mesh.lab.server import Server
 from beewire.mesh.network import Network
@@ -86,6 +90,14 @@ class Rig:
 Plug = AbstractContextManager[Interception | None]
 
 
+class Asked(NamedTuple):
+    """What the user asked for that concerns how variants run."""
+
+    congestion: str = "reno"
+    merbridge: Path | None = None
+    envoy_sockmap: str = ""
+
+
 class Variant(NamedTuple):
     """A way to connect pods. `kind` says by which ports; `passes` which sidecars.
 
@@ -95,28 +107,30 @@ class Variant(NamedTuple):
 
     name: str
     what: str
-    interception: Callable[[], Plug]
+    interception: Callable[[Asked], Plug]
     kind: Kind = Kind.USUAL
     passes: tuple[bool, bool] = (True, True)
     ready: Callable[[Rig], None] | None = None
     short: bool = False
+    socket_map: bool = False
 
     @contextlib.contextmanager
-    def running(self, congestion: str) -> Iterator[Rig]:
+    def running(self, asked: Asked) -> Iterator[Rig]:
         """The variant, ready for load, until the end of the block.
 
         Raises:
             BeewireError: the machine lacks something, or the kernel refused it.
         """
-        config = replace(Lab().config, congestion=congestion)
+        config = replace(Lab().config, congestion=asked.congestion)
         with contextlib.ExitStack() as stack:
-            plug = stack.enter_context(self.interception())
+            plug = stack.enter_context(self.interception(asked))
             lab = stack.enter_context(Lab(config))
             if plug is None:
                 server = stack.enter_context(nginx(lab.b, WEB))
                 yield Rig(self.name, lab, (), server, None)
                 return
-            made = mesh(lab, plug, CLIENT, inbound=SERVER, web=WEB)
+            client, server = self._sidecars(asked, lab)
+            made = mesh(lab, plug, client, inbound=server, web=WEB)
             running = stack.enter_context(made)
             sidecars = running.a, running.b
             rig = Rig(self.name, lab, sidecars, running.server, plug)
@@ -124,14 +138,22 @@ class Variant(NamedTuple):
                 self.ready(rig)
             yield rig
 
+    def _sidecars(self, asked: Asked, lab: Lab) -> tuple[SidecarConfig, SidecarConfig]:
+        if not self.socket_map:
+            return CLIENT, SERVER
+        # Envoy says whether it has it only when it is to load something.
+        program = asked.envoy_sockmap or "--envoy-sockmap"
+        used = SocketMap(program, lab.run.cgroup().path)
+        return replace(CLIENT, socket_map=used), replace(SERVER, socket_map=used)
 
-def _plain(plug: Interception | None) -> Callable[[], Plug]:
-    return lambda: contextlib.nullcontext(plug)
+
+def _plain(plug: Interception | None) -> Callable[[Asked], Plug]:
+    return lambda _: contextlib.nullcontext(plug)
 
 
-def _beewire(name: str, tier: Bypass, **more: bool) -> Callable[[], Plug]:
+def _beewire(name: str, tier: Bypass, **more: bool) -> Callable[[Asked], Plug]:
     @contextlib.contextmanager
-    def interception() -> Iterator[Interception]:
+    def interception(_: Asked) -> Iterator[Interception]:
         config = replace(SIDECAR, bypass=tier, **more)
         with Node.load() as node:
             yield Beewire(config, node=node, name=name)
@@ -203,6 +225,19 @@ VARIANTS = {
             passes=(False, False),
             ready=_past_sidecars(Straight.SPLICE, L4_PORTS),
             short=True,
+        ),
+        Variant(
+            "merbridge",
+            "merbridge's programs",
+            lambda asked: merbridge(asked.merbridge),
+            ready=lambda rig: rig.interception.start(),
+        ),
+        Variant(
+            "envoy_sockmap",
+            "Istio's rules, and Envoy's own sockmap",
+            _plain(Iptables()),
+            ready=lambda rig: check_accelerated(rig.sidecars),
+            socket_map=True,
         ),
     )
 }

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from _mesh_figures import Samples, figures
 from _mesh_page import Beside, report
+from _mesh_peers import HOW
 from _mesh_run import CELL_S, Plan, Run, span
 from _mesh_store import Store
 from _mesh_table import table
-from _mesh_variants import VARIANTS
+from _mesh_variants import VARIANTS, Asked
 from _mesh_versions import versions
 from _mesh_workloads import WORKLOADS
 from _report import Figure, machine
@@ -58,6 +59,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="FILE",
         help="another run's --json, such as one with cubic, to stand in the report, too",
     )
+    parser.add_argument("--merbridge", type=Path, metavar="DIR", help=HOW)
+    parser.add_argument(
+        "--envoy-sockmap",
+        default="",
+        metavar="FILE",
+        help="the program that Envoy's sockmap loads, where it was built with it",
+    )
     parser.add_argument(
         "--render", action="store_true", help="measure nothing: only what --json has"
     )
@@ -77,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
         asked.workloads,
         asked.rounds,
         asked.seconds,
-        asked.congestion,
+        Asked(asked.congestion, asked.merbridge, asked.envoy_sockmap),
     )
     settings = {
         "variants": ",".join(asked.variants),

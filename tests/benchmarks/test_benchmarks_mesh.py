@@ -157,7 +157,8 @@ def test_floors_are_reached_or_not(name: str, value: float, met: bool) -> None:
 
 
 def plan(variants: tuple[str, ...], workloads: tuple[str, ...]) -> Any:
-    return module("_mesh_run").Plan(variants, workloads, 2, 1, "reno")
+    asked = module("_mesh_variants").Asked()
+    return module("_mesh_run").Plan(variants, workloads, 2, 1, asked)
 
 
 def test_a_variant_at_other_ports_has_iptables_at_the_same_before_it() -> None:

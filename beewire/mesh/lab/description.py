@@ -23,6 +23,14 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketMap:
+    """Envoy's own short cut for sockets: its program, and the cgroup that it is for."""
+
+    program: str
+    cgroup: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A Service with an address of its own, one port, and the pods behind it.
 
@@ -58,6 +66,9 @@ class SidecarConfig:
     PILOT_ENABLE_PROTOCOL_SNIFFING_FOR_OUTBOUND and ..._INBOUND are false. A server that
     speaks first at a port where HTTP is looked for waits forever, as under Istio.
 
+    `socket_map` has Envoy use its sockmap socket interface; a build without it warns, and
+    uses the system's sockets.
+
     `transparent` is interception mode TPROXY: the application sees the client's address.
     Envoy then needs CAP_NET_ADMIN, and runs as root.
     """
@@ -77,6 +88,7 @@ class SidecarConfig:
     ipv6: bool = True
     sniffing: bool = True
     transparent: bool = False
+    socket_map: SocketMap | None = None
     workers: int = 1
 
     @property

@@ -19,12 +19,13 @@ Statistics and timers are Istio's. The trace port alone logs, and names the clie
 from beewire.mesh.lab.clusters import all_clusters
 from beewire.mesh.lab.description import SidecarConfig
 from beewire.mesh.lab.listeners import all_listeners
-from beewire.mesh.lab.messages import Message, address
+from beewire.mesh.lab.messages import Message, address, named
 from beewire.mesh.lab.pushing import Resources
 
 # What a sidecar counts unless its owner asks for more (Istio's pkg/bootstrap/config.go:
 # requiredEnvoyStatsMatcherInclusion...). Envoy alone would keep hundreds of counters.
 STATS_BEGIN = ("cluster_manager", "listener_manager", "server")
+SOCKMAP = "envoy.extensions.network.socket_interface.sockmap"
 STATS_END = ("downstream_cx_active",)
 
 
@@ -44,5 +45,18 @@ def bootstrap(config: SidecarConfig, pushed: Message | None = None) -> Message:
         "node": {"id": f"sidecar~{config.pod}", "cluster": config.pod or "lab"},
         "admin": {"address": address("127.0.0.1", config.admin_port)},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": kept}}},
+        **_sockets(config),
         **(pushed or {"static_resources": resources(config)._asdict()}),
     }
+
+
+def _sockets(config: SidecarConfig) -> Message:
+    if config.socket_map is None:
+        return {}
+    interface = named(
+        SOCKMAP,
+        f"type.googleapis.com/{SOCKMAP}.v3.Sockmap",
+        bpf_program_path=config.socket_map.program,
+        cgroup_path=str(config.socket_map.cgroup),
+    )
+    return {"bootstrap_extensions": [interface], "default_socket_interface": SOCKMAP}

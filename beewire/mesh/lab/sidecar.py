@@ -83,6 +83,10 @@ class Sidecar:
             if ".admin." not in name and ".worker_" not in name
         )
 
+    def said(self) -> str:
+        """What Envoy wrote so far."""
+        return _said(self.pod).read_text(errors="replace")
+
     def check(self) -> None:
         """Check that Envoy still runs.
 
@@ -159,7 +163,7 @@ def starting(
     said = _said(pod)
     command = [
         *(binary, "--config-path", str(path), "--concurrency", str(config.workers)),
-        *("--disable-hot-restart", "--log-level", "error"),
+        *("--disable-hot-restart", "--log-level", _level(config)),
         *("--file-flush-interval-msec", str(FLUSH_MS)),
     ]
     with said.open("wb") as log:
@@ -205,6 +209,11 @@ def check_ports_free(pod: Pod, ports: tuple[int, ...]) -> None:
     taken = pod.namespace.run(first_taken)
     if taken is not None:
         raise MeshError(f"port {taken} is already taken in pod {pod.name}")
+
+
+def _level(config: SidecarConfig) -> str:
+    # That it does without the sockets it was to use, Envoy says below an error.
+    return "info" if config.socket_map else "error"
 
 
 def _said(pod: Pod) -> Path:
