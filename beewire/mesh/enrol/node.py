@@ -24,7 +24,7 @@ from beewire.mesh.enrol.scene import read
 from beewire.mesh.enrol.short_path import ShortPath
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
-from beewire.mesh.programs.bypass.state import BOUND
+from beewire.mesh.programs.bypass.state import BOUND, PAYS
 from beewire.mesh.programs.state import Decision, PodMode
 
 NAME = "mesh"
@@ -43,13 +43,16 @@ class Node:
         self.short_path = short_path or ShortPath(loaded)
 
     @classmethod
-    def load(cls, pins: Path | None = None, *, bound: int = BOUND) -> Self:
+    def load(
+        cls, pins: Path | None = None, *, bound: int = BOUND, pays: int = PAYS
+    ) -> Self:
         """Load the programs, or find them below `pins`, a directory on a bpffs.
 
         With `pins` they outlive the process: what is found there is used as it is, and
         what is not is loaded and pinned. Without, they live as long as their links.
         Those of the short path come when a pod first wants them (`PodConfig.bypass`);
-        `bound` is how many bytes of memory may wait for a reader there.
+        `bound` is how many bytes of memory may wait for a reader there, `pays` how many
+        messages, in sixteenths, make a connection worth it: of 0 every one is.
 
         Raises:
             NotSupported: The kernel lacks what the data path stands on.
@@ -58,20 +61,20 @@ class Node:
         """
         if pins is None:
             loaded = _load()
-            return cls(loaded, ShortPath(loaded, bound=bound))
+            return cls(loaded, ShortPath(loaded, None, bound, pays))
         if pins.exists():
-            return cls._found(pins, bound)
+            return cls._found(pins, bound, pays)
         with ExitStack() as stack:
             loaded = stack.enter_context(_load())
             loaded.pin(str(pins))
             stack.pop_all()
-        return cls(loaded, ShortPath(loaded, pins, bound))
+        return cls(loaded, ShortPath(loaded, pins, bound, pays))
 
     @classmethod
-    def _found(cls, pins: Path, bound: int) -> Self:
+    def _found(cls, pins: Path, bound: int, pays: int) -> Self:
         with ExitStack() as stack:
             loaded = stack.enter_context(open_pinned(PROGRAMS, str(pins), name=NAME))
-            short_path = stack.enter_context(ShortPath(loaded, pins, bound))
+            short_path = stack.enter_context(ShortPath(loaded, pins, bound, pays))
             short_path.found()  # another version's is refused here, and not later
             stack.pop_all()
         return cls(loaded, short_path)

@@ -18,7 +18,14 @@ from beewire.mesh.config import Bypass, PodConfig
 from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.enrol.entries import delete_of
 from beewire.mesh.programs.bypass import joining, live, message, state
-from beewire.mesh.programs.bypass.state import BOUND, PodTier, Tier, TierFlag, Totals
+from beewire.mesh.programs.bypass.state import (
+    BOUND,
+    PAYS,
+    PodTier,
+    Tier,
+    TierFlag,
+    Totals,
+)
 
 PROGRAMS = (
     joining.bypass_sidecar,
@@ -56,11 +63,15 @@ class ShortPath:
     """
 
     def __init__(
-        self, shared: Loaded | None, pins: Path | None = None, bound: int = BOUND
+        self,
+        shared: Loaded | None,
+        pins: Path | None = None,
+        bound: int = BOUND,
+        pays: int = PAYS,
     ) -> None:
         self._shared = shared
         self._pins = pins and pins / PINS
-        self._bound = bound
+        self._limits = {"bound": bound, "pays": pays}
         self._loaded: Loaded | None = None
 
     @classmethod
@@ -106,7 +117,7 @@ class ShortPath:
         if self._shared is None:
             raise MeshError(f"no pod has taken the short path: no {self._pins} here")
         with ExitStack() as stack:
-            loaded = stack.enter_context(load_on(self._shared.maps, bound=self._bound))
+            loaded = stack.enter_context(load_on(self._shared.maps, self._limits))
             if self._pins is not None:
                 loaded.pin(str(self._pins))
             stack.pop_all()
@@ -165,7 +176,9 @@ class ShortPath:
         return None if loaded is None else loaded[state.tiers].get(netns)
 
 
-def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
+def load_on(
+    maps: Mapping[str, AnyMap], limits: Mapping[str, int] | None = None
+) -> Loaded:
     """Load the programs on these maps, and on new ones where one is missing.
 
     What sockets send that join in new `peers` is theirs to see; given ones keep whose
@@ -176,7 +189,7 @@ def load_on(maps: Mapping[str, AnyMap], *, bound: int = BOUND) -> Loaded:
     """
     spec = _compiled()
     shared = {name: maps[name] for name in spec.maps if name in maps}
-    loaded = load(spec, maps=shared, globals={"bound": bound})
+    loaded = load(spec, maps=shared, globals=limits or {})
     try:
         if state.peers.name not in shared:
             attach(loaded)

@@ -47,7 +47,9 @@ class Enrolled:
         if self._node is not None:
             return
         try:
-            self._node = self._stack.enter_context(Node.load(bound=self._bound))
+            # What is met here is short: every connection is worth it.
+            node = Node.load(bound=self._bound, pays=0)
+            self._node = self._stack.enter_context(node)
             for pod in self._ground.pods:
                 self._stack.enter_context(self._node.enrol(_target(pod)))
         except BeewireError as error:

@@ -22,10 +22,10 @@ from beewire.mesh.programs.bypass.state import (
     Tier,
     Why,
     habits,
+    pays,
 )
 
 ONE = 16  # a message, in a Habit
-PAYS = 4 * ONE  # messages in one direction from which it is worth to join
 MOST = 32  # messages of one connection that count
 LONG = 16  # segments in one direction from which a live connection teaches
 WEIGHT = 4  # a connection is a quarter of the average
@@ -43,7 +43,7 @@ def refusal(destination: Destination, pod: PodTier) -> u32:
     """Why a connection to a destination is not joined (Why); NOTHING: it is."""
     if (habit := habits.lookup(destination)) is None:
         return Why.UNKNOWN if pod.tier == Tier.AUTO else Why.NOTHING
-    return Why.NOTHING if habit.messages >= PAYS else Why.SHORT_LIVED
+    return Why.NOTHING if habit.messages >= pays.value else Why.SHORT_LIVED
 
 
 def learn(destination: Destination, messages: u32) -> None:

@@ -39,6 +39,9 @@ MAX_DESTINATIONS = 1 << 14
 
 # Bytes that may wait for a reader before the rest goes by TCP, which has windows.
 BOUND = 1 << 20
+
+# Messages in one direction, in sixteenths, from which it is worth to join.
+PAYS = 4 * 16
 # And messages: each has a head of a kilobyte in the kernel, for which nobody is charged.
 MOST_MESSAGES = 1 << 10
 
@@ -206,3 +209,4 @@ habits = LruHash[Destination, Habit](max_entries=MAX_DESTINATIONS)
 totals = Array[Totals](max_entries=MAX_PODS)
 
 bound = Const(u64, BOUND)
+pays = Const(u32, PAYS)
