@@ -220,6 +220,10 @@ def _sidecar_restarted_under_rules(rig: Rig) -> Iterator[Disturb]:
         # The rules themselves let some past, which is no matter of the cutover.
         for name in _names(rig):
             rig.mesh.compared(name, forget=True)
+    # Envoys keep connections to each other open, also one that the rules let past.
+    for pod in rig.lab.pods:
+        rig.stop_sidecar(pod)
+        rig.start_sidecar(pod)
 
 
 @contextlib.contextmanager
