@@ -147,10 +147,13 @@ def pod_manifest(args: argparse.Namespace) -> PodManifest | None:
     return None
 
 
-def configuration(args: argparse.Namespace, *, faults: bool = False) -> Configuration:
+def configuration(
+    args: argparse.Namespace, *, faults: bool = False, contradictory: bool = False
+) -> Configuration:
     """The configuration that the command line asks for; notes go to standard error.
 
-    With `faults`, they are among the findings, and nothing is printed.
+    With `faults`, they are among the findings, and nothing is printed. `contradictory`
+    settings are noted only.
 
     Raises:
         UsageError: a file or an option is wrong, or none was given.
@@ -162,7 +165,9 @@ def configuration(args: argparse.Namespace, *, faults: bool = False) -> Configur
             "how is the pod configured? --pod, --annotation, --config, --istio-flags,"
             " --istio-env and --values say so"
         )
-    found = (examine if faults else combine)(*layers)
+    found = (
+        examine(*layers) if faults else combine(*layers, contradictory=contradictory)
+    )
     addresses = [_address(word) for word in args.address]
     found = with_addresses(found, addresses or (pod.addresses if pod else ()))
     if not faults:

@@ -1,7 +1,8 @@
 """Print the rules that Istio would install for a configuration.
 
 `iptables` and `ip6tables` are input of their -restore, `nft` of `nft -f`; `commands` are
-what Istio runs besides: routes of TPROXY, the address ::6. Nothing is changed.
+what Istio runs besides: routes of TPROXY, the address ::6. Nothing is changed. Settings that
+contradict each other are noted: Istio takes them, and no pod of Beewire's is enrolled so.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rules."""
-    found = configuration(args)
+    found = configuration(args, contradictory=True)
     chosen = FORMATS if args.format == ALL else {args.format: FORMATS[args.format]}
     texts = {name: make(found.config) for name, (make, _) in chosen.items()}
     if args.json:

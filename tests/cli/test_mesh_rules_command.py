@@ -114,3 +114,26 @@ def test_check_tells_every_fault_and_fails(beewire: Run, tmp_path: Path) -> None
 
 def test_check_is_not_told_whom(beewire: Run) -> None:
     assert beewire("mesh", "check").returncode == 2
+
+
+def test_settings_that_contradict_each_other_are_printed_and_noted(
+    beewire: Run,
+) -> None:
+    told = beewire(
+        "mesh",
+        "rules",
+        "--istio-flags=-i 10.0.0.0/8 -x 10.0.0.0/8",
+        "--format=iptables",
+    )
+
+    assert told.returncode == 0
+    assert "-A ISTIO_OUTPUT -d 10.0.0.0/8 -j RETURN" in told.stdout
+    assert "-A ISTIO_OUTPUT -d 10.0.0.0/8 -j ISTIO_REDIRECT" in told.stdout
+    assert "note: -i: 10.0.0.0/8 is included here and lies in" in told.stderr
+
+
+def test_what_cannot_be_read_is_refused(beewire: Run) -> None:
+    told = beewire("mesh", "rules", "--istio-flags=-i 10.0.0.0/8 -x 10.0.0.0/99")
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "-x" in told.stderr

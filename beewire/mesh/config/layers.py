@@ -79,14 +79,24 @@ def python(**settings: object) -> Layer:
     return Layer(known, base=Base.ISTIO_IPTABLES)
 
 
-def combine(*layers: Layer) -> Configuration:
+def combine(*layers: Layer, contradictory: bool = False) -> Configuration:
     """One Configuration of `layers`; later ones win.
+
+    Settings that contradict each other are wrong, unless they may be `contradictory`:
+    Istio writes rules for them.
 
     Raises:
         UsageError: something in them is wrong; further faults are in its notes.
     """
     configuration = examine(*layers)
-    faults = [each for each in configuration.findings if each.level is Level.ERROR]
+    spared: tuple[Finding, ...] = ()
+    if contradictory:
+        spared = tuple(contradictions(configuration.config, configuration.settings))
+    faults = [
+        each
+        for each in configuration.findings
+        if each.level is Level.ERROR and each not in spared
+    ]
     if faults:
         error = UsageError(str(faults[0]))
         for fault in faults[1:]:

@@ -33,7 +33,7 @@ EXHAUSTIVE = 100_000  # cases from which on golden files are compared cell by ce
 EXHAUSTIVE_ALL = 500_000  # and from which on there is room for all 27 of them
 _SHARE = 1000  # a rule of a golden file is due one in so many cases, up to ENOUGH
 _IN_PROXY = 0.4  # of the sockets are in the sidecar's cgroup
-_KEPT = 50  # differences that are shown; all are counted
+_KEPT = 10_000  # differences that are shown; all are counted
 
 
 class RuleCount(NamedTuple):

@@ -2,13 +2,17 @@
 
 import json
 import subprocess
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
 import pytest
 
+from beewire.cli import mesh_parity
 from beewire.mesh.config import PodConfig
+from beewire.mesh.decision import Connection, Verdict, decider
+from beewire.mesh.parity import judge as judge_module
 from beewire.mesh.parity.campaign import Campaign
 from beewire.mesh.parity.cells import Cells
 from beewire.mesh.parity.configurations import INTERFACES
@@ -126,6 +130,29 @@ def test_the_command_speaks_json(beewire: Run) -> None:
         0,
         True,
     )
+
+
+def test_the_command_prints_each_difference_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if the function forgot which ranges are captured."""
+
+    def forgetful(config: PodConfig) -> Callable[[Connection], Verdict]:
+        return decider(replace(config, outbound_ip_ranges_include=()))
+
+    monkeypatch.setattr(judge_module, "decider", forgetful)
+    parser = ArgumentParser()
+    mesh_parity.add_arguments(parser)
+
+    code = mesh_parity.run(parser.parse_args(["--cases=2000", "--without-kernel"]))
+
+    lines = capsys.readouterr().out.splitlines()
+    unexplained = int(lines[-1].split(", ")[2].removesuffix(" unexplained"))
+    assert code == 1
+    assert unexplained > 0
+    assert sum(line.startswith("different: ") for line in lines) == unexplained
+    assert sum(line.startswith("  rules     ") for line in lines) == unexplained
+    assert any("to 15001 by nat -A ISTIO_REDIRECT" in each for each in lines)
 
 
 def test_the_command_refuses_to_compare_nothing(beewire: Run) -> None:
