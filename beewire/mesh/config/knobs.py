@@ -493,7 +493,10 @@ TOOL_FLAGS: Final = (
         "skip-rule-apply", "", False, "`beewire mesh check` only reads a configuration"
     ),
     ToolFlag(
-        "run-validation", "", False, "`beewire mesh status` tells what is captured"
+        "run-validation",
+        "",
+        False,
+        "`istio-validation` passes; `beewire mesh status` tells what is captured",
     ),
     ToolFlag("iptables-probe-port", "", True, "nothing is probed through a connection"),
     ToolFlag("probe-timeout", "", True, "nothing is probed through a connection"),

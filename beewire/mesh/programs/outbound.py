@@ -31,7 +31,7 @@ from beewire.mesh.programs.dialling import keep, note
 from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.flows import complete, dial4, dial6
 from beewire.mesh.programs.shadow import observe
-from beewire.mesh.programs.sockets import LOCALHOST4, LOCALHOST6
+from beewire.mesh.programs.sockets import LOCALHOST4, LOCALHOST6, is_loopback4
 from beewire.mesh.programs.source import keep_source4, keep_source6, keep_source_mapped
 from beewire.mesh.programs.state import (
     ALLOW,
@@ -96,6 +96,9 @@ def target_of(netns: u64, config: Config, flow: Flow, action: u32) -> u32:
     # Istio's resolver listens on that address only; one of ours on any.
     if action == Action.TO_DNS and config.flags & ConfigFlag.DNS_ALIAS == 0:
         return LOCALHOST4
+    # As REDIRECT does: istio-validation listens there, and dials 127.0.0.6.
+    if is_loopback4(flow.destination.words[3]):
+        return LOCALHOST4
     if (alias := alias_of(netns, flow.destination.words[3], flow.port)) != 0:
         return alias
     return LOCALHOST4 if action == Action.TO_DNS else spread_target()
@@ -139,9 +142,7 @@ def outbound4(ctx: SockAddr) -> int:
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
     target = target_of(netns, pod.settings, flow, action)
     port = listener_of(pod.settings, action)
-    if not keep(ctx, flow, verdict, target, port) or not keep_source4(
-        ctx, pod, flow.interface
-    ):
+    if not keep(ctx, flow, verdict, target, port) or not keep_source4(ctx, pod, flow):
         return refuse(netns, Reason.NOT_REDIRECTED, flow, verdict)
     ctx.user_ip4 = target
     ctx.user_port = port
@@ -151,11 +152,11 @@ def outbound4(ctx: SockAddr) -> int:
 def send_to6(ctx: SockAddr, pod: PodState, flow: Flow, target: u32) -> bool:
     """Rewrite the address of an AF_INET6 socket; whether its source could be kept."""
     if flow.ipv6 == 0:
-        if not keep_source_mapped(ctx, pod, flow.interface):
+        if not keep_source_mapped(ctx, pod, flow):
             return False
         ctx.user_ip6[2] = MAPPED
     else:
-        if not keep_source6(ctx, pod, flow.interface):
+        if not keep_source6(ctx, pod, flow):
             return False
         own = target != LOCALHOST6
         ctx.user_ip6[0] = pod.source6.words[0] if own else 0

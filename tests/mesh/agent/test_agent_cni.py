@@ -160,6 +160,51 @@ def test_the_pod_is_enrolled_when_its_sidecar_runs(
     assert mesh.pods() == []
 
 
+# As Istio's container of this name: it listens where a sidecar does, dials a port that
+# nobody has, and wants to hear itself, and that port, before its time is up.
+VALIDATION = f"""
+import socket, struct, sys, time
+server = socket.create_server(("127.0.0.1", {INBOUND}))
+server.settimeout(0.1)
+deadline = time.monotonic() + 40
+while time.monotonic() < deadline:
+    try:
+        with socket.create_connection(("127.0.0.6", 15002), 1), server.accept()[0] as it:
+            told = it.getsockopt(socket.SOL_IP, 80, 16)
+            sys.exit(struct.unpack_from("!H", told, 2)[0] != 15002)
+    except OSError:
+        time.sleep(0.05)
+sys.exit(2)
+"""
+
+
+def test_istio_validation_passes_before_the_sidecar_runs(
+    lab: Lab, plugin: Plugin, mesh: Mesh, started: Started, start_agent: StartAgent
+) -> None:
+    start_agent()
+    assert plugin("ADD").code == 0
+    first = Place(
+        lab.a.namespace, Cgroup(started.app.cgroup.path.parent / "validation"), 1337
+    )
+    first.cgroup.create()
+    validation = first.start([sys.executable, "-c", VALIDATION])
+    with stopping(validation):
+        assert validation.wait(60) == 0
+    first.cgroup.delete()
+
+    assert not is_open(lab)
+    proxy = started.proxy.start(["/bin/sleep", "60"])
+    with stopping(proxy):
+        wanted = str(started.proxy.cgroup.path)
+        eventually(lambda: mesh.pods()[0].proxy_cgroup == wanted)
+        with (
+            started.proxy.listen("0.0.0.0", INBOUND),
+            lab.b.app.connect(lab.a.address, PORT),
+        ):
+            assert mesh.status("shop")["decisions"]["inbound_captured"] == 1
+    assert plugin("DEL").code == 0
+
+
 def test_where_istios_rules_act_the_pod_is_in_shadow_mode(
     lab: Lab, plugin: Plugin, mesh: Mesh, started: Started, start_agent: StartAgent
 ) -> None:

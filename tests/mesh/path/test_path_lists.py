@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -359,3 +360,35 @@ def test_thousands_of_ports_and_ranges_are_all_honoured(
 def test_a_pod_that_is_enrolled_is_not_enrolled_again(lab: Lab, node: Node) -> None:
     with pytest.raises(MeshError, match="enrolled already"):
         node.enrol(target(lab.a))
+
+
+@pytest.mark.parametrize(
+    ("listens", "probed", "source"),
+    [("127.0.0.1", "127.0.0.6", "127.0.0.1"), ("::1", "::6", "::1")],
+)
+def test_istio_validation_finds_itself_redirected(
+    lab: Lab, pod: Enrolment, listens: str, probed: str, source: str
+) -> None:
+    """It runs before the sidecar, as its user, and listens on localhost alone."""
+    with (
+        lab.a.proxy.listen(listens, INBOUND) as listener,
+        lab.a.proxy.connect(probed, 15002) as client,
+    ):
+        accepted, peer = listener.accept()
+        with accepted:
+            assert told(accepted) == (probed, 15002)
+        assert client.getpeername()[:2] == (probed, 15002)
+        assert peer[:2] == client.getsockname()[:2]
+        assert peer[0] == source
+    assert pod.rules() == {Rule.OUT_SELF_CALL: 1}
+
+
+def told(sock: socket.socket) -> tuple[str, int]:
+    """What the sidecar is told that was dialled."""
+    if sock.family == socket.AF_INET6:
+        answer = sock.getsockopt(41, 80, 28)
+        port, address = struct.unpack_from("!2xH4x16s", answer)
+        return socket.inet_ntop(socket.AF_INET6, address), port
+    answer = sock.getsockopt(socket.SOL_IP, 80, 16)  # SO_ORIGINAL_DST
+    port, address = struct.unpack_from("!2xH4s", answer)
+    return socket.inet_ntoa(address), port
