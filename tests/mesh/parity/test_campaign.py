@@ -152,7 +152,8 @@ def test_the_command_prints_each_difference_and_fails(
     assert unexplained > 0
     assert sum(line.startswith("different: ") for line in lines) == unexplained
     assert sum(line.startswith("  rules     ") for line in lines) == unexplained
-    assert any("to 15001 by nat -A ISTIO_REDIRECT" in each for each in lines)
+    assert any("to 15006 by nat -A ISTIO_IN_REDIRECT" in line for line in lines)
+    assert any("  function  PASS by OUT_LOCAL" in line for line in lines)
 
 
 def test_the_command_refuses_to_compare_nothing(beewire: Run) -> None:
