@@ -17,6 +17,7 @@
     directories  where everything is, and the lock of whoever changes it
     records      what is known of each pod
     places       a pod's cgroups and namespace, found from what a person knows
+    containers   what the runtime calls a container
     explaining   why connections went where they went
     view         a namespace's addresses and sockets, asked from outside
     processes    a pod's processes, and copies of the sockets that they hold

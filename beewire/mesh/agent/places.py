@@ -9,7 +9,7 @@ from typing import NamedTuple
 from beewire.bpf.kernel.places import cgroup2_mount
 from beewire.errors import MeshError
 from beewire.mesh import netns
-from beewire.mesh.agent import processes
+from beewire.mesh.agent import containers, processes
 from beewire.mesh.config import InterceptionMode, PodConfig
 
 # What container runtimes call a pod's cgroup: kubelet with cgroupfs, with systemd, and
@@ -108,12 +108,13 @@ def netns_of(cgroup: Path) -> Path:
 def proxy_in(cgroup: Path, config: PodConfig) -> Path | None:
     """The container below a pod's cgroup that runs as one of the sidecar's users.
 
-    Under TPROXY Istio has it run as root: there it is known by its group.
+    Under TPROXY Istio has it run as root: there it is known by its group. Containers that
+    the runtime calls otherwise than Istio's are none, whoever runs in them.
     """
     tproxy = config.inbound_interception_mode is InterceptionMode.TPROXY
     gids = config.proxy_gid if tproxy else ()
     for child in sorted(cgroup.iterdir()) if cgroup.is_dir() else []:
-        if not child.is_dir():
+        if not child.is_dir() or not containers.may_be_sidecar(child):
             continue
         for uid, gid in map(processes.owner_of, processes.pids_in(child)):
             if uid in config.proxy_uid or gid in gids:
