@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from beewire.cli.mesh_common import add_usual, counted
 from beewire.cli.parser import tell
 from beewire.cli.style import Ink, paint, wants_colour
-from beewire.cli.table import print_json, terminal_width
+from beewire.cli.table import print_json, size_text, terminal_width
 from beewire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
     def say(verdict: "Verdict") -> None:
         if not args.json:
             print("\n".join(_verdict_lines(verdict)), flush=True)
-        if verdict.trace:
-            tell(args, verdict.trace)
+        tell(args, _detail(verdict))
 
     if not args.json:
         print(_heading())
@@ -84,6 +83,17 @@ def run(args: argparse.Namespace) -> int:
     if not args.hazard:
         _keep(args, found)
     return _end(args, found, whole=not args.hazard)
+
+
+def _detail(verdict: "Verdict") -> str:
+    short, tcp = size_text(verdict.short_bytes), size_text(verdict.tcp_bytes)
+    told = f"{verdict.hazard} ({verdict.role}): {short} by the short path, {tcp} by TCP"
+    return "\n".join(
+        [
+            f"{told}, {verdict.seconds:.2f} s",
+            *([verdict.trace] if verdict.trace else []),
+        ]
+    ).rstrip()
 
 
 def _chosen(names: list[str]) -> "tuple[Hazard, ...]":

@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 PATHS = (
     *("tests/bpf/kernel", "tests/bpf/author"),
     "tests/examples/test_struct_ops_examples.py",
+    "tests/mesh/qualify/test_qualify_kernel.py",
 )
 # Files whose tests would say the same under every kernel; a guest's time is dear.
 HOST_ONLY = (

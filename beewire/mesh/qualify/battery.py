@@ -55,10 +55,10 @@ def _every(ground: Ground, hazards: Sequence[Hazard]) -> Iterator[Verdict]:
     bounded = [each for each in hazards if each.name == STALLED]
     if bounded:
         with Enrolled(ground, UNBOUNDED) as programs:
-            yield from _twin(ground, programs, bounded[0])
+            yield from twin(ground, programs, bounded[0])
 
 
-def _twin(ground: Ground, programs: Programs, hazard: Hazard) -> list[Verdict]:
+def twin(ground: Ground, programs: Programs, hazard: Hazard) -> list[Verdict]:
     """The same programs without a bound: whoever does not see that sees nothing."""
     told = []
     for role in Role:
@@ -88,7 +88,14 @@ def _twin_verdict(
 ) -> Verdict:
     counted = _sum(met)
     return Verdict(
-        TWIN, HazardClass.A, role, outcome, says, "", counted.short, counted.tcp
+        TWIN,
+        HazardClass.A,
+        role,
+        outcome,
+        says,
+        short_bytes=counted.short,
+        tcp_bytes=counted.tcp,
+        seconds=sum(each.seconds for each in met.values()),
     )
 
 
@@ -204,6 +211,7 @@ def _verdict(hazard: Hazard, role: Role, met: dict[Leg, Result]) -> Verdict:
         hazard.unmet.get(role, ""),
         counted.short,
         counted.tcp,
+        sum(each.seconds for each in met.values()),
         worst.trace,
     )
 

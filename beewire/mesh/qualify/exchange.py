@@ -17,7 +17,7 @@ _TWICE: Final = memoryview(_TEXT + _TEXT)
 CHUNK: Final = 1 << 16
 WAIT_S: Final = 5.0 * PATIENCE
 """How long what was sent may take to arrive, on one machine."""
-QUIET_S: Final = 0.25 * PATIENCE
+QUIET_S: Final = 0.25 * min(PATIENCE, 2)
 """A socket that does not become writable for so long is full."""
 
 

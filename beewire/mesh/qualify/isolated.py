@@ -26,6 +26,7 @@ class Result(NamedTuple):
     says: str
     counted: Counted = Counted()
     trace: str = ""
+    seconds: float = 0.0
 
 
 class Line:
@@ -71,8 +72,10 @@ def run(
             ours.close()
             _live(Line(theirs), act)
         theirs.close()
+        began = time.monotonic()
         try:
-            return _follow(ours, time.monotonic() + limit_s, limit_s, serve)
+            result = _follow(ours, began + limit_s, limit_s, serve)
+            return result._replace(seconds=time.monotonic() - began)
         finally:
             _end(child)
 

@@ -47,6 +47,7 @@ class Verdict(NamedTuple):
     unmet: str = ""
     short_bytes: int = 0
     tcp_bytes: int = 0
+    seconds: float = 0.0
     trace: str = ""
 
     @property

@@ -11,7 +11,7 @@ from beewire.mesh.qualify.exchange import (
 )
 from beewire.mesh.qualify.stand import Dialled, Pair, Stand, by_tcp
 
-_TOTAL = 24 << 20
+_TOTAL = 12 << 20
 _BURST = 6 << 20
 _EQUAL = 50_000
 _FIRST = b"sent before anybody accepts: "

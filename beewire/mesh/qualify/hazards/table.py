@@ -233,8 +233,15 @@ HAZARDS: Final = (
     Hazard(
         "ktls",
         A,
-        "the kernel's TLS on a socket that took the short path: left on TCP",
+        "the kernel's TLS on a socket that took the short path: left on TCP, or refused",
         recognising.ktls,
+        short=100_000,
+    ),
+    Hazard(
+        "ktls_offered",
+        B,
+        "the kernel's TLS can be had for a socket that took the short path",
+        recognising.ktls_offered,
         short=100_000,
     ),
     Hazard(

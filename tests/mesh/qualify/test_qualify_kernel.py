@@ -1,0 +1,76 @@
+"""The battery on the running kernel; `make test-kernels` runs it under each."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beewire.mesh.qualify import HAZARDS, Outcome, Role
+from beewire.mesh.qualify.battery import judge, twin
+from beewire.mesh.qualify.enrolled import UNBOUNDED, Enrolled, Lacking
+from beewire.mesh.qualify.ground import Ground
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
+
+PAGE = Path(__file__).parents[3] / "docs" / "mesh" / "qualify.md"
+BY_NAME = {hazard.name: hazard for hazard in HAZARDS}
+
+
+def documented() -> dict[tuple[str, str], str]:
+    """What the page says of this kernel, by hazard and role; nothing of others."""
+    text = PAGE.read_text()
+    heading = re.search(r"^\| hazard \| socket \|(.*)\|$", text, re.MULTILINE)
+    assert heading is not None
+    kernels = [cell.strip() for cell in heading[1].split("|")]
+    series = ".".join(os.uname().release.split(".")[:2])
+    if series not in kernels:
+        return {}
+    column = kernels.index(series)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (sidecar|application) \|(.*)\|$", text, re.MULTILINE
+    )
+    return {
+        (name, role): cells.split("|")[column].strip() for name, role, cells in rows
+    }
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with Ground() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def programs(ground: Ground) -> Iterator[Enrolled]:
+    try:
+        with Enrolled(ground) as made:
+            yield made
+    except Lacking as lacking:
+        pytest.skip(str(lacking))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_this_kernel_does_is_what_the_page_says(
+    ground: Ground, programs: Enrolled, name: str
+) -> None:
+    told = documented()
+
+    for verdict in judge(ground, programs, BY_NAME[name]):
+        # What else this kernel was built with is not its page's.
+        if verdict.outcome is not Outcome.NULL:
+            says = told.get((name, verdict.role), Outcome.PASS)
+            assert (verdict.outcome, verdict.role) == (says, verdict.role), verdict.says
+        assert not verdict.binds, verdict.says
+
+
+def test_without_a_bound_the_battery_finds_the_stalled_reader(
+    ground: Ground, programs: Enrolled
+) -> None:
+    programs.detach()
+
+    with Enrolled(ground, UNBOUNDED) as unbounded:
+        verdicts = twin(ground, unbounded, BY_NAME["stalled_reader"])
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS] * len(Role)
