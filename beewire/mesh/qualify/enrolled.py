@@ -63,6 +63,13 @@ class Enrolled:
         self._node = None
         self._stack.close()
 
+    def unlearn(self) -> None:
+        """Forget what was learnt of destinations: the next connection is joined."""
+        assert self._node is not None
+        habits = self._node.short_path.loaded[state.habits]
+        for destination in list(habits):
+            habits.delete(destination)
+
     def counted(self, fd: int) -> Counted:
         """What the programs have counted of what one socket sent."""
         assert self._node is not None

@@ -28,6 +28,9 @@ class Programs(Protocol):
     def attach(self) -> None:
         """Have them in place, where they were taken away."""
 
+    def unlearn(self) -> None:
+        """Forget what was learnt of destinations: the next connection is joined."""
+
     def counted(self, fd: int) -> Counted:
         """What they have counted of what one socket sent."""
 
@@ -43,6 +46,9 @@ class NoPrograms:
 
     def attach(self) -> None:
         """Nothing: there are none."""
+
+    def unlearn(self) -> None:
+        """Nothing: they learn nothing."""
 
     def counted(self, fd: int) -> Counted:  # noqa: ARG002 - nothing counts
         """Nothing."""
@@ -71,6 +77,8 @@ class Live:
     @contextlib.contextmanager
     def pair(self, how: Dialled = USUAL) -> Iterator[Pair]:
         """A new connection; closed at the end of the block."""
+        # The hazards' connections are short ones, which are left on TCP in life.
+        self._programs.unlearn()
         dialled, accepted = map(self._watched, self._ground.connect(self.leg, how))
         made = Pair(dialled, accepted)
         made = made if self.dials else made.swapped()

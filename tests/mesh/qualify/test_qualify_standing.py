@@ -30,12 +30,16 @@ verdicts = st.builds(
     unmet=st.sampled_from(("", "it never splices")),
     short_bytes=st.integers(0, 1 << 40),
     tcp_bytes=st.integers(0, 1 << 40),
+    seconds=st.floats(0, 1000),
+    trace=st.text(max_size=20),
 )
 qualifications = st.builds(
     Qualification,
     fingerprint=st.just(fingerprint()),
     verdicts=st.lists(verdicts, max_size=6).map(tuple),
     lacking=st.sampled_from(("", "this kernel lacks it")),
+    taken_at=st.floats(0, 1 << 40),
+    seconds=st.floats(0, 1000),
 )
 
 
