@@ -46,6 +46,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.decision.vocabulary import Action, Rule
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED, Address
+from beewire.mesh.programs.arrivals import note_arrival
 from beewire.mesh.programs.counting import count_rule
 from beewire.mesh.programs.decision import Flow, action_of, rule_of, settled
 from beewire.mesh.programs.dialling import keep, note
@@ -401,5 +402,7 @@ def lets_pass(ctx: SkLookup, netns: u64, pod: PodState, flow: Flow) -> bool:
     if found.stage == Stage.OFFERED:
         found.stage = Stage.TAKEN
     rule = Rule.IN_SPLICE if found.kind == Straight.SPLICE else Rule.IN_SHORTCUT
-    count_rule(pod, settled(Action.PASS, rule))
+    verdict = settled(Action.PASS, rule)
+    count_rule(pod, verdict)
+    note_arrival(netns, flow, ctx.remote_port, verdict)
     return True

@@ -1,5 +1,6 @@
 """Shadow mode, cutover and rollback as an operator does them, by name."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 from beewire.bpf.kernel import pins as bpffs
 from beewire.bpf.kernel import syscall
 from beewire.errors import MeshError
-from beewire.mesh.agent import Directories, Mesh
+from beewire.mesh.agent import Directories, Mesh, processes
 from beewire.mesh.agent.cni_entries import CniPaths
+from beewire.mesh.agent.explaining import explain_live
 from beewire.mesh.agent.uninstall import uninstall
 from beewire.mesh.config import write_file
+from beewire.mesh.explain import Explanation
 from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab import mesh as sidecars
 from beewire.mesh.lab.tools import require
@@ -73,6 +76,29 @@ def test_a_pod_in_shadow_mode_tells_what_was_compared(mesh: Mesh) -> None:
     assert list(mesh.modes().values()) == ["shadow"]
     assert mesh.status("lab/a")["problems"] == []
     assert mesh.status("lab/a")["compared"]["agreed"] == told["agreed"]
+
+
+def connections_of(directories: Directories, pid: int) -> list[Explanation]:
+    with contextlib.suppress(MeshError):  # it has none
+        return explain_live(directories, "a", str(pid))
+    return []
+
+
+def test_a_live_connection_tells_what_was_decided_and_that_the_rules_act(
+    beside: Lab, directories: Directories
+) -> None:
+    sidecar = processes.pids_in(beside.a.proxy.cgroup.path)
+    with beside.b.proxy.connect(beside.a.address, 80) as sock:
+        sock.sendall(KEEP)
+        assert b"x-bw-inbound: a" in sock.recv(1 << 16)
+        port = sock.getsockname()[1]
+        found = [each for pid in sidecar for each in connections_of(directories, pid)]
+
+    (told,) = [
+        each for each in found if f"{beside.b.address}:{port} -> " in each.connection
+    ]
+    assert (told.action, told.rule) == ("TO_INBOUND", "IN_ALL_PORTS")
+    assert any("in shadow mode" in note for note in told.notes)
 
 
 @pytest.mark.usefixtures("beside")

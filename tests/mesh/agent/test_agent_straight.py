@@ -1,6 +1,7 @@
 """Ways past sidecars as the agent tends them: read, followed, told, closed."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from beewire.mesh.agent import Directories, Mesh
+from beewire.mesh.agent.explaining import explain_live
 from beewire.mesh.lab import Lab, SidecarConfig, sidecar
 from beewire.mesh.lab.messages import NETWORK, named
 from beewire.mesh.lab.pushing import Resources
@@ -127,6 +129,19 @@ def test_a_connection_goes_past_both_sidecars_and_is_counted(tended: Tended) -> 
     assert (found["client"], found["server"]) == ("lab/a", "lab/b")
     assert (found["kind"], found["port"], found["opened"]) == ("splice", RAW, 1)
     assert (found["open"], found["sent"]) == (0, 100)
+
+
+def test_both_ends_tell_that_they_went_past_sidecars(
+    tended: Tended, directories: Directories
+) -> None:
+    with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as sock:
+        peer, _ = listener.accept()
+        with peer:
+            (client,) = explain_live(directories, "", f"{os.getpid()}/{sock.fileno()}")
+            (server,) = explain_live(directories, "", f"{os.getpid()}/{peer.fileno()}")
+
+    assert (client.action, client.rule) == ("PASS", "OUT_SPLICE")
+    assert (server.action, server.rule) == ("PASS", "IN_SPLICE")
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
