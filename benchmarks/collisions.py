@@ -5,7 +5,9 @@ the other and all open; how many of them the sidecar's listener sees with anothe
 port. stalls: two CPUs dial two ports of the pod from one source port at the same instant,
 again and again; how many of these connections take half a second or more (of
 stalls_tried). resets: 20 connections live, conntrack forgets them, and each source port
-dials another port of the pod; how many of the live ones are reset.
+dials another port of the pod; how many of the live ones are reset. escapes: a server
+resets 20 connections of the sidecar, and the application dials that server from the same
+source ports; how many of them go past the sidecar.
 
 outbound_connections: 80,000 destinations, dialled by a pod's application, all held open
 at once, accepted by a plain SO_REUSEPORT listener on 15001 of as many processes as that
@@ -14,7 +16,7 @@ dialled. _ipv6: the same with IPv6, where ::1 and the pod's own address are all 
 2 x 28,232 at most. The kernel gives every other port first, and looks at all of them
 before it gives the rest: from half of that on, connections are slow to come. iptables is
 given the seconds of --seconds for it (30), Beewire 120. All are counts;
-wrong_source_ports and resets are of 20.
+wrong_source_ports, resets and escapes are of 20.
 """
 
 import sys
@@ -25,6 +27,7 @@ from _report import Figure, counted, machine, missing, options, show, write
 from beewire.errors import BeewireError
 from beewire.interrupts import Stopped, unwinding
 from beewire.mesh.lab import Beewire, Interception, Iptables, Lab
+from beewire.mesh.lab.escaping import escapes
 from beewire.mesh.lab.fan_in import fan_in
 from beewire.mesh.lab.fan_out import fan_out
 
@@ -41,9 +44,11 @@ def main(argv: list[str]) -> int:
     patient, usual = asked.seconds or 120.0, asked.seconds or 30.0
     figures = {
         **_tried("beewire", FAN_IN, lambda: inbound(beewire)),
+        **_tried("beewire", ESCAPES, lambda: escaping(beewire)),
         **_tried("beewire", FAN_OUT, lambda: outbound(beewire, patient)),
         **_tried("beewire", FAN_OUT6, lambda: outbound(beewire, patient, ipv6=True)),
         **_tried("iptables", FAN_IN, lambda: inbound(iptables)),
+        **_tried("iptables", ESCAPES, lambda: escaping(iptables)),
         **_tried("iptables", FAN_OUT, lambda: outbound(iptables, usual)),
     }
     show(figures)
@@ -53,6 +58,7 @@ def main(argv: list[str]) -> int:
 
 
 FAN_IN = ("wrong_source_ports", "stalls", "stalls_tried", "resets")
+ESCAPES = ("escapes",)
 FAN_OUT = ("outbound_connections", "outbound_wrong_destinations")
 FAN_OUT6 = tuple(f"{name}_ipv6" for name in FAN_OUT)
 
@@ -81,6 +87,12 @@ def inbound(interception: Interception) -> list[Figure]:
         one if stalls is None else counted(found.connections),
         counted(found.resets),
     ]
+
+
+def escaping(interception: Interception) -> list[Figure]:
+    """Source ports that the sidecar has had before the application."""
+    with Lab() as lab:
+        return [counted(escapes(lab, interception))]
 
 
 def outbound(

@@ -3,6 +3,7 @@
 import pytest
 
 from beewire.mesh.lab import Beewire, Iptables, Lab
+from beewire.mesh.lab.escaping import CONNECTIONS, escapes
 from beewire.mesh.lab.fan_in import PORTS, fan_in
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
@@ -22,3 +23,11 @@ def test_redirecting_rules_confuse_connections_with_one_source_port(lab: Lab) ->
 
     assert found.wrong_source_ports == PORTS - 1
     assert found.resets > 0
+
+
+def test_beewire_lets_nothing_past_by_a_source_port_of_the_sidecars(lab: Lab) -> None:
+    assert escapes(lab, Beewire()) == 0
+
+
+def test_rules_let_past_what_conntrack_takes_for_the_sidecars(lab: Lab) -> None:
+    assert escapes(lab, Iptables()) == CONNECTIONS
