@@ -7,6 +7,7 @@ context switches. Latencies are microseconds, memory KiB.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
@@ -27,7 +28,7 @@ CLIENT, SIDECAR_A, SIDECAR_B, SERVER = PROCESSES = (
     "sidecar_b",
     "server",
 )
-MEMORY_FOR_IDLE_KB = 5 << 20
+LOOKS = 4
 ERRORS = ("missing", "connect", "read", "write", "status", "timeout")
 
 
@@ -94,28 +95,40 @@ def _beside(rig: Rig, workload: Workload) -> Iterator[None]:
 class Way(NamedTuple):
     """Where connections went: how many each sidecar had, how many ends sent how.
 
-    `short` ends have sent by the short path; `tcp` ones were considered, and have not.
+    `short` ends have sent by the short path; the others of those that were considered
+    went by TCP for the `reasons`.
     """
 
     sidecars: tuple[int, ...]
     short: int
-    tcp: int
+    reasons: tuple[str, ...]
 
 
 def warm_up(rig: Rig, workload: Workload, port: int) -> Way:
-    """Put the rig under load for a second; where the connections went half way.
+    """Put the rig under load for a second; where connections went meanwhile, at most.
 
     Raises:
         MeshError: the load gave no result, or a sidecar does not answer.
     """
-    load, node = workload.load(port, 1), rig.node
+    load = workload.load(port, 1)
+    ways = []
     with running(rig.lab.a, rig.lab.b, load) as process:
-        time.sleep(load.seconds / 2)
-        counted = tuple(sidecar.connections() for sidecar in rig.sidecars)
-        ends = connections(node.short_path) if node else []
+        # Short connections come and go: a single look may meet none.
+        for _ in range(LOOKS):
+            time.sleep(load.seconds / (LOOKS + 1))
+            ways.append(_way(rig))
         finish(process, load)
-    short = sum(end.short_bytes > 0 for end in ends)
-    return Way(counted, short, len(ends) - short)
+    sidecars = tuple(map(max, zip(*(way.sidecars for way in ways), strict=True)))
+    most = max(ways, key=lambda way: way.short)
+    return Way(sidecars, most.short, most.reasons)
+
+
+def _way(rig: Rig) -> Way:
+    counted = tuple(sidecar.connections() for sidecar in rig.sidecars)
+    ends = connections(rig.node.short_path) if rig.node else []
+    others = Counter(end.reason for end in ends if not end.short_bytes)
+    short = len(ends) - others.total()
+    return Way(counted, short, tuple(f"{n} x {why}" for why, n in others.items()))
 
 
 def _measured(rig: Rig, load: Load) -> Cell:

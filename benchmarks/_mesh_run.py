@@ -139,7 +139,9 @@ def _astray(name: str, way: Way, *, kept: bool) -> str:
             went = "pass none of" if passes else "pass"
             return f"connections {went} the sidecar of pod {pod}"
     if variant.short and kept and not way.short:
-        return f"no byte took the short path at any of {way.tcp} ends"
+        return (
+            f"no byte took the short path: {', '.join(way.reasons) or 'nothing there'}"
+        )
     return ""
 
 

@@ -6,6 +6,9 @@ sidecars make of them:
     usual       HTTP (or gRPC) in both sidecars, as a mesh has it
     l4_inbound  HTTP in the client's, TCP alone in the server's: what `shortcut` asks for
     l4          TCP alone in both: what `splice` asks for
+
+Short connections have ports of their own: the short path learns by destination how long
+connections live, and no port of a real server is now the one and now the other.
 """
 
 from collections.abc import Callable
@@ -16,7 +19,9 @@ from beewire.mesh.lab import GrpcLoad, LoadConfig, NginxConfig, SidecarConfig
 from beewire.mesh.lab.load import Load
 from beewire.mesh.lab.server import STREAM, STREAMED, STREAMED_SIZE
 
-HTTP, L4_INBOUND, L4, MTLS = 80, 82, 9000, 8443
+HTTP, L4_INBOUND, L4 = 80, 82, 9000
+SHORT_HTTP, SHORT_L4_INBOUND, SHORT_L4, MIXED = 81, 83, 9001, 9002
+MTLS = 8443
 GRPC, GRPC_L4_INBOUND, GRPC_L4 = 50051, 50052, 50053
 IDLE_PODS = 50
 
@@ -30,11 +35,18 @@ class Kind(Enum):
 
 
 HTTP_PORTS = {Kind.USUAL: HTTP, Kind.L4_INBOUND: L4_INBOUND, Kind.L4: L4}
+SHORT_HTTP_PORTS = {
+    Kind.USUAL: SHORT_HTTP,
+    Kind.L4_INBOUND: SHORT_L4_INBOUND,
+    Kind.L4: SHORT_L4,
+}
 GRPC_PORTS = {Kind.USUAL: GRPC, Kind.L4_INBOUND: GRPC_L4_INBOUND, Kind.L4: GRPC_L4}
 TCP_PORTS = dict.fromkeys(Kind, L4)
+SHORT_TCP_PORTS = dict.fromkeys(Kind, SHORT_L4)
+MIXED_PORTS = dict.fromkeys(Kind, MIXED)
 MTLS_PORTS = {Kind.USUAL: MTLS}
-L4_PORTS = (L4, GRPC_L4)
-L4_INBOUND_PORTS = (L4_INBOUND, GRPC_L4_INBOUND, *L4_PORTS)
+L4_PORTS = (L4, SHORT_L4, MIXED, GRPC_L4)
+L4_INBOUND_PORTS = (L4_INBOUND, SHORT_L4_INBOUND, GRPC_L4_INBOUND, *L4_PORTS)
 
 
 class Workload(NamedTuple):
@@ -96,7 +108,7 @@ WORKLOADS = {
             "http_close",
             "GET of 100 bytes, 16 at a time, a new connection each",
             _http(16, close=True),
-            HTTP_PORTS,
+            SHORT_HTTP_PORTS,
             kept=False,
         ),
         Workload(
@@ -106,7 +118,7 @@ WORKLOADS = {
             "tcp_close16",
             "as http_close, for sidecars plain TCP: new connections on every leg",
             _http(16, close=True),
-            TCP_PORTS,
+            SHORT_TCP_PORTS,
             kept=False,
         ),
         Workload(
@@ -131,7 +143,7 @@ WORKLOADS = {
             "mixed",
             "plain TCP for sidecars, one request in 8 ends its connection",
             _http(16, close_one_in=8),
-            TCP_PORTS,
+            MIXED_PORTS,
             kept=False,
         ),
         Workload(
@@ -148,19 +160,22 @@ WORKLOADS = {
 # is found out about what a port carries: as lean as Envoy can be.
 _COMMON = {"mutual_tls": (MTLS,), "sniffing": False}
 CLIENT = SidecarConfig(
-    http_ports=(HTTP, L4_INBOUND, MTLS),
+    http_ports=(HTTP, SHORT_HTTP, L4_INBOUND, SHORT_L4_INBOUND, MTLS),
     grpc_ports=(GRPC, GRPC_L4_INBOUND),
-    tcp_ports=(L4, GRPC_L4),
+    tcp_ports=L4_PORTS,
     **_COMMON,
 )
 SERVER = SidecarConfig(
-    http_ports=(HTTP, MTLS),
+    http_ports=(HTTP, SHORT_HTTP, MTLS),
     grpc_ports=(GRPC,),
-    tcp_ports=(L4_INBOUND, L4, GRPC_L4_INBOUND, GRPC_L4),
+    tcp_ports=L4_INBOUND_PORTS,
     **_COMMON,
 )
 NEIGHBOUR = SidecarConfig(sniffing=False)
 WEB = NginxConfig(
-    ports=(HTTP, L4_INBOUND, L4, MTLS),
+    ports=(
+        *(HTTP, SHORT_HTTP, L4_INBOUND, SHORT_L4_INBOUND, MTLS),
+        *(L4, SHORT_L4, MIXED),
+    ),
     grpc_ports=(GRPC, GRPC_L4_INBOUND, GRPC_L4),
 )
