@@ -131,6 +131,18 @@ def test_destinations_are_learnt_apart(once: Once, tier: Bypass) -> None:
         assert once.run(9006, 1) == (Mode.SHORT, Why.NOTHING)
 
 
+def test_one_that_carries_nothing_teaches_nothing(once: Once, tier: Bypass) -> None:
+    port = 9008
+    for _ in range(3):
+        once.open(port).close()
+
+    first = once.run(port, LONG)
+
+    assert first == (
+        (Mode.TCP, Why.UNKNOWN) if tier is Bypass.AUTO else (Mode.SHORT, Why.NOTHING)
+    )
+
+
 def test_what_closed_connections_have_sent_is_kept(node: Node, once: Once) -> None:
     loaded = node.short_path.loaded
     numbers = [loaded[state.tiers][key].number for key in node.cookies()]

@@ -47,7 +47,12 @@ def refusal(destination: Destination, pod: PodTier) -> u32:
 
 
 def learn(destination: Destination, messages: u32) -> None:
-    """A connection to a destination carried so many messages in one direction."""
+    """A connection to a destination carried so many messages in one direction.
+
+    One that carried none was a probe: it tells nothing of those that are to carry some.
+    """
+    if messages == 0:
+        return
     counted: u32 = (min(MOST, messages)) * ONE
     if (habit := habits.lookup(destination)) is None:
         habits.update(destination, Habit(messages=counted))
