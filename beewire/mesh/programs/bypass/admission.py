@@ -11,13 +11,19 @@ One long connection teaches more than a short one forgets: a destination that ch
 known anew after one long or some short ones. A connection that stays on TCP and lives long
 does not wait for its end: it teaches when it has gone on for long enough (RTT_CB, once a
 round trip, until then).
+
+What has not been accepted yet may turn out to belong to somebody who waits inside recv().
+Who accepted the last one tells who accepts the next: where that one did not wait, messages
+take the short path at once, and are not mixed with others that came by TCP.
 """
 
 from beewire.bpf import u32
 from beewire.mesh.programs.bypass.state import (
     Destination,
     End,
+    Flow,
     Habit,
+    Owner,
     PodTier,
     Tier,
     Why,
@@ -61,3 +67,22 @@ def learn(destination: Destination, messages: u32) -> None:
         habit.messages = habit.messages + (counted - habit.messages) // WEIGHT
     else:
         habit.messages = habit.messages - (habit.messages - counted) // WEIGHT
+
+
+def expects(flow: Flow) -> bool:
+    """Whether who accepts what this end has dialled will not wait inside recv()."""
+    destination = Destination()
+    dialled_by(destination, flow.own, flow.role)
+    if (habit := habits.lookup(destination)) is None:
+        return False
+    return habit.owner == Owner.READY
+
+
+def saw(flow: Flow, owner: u32) -> None:
+    """Remember who has accepted what this end has dialled."""
+    destination = Destination()
+    dialled_by(destination, flow.own, flow.role)
+    if (habit := habits.lookup(destination)) is None:
+        habits.update(destination, Habit(messages=PAYS, owner=owner))
+        return
+    habit.owner = owner

@@ -34,6 +34,7 @@ from beewire.bpf import (
     u32,
     u64,
 )
+from beewire.mesh.programs.bypass.admission import expects, saw
 from beewire.mesh.programs.bypass.keys import mirror, whoever
 from beewire.mesh.programs.bypass.sockets import (
     SEND_SHUTDOWN,
@@ -50,6 +51,7 @@ from beewire.mesh.programs.bypass.state import (
     End,
     Flow,
     Mode,
+    Owner,
     Role,
     Why,
     bound,
@@ -85,22 +87,33 @@ def meet(flow: Flow, tcp: tcp_sock) -> u32:
     return Why.NOTHING
 
 
-def obstacle(flow: Flow) -> u32:
-    """Why nothing may go to the other end's owner but by TCP (Why).
-
-    An application may change its mind about waiting; a sidecar is asked once, as soon as
-    it has accepted.
-    """
-    if has_ulp(flow.address):
-        return Why.ULP
+def sidecars(flow: Flow) -> u32:
+    """Why nothing may go to a sidecar but by TCP (Why): asked once, when it has accepted."""
     if flow.checked != 0:
         return Why.NOTHING
     why = waits(flow.address)
-    if flow.peer_role == Role.SIDECAR:
-        if why == Why.UNACCEPTED:
-            return Why.NOTHING
-        flow.checked = 1
+    if why == Why.UNACCEPTED:
+        return Why.NOTHING
+    flow.checked = 1
     return why
+
+
+def applications(flow: Flow) -> u32:
+    """Why nothing may go to an application but by TCP (Why): it may change its mind."""
+    why = waits(flow.address)
+    if why == Why.UNACCEPTED:
+        return Why.NOTHING if expects(flow) else Why.UNACCEPTED
+    if flow.checked == 0 and flow.dialled != 0:
+        flow.checked = 1
+        saw(flow, Owner.WAITING if why == Why.BLOCKING else Owner.READY)
+    return why
+
+
+def obstacle(flow: Flow) -> u32:
+    """Why nothing may go to the other end's owner but by TCP (Why)."""
+    if has_ulp(flow.address):
+        return Why.ULP
+    return sidecars(flow) if flow.peer_role == Role.SIDECAR else applications(flow)
 
 
 def is_crowded(flow: Flow, waiting: u64) -> bool:

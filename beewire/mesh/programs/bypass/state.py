@@ -178,11 +178,19 @@ class Destination(Struct):
     role: u32 = 0
 
 
+class Owner(IntEnum):
+    """How those who accept connections read: as seen when one was accepted last."""
+
+    UNSEEN = 0
+    READY = 1  # they never wait inside recv()
+    WAITING = 2
+
+
 class Habit(Struct):
     """How many messages one direction of a connection carries, in sixteenths."""
 
     messages: u32 = 0
-    unused: u32 = 0
+    owner: u32 = 0  # Owner
 
 
 class Totals(Struct):
