@@ -139,11 +139,13 @@ def test_the_last_word_is_the_last(pair: Pair) -> None:
     pair.near.sendall(b"good-bye")
     pair.near.shutdown(socket.SHUT_WR)
 
-    with pytest.raises(BrokenPipeError):
-        pair.near.send(b"one more thing")
-
     assert read(pair.far, 8) == b"good-bye"
     assert pair.far.recv(10) == b""
+
+    with pytest.raises(BrokenPipeError):
+        pair.near.send(b"one more thing")
+    with pytest.raises(BlockingIOError):
+        pair.near.recv(10)
 
 
 def test_one_direction_goes_on_after_the_other_has_ended(pair: Pair) -> None:
@@ -153,6 +155,23 @@ def test_one_direction_goes_on_after_the_other_has_ended(pair: Pair) -> None:
     pair.far.sendall(b"answer")
 
     assert read(pair.near, 6) == b"answer"
+
+
+def test_who_has_gone_is_answered_for_by_tcp(node: Node, pair: Pair) -> None:
+    pair.far.close()
+    assert pair.near.recv(10) == b""
+
+    assert pair.near.send(b"hello?") == 6
+    why = flow(node, pair.near).why
+
+    with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+        insist(pair.near)
+    assert why == Why.GONE
+
+
+def insist(sock: socket.socket) -> None:
+    for _ in range(100):
+        sock.send(b"hello?")
 
 
 def test_what_was_sent_before_closing_arrives(pair: Pair) -> None:
