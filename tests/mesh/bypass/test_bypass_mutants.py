@@ -92,7 +92,10 @@ MUTANTS = {
         "left_alone",
     ),
     "short connections are joined": Mutant(
-        "admission.py", "habit.messages >= PAYS", "habit.messages >= 0", "admission"
+        "admission.py",
+        "habit.messages >= pays.value",
+        "habit.messages >= 0",
+        "admission",
     ),
     "nothing is learnt from what stays on TCP": Mutant(
         "joining.py", "watch(ctx, SockOpsFlag.RTT_CB)", "pass", "admission"

@@ -19,6 +19,7 @@ take the short path at once, and are not mixed with others that came by TCP.
 
 from beewire.bpf import u32
 from beewire.mesh.programs.bypass.state import (
+    PAYS,
     Destination,
     End,
     Flow,

@@ -39,11 +39,10 @@ MAX_DESTINATIONS = 1 << 14
 
 # Bytes that may wait for a reader before the rest goes by TCP, which has windows.
 BOUND = 1 << 20
-
-# Messages in one direction, in sixteenths, from which it is worth to join.
-PAYS = 4 * 16
 # And messages: each has a head of a kilobyte in the kernel, for which nobody is charged.
 MOST_MESSAGES = 1 << 10
+# Messages in one direction, in sixteenths, from which it is worth to join.
+PAYS = 4 * 16
 
 
 class Tier(IntEnum):
