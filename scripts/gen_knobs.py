@@ -26,6 +26,8 @@ HEAD = """\
 - *refused*: a pod that sets it is not enrolled, and is told why.
 
 `beewire mesh rules` prints Istio's rules for all of them, the refused ones included.
+*Parity* is what `beewire mesh parity` found over random configurations of all of them and
+random connections: no difference that is not named here ([](parity.md)).
 """
 WORDS = {
     Support.HONOURED: "honoured",
@@ -33,24 +35,50 @@ WORDS = {
     Support.UNNEEDED: "not needed",
     Support.REFUSED: "refused",
 }
+PARITY = {
+    Support.HONOURED: "decides alike",
+    Support.DELTA: "alike, but for what it names",
+    Support.UNNEEDED: "nothing to compare",
+    Support.REFUSED: "its rules are printed only",
+}
+
+MEMBERSHIP = """\
+## Whether a pod is in the mesh
+
+These turn nothing that a rule says; they decide whether there are rules.
+
+| annotation | with Beewire |
+|---|---|
+| `sidecar.istio.io/inject` (label or annotation) | as Istio's CNI plugin reads it: a manifest that says `false` is left alone, and `beewire mesh check` says so |
+| `sidecar.istio.io/status` | the injector leaves it; by it `beewire-cni` knows the pods of the mesh, unless its entry has `"select": "all"` |
+| `istio.io/dataplane-mode`, `ambient.istio.io/dns-capture`, `ambient.istio.io/bypass-inbound-capture` | of ambient mode, which leaves pods with a sidecar out: noted, without effect, as in Istio |
+"""
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([HEAD, overview(), *map(section, KNOBS), tool_flags()])
+    parts = (HEAD, overview(), MEMBERSHIP, *map(section, KNOBS), tool_flags())
+    return "\n".join(parts)
 
 
 def overview() -> str:
     """One row a knob."""
-    rows = ["| knob | annotation | flag | support |", "|---|---|---|---|"]
+    rows = ["| knob | annotation | flag | support | parity |", "|---|---|---|---|---|"]
     for knob in KNOBS:
         annotation = code(knob.annotations[-1]) if knob.annotations else ""
         flag = code(f"-{knob.short}" if knob.short else f"--{knob.flag}")
         rows.append(
             f"| `{knob.path}` | {annotation} | {flag if knob.flag else ''}"
-            f" | {WORDS[knob.support]} |"
+            f" | {WORDS[knob.support]} | {parity(knob)} |"
         )
     return "\n".join([*rows, ""])
+
+
+def parity(knob: Knob) -> str:
+    """What comparing with Istio's rules says of a knob."""
+    if not knob.istio and (knob.is_beewires or not knob.annotations):
+        return "Beewire's own"
+    return PARITY[knob.support]
 
 
 def section(knob: Knob) -> str:
