@@ -16,6 +16,7 @@ from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.records import CLOSED, PodRecord
 from beewire.mesh.agent.settings import configuration_of
 from beewire.mesh.agent.view import CLOSE, LISTEN, TCP, UDP, NetworkView, SocketState
+from beewire.mesh.agent.ways import survey
 from beewire.mesh.decision import Action, Rule, Verdict
 from beewire.mesh.enrol import Node
 from beewire.mesh.enrol.entries import DECISIONS
@@ -33,6 +34,7 @@ from beewire.mesh.explain.question import end_of, ended
 from beewire.mesh.explain.subject import IP, addresses_of
 from beewire.mesh.netns import SO_NETNS_COOKIE
 from beewire.mesh.programs.state import Decision
+from beewire.mesh.straight import kinds_of
 
 _NAMES = {TCP: "tcp", UDP: "udp"}
 # What of a pod's own flows is left alone. The sidecar's connections are not meant.
@@ -92,8 +94,34 @@ def explain_question(
     """
     record = records.get(directories, pod)
     with opened(directories) as node:
-        told = explain(subject_of(record, node), question)
+        subject = subject_of(record, node)
+        told = explain(subject, question)
+        told = told._replace(
+            notes=(*told.notes, *_why_not_past(directories, subject, question))
+        )
     return _with_neighbours(directories, record, told)
+
+
+def _why_not_past(
+    directories: Directories, subject: Subject, question: Question
+) -> Iterator[str]:
+    """Why a connection of a pod that says yes does not go past a sidecar."""
+    node = subject.node
+    if node is None or not kinds_of(node, subject.netns):
+        return
+    place = question.destination, question.destination_port
+    made = survey(records.every(directories), node)
+    for each in made.judged:
+        is_asked = each.client.netns == subject.netns or (
+            each.client.addresses and question.source in each.client.addresses
+        )
+        about = each.address is None and place[0] in each.server.addresses
+        if not is_asked or each.is_open:
+            continue
+        if about or (each.address, each.port) == place:
+            kind = (each.kind.name or "").lower()
+            for why in each.refusals:
+                yield f"no {kind} to {each.server.name}: {why}"
 
 
 def _with_neighbours(

@@ -17,6 +17,8 @@ from beewire.mesh.decision import (
 )
 from beewire.mesh.explain import ways
 from beewire.mesh.explain.explanation import Explanation, Step
+from beewire.mesh.explain.past import RULES_PAST, past
+from beewire.mesh.explain.past import steps as steps_past
 from beewire.mesh.explain.question import Question, ended
 from beewire.mesh.explain.subject import IP, Subject
 from beewire.mesh.explain.words import ACTIONS, RULES
@@ -37,6 +39,7 @@ def explain(subject: Subject, question: Question) -> Explanation:
     """
     connection = connection_of(subject, question)
     verdict = decide(subject.configuration.config, connection)
+    verdict = past(subject, connection, verdict)
     return Explanation(
         pod=subject.name,
         connection=str(question),
@@ -129,6 +132,10 @@ def _steps(subject: Subject, connection: Connection, verdict: Verdict) -> list[S
         return ways.inbound(subject, verdict.action, ended(*wanted))
     if connection.protocol == UDP and connection.destination_port != DNS_PORT:
         return []
+    if verdict.rule in RULES_PAST.values():
+        return steps_past(
+            subject, verdict.rule, wanted, str(verdict.item).rpartition(" ")[2]
+        )
     target = ways.target_of(subject, verdict.action, wanted)
     steps = ways.outbound(subject, verdict.action, wanted, target)
     if connection.protocol == UDP:

@@ -20,6 +20,8 @@ from beewire.mesh.decision import TCP, UDP, Action, Rule, Verdict
 from beewire.mesh.explain import ways
 from beewire.mesh.explain.explanation import Explanation, Step
 from beewire.mesh.explain.hypothetical import SHADOW, counts
+from beewire.mesh.explain.past import RULES_PAST
+from beewire.mesh.explain.past import steps as steps_past
 from beewire.mesh.explain.question import IP, ended
 from beewire.mesh.explain.subject import Subject
 from beewire.mesh.explain.words import ACTIONS, RULES
@@ -144,7 +146,12 @@ def _explain(
     head = f"{name} {local}" + (f" -> {shown}" if shown else "")
     if kept.dialled is None:
         return _accepted(subject, sock, kept, head, connected)
-    steps = ways.outbound(subject, kept.action, kept.dialled, kept.target or connected)
+    if kept.rule in RULES_PAST.values():
+        target = connected or ended(*kept.dialled)
+        steps = steps_past(subject, kept.rule, kept.dialled, target)
+    else:
+        target = kept.target or connected
+        steps = ways.outbound(subject, kept.action, kept.dialled, target)
     told = _decided(subject, kept, head, kept.target, steps)
     return told._replace(notes=(*_connected(connected), *told.notes))
 

@@ -30,7 +30,7 @@ from beewire.mesh.programs.events import Matter, Reason, report
 from beewire.mesh.programs.listening import assign
 from beewire.mesh.programs.sockets import is_loopback4, is_loopback6, is_own
 from beewire.mesh.programs.state import IPPROTO_TCP, Decision, PodMode, owners, pods
-from beewire.mesh.programs.straight import lets_pass
+from beewire.mesh.programs.straight import let_pass
 from beewire.mesh.programs.transparent import is_own_call
 
 alone = Const(u64)  # whose packets inbound_alone sees
@@ -110,13 +110,9 @@ def serve(ctx: SkLookup, netns: u64, flow: Flow) -> int:
     flow.scope = pod.scope
     flow.scope_flags = pod.flags
     verdict = decide_inbound(pod.settings, flow)
+    if pod.straight != 0 and action_of(verdict) == Action.TO_INBOUND:
+        verdict = let_pass(ctx, netns, pod, flow, verdict)
     action = action_of(verdict)
-    if (
-        pod.straight != 0
-        and action == Action.TO_INBOUND
-        and lets_pass(ctx, netns, pod, flow)
-    ):
-        return SkAction.SK_PASS
     count_rule(pod, verdict)
     note_arrival(netns, flow, ctx.remote_port, verdict)
     if action == Action.PASS:

@@ -46,7 +46,6 @@ from beewire.bpf import (
 )
 from beewire.mesh.decision.vocabulary import Action, Rule
 from beewire.mesh.programs.addresses import AF_INET6, MAPPED, Address
-from beewire.mesh.programs.arrivals import note_arrival
 from beewire.mesh.programs.counting import count_rule
 from beewire.mesh.programs.decision import Flow, action_of, rule_of, settled
 from beewire.mesh.programs.dialling import keep, note
@@ -386,23 +385,21 @@ def end(ctx: SockOps, found: Claim, ends: Ends) -> None:
 # The server: sk_lookup.
 
 
-def lets_pass(ctx: SkLookup, netns: u64, pod: PodState, flow: Flow) -> bool:
-    """Whether a captured connection has a claim to go past this pod's sidecar."""
+def let_pass(ctx: SkLookup, netns: u64, pod: PodState, flow: Flow, decided: u32) -> u32:
+    """What becomes of a captured connection: it may have a claim to go past the sidecar."""
     ends = Ends(source=flow.source, target=flow.destination)
     ends.source_port = ctx.remote_port
     ends.port = flow.port
     if (found := claims.lookup(ends)) is None:
-        return False
+        return decided
     if found.server != netns or found.kind & pod.straight == 0:
-        return False
+        return decided
     if not is_known() or not has_nothing_to_do(netns, flow.destination, flow.port):
-        return False
+        return decided
     if not is_listening(netns, pod.settings.inbound_port):
-        return False
+        return decided
     if found.stage == Stage.OFFERED:
         found.stage = Stage.TAKEN
-    rule = Rule.IN_SPLICE if found.kind == Straight.SPLICE else Rule.IN_SHORTCUT
-    verdict = settled(Action.PASS, rule)
-    count_rule(pod, verdict)
-    note_arrival(netns, flow, ctx.remote_port, verdict)
-    return True
+    if found.kind == Straight.SPLICE:
+        return settled(Action.PASS, Rule.IN_SPLICE)
+    return settled(Action.PASS, Rule.IN_SHORTCUT)

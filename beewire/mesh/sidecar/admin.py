@@ -23,12 +23,14 @@ TIMEOUT_S: Final = 5.0
 MOST_BYTES: Final = 64 << 20
 _PIECE = 1 << 16
 _DUMP = "/config_dump?include_eds"
-# What counts changes of listeners and clusters, endpoints included (cluster_updated).
+# What counts changes of listeners and clusters, endpoints included (cluster_updated), and
+# when they take effect: a listener that is pushed warms up before it replaces another.
 # istiod has all of them kept: requiredEnvoyStatsMatcherInclusion...
 _COUNTED = (
-    r"^(listener_manager\.(listener_(added|modified|removed|in_place_updated)"
-    r"|lds\.(version|update_success))"
-    r"|cluster_manager\.(cluster_(added|modified|removed|updated)|cds\.version))$"
+    r"^(listener_manager\.(listener_(added|modified|removed|in_place_updated|create_success)"
+    r"|total_listeners_(active|warming)|lds\.(version|update_success))"
+    r"|cluster_manager\.(cluster_(added|modified|removed|updated)|(active|warming)_clusters"
+    r"|cds\.version))$"
 )
 _STATS = f"/stats?filter={_COUNTED.replace('|', '%7C').replace('^', '%5E')}"
 _LINE = re.compile(rb"^[\w.]+: \d+$", re.MULTILINE)

@@ -10,7 +10,7 @@ from beewire.bpf import Loaded, htons, ntohs
 from beewire.errors import MapError, MeshError
 from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.enrol.pod import words
-from beewire.mesh.programs import straight
+from beewire.mesh.programs import state, straight
 from beewire.mesh.programs.addresses import Address
 from beewire.mesh.programs.straight import PodPlace, Stage, Straight, Way
 from beewire.mesh.sidecar import Reason, Refusal
@@ -71,6 +71,7 @@ class Tables:
         self._claims = loaded[straight.claims]
         self._traffic = loaded[straight.traffic]
         self._lease = loaded[straight.lease]
+        self._pods = loaded[state.pods]
 
     def apply(self, plan: Plan, lease_s: float = FOREVER) -> Applied:
         """Let the programs go by `plan`: first what is gone, then what is new.
@@ -112,6 +113,26 @@ class Tables:
     def holds(self) -> bool:
         """Whether the programs go by a plan: its lease has not ended."""
         return self._lease[0] > time.monotonic_ns()
+
+    def end_of(
+        self, netns: int, kind: Straight, address: IP, port: int
+    ) -> Place | None:
+        """Where a pod's connection to a destination ends, if it goes past a sidecar.
+
+        As the programs would decide it now, except that they see whether the sidecars
+        live, too.
+        """
+        if not (self.holds() and self._allows(netns, kind)):
+            return None
+        way = self._ways.get(_key(netns, address, port))
+        if way is None or not way.kinds & kind or not self._allows(way.server, kind):
+            return None
+        end = _ip(way.address), ntohs(way.port)
+        return end if _key(way.server, *end) in self._ports else None
+
+    def _allows(self, netns: int, kind: Straight) -> bool:
+        pod = self._pods.get(netns)
+        return pod is not None and bool(pod.straight & kind)
 
     def ways(self) -> int:
         """How many destinations have a way."""

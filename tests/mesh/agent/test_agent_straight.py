@@ -254,3 +254,48 @@ def test_status_tells_ways_and_refusals(
     assert f"splice lab/a -> lab/b port {RAW} ({tended.lab.b.address}:{RAW}," in told
     assert "no splice lab/a -> lab/b port 80: 0.0.0.0_80: HTTP connection" in told
     json.dumps(tended.mesh.status())
+
+
+def explained(directories: Directories, *words: str) -> Any:
+    """What `beewire mesh explain` says."""
+    command = [sys.executable, "-m", "beewire", "mesh", "explain", "--json", *words]
+    told = subprocess.run(
+        command,
+        env=environment(directories),
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (found,) = json.loads(told)
+    return found
+
+
+def test_explain_tells_the_way_past_and_why_there_is_none(
+    directories: Directories, tended: Tended
+) -> None:
+    pod, b = ("--pod", "lab/a"), tended.lab.b.address
+
+    past = explained(directories, *pod, f"{b}:{RAW}")
+    own = explained(directories, *pod, f"{b}:{RAW}", "--proxy")
+    through = explained(directories, *pod, f"{b}:80")
+
+    assert past["rule"] == "OUT_SPLICE"
+    assert own["rule"] == "OUT_SHORTCUT"
+    assert through["rule"] == "OUT_ALL_RANGES"
+    assert any(
+        "no splice to lab/b: 0.0.0.0_80: HTTP connection manager" in note
+        for note in through["notes"]
+    )
+
+
+def test_explain_tells_of_a_live_connection_that_it_goes_past(
+    directories: Directories, tended: Tended
+) -> None:
+    with tended.lab.b.app.listen("0.0.0.0", RAW), tended.dial() as sock:
+        host, port = sock.getsockname()
+        found = explained(directories, "--live", f"{host}:{port}")
+
+    assert found["rule"] == "OUT_SPLICE"
+    assert "splice" in found["origin"]
+    assert "past both sidecars" in found["steps"][0]["did"]
