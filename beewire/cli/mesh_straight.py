@@ -11,7 +11,7 @@ def straight_lines(told: dict[str, Any] | None, *, verbose: bool) -> list[str]:
     if told is None or not (told["says_yes"] or told["traffic"]):
         return []
     says = ", ".join(told["says_yes"]) or "nothing any more"
-    first = f"  past others says yes to {says}"
+    first = f"  straight    says yes to {says}"
     if told["says_yes"] and not told["holds"]:
         first += "; closed: no agent reads the sidecars"
     return [

@@ -19,14 +19,17 @@ def kinds_of(node: Node, netns: int) -> Straight:
 
 
 def addresses_of(node: Node, netns: int) -> tuple[IP, ...]:
-    """The addresses of a pod that are its alone, as the programs know them."""
+    """The addresses of a pod that are its alone, as the programs know them.
+
+    Link-local ones are left out: what they mean, the interface says.
+    """
     owners = node.loaded[state.owners]
     found = (
         IPv6Address(address.to_bytes())
         for address, owner in owners.items()
         if owner == netns
     )
-    plain = [each.ipv4_mapped or each for each in found]
+    plain = [each.ipv4_mapped or each for each in found if not each.is_link_local]
     return tuple(sorted(plain, key=lambda each: (each.version, int(each))))
 
 
