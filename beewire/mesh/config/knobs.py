@@ -454,7 +454,7 @@ KNOBS: Final = (
         "bypass.shortcut",
         Support.HONOURED,
         "Beewire's own. Both pods must say so, and the sidecar that is left out must have"
-        " nothing but TCP to do there: no HTTP, no mTLS, no policy ([](bypass.md)).",
+        " nothing but TCP to do there: no HTTP, no mTLS, no policy ([](shortcut.md)).",
         annotations=(BEEWIRE + "shortcut",),
     ),
     Knob(
@@ -464,7 +464,8 @@ KNOBS: Final = (
         values.SWITCH,
         "bypass.splice",
         Support.HONOURED,
-        "Beewire's own. As `bypass.shortcut`, and asks the same of both sidecars.",
+        "Beewire's own. As `bypass.shortcut`, and asks the same of both sidecars"
+        " ([](shortcut.md)).",
         annotations=(BEEWIRE + "splice",),
     ),
 )
