@@ -86,7 +86,7 @@ def take_arrival(ctx: SockOps) -> None:
     kept = place.kept
     if kept == 0 or place.check != mixed(name, kept):
         return
-    place.kept = 0
+    place.check = place.kept = 0  # an upgrade copies what is left
     if (sk := ctx.sk) is not None:
         keep_arrival(sk, kept & 0xFFFFFFFF, kept >> 32)
 

@@ -11,11 +11,17 @@ import pytest
 
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh
-from beewire.mesh.agent.explaining import explain_live, explain_question, why_not
+from beewire.mesh.agent.explaining import (
+    explain_live,
+    explain_question,
+    opened,
+    why_not,
+)
 from beewire.mesh.enrol import SIDECAR
 from beewire.mesh.explain import parse
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.dns import query, resolver
+from beewire.mesh.programs import state
 from tests.mesh.agent.conftest import target
 
 pytestmark = pytest.mark.mesh
@@ -195,6 +201,10 @@ def test_as_many_connections_as_shake_hands_at_once_keep_their_verdicts(
         ]
 
     assert {each.rule for each in told} == {"IN_ALL_PORTS"}
+    with opened(directories) as node:
+        assert node is not None
+        notes = node.loaded[state.arrivals]
+        assert not any(note.kept or note.check for note in notes.values())
     assert {each.connection.rpartition(":")[2] for each in told} == {
         str(port) for port in range(PLAIN, PLAIN + 50)
     }
