@@ -12,7 +12,7 @@ from typing import NamedTuple
 from _mesh_figures import Floor
 
 WIDTH = 540
-LEFT, RIGHT = 96, 136
+LEFT, RIGHT = 108, 136
 ROW = 20
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
 FINE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2)

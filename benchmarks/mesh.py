@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from _mesh_figures import Samples, figures
-from _mesh_page import Beside, report
+from _mesh_page import report
 from _mesh_peers import HOW
 from _mesh_run import CELL_S, Plan, Run, span
 from _mesh_store import Store
 from _mesh_table import table
 from _mesh_variants import VARIANTS, Asked
 from _mesh_versions import versions
+from _mesh_view import Beside
 from _mesh_workloads import WORKLOADS
 from _report import Figure, machine
 
@@ -48,7 +49,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workloads", default=tuple(WORKLOADS), **chosen)
     parser.add_argument("--rounds", type=_positive, default=ROUNDS, metavar="N")
     parser.add_argument(
-        "--seconds", type=_positive, default=SECONDS, metavar="S", help="of one cell"
+        "--seconds", type=_whole, default=SECONDS, metavar="S", help="of one cell"
     )
     parser.add_argument("--congestion", default="reno", metavar="reno|cubic")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
@@ -136,6 +137,14 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _whole(text: str) -> int:
+    # wrk measures for whole seconds.
+    try:
+        return max(1, round(float(text)))
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
 
 
 def _lists() -> str:

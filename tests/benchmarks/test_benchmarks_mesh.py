@@ -344,6 +344,7 @@ def test_an_axis_keeps_everything_inside(
     [
         (["--variants", "none,absent"], "there is no absent among variants"),
         (["--workloads", "http_c17"], "there is no http_c17 among workloads"),
+        (["--seconds", "soon"], "'soon' is no number of seconds"),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--json", "/does/not/exist"], "/does/not/exist cannot be written"),
     ],
