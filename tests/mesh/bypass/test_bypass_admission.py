@@ -91,11 +91,14 @@ def test_what_is_unknown_depends_on_the_tier(once: Once, tier: Bypass) -> None:
     )
 
 
-def test_short_ones_stay_on_tcp_once_they_are_known(once: Once) -> None:
+def test_short_ones_stay_on_tcp_once_they_are_known(once: Once, tier: Bypass) -> None:
     once.until(9002, 1, Mode.TCP)
 
-    assert once.run(9002, 1)[1] in (Why.SHORT_LIVED, Why.UNKNOWN)
-    assert once.run(9002, 1) == (Mode.TCP, Why.SHORT_LIVED)
+    for _ in range(3):
+        mode, why = once.run(9002, 1)
+        assert mode == Mode.TCP
+        # Of what is never joined the pessimist learns nothing but that it lives long.
+        assert why == (Why.UNKNOWN if tier is Bypass.AUTO else Why.SHORT_LIVED)
 
 
 def test_a_destination_that_changes_is_learnt_anew_both_ways(once: Once) -> None:
@@ -126,7 +129,7 @@ def test_destinations_are_learnt_apart(once: Once, tier: Bypass) -> None:
     once.until(9005, 1, Mode.TCP)
     once.run(9005, 1)
 
-    assert once.run(9005, 1) == (Mode.TCP, Why.SHORT_LIVED)
+    assert once.run(9005, 1)[0] == Mode.TCP
     if tier is Bypass.SIDECARS:
         assert once.run(9006, 1) == (Mode.SHORT, Why.NOTHING)
 
@@ -154,6 +157,6 @@ def test_what_closed_connections_have_sent_is_kept(node: Node, once: Once) -> No
     ends = sum(sum(each.connections) for each in closed)
     messages = sum(each.short_messages + each.tcp_messages for each in closed)
     sent = sum(each.short_bytes + each.tcp_bytes for each in closed)
-    # Of a connection that was not joined only the end that dialled is considered.
-    assert (ends, messages) in ((6, 6 * LONG), (5, 5 * LONG))
+    # Of one that was left alone the end that dialled is counted, and nothing else.
+    assert (ends, messages) in ((6, 6 * LONG), (5, 4 * LONG))
     assert sent > messages * len("message")

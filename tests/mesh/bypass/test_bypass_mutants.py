@@ -55,7 +55,7 @@ MUTANTS = {
         "message.py", "waiting >= bound.value", "False", "order"
     ),
     "a last word is followed by others": Mutant(
-        "message.py", "sk_shutdown & SEND_SHUTDOWN != 0", "sk_shutdown == 77", "order"
+        "sockets.py", "sk_shutdown & SEND_SHUTDOWN != 0", "sk_shutdown == 77", "order"
     ),
     "a socket that has gone is written to": Mutant(
         "message.py",

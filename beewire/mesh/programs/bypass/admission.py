@@ -5,12 +5,11 @@ destination that a pod dials has a Habit: how many messages one direction of its
 connections carries, as a moving average. A connection is joined where that is more than it
 takes to pay; where nothing is known yet, it depends on the tier.
 
-Every connection that was considered adds to it when it closes: an end that has joined by
-what it sent, the end that dialled and did not join by the busier direction, in segments.
-One long connection teaches more than a short one forgets: a destination that changes is
-known anew after one long or some short ones. A connection that stays on TCP and lives long
-does not wait for its end: it teaches when it has gone on for long enough (RTT_CB, once a
-round trip, until then).
+Both ends of a connection that has joined add to it what they have sent, when it closes. One
+that was left on TCP costs nothing more while it is short. When it has gone on for long
+enough it teaches, too (RTT_CB, once a round trip, until then), and does not wait for its
+end: the next connection is joined. One long connection teaches more than a short one
+forgets: a destination that changes is known anew after one long or some short ones.
 
 What has not been accepted yet may turn out to belong to somebody who waits inside recv().
 Who accepted the last one tells who accepts the next: where that one did not wait, messages

@@ -37,7 +37,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import dialled_by, refusal
 from beewire.mesh.programs.bypass.keys import mirror, name, netns_beyond
-from beewire.mesh.programs.bypass.leaving import go_on, leave
+from beewire.mesh.programs.bypass.leaving import count, go_on, leave
 from beewire.mesh.programs.bypass.sockets import has_ulp, is_mptcp, waits
 from beewire.mesh.programs.bypass.state import (
     Destination,
@@ -154,6 +154,17 @@ def greet(ctx: SockOps, flow: Flow, own: End, address: u64) -> u32:
     return Why.SILENT
 
 
+def objection(address: u64, own: End, pod: PodTier, role: u32) -> u32:
+    """Why the end that has dialled stays on TCP (Why); NOTHING if it need not."""
+    if (why := hindrance(address)) != Why.NOTHING:
+        return why
+    if (why := waits(address)) != Why.NOTHING:
+        return why
+    destination = Destination()
+    dialled_by(destination, own, role)
+    return refusal(destination, pod)
+
+
 def dial(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     """This end has dialled, and the other one has agreed."""
     own = End()
@@ -173,19 +184,14 @@ def dial(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     own.socket = socket_cookie(ctx)
     begin(flow, own, pod, role)
     flow.dialled = 1
-    watch(ctx, SockOpsFlag.STATE_CB)
-    destination = Destination()
-    dialled_by(destination, own, role)
-    why = hindrance(address)
-    if why == Why.NOTHING:
-        why = waits(address)
-    if why == Why.NOTHING:
-        why = refusal(destination, pod)
-        if why != Why.NOTHING:
-            watch(ctx, SockOpsFlag.RTT_CB)
-    if why == Why.NOTHING:
-        why = greet(ctx, flow, own, address)
+    if (why := objection(address, own, pod, role)) == Why.NOTHING:
+        watch(ctx, SockOpsFlag.STATE_CB)
+        flow.why = greet(ctx, flow, own, address)
+        return
     flow.why = why
+    count(flow)
+    if why in (Why.SHORT_LIVED, Why.UNKNOWN):
+        watch(ctx, SockOpsFlag.RTT_CB)
 
 
 def is_same(greeting: Greeting, ctx: SockOps) -> bool:
@@ -232,22 +238,18 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
 
 
 def follow(ctx: SockOps, role: u32) -> None:
-    """Follow a connection of one end's owner."""
-    if (sk := ctx.sk) is None:
-        return
+    """Follow a connection of one end's owner; most of what is told is none of it."""
     op = ctx.op
+    if op < SockOp.ACTIVE_ESTABLISHED_CB or (sk := ctx.sk) is None:
+        return
     if op == SockOp.ACTIVE_ESTABLISHED_CB:
         dial(ctx, sk, role)
     elif op == SockOp.PASSIVE_ESTABLISHED_CB:
         answer(ctx, sk, role)
-    elif op in (SockOp.STATE_CB, SockOp.RTT_CB):
-        # Both programs are told of a sidecar's socket.
-        if (flow := flows.get(sk)) is None or flow.role != role:
-            return
-        if op == SockOp.STATE_CB:
-            leave(ctx, flow)
-        else:
-            go_on(ctx, flow)
+    elif op == SockOp.STATE_CB:
+        leave(ctx, sk, role)
+    elif op == SockOp.RTT_CB:
+        go_on(ctx, sk, role)
 
 
 @sock_ops

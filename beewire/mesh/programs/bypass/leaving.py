@@ -3,7 +3,14 @@
 STATE_CB, and RTT_CB of those that stay on TCP, by which they teach while they live.
 """
 
-from beewire.bpf import SockOps, SockOpsFlag, TcpState, sock_ops_cb_flags_set, u32
+from beewire.bpf import (
+    BpfSock,
+    SockOps,
+    SockOpsFlag,
+    TcpState,
+    sock_ops_cb_flags_set,
+    u32,
+)
 from beewire.mesh.programs.bypass.admission import LONG, dialled_by, learn
 from beewire.mesh.programs.bypass.keys import whoever
 from beewire.mesh.programs.bypass.state import (
@@ -12,6 +19,7 @@ from beewire.mesh.programs.bypass.state import (
     Flow,
     Role,
     Why,
+    flows,
     greetings,
     totals,
 )
@@ -34,27 +42,25 @@ def teach(ctx: SockOps, flow: Flow) -> None:
     learn(destination, messages if flow.why != Why.UNMET else 0)
 
 
-def go_on(ctx: SockOps, flow: Flow) -> None:
+def go_on(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     """A connection that stays on TCP has gone round: it may have lived for long by now."""
     if ctx.data_segs_out < LONG and ctx.data_segs_in < LONG:
+        return
+    if (flow := flows.get(sk)) is None or flow.role != role:
         return
     teach(ctx, flow)
     flags = ctx.bpf_sock_ops_cb_flags
     sock_ops_cb_flags_set(ctx, flags & (FLAGS ^ SockOpsFlag.RTT_CB))
 
 
-def count(ctx: SockOps, flow: Flow) -> None:
+def count(flow: Flow) -> None:
     """Add what an end has sent to its pod's totals."""
     if (total := totals.lookup(flow.pod)) is None:
         return
     total.short_bytes += flow.short_bytes
     total.short_messages += flow.short_messages
-    if flow.short_messages + flow.tcp_messages != 0:
-        total.tcp_bytes += flow.tcp_bytes
-        total.tcp_messages += flow.tcp_messages
-    elif ctx.data_segs_out != 0:  # nobody has counted its messages
-        total.tcp_bytes += ctx.bytes_acked - 1  # the SYN is one
-        total.tcp_messages += ctx.data_segs_out
+    total.tcp_bytes += flow.tcp_bytes
+    total.tcp_messages += flow.tcp_messages
     total.turns += flow.turns
     total.connections[flow.why & 31] += 1
 
@@ -94,11 +100,13 @@ def forget(flow: Flow) -> None:
         del greetings[own]
 
 
-def leave(ctx: SockOps, flow: Flow) -> None:
-    """A socket closes."""
+def leave(ctx: SockOps, sk: BpfSock, role: u32) -> None:
+    """A socket that has joined closes. Both programs are told of a sidecar's."""
     if ctx.args[1] != TcpState.CLOSE:
+        return
+    if (flow := flows.get(sk)) is None or flow.role != role:
         return
     forget(flow)
     teach(ctx, flow)
-    count(ctx, flow)
+    count(flow)
     count_past(flow)

@@ -19,16 +19,17 @@ by TCP, whose windows close, and comes back when it has been read: a reader that
 the bound, and what TCP lets through. The kernel charges for bytes, and not for the head of a
 kilobyte that each message has: so messages are counted, too (`is_crowded`).
 
-A socket that has closed, or another at its place in memory, is told by its cookie, which is
-read after all else. One that closes between that and the redirect is not in `peers` any
-more: then the message goes by TCP, which answers as always.
+What is read of the other end is memory that another socket may have by now. It counts only
+if a socket is found in `peers` afterwards: the key has the cookie of the very socket that was
+agreed upon, which is never given twice, so that it is there, was there all along, and the
+memory its own. Where none is found it has closed, and the message goes by TCP, which answers
+as always.
 """
 
 from beewire.bpf import (
     SkAction,
     SkMsg,
     helpers,
-    kernel_address,
     kernel_ptr,
     sk_msg,
     u32,
@@ -37,11 +38,10 @@ from beewire.bpf import (
 from beewire.mesh.programs.bypass.admission import expects, saw
 from beewire.mesh.programs.bypass.keys import mirror, whoever
 from beewire.mesh.programs.bypass.sockets import (
-    SEND_SHUTDOWN,
-    cookie_at,
     has_read,
     has_ulp,
-    sock,
+    is_covered,
+    is_shut,
     tcp_sock,
     waiting_at,
     waits,
@@ -134,13 +134,13 @@ def is_crowded(flow: Flow, waiting: u64) -> bool:
     return flow.short_messages - flow.read_messages >= MOST_MESSAGES
 
 
-def hindrance(flow: Flow, own: u64, written: u32) -> u32:
+def hindrance(flow: Flow, own: tcp_sock, written: u32) -> u32:
     """Why this message goes by TCP (Why); NOTHING: it need not."""
     if is_off(flow.pod) or is_set(flow.peer_pod):
         return Why.SWITCHED_OFF
-    if kernel_ptr(own, sock).sk_shutdown & SEND_SHUTDOWN != 0:
+    if is_shut(own):
         return Why.CLOSING
-    if has_ulp(own):
+    if is_covered(own):
         return Why.ULP
     if (why := obstacle(flow)) != Why.NOTHING:
         return why
@@ -151,8 +151,7 @@ def hindrance(flow: Flow, own: u64, written: u32) -> u32:
     waiting = waiting_at(flow.address)
     if waiting >= bound.value or is_crowded(flow, waiting):
         return Why.FULL
-    # Last: what was read before belonged to whoever has this cookie.
-    return Why.NOTHING if cookie_at(flow.address) == flow.peer.socket else Why.GONE
+    return Why.NOTHING
 
 
 def by_tcp(flow: Flow, size: u32, why: u32) -> int:
@@ -190,7 +189,7 @@ def shorten(ctx: SkMsg) -> int:
     if why < Why.UNMET:
         why = Why.NOTHING if flow.address != 0 else meet(flow, own)
     if why == Why.NOTHING:
-        why = hindrance(flow, kernel_address(tcp), own.write_seq)
+        why = hindrance(flow, own, own.write_seq)
     if why != Why.NOTHING:
         return by_tcp(flow, ctx.size, why)
     if peers.redirect(ctx, flow.peer, ingress=True) != SkAction.SK_PASS:

@@ -2,8 +2,7 @@
 
 One's own socket is read as the kernel types it. The other end's is memory that may be given
 to another socket at any time (its slab is SLAB_TYPESAFE_BY_RCU): each field of it is read by
-`bpf_probe_read_kernel`, and means something only when its cookie, read afterwards, is the
-one that was agreed upon. Cookies are never given twice.
+`bpf_probe_read_kernel`, which never faults; why it may be believed stands in `message`.
 """
 
 from beewire.bpf import (
@@ -29,17 +28,10 @@ class atomic_t(Kernel):
     counter: u32
 
 
-class atomic64_t(Kernel):
-    """`atomic64_t`."""
-
-    counter: u64
-
-
 class sock_common(Kernel):
     """`struct sock_common`."""
 
     skc_state: u8
-    skc_cookie: atomic64_t = embedded()
 
 
 class sk_buff_head(Kernel):
@@ -90,11 +82,6 @@ class tcp_sock(Kernel):
     is_mptcp: u8
 
 
-def cookie_at(address: u64) -> u64:
-    """The cookie of the socket that lies at an address."""
-    return kernel_ptr(address, sock_common).skc_cookie.counter
-
-
 def waiting_at(address: u64) -> u64:
     """How many bytes of memory wait for a reader."""
     return kernel_ptr(address, sock).sk_backlog.rmem_alloc.counter
@@ -118,6 +105,16 @@ def has_read(address: u64, seq: u32) -> bool:
     if tcp.copied_seq != seq or tcp.rcv_nxt != seq:
         return False
     return kernel_ptr(address, sock).sk_receive_queue.qlen == 0
+
+
+def is_shut(own: tcp_sock) -> bool:
+    """Whether this end has said its last word."""
+    return kernel_ptr(own, sock).sk_shutdown & SEND_SHUTDOWN != 0
+
+
+def is_covered(own: tcp_sock) -> bool:
+    """As `has_ulp`, of this end, which is read as the kernel types it."""
+    return kernel_ptr(own, inet_connection_sock).icsk_ulp_ops != 0
 
 
 def is_mptcp(address: u64) -> bool:

@@ -195,8 +195,8 @@ class Habit(Struct):
 class Totals(Struct):
     """What the ends of a pod's connections have sent that are closed by now.
 
-    `connections` counts them by the Why of their last message. Of one that never joined,
-    messages are segments, and bytes what was acknowledged.
+    `connections` counts them by the Why of their last message; those that were left alone
+    are counted there as soon as they are, and are in nothing else.
     """
 
     short_bytes: u64 = 0
