@@ -73,13 +73,15 @@ def run(args: argparse.Namespace) -> int:
     from beewire.mesh.qualify import qualify  # noqa: PLC0415 - it needs all of the mesh
 
     def say(verdict: "Verdict") -> None:
-        if not args.json:
+        if not args.json:  # each as it is found: the whole takes a while
             print("\n".join(_verdict_lines(verdict)), flush=True)
         tell(args, _detail(verdict))
 
     if not args.json:
         print(_heading())
     found = qualify(hazards, say)
+    if found.lacking and not args.json:
+        _print_verdicts(found)
     if not args.hazard:
         _keep(args, found)
     return _end(args, found, whole=not args.hazard)
@@ -141,9 +143,13 @@ def _show_kept(args: argparse.Namespace) -> int:
         return 1
     if not args.json:
         print(_heading())
-        for verdict in standing.verdicts():
-            print("\n".join(_verdict_lines(verdict)))
+        _print_verdicts(standing.found)
     return _end(args, standing.found, whole=True)
+
+
+def _print_verdicts(found: "Qualification") -> None:
+    for verdict in found.verdicts:
+        print("\n".join(_verdict_lines(verdict, lacking=bool(found.lacking))))
 
 
 def _keep(args: argparse.Namespace, found: "Qualification") -> None:
@@ -161,8 +167,8 @@ def _end(args: argparse.Namespace, found: "Qualification", *, whole: bool) -> in
         print_json(found.to_json())
     else:
         print("\n".join(["", *(_tier_lines(found) if whole else []), _summary(found)]))
-    refused = found.refused() if whole else [v for v in found.verdicts if v.binds]
-    return 1 if refused else 0
+    binding = any(verdict.binds for verdict in found.verdicts)
+    return 1 if found.lacking or binding else 0
 
 
 def _heading() -> str:
@@ -175,16 +181,19 @@ def _row(cells: tuple[str, ...]) -> str:
     return "  ".join([*padded, cells[-1]]).rstrip()
 
 
-def _verdict_lines(verdict: "Verdict") -> list[str]:
+def _verdict_lines(verdict: "Verdict", *, lacking: bool = False) -> list[str]:
     colour = wants_colour(sys.stdout)
-    says = verdict.says
+    # What is null everywhere is said once, at the end.
+    says = "" if lacking else verdict.says
     if verdict.outcome == "fail" and verdict.unmet:
         says += f" (keeps nobody off: {verdict.unmet})"
     indent = sum(_WIDTHS) + 2 * len(_WIDTHS)
     width = terminal_width()
-    lines = textwrap.wrap(says, min(_MOST, width - indent)) if width > 80 else [says]
-    cells = (verdict.hazard, verdict.hazard_class, verdict.role, "{}", lines[0])
-    row = _row((*cells[:3], verdict.outcome, lines[0]))
+    lines = [says]
+    if says and width > 80:
+        lines = textwrap.wrap(says, min(_MOST, width - indent))
+    cells = (verdict.hazard, verdict.hazard_class, verdict.role, verdict.outcome)
+    row = _row((*cells, lines[0]))
     at = sum(_WIDTHS[:3]) + 2 * 3
     outcome = paint(verdict.outcome, _ink(verdict), colour=colour)
     first = row[:at] + outcome + row[at + len(verdict.outcome) :]
@@ -208,8 +217,8 @@ def _tier_lines(found: "Qualification") -> list[str]:
         why_not = found.why_not(tier)
         said = "no" if why_not else "yes"
         word = paint(said, Ink.BAD if why_not else Ink.GOOD, colour=colour)
-        why = " " * (9 - len(said)) + why_not if why_not else ""
-        lines.append(f"{tier.value:<9}  {word}{why}")
+        why = "" if found.lacking else why_not
+        lines.append(f"{tier.value:<9}  {word}{' ' * 9}{why}".rstrip())
     return [*lines, ""]
 
 
@@ -219,8 +228,11 @@ def _summary(found: "Qualification") -> str:
         f"{outcomes.count(word)} {word}" for word in ("pass", "fail", "null")
     )
     listed = sum(v.outcome == "fail" and not v.binds for v in found.verdicts)
+    if found.lacking:
+        return f"Linux {found.fingerprint.release}: {found.lacking}"
+    are = "is" if listed == 1 else "are"
     return (
         f"Linux {found.fingerprint.release}: {counted(len(outcomes), 'verdict')} in"
         f" {found.seconds:.0f} s: {told}"
-        + (f"; {listed} of the failures are listed only" if listed else "")
+        + (f"; {listed} of the failures {are} listed only" if listed else "")
     )

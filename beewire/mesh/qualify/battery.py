@@ -27,6 +27,9 @@ def qualify(
 ) -> Qualification:
     """Judge this kernel; `tell` is told of each verdict as it is found.
 
+    Where the kernel lacks what the programs stand on, all verdicts are null, and none is
+    told.
+
     Takes two pods of its own for as long as it runs: namespaces and cgroups whose names
     begin with `bw-`.
 
@@ -41,10 +44,8 @@ def qualify(
                 verdicts.append(verdict)
                 tell(verdict)
         except Lacking as lacking:
-            verdicts = _null(hazards, str(lacking))
-            for verdict in verdicts:
-                tell(verdict)
-            return taken(tuple(verdicts), began=began, lacking=str(lacking))
+            null = tuple(_null(hazards, str(lacking)))
+            return taken(null, began=began, lacking=str(lacking))
     return taken(tuple(verdicts), began=began)
 
 

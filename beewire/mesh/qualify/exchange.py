@@ -15,7 +15,7 @@ _PERIOD: Final = 1_048_573
 _TEXT: Final = Random(1).randbytes(_PERIOD)
 _TWICE: Final = memoryview(_TEXT + _TEXT)
 CHUNK: Final = 1 << 16
-WAIT_S: Final = 5.0 * PATIENCE
+WAIT_S = 10.0 * PATIENCE
 """How long what was sent may take to arrive, on one machine."""
 QUIET_S: Final = 0.25 * min(PATIENCE, 2)
 """A socket that does not become writable for so long is full."""
@@ -27,11 +27,11 @@ def text(at: int, size: int) -> memoryview:
     return _TWICE[begin : begin + min(size, _PERIOD)]
 
 
-def wait(sock: socket.socket, events: int, *, limit_s: float = WAIT_S) -> int:
-    """The events that poll(2) tells of `sock`; 0 where none comes in time."""
+def wait(sock: socket.socket, events: int, *, limit_s: float = 0.0) -> int:
+    """The events that poll(2) tells of `sock`; 0 where none comes in `limit_s`, or WAIT_S."""
     poll = select.poll()
     poll.register(sock, events)
-    found = poll.poll(limit_s * 1000)
+    found = poll.poll((limit_s or WAIT_S) * 1000)
     return found[0][1] if found else 0
 
 

@@ -94,6 +94,11 @@ class Ground:
                 door = self._stack.enter_context(Door(place))
                 self._doors[_Key(number, name)] = door
 
+    @property
+    def name(self) -> str:
+        """What the names of its namespaces and its cgroup begin with."""
+        return self._run.name
+
     def listen(self) -> None:
         """Open what sidecars and applications listen by, after the pods are enrolled."""
         families = [socket.AF_INET]

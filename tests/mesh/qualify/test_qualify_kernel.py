@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from beewire.mesh.lab.cgroups import mount_point
+from beewire.mesh.lab.namespaces import DIRECTORY as NAMESPACES
 from beewire.mesh.qualify import HAZARDS, Outcome, Role
 from beewire.mesh.qualify.battery import judge, twin
 from beewire.mesh.qualify.enrolled import UNBOUNDED, Enrolled, Lacking
@@ -74,3 +76,13 @@ def test_without_a_bound_the_battery_finds_the_stalled_reader(
         verdicts = twin(ground, unbounded, BY_NAME["stalled_reader"])
 
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS] * len(Role)
+
+
+@pytest.mark.host
+def test_nothing_is_left_of_the_ground() -> None:
+    with Ground() as made:
+        name = made.name
+        assert (mount_point() / name).is_dir()
+
+    assert not (mount_point() / name).exists()
+    assert not list(NAMESPACES.glob(f"{name}*"))

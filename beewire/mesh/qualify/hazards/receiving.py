@@ -11,9 +11,9 @@ import threading
 import time
 
 from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.qualify import exchange
 from beewire.mesh.qualify.exchange import (
     CHUNK,
-    WAIT_S,
     Hearer,
     Sender,
     send_and_hear,
@@ -41,11 +41,11 @@ def nonblocking(stand: Stand) -> str:
             sender, hearer = Sender(pair.other), Hearer(pair.subject)
             for _ in range(_MESSAGES // 4):
                 sender.push_all(100)
-                if not select.select([pair.subject], [], [], WAIT_S)[0]:
+                if not select.select([pair.subject], [], [], exchange.WAIT_S)[0]:
                     raise Finding("select() does not tell of a message")
                 hearer.pull_all(sender.at)
-            if wait(pair.subject, select.POLLIN, limit_s=0):
-                raise Finding("poll() tells of a message when there is none")
+            if select.select([pair.subject], [], [], 0)[0]:
+                raise Finding("select() tells of a message when there is none")
     return (
         "epoll (level and edge), poll and select told of every message, and of no other"
     )
@@ -57,7 +57,7 @@ def _by_epoll(pair: Pair, flags: int) -> None:
         poll.register(pair.subject, select.EPOLLIN | flags)
         for number in range(_MESSAGES):
             sender.push_all(1 + number)
-            if not poll.poll(WAIT_S):
+            if not poll.poll(exchange.WAIT_S):
                 raise Finding(f"epoll does not tell of message {number + 1}")
             while hearer.pull(CHUNK) > 0:
                 pass
@@ -127,7 +127,7 @@ def _answered(pair: Pair) -> bool:
     except BlockingIOError:
         return True
     finally:
-        thread.join(WAIT_S)
+        thread.join(exchange.WAIT_S)
     if failures or got != answer:
         raise Finding(f"the answer is not what was sent {failures or ''}")
     return False
@@ -144,7 +144,7 @@ def rcvtimeo(stand: Stand) -> str:
             pair.subject.recv(100)
             raise Finding("recv() with SO_RCVTIMEO returned though nothing came")
         took = time.monotonic() - began
-        if not _WAIT_S * 0.5 < took < WAIT_S:
+        if not _WAIT_S * 0.5 < took < exchange.WAIT_S:
             raise Finding(f"recv() gave up after {took:.2f} s, and not {_WAIT_S} s")
         sender = Sender(pair.other)
         sender.push_all(_SIZE)

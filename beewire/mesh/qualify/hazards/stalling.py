@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from beewire.mesh.qualify import exchange
 from beewire.mesh.qualify.exchange import (
     CHUNK,
-    WAIT_S,
     Hearer,
     Sender,
     send_and_hear,
@@ -172,7 +172,7 @@ def _leaks(stand: Stand) -> Iterator[_Leak]:
                 queued += Sender(pair.other).stuff(_QUEUED)
                 queued += Sender(pair.subject).stuff(_QUEUED)
         # What was queued goes when nobody can be reading it any more, and no sooner.
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + exchange.WAIT_S
         while True:
             leak = _Leak(queued, _tcp_pages() - before, number == _TRIES - 1)
             if leak.is_none or time.monotonic() > deadline:

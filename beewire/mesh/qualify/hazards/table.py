@@ -49,7 +49,7 @@ class Hazard(NamedTuple):
     short: int = 1
     legs: MappingProxyType[Role, tuple[Leg, ...]] = _LEGS
     unmet: MappingProxyType[Role, str] = _NOBODY
-    limit_s: float = 30.0
+    limit_s: float = 60.0
 
 
 def _sidecars(why: str) -> MappingProxyType[Role, str]:
