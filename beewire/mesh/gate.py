@@ -14,15 +14,17 @@ pinned: `closed.pin(directory)`, and `Gate.from_pins(programs, directory)` elsew
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from beewire.bpf import Loaded, Program, load
+from beewire.bpf import Loaded, Program, kernel, load
 from beewire.bpf.author.net_programs import TcProgram
-from beewire.bpf.kernel import Link, features
+from beewire.bpf.kernel import Link, features, pins
+from beewire.bpf.kernel.links.clsact import find_clsact
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError, KernelError, MeshError, NotSupported
 from beewire.mesh import netns as namespaces
@@ -61,19 +63,28 @@ class Gate:
         self._pass = programs[gate.frames_pass]
 
     @classmethod
-    def from_pins(cls, programs: Loaded, directory: Path) -> Self:
+    def from_pins(
+        cls, programs: Loaded, directory: Path, netns: Path | None = None
+    ) -> Self:
         """The gate that is pinned in `directory`, made by the same `programs`.
+
+        Of a kernel before 6.4 it is found in its namespace, `netns`.
 
         Raises:
             MeshError: none is.
         """
         links: dict[str, Link] = {}
+        paths = sorted(directory.iterdir()) if directory.is_dir() else []
         with ExitStack() as undo:
-            for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-                links[path.name] = undo.enter_context(Link.from_pin(str(path)))
-            if not links:
+            for path in paths:
+                if (link := _found(programs, path, netns)) is not None:
+                    links[path.name] = undo.enter_context(link)
+            if not paths:
                 raise MeshError(f"no gate is pinned in {directory}")
             undo.pop_all()
+        for path in paths:
+            if path.name not in links:  # its interface is gone
+                path.unlink(missing_ok=True)
         found = cls(programs, links)
         found.directory = directory
         return found
@@ -93,17 +104,21 @@ class Gate:
         """Keep it closed beyond the process, until `open`: a name for each link.
 
         The directory is made, for its owner only; its parent lies on a BPF file system.
+        Filters (before Linux 6.4) are no links, and stay by themselves: the name is their
+        program's, by which they are found.
 
         Raises:
             MeshError: something else is pinned there.
-            KernelError: it lies on no BPF file system, or the kernel has no such links
-                (before Linux 6.4). Nothing is pinned then.
+            KernelError: it lies on no BPF file system. Nothing is pinned then.
         """
         _make(directory)
         with ExitStack() as undo:
             undo.callback(directory.rmdir)
             for name, link in self.links.items():
-                link.pin(str(directory / name))
+                if _is_filter(link):
+                    pins.pin(link.fd, str(directory / name))
+                else:
+                    link.pin(str(directory / name))
                 undo.callback((directory / name).unlink)
             undo.pop_all()
         self.directory = directory
@@ -134,6 +149,8 @@ class Gate:
     def close(self) -> None:
         """Close the descriptors. Closing twice does nothing."""
         for link in self.links.values():
+            if _is_filter(link) and self.directory is not None and not link.closed:
+                os.close(link.release())  # it stays
             link.close()
 
     def _take_away(self, name: str) -> None:
@@ -145,6 +162,28 @@ class Gate:
             with contextlib.suppress(KernelError):
                 link.detach()
             link.close()
+
+
+def _is_filter(link: Link) -> bool:
+    return link.kind == "clsact"
+
+
+def _found(programs: Loaded, path: Path, netns: Path | None) -> Link | None:
+    """What is pinned at `path`: a link, or the program of a filter in `netns`."""
+    try:
+        return Link.from_pin(str(path))
+    except KernelError:
+        if netns is None or not path.name.startswith(FRAMES):
+            raise
+    _, direction, number = path.name.rsplit("-", 2)
+    hook = AttachKind.TCX_EGRESS if direction == "egress" else AttachKind.TCX_INGRESS
+    spec = programs[gate.frames_out].live.spec
+    with (
+        kernel.Program.from_pin(str(path), spec) as program,
+        contextlib.suppress(MeshError),  # the namespace is gone
+    ):
+        return namespaces.within(netns, lambda: find_clsact(program, int(number), hook))
+    return None
 
 
 def close_namespace(programs: Loaded, netns: Path) -> Gate:

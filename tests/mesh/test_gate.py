@@ -8,11 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beewire.bpf import kernel, load
 from beewire.bpf.author.loaded import Loaded
+from beewire.bpf.author.net_programs import TcProgram
 from beewire.errors import KernelError, MeshError
 from beewire.mesh import events, gate, netns
 from beewire.mesh.events import Reason
@@ -354,6 +356,56 @@ def test_a_pinned_gate_outlives_its_process(
     assert (refused, passed) == ("EPERM", "")
     assert not (pins / "a").exists()
     assert outside.packets() == {"ip4/17": 1}
+
+
+def as_filter(program: TcProgram[Any], interface: int, direction: str) -> kernel.Link:
+    return program.attach(interface, direction, priority=1)
+
+
+def test_a_gate_of_filters_outlives_its_process(
+    lab: Lab, outside: Outside, pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels before 6.4 have it: no links, neither of netfilter nor of tc."""
+
+    monkeypatch.setattr(gate, "_first", as_filter)
+    before = lab.a.app.run(["/sbin/tc", "filter", "show", "dev", "eth0", "egress"])
+    with load((inside.frames_out, inside.frames_pass)) as programs:
+        child = os.fork()
+        if child == 0:
+            closed = gate.close_namespace(programs, lab.a.namespace.path)
+            closed.pin(pins / "a")
+            closed.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        lab.a.app.call(lambda: udp(lab.b))  # a filter drops in silence
+        found = gate.Gate.from_pins(programs, pins / "a", lab.a.namespace.path)
+        found.close()
+        lab.a.app.call(lambda: udp(lab.b))
+        closed_to = outside.packets()
+        again = gate.Gate.from_pins(programs, pins / "a", lab.a.namespace.path)
+        again.open()
+        lab.a.app.call(lambda: udp(lab.b))
+
+    assert (closed_to, outside.packets()) == ({}, {"ip4/17": 1})
+    assert not (pins / "a").exists()
+    assert (
+        lab.a.app.run(["/sbin/tc", "filter", "show", "dev", "eth0", "egress"]) == before
+    )
+
+
+def test_a_gate_of_filters_whose_namespace_is_gone_can_be_opened(
+    pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_first", as_filter)
+    with load((inside.frames_out, inside.frames_pass)) as programs:
+        with Lab() as lab:
+            closed = gate.close_namespace(programs, lab.a.namespace.path)
+            closed.pin(pins / "a")
+            closed.close()
+            path = lab.a.namespace.path
+        gate.Gate.from_pins(programs, pins / "a", path).open()
+
+    assert not (pins / "a").exists()
 
 
 def test_a_directory_that_is_taken_is_named(

@@ -53,9 +53,9 @@ class Gates:
             raise
         closed.close()
 
-    def open(self, pod_id: str) -> None:
+    def open(self, pod_id: str, netns: Path) -> None:
         """Open a namespace; one that is not closed stays open."""
-        if (found := self._found(pod_id)) is not None:
+        if (found := self._found(pod_id, netns)) is not None:
             found.open()
         shutil.rmtree(self.directory(pod_id), ignore_errors=True)
 
@@ -66,18 +66,18 @@ class Gates:
             MeshError: what was dialled behind the gate cannot be ended; it stays closed.
         """
         ended = 0
-        if (found := self._found(pod_id)) is not None:
+        if (found := self._found(pod_id, view.path)) is not None:
             ended = older.hand_over(view, found, proxy_cgroup)
             found.sweep()
         shutil.rmtree(self.directory(pod_id), ignore_errors=True)
         return ended
 
-    def _found(self, pod_id: str) -> gate.Gate | None:
+    def _found(self, pod_id: str, netns: Path) -> gate.Gate | None:
         directory = self.directory(pod_id)
         if not directory.is_dir():
             return None
         with contextlib.suppress(MeshError):  # it has no pins
-            return gate.Gate.from_pins(self._programs(), directory)
+            return gate.Gate.from_pins(self._programs(), directory, netns)
         return None
 
     def is_shut(self, pod_id: str) -> bool:

@@ -275,7 +275,7 @@ class Operations:
             if record.cut_over_at and inode_of(Path(record.netns)):
                 shadow.give_back(Path(record.netns))
             self._found(node, record).close()
-        self.gates.open(record.id)
+        self.gates.open(record.id, Path(record.netns))
         self.bypass.switch.forget(record.id)
         records.remove(self.directories, record.id)
 

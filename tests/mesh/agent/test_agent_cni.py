@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from beewire.mesh.agent import Directories, Mesh, cni
+from beewire.mesh import gate
+from beewire.mesh.agent import Directories, Mesh, Target, cni
 from beewire.mesh.enrol import SIDECAR
 from beewire.mesh.lab import Cgroup, Iptables, Lab
 from beewire.mesh.lab.place import Place, stopping
 from beewire.mesh.lab.pods import Pod as LabPod
+from beewire.mesh.programs import gate as inside
 from tests.mesh.agent.conftest import CHECKOUT, StartAgent, environment, eventually
 from tests.mesh.agent.test_agent_pods import LISTENER
+from tests.mesh.test_gate import as_filter
 
 pytestmark = pytest.mark.mesh
 
@@ -158,6 +161,50 @@ def test_the_pod_is_enrolled_when_its_sidecar_runs(
     assert Path(record.proxy_cgroup).name == "proxy"
     assert plugin("DEL").code == 0
     assert mesh.pods() == []
+
+
+def test_before_linux_6_4_filters_keep_a_pod_closed(
+    lab: Lab,
+    mesh: Mesh,
+    directories: Directories,
+    started: Started,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There are no links for that, and nobody's process holds them."""
+    filters = (inside.frames_out, inside.frames_pass, inside.pod_out, inside.pod_in)
+    monkeypatch.setattr(gate, "programs", lambda: filters)
+    monkeypatch.setattr(gate, "_first", as_filter)
+    pod = {
+        "netns": str(lab.a.namespace.path),
+        "sandbox": "sandbox-1",
+        "interface": "eth0",
+    }
+    mesh.do("add", {**pod, "network": "net", "name": "shop", "uid": started.uid})
+    mesh.close()
+
+    assert not is_open(lab)
+    with Mesh(directories) as another:
+        another.do("adopt")
+        assert state_of(another) == [("shop", "closed")]
+        assert not is_open(lab)
+        with contextlib.ExitStack() as stack:
+            sleep = ["/bin/sleep", "60"]
+            for place in (started.app, started.proxy):
+                stack.enter_context(stopping(place.start(sleep)))
+            another.up(
+                Target(
+                    pod="shop",
+                    cgroup=str(started.app.cgroup.path.parent),
+                    proxy_cgroup=str(started.proxy.cgroup.path),
+                    sidecar_later=True,
+                )
+            )
+            with (
+                started.proxy.listen("0.0.0.0", INBOUND),
+                lab.b.app.connect(lab.a.address, PORT),
+            ):
+                assert state_of(another) == [("shop", "enrolled")]
+    assert lab.a.app.run(["/sbin/tc", "filter", "show", "dev", "eth0", "egress"]) == ""
 
 
 # As Istio's container of this name: it listens where a sidecar does, dials a port that

@@ -54,10 +54,37 @@ def attach_clsact(
         AttachError: there is a filter of this priority and handle.
         NotPermitted: CAP_NET_ADMIN is missing.
     """
-    name = syscall.interface_name(index)
-    place = (
-        f"clsact {'ingress' if hook is AttachKind.TCX_INGRESS else 'egress'} of {name}"
-    )
+    return _link(program, index, hook, priority, handle)
+
+
+def find_clsact(program: Program, index: int, hook: AttachKind) -> Link | None:
+    """The filter of this namespace that runs `program`; None: there is none (any more).
+
+    Its qdisc stays when it ends: who made it is not known.
+    """
+    number = program_id(program.fd)
+    with Route() as route:
+        try:
+            there = filters(route, index, hook)
+        except KernelError:  # the interface is gone
+            return None
+    found = next((each for each in there if each.program_id == number), None)
+    if found is None:
+        return None
+    return _link(program, index, hook, found.priority, found.handle, is_there=True)
+
+
+def _link(
+    program: Program,
+    index: int,
+    hook: AttachKind,
+    priority: int,
+    handle: int,
+    *,
+    is_there: bool = False,
+) -> Link:
+    direction = "ingress" if hook is AttachKind.TCX_INGRESS else "egress"
+    place = f"clsact {direction} of {syscall.interface_name(index)}"
     about = f"attach {program.name!r} to {place}"
     parent = _PARENTS[hook]
     number = program_id(
@@ -68,6 +95,8 @@ def attach_clsact(
 
     def put() -> None:
         nonlocal made, priority, handle
+        if is_there:
+            return
         flags = netlink.CREATE | netlink.EXCLUSIVE
         body = _message(index, parent, priority, handle, program)
         try:
