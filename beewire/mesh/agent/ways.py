@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from beewire.errors import MeshError
+from beewire.mesh.agent.carrying import Bytes, so_far
 from beewire.mesh.agent.older import cgroup_ids
 from beewire.mesh.agent.records import ENROLLED, PodRecord
 from beewire.mesh.agent.settings import config_of
@@ -169,10 +170,11 @@ def _told(
         if netns in (each.client.netns, each.server.netns) and each.agreed
     ]
     passing = [each for each in tables.passing() if _concerns(netns, each)]
+    carried = so_far(node, passing, records)
     names = {netns_of(each): each.name for each in records}
     told["ways"] = [_way(each) for each in about if each.is_open]
     told["refused"] = [_refused(each) for each in about if not each.is_open]
-    told["traffic"] = [_traffic(each, passing, names) for each in traffic]
+    told["traffic"] = [_traffic(each, passing, carried, names) for each in traffic]
     return told
 
 
@@ -212,14 +214,17 @@ def _refused(each: Judged) -> dict[str, Any]:
 
 
 def _traffic(
-    each: Carried, passing: list[Passing], names: dict[int, str]
+    each: Carried,
+    passing: list[Passing],
+    carried: dict[int, Bytes],
+    names: dict[int, str],
 ) -> dict[str, Any]:
-    open_now = sum(
-        one.is_open
-        and (one.kind, one.client, one.server, one.target[1])
-        == (each.kind, each.client, each.server, each.port)
+    pair = each.kind, each.client, each.server, each.port
+    now = [
+        carried.get(one.cookie, Bytes())
         for one in passing
-    )
+        if one.is_open and (one.kind, one.client, one.server, one.target[1]) == pair
+    ]
     return {
         "kind": _name(each.kind),
         "client": names.get(each.client, str(each.client)),
@@ -227,7 +232,7 @@ def _traffic(
         "port": each.port,
         "opened": each.opened,
         "closed": each.closed,
-        "open": open_now,
-        "sent": each.sent,
-        "received": each.received,
+        "open": len(now),
+        "sent": each.sent + sum(one.sent for one in now),
+        "received": each.received + sum(one.received for one in now),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from beewire.mesh.sidecar.dump import Cluster, Dump, Endpoint
+from beewire.mesh.sidecar.dump import ORIGINAL_DST, Cluster, Dump, Endpoint
 from beewire.mesh.sidecar.fields import (
     Message,
     child,
@@ -13,7 +13,6 @@ from beewire.mesh.sidecar.fields import (
 from beewire.mesh.sidecar.filters import TELEMETRY, type_of
 from beewire.mesh.sidecar.reasons import Place, Reason, Refusal
 
-ORIGINAL_DST = "ORIGINAL_DST"
 _LISTED = ("STATIC", "EDS")
 _RAW = "envoy.transport_sockets.raw_buffer"
 _UNLIMITED = 0xFFFF_FFFF

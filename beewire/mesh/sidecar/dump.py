@@ -5,6 +5,8 @@ or drains is not. Secrets are never looked at.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from beewire.mesh.sidecar.fields import (
@@ -12,11 +14,14 @@ from beewire.mesh.sidecar.fields import (
     child,
     children,
     decode,
+    keys,
     place,
+    strings,
     text,
 )
 from beewire.mesh.sidecar.reasons import Place, UnreadableError
 
+ORIGINAL_DST = "ORIGINAL_DST"
 _TYPES = "type.googleapis.com/envoy.admin.v3."
 _LISTENERS = f"{_TYPES}ListenersConfigDump"
 _CLUSTERS = f"{_TYPES}ClustersConfigDump"
@@ -24,12 +29,23 @@ _ENDPOINTS = f"{_TYPES}EndpointsConfigDump"
 _ROUTES = f"{_TYPES}RoutesConfigDump"
 
 
-class Listener(NamedTuple):
+@dataclass(frozen=True)
+class Listener:
     """One listener; `places` are where it listens, whether it is bound there or not."""
 
     name: str
     places: frozenset[Place]
     message: Message
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Whatever it may name: clusters and route configurations among it."""
+        return frozenset(strings(self.message))
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The names of all its fields."""
+        return frozenset(keys(self.message))
 
 
 class Endpoint(NamedTuple):
@@ -47,12 +63,46 @@ class Cluster(NamedTuple):
     endpoints: tuple[Endpoint, ...] | None
 
 
-class Dump(NamedTuple):
+@dataclass(frozen=True)
+class Dump:
     """The configuration of one Envoy; `routes` are route configurations by name."""
 
     listeners: tuple[Listener, ...]
     clusters: dict[str, Cluster]
     routes: dict[str, Message]
+
+    @cached_property
+    def by_place(self) -> dict[Place, tuple[Listener, ...]]:
+        """The listeners of each place: one, or it is not clear which."""
+        found: dict[Place, tuple[Listener, ...]] = {}
+        for listener in self.listeners:
+            for each in listener.places:
+                found[each] = (*found.get(each, ()), listener)
+        return found
+
+    @cached_property
+    def by_endpoint(self) -> dict[Place, tuple[tuple[Cluster, Endpoint], ...]]:
+        """The clusters that have an endpoint at a place."""
+        found: dict[Place, tuple[tuple[Cluster, Endpoint], ...]] = {}
+        for cluster in self.clusters.values():
+            for each in cluster.endpoints or ():
+                if each.place is not None:
+                    found[each.place] = (*found.get(each.place, ()), (cluster, each))
+        return found
+
+    @cached_property
+    def anywhere(self) -> tuple[Cluster, ...]:
+        """The clusters whose endpoints are not listed: they may lead to any place."""
+        return tuple(
+            each
+            for each in self.clusters.values()
+            if each.endpoints is None or is_original(each)
+        )
+
+
+def is_original(cluster: Cluster) -> bool:
+    """Whether a cluster leads to where its connections were dialled to."""
+    return text(cluster.message, "type") == ORIGINAL_DST
 
 
 def parse(answer: bytes) -> Dump:

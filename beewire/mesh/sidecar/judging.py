@@ -5,15 +5,14 @@ from ipaddress import ip_address
 
 from beewire.mesh.sidecar import filters
 from beewire.mesh.sidecar.chains import Chain, candidates, takes_plaintext
-from beewire.mesh.sidecar.clusters import ORIGINAL_DST, leads_to, transport
-from beewire.mesh.sidecar.dump import Cluster, Dump, Listener
+from beewire.mesh.sidecar.clusters import leads_to, transport
+from beewire.mesh.sidecar.dump import Dump, Listener, is_original
 from beewire.mesh.sidecar.fields import (
     child,
     children,
     keys,
     number,
     strings,
-    text,
 )
 from beewire.mesh.sidecar.reasons import (
     IP,
@@ -145,29 +144,16 @@ def _reaching(
     dump: Dump, address: IP, port: int, listener_port: int
 ) -> Iterator[Refusal]:
     listener = serving(dump, address, port, listener_port=listener_port)
-    named = strings(listener.message)
-    for name in named & dump.routes.keys():
-        named = named | strings(dump.routes[name])
-    if _chooses_freely(dump, listener):
+    routes = [dump.routes[name] for name in listener.names & dump.routes.keys()]
+    named = listener.names.union(*map(strings, routes))
+    if "cluster_header" in listener.fields.union(*map(keys, routes)):
         says = "a header chooses the cluster, which may be any"
         yield Refusal(Reason.BALANCING, says, listener.name)
-    for cluster in dump.clusters.values():
-        is_original = text(cluster.message, "type") == ORIGINAL_DST
-        if cluster.name in named if is_original else cluster.endpoints is None:
+    for cluster in dump.anywhere:
+        if cluster.name in named or not is_original(cluster):
             yield from transport(cluster, None)
-        yield from _to_endpoints(cluster, (address, port))
-
-
-def _to_endpoints(cluster: Cluster, place: Place) -> Iterator[Refusal]:
-    for endpoint in cluster.endpoints or ():
-        if endpoint.place == place:
-            yield from transport(cluster, endpoint)
-
-
-def _chooses_freely(dump: Dump, listener: Listener) -> bool:
-    used = strings(listener.message) & dump.routes.keys()
-    messages = [listener.message, *(dump.routes[name] for name in used)]
-    return any("cluster_header" in keys(each) for each in messages)
+    for cluster, endpoint in dump.by_endpoint.get((address, port), ()):
+        yield from transport(cluster, endpoint)
 
 
 def _bound(dump: Dump, address: IP, port: int) -> Listener:
@@ -179,7 +165,7 @@ def _bound(dump: Dump, address: IP, port: int) -> Listener:
 
 def _at(dump: Dump, place: Place) -> Listener | None:
     """The listener at a place; None if there is none, or if it is not clear which."""
-    found = [each for each in dump.listeners if place in each.places]
+    found = dump.by_place.get(place, ())
     if len(found) > 1:
         address, port = place
         raise UnreadableError(f"{len(found)} listeners share {address} and port {port}")

@@ -46,6 +46,8 @@ class Member(NamedTuple):
 class Judged(NamedTuple):
     """One destination of one pod's connections; it has a way if nothing refuses it.
 
+    The client's sidecar is only asked about what the server's does not refuse.
+
     `address` and `port` are what is dialled, `leads_to` where that ends: the same, but
     for the address of a Service with a single endpoint. Both are None, and `port` 0,
     where what refuses it goes for every port. `mtls` is which clients the port takes;
@@ -152,7 +154,7 @@ def _unread(client: Member, server: Member) -> Iterator[Refusal]:
 def _shortcuts(client: Member, ends: _Ends) -> Iterator[Judged]:
     dump = _dump(client)
     for (address, port), found in ends.judged.items():
-        refusals = found.refusals + upstream(
+        refusals = found.refusals or upstream(
             dump, address, port, listener_port=client.outbound_port
         )
         yield _judged(Straight.SHORTCUT, client, ends, (address, port), refusals)
@@ -160,11 +162,7 @@ def _shortcuts(client: Member, ends: _Ends) -> Iterator[Judged]:
 
 def _splices(client: Member, ends: _Ends) -> Iterator[Judged]:
     for place, found in ends.judged.items():
-        left = _leaving(client, place)
-        refusals = (*left.refusals, *found.refusals)
-        if left.leads_to not in (None, place):
-            says = f"the sidecar of {client.name} sends it elsewhere"
-            refusals = (*refusals, Refusal(Reason.ELSEWHERE, says))
+        refusals = found.refusals or tuple(_going_astray(client, place))
         yield _judged(Straight.SPLICE, client, ends, place, refusals)
     for service in _services(client):
         left = _leaving(client, service)
@@ -174,6 +172,14 @@ def _splices(client: Member, ends: _Ends) -> Iterator[Judged]:
         if end[0].version == service[0].version:
             refusals = ends.judged[end].refusals
             yield _judged(Straight.SPLICE, client, ends, service, refusals, end)
+
+
+def _going_astray(client: Member, place: Place) -> Iterator[Refusal]:
+    left = _leaving(client, place)
+    yield from left.refusals
+    if left.leads_to not in (None, place):
+        says = f"the sidecar of {client.name} sends it elsewhere"
+        yield Refusal(Reason.ELSEWHERE, says)
 
 
 def _judged(

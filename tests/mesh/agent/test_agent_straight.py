@@ -131,6 +131,22 @@ def test_a_connection_goes_past_both_sidecars_and_is_counted(tended: Tended) -> 
     assert (found["open"], found["sent"]) == (0, 100)
 
 
+def test_bytes_of_an_open_connection_are_told_while_it_is_open(
+    tended: Tended,
+) -> None:
+    with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as sock:
+        peer, _ = listener.accept()
+        with peer:
+            sock.sendall(b"x" * 12345)
+            assert peer.recv(12345, socket.MSG_WAITALL) == b"x" * 12345
+            peer.sendall(b"y" * 54)
+            assert sock.recv(54, socket.MSG_WAITALL) == b"y" * 54
+            (found,) = tended.straight()["traffic"]
+
+    assert (found["opened"], found["open"], found["closed"]) == (1, 1, 0)
+    assert (found["sent"], found["received"]) == (12345, 54)
+
+
 def test_both_ends_tell_that_they_went_past_sidecars(
     tended: Tended, directories: Directories
 ) -> None:
@@ -252,7 +268,7 @@ def test_status_tells_ways_and_refusals(
 
     assert "says yes to shortcut, splice" in told
     assert f"splice lab/a -> lab/b port {RAW} ({tended.lab.b.address}:{RAW}," in told
-    assert "no splice lab/a -> lab/b port 80: 0.0.0.0_80: HTTP connection" in told
+    assert "no splice lab/a -> lab/b port 80: virtualInbound, 0.0.0.0_80" in told
     json.dumps(tended.mesh.status())
 
 
@@ -284,7 +300,7 @@ def test_explain_tells_the_way_past_and_why_there_is_none(
     assert own["rule"] == "OUT_SHORTCUT"
     assert through["rule"] == "OUT_ALL_RANGES"
     assert any(
-        "no splice to lab/b: 0.0.0.0_80: HTTP connection manager" in note
+        "no splice to lab/b: virtualInbound, 0.0.0.0_80: HTTP" in note
         for note in through["notes"]
     )
 
