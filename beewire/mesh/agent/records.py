@@ -24,7 +24,8 @@ class PodRecord:
     yet. `older` are the cookies of the TCP sockets that were connected before the pod was
     enrolled, `closed` how many of such were ended. `shadow` says that Istio's rules act in it. `cut_over_at` is when Beewire took
     over from them (0: it did not), and `redirected` are the cookies of the sockets that
-    the rules had brought to the sidecar until then. `named` are addresses that were given,
+    the rules had brought to the sidecar until then; `finishing` says that some of the rules
+    may be removed. `named` are addresses that were given,
     among all. `network`, `sandbox` and `interface` are CNI's names for the attachment.
     `config` is the text of the Beewire file that it is configured by.
     """
@@ -47,6 +48,7 @@ class PodRecord:
     shadow: bool = False
     cut_over_at: float = 0.0
     redirected: tuple[int, ...] = ()
+    finishing: bool = False
     network: str = ""
     sandbox: str = ""
     interface: str = ""

@@ -94,6 +94,11 @@ def rollback(pods: Operations, name: str) -> dict[str, Any]:
     """
     with pods.alone() as node:
         record = _enrolled(pods, name)
+        if record.finishing:
+            raise MeshError(
+                f"some of Istio's rules in {record.name} are removed: `beewire mesh cutover"
+                f" {record.name} --finish` removes the others"
+            )
         config = config_of(record.config, record.addresses)
         netns = Path(record.netns)
         with NetworkView(netns) as view, pods.found(node, record) as enrolment:
@@ -120,8 +125,12 @@ def finish(pods: Operations, name: str) -> dict[str, Any]:
         with NetworkView(netns) as view, pods.found(node, record) as enrolment:
             if enrolment.mode is not PodMode.SHADOW:
                 _check_over(view, record, config)
+            shadow.check_finish(enrolment, netns)
+            # First: with half of the rules nobody may go back to them.
+            records.write(pods.directories, record.but(finishing=True))
             removed = shadow.finish(enrolment, netns)
-        records.write(pods.directories, record.but(cut_over_at=0.0, redirected=()))
+        done = record.but(cut_over_at=0.0, redirected=(), finishing=False)
+        records.write(pods.directories, done)
     pods.log(f"{record.name}: {removed} rules of Istio's removed")
     return {
         "name": record.name,

@@ -28,6 +28,7 @@ from beewire.mesh.shadow.rules import give_back
 from beewire.mesh.shadow.switch import (
     ENOUGH,
     Switched,
+    check_finish,
     cutover,
     finish,
     rollback,
@@ -43,6 +44,7 @@ __all__ = [
     "Seen",
     "Switched",
     "as_json",
+    "check_finish",
     "check_rules",
     "cutover",
     "disagreement_text",

@@ -122,17 +122,14 @@ def rollback(enrolment: Enrolment, loaded: Loaded, netns: Path) -> Switched:
     )
 
 
-def finish(enrolment: Enrolment, netns: Path) -> int:
-    """Remove Istio's rules, which are passed over; how many there were.
-
-    There is no way back: their redirected connections must have ended.
+def check_finish(enrolment: Enrolment, netns: Path) -> None:
+    """Make sure that nothing depends on Istio's rules any more.
 
     Raises:
-        MeshError: the rules act, or are needed. Nothing has changed.
+        MeshError: the rules act, or are needed.
     """
-    config, tables = enrolment.pod.config, rules.find(netns)
-    _check_passed(enrolment, tables)
-    if config.inbound_interception_mode is InterceptionMode.TPROXY:
+    _check_passed(enrolment, rules.find(netns))
+    if enrolment.pod.config.inbound_interception_mode is InterceptionMode.TPROXY:
         raise MeshError(
             "under TPROXY the sidecar calls its application from clients' addresses, and"
             " answers find it by Istio's rules: they go with the pod"
@@ -142,7 +139,19 @@ def finish(enrolment: Enrolment, netns: Path) -> int:
             f"conntrack knows {left} connections that Istio's rules redirected: removing"
             " the rules would reset them; do it again when they have ended"
         )
-    removed = rules.remove(netns, config)
+
+
+def finish(enrolment: Enrolment, netns: Path) -> int:
+    """Remove Istio's rules, which are passed over; how many there were.
+
+    There is no way back: their redirected connections must have ended.
+
+    Raises:
+        MeshError: as `check_finish`, and nothing has changed; or the kernel refused a
+            table, and those before it are gone. Beewire acts, and doing it again goes on.
+    """
+    check_finish(enrolment, netns)
+    removed = rules.remove(netns, enrolment.pod.config)
     # Only now: over IPv6, conntrack might change the port of what is sent to ::1.
     enrolment.switch(PodMode.ACTING)
     return removed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,8 @@ from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab import mesh as sidecars
 from beewire.mesh.lab.tools import require
 from beewire.mesh.shadow import rules
-from tests.mesh.agent.conftest import StartAgent, environment, target
+from beewire.mesh.shadow.conntrack import redirected
+from tests.mesh.agent.conftest import StartAgent, environment, eventually, target
 from tests.mesh.shadow.shadowing import KEEP, RULES, get
 
 pytestmark = pytest.mark.mesh
@@ -175,6 +177,33 @@ def test_the_rules_are_removed_when_no_connection_goes_by_them(
         mesh.rollback("lab/a")
     again = beewire(directories, "cutover", "lab/a", "--finish")
     assert again.stdout == "lab/a: Beewire acts, and 0 rules of Istio's are removed\n"
+
+
+def test_half_of_the_rules_are_not_gone_back_to(
+    beside: Lab, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh.cutover("lab/a", least=SOME)
+    netns = beside.a.namespace.path
+    eventually(lambda: not redirected(netns))
+    change, left = rules._change, iter((True,))
+
+    def once(*args: Any) -> None:
+        if not next(left, False):
+            raise MeshError("the kernel refused")
+        change(*args)
+
+    monkeypatch.setattr(rules, "_change", once)
+    with pytest.raises(MeshError, match="the kernel refused"):
+        mesh.finish("lab/a")
+    monkeypatch.undo()
+
+    assert len(rules.find(netns)) > 0
+    assert b"x-bw-outbound: a" in get(beside, beside.b.address)
+    with pytest.raises(MeshError, match="some of Istio's rules in lab/a are removed"):
+        mesh.rollback("lab/a")
+    mesh.finish("lab/a")
+    assert rules.find(netns) == ()
+    assert mesh.compared("lab/a")["mode"] == "acting"
 
 
 @pytest.mark.usefixtures("beside")
