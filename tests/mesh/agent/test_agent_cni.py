@@ -171,7 +171,7 @@ def test_before_linux_6_4_filters_keep_a_pod_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There are no links for that, and nobody's process holds them."""
-    filters = (inside.frames_out, inside.frames_pass, inside.pod_out, inside.pod_in)
+    filters = (inside.frames_out, inside.frames_pass)
     monkeypatch.setattr(gate, "programs", lambda: filters)
     monkeypatch.setattr(gate, "_first", as_filter)
     pod = {
