@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beewire.mesh.sidecar import (
@@ -123,6 +123,7 @@ def test_what_is_no_configuration_is_unreadable(text: bytes) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=3), st.integers(0, 3))
 def test_a_filter_that_is_not_known_refuses_its_port_wherever_it_stands(
     names: list[str], at: int
@@ -159,6 +160,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PATHS = [path for path in paths(WHOLE) if path]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PATHS), JSON)
 def test_a_broken_dump_is_unreadable_or_judged_and_nothing_else(
     path: tuple[Any, ...], value: Any

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beewire.mesh.sidecar import Dump, Mtls, Reason, parse
@@ -113,6 +113,7 @@ def test_open_connections_are_judged_whatever_their_pods_say_by_now() -> None:
 KINDS = st.sampled_from([Straight(n) for n in range(4)])
 
 
+@settings(deadline=None)
 @given(KINDS, KINDS, st.booleans(), st.booleans())
 def test_a_way_is_open_only_if_both_say_yes_and_both_are_read(
     client: Straight, server: Straight, one: bool, other: bool
