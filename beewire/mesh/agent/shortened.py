@@ -4,7 +4,7 @@ An end that the short path has considered is told by its programs. Of the others
 is found out: which tiers both pods have, and where the other end is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,15 @@ from beewire.mesh.bypass import Connection, connections
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import Node
 from beewire.mesh.programs.bypass.state import Mode, Role
+from beewire.mesh.sidecar import ADMIN_PORT
+from beewire.mesh.straight import Tables
 
 _AT_REST = (LISTEN, TIME_WAIT, CLOSE)
 _COUNTERS = (
     "short_bytes", "short_messages", "tcp_bytes", "tcp_segments", "received_bytes", "turns",
 )  # fmt: skip
 SHORT, TCP = "short", "tcp"
+_PAST = "past the sidecars by TCP: the short path asks for tier all of both pods"
 _ADDRESS = IPv4Address | IPv6Address
 
 
@@ -36,13 +39,15 @@ class Neighbourhood(NamedTuple):
     """The pods of a node, as one of them sees the others.
 
     `pods` are those that are enrolled, by the cookies of their namespaces, and `tierings`
-    what they get; `owners` has the pod of each address.
+    what they get; `owners` has the pod of each address. `past` has the way of each
+    connection that goes past a sidecar, by its ends as either of them sees them.
     """
 
     pods: Mapping[int, PodRecord]
     tierings: Mapping[int, Tiering]
     owners: Mapping[str, int]
     considered: Mapping[int, list[Connection]]
+    past: Mapping[tuple[str, str], str]
 
     @classmethod
     def of(
@@ -62,6 +67,7 @@ class Neighbourhood(NamedTuple):
                 for address in each.addresses
             },
             considered,
+            dict(_past(node)) if node else {},
         )
 
     def name(self, netns: int) -> str:
@@ -81,7 +87,9 @@ class Neighbourhood(NamedTuple):
             others = [
                 self._other(netns, each)
                 for each in view.sockets()
-                if each.state not in _AT_REST and _ends(each) not in known
+                if each.state not in _AT_REST
+                and _ends(each) not in known
+                and not _is_asked(each)
             ]
         return found + others
 
@@ -108,9 +116,11 @@ class Neighbourhood(NamedTuple):
             "role": "",
             "peer": self.name(beyond),
             "peer_role": "",
-            "tier": "off",
+            "tier": self.past.get((local, remote), "off"),
             "mode": TCP,
-            "reason": self._why(netns, beyond),
+            "reason": _PAST
+            if (local, remote) in self.past
+            else self._why(netns, beyond),
             "is_final": True,
             **dict.fromkeys(_COUNTERS),
         }
@@ -134,6 +144,20 @@ class Neighbourhood(NamedTuple):
         elif self.tierings[beyond].tier is Bypass.OFF:
             return f"{self.name(beyond)} has no short path"
         return "it is older than its pod's tier, or of no sidecar"
+
+
+def _past(node: Node) -> Iterator[tuple[tuple[str, str], str]]:
+    for each in Tables(node.loaded).passing():
+        source, target = _end(*each.source), _end(*each.target)
+        way = (each.kind.name or "").lower()
+        yield (source, target), way
+        yield (target, source), way
+
+
+def _is_asked(each: SocketState) -> bool:
+    """Whether somebody asks Envoy itself, as the agent does: nothing of the pod's."""
+    is_local = _plain(each.local).is_loopback and _plain(each.remote).is_loopback
+    return is_local and ADMIN_PORT in (each.local_port, each.remote_port)
 
 
 def _tier(each: Connection) -> str:

@@ -142,7 +142,9 @@ def test_bytes_of_an_open_connection_are_told_while_it_is_open(
             peer.sendall(b"y" * 54)
             assert sock.recv(54, socket.MSG_WAITALL) == b"y" * 54
             (found,) = tended.straight()["traffic"]
+            told = tended.mesh.status("lab/a")["bypass"]["connections"]
 
+    assert [(each["tier"], each["mode"]) for each in told] == [("splice", "tcp")]
     assert (found["opened"], found["open"], found["closed"]) == (1, 1, 0)
     assert (found["sent"], found["received"]) == (12345, 54)
 

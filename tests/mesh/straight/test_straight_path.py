@@ -293,6 +293,43 @@ def test_a_refused_connection_leaves_no_claim(ways: Ways) -> None:
     assert ways.carried(Straight.SPLICE).opened == ways.carried(Straight.SPLICE).closed
 
 
+MPTCP = 262
+
+
+@pytest.mark.parametrize("protocol", [0, MPTCP])
+def test_an_mptcp_socket_goes_past_both_sidecars(ways: Ways, protocol: int) -> None:
+    def listen() -> socket.socket:
+        listener = socket.socket(proto=protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", RAW))
+        listener.listen()
+        listener.settimeout(5)
+        return listener
+
+    def dial() -> str:
+        with socket.socket(proto=MPTCP) as sock:
+            sock.settimeout(5)
+            sock.connect((ways.lab.b.address, RAW))
+            sock.sendall(b"x" * 1000)
+            return str(sock.getpeername()[0])
+
+    before = ways.carried(Straight.SPLICE)
+    try:
+        listener = ways.lab.b.namespace.run(listen)
+        socket.socket(proto=MPTCP).close()
+    except OSError:
+        pytest.skip("this kernel has no MPTCP")
+    with listener:
+        shown = ways.lab.a.app.call(dial)
+        peer, (caller, _) = listener.accept()
+        with peer:
+            assert peer.recv(1000, socket.MSG_WAITALL) == b"x" * 1000
+            assert peer.recv(1) == b""
+
+    assert (shown, caller) == (ways.lab.b.address, ways.lab.a.address)
+    assert ways.carried(Straight.SPLICE).opened == before.opened + 1
+
+
 def test_many_connections_leave_nothing_behind(ways: Ways) -> None:
     before = ways.carried(Straight.SHORTCUT)
 
