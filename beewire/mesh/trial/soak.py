@@ -29,7 +29,8 @@ from beewire.mesh.trial.endurance import (
     TCP_PORT,
     TIERS,
 )
-from beewire.mesh.trial.rig import Rig
+from beewire.mesh.trial.faults import another_version
+from beewire.mesh.trial.rig import CHECKOUT, Rig
 from beewire.mesh.trial.streaming import Streaming, stream
 
 PACE_S = 6.0  # between two changes
@@ -187,6 +188,8 @@ class Soak:
             Change("tier_splice", give(tier["splice"])),
             Change("tier_sidecars", give(tier["sidecars"])),
             Change("tier_auto", give(auto)),
+            Change("tier_all", give(tier["all"])),
+            Change("agent_upgraded", self._upgrade),
             Change("tier_shortcut", give(tier["shortcut"])),
             Change("tier_off", give(none)),
         ]
@@ -207,6 +210,14 @@ class Soak:
             self.rig.start_sidecar(pod)
 
         return change
+
+    def _upgrade(self) -> None:
+        # To other programs and another layout of maps, which nobody has judged, and back.
+        other = another_version(self.rig.lab.run.state / "version")
+        for tree in (other, CHECKOUT):
+            self.rig.stop_agent()
+            self.rig.start_agent(tree)
+            time.sleep(1)
 
     def _without_agent(self) -> None:
         # Off and on by whoever is there, while no agent is.
