@@ -53,6 +53,7 @@ class Operations:
         self.bypass = Bypassing(directories)
         self.ways = Ways()
         self._node: Node | None = None
+        self._opened = 0  # the inode of the programs' directory
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +87,8 @@ class Operations:
                 raise MeshError(
                     f"process {pid} is this node's agent: ask it, or stop it first"
                 )
+            if self._is_stale():
+                self.close()
             yield
 
     def node(self) -> Node:
@@ -94,7 +97,12 @@ class Operations:
             self._node = status.opened(self.directories)
         if self._node is None:
             self._node = Node.load(self.directories.set)
+        self._opened = inode_of(self.directories.set)
         return self._node
+
+    def _is_stale(self) -> bool:
+        # An agent that has come and gone may have upgraded the node meanwhile.
+        return self._node is not None and self._opened != inode_of(self.directories.set)
 
     # One pod.
 
@@ -437,7 +445,8 @@ class Operations:
         Raises:
             MeshError: there is no such pod.
         """
-        node = self._node or status.opened(self.directories)
+        fresh = self._node is None or self._is_stale()
+        node = status.opened(self.directories) if fresh else self._node
         try:
             pods = self.every()
             ways = self.ways.told(node, pods) if node is not None else {}
@@ -464,6 +473,7 @@ class Operations:
         with self._locked():
             self.close()
             self._node, done = renewed(self.directories)
+            self._opened = inode_of(self.directories.set)
         if done is not None:
             names = ", ".join((*done.programs, *done.maps))
             held = f", frozen for {done.frozen_s * 1e3:.0f} ms" if done.frozen_s else ""

@@ -134,6 +134,24 @@ def test_entries_sockets_and_listeners_are_carried_over(
     mesh.down("a")
 
 
+def test_who_has_the_programs_open_notices_that_they_are_others(
+    lab: Lab, mesh: Mesh, directories: Directories, start_older: StartOlder
+) -> None:
+    mesh.up(target(lab.a))
+    older = start_older()
+    older.end()
+    with Operations(directories) as operations:
+        assert operations.renew() is not None
+
+    mesh.update("lab/a", "inbound: {exclude_ports: [9999]}\n")
+
+    with Node.load(directories.set) as node:
+        (owner,) = node.loaded[state.configs]
+        (pod,) = node.loaded[state.pods].values()
+        assert pod.config == owner
+    mesh.down("lab/a")
+
+
 def fails(*_: object) -> None:
     raise MeshError("it does not work")
 
