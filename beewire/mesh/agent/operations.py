@@ -31,6 +31,7 @@ from beewire.mesh.agent.target import Attachment, Target
 from beewire.mesh.agent.upgrade import Upgraded, renewed
 from beewire.mesh.agent.view import NetworkView, inode_of
 from beewire.mesh.agent.ways import Ways
+from beewire.mesh.config import InterceptionMode, PodConfig
 from beewire.mesh.enrol import Enrolment, Node
 from beewire.mesh.enrol.entries import Listening
 from beewire.mesh.shadow import PodMode
@@ -130,7 +131,7 @@ class Operations:
                         records.write(self.directories, record)
                     return record
                 config = config_of(wanted.config, wanted.addresses)
-                _check_rules(wanted, target)
+                _check_rules(wanted, target, config)
                 sockets = existing_listeners(view, wanted, config, target)
                 try:
                     record = self._enrol(node, view, wanted, sockets, target)
@@ -531,12 +532,20 @@ class Operations:
         return {"pid": os.getpid(), "agent": self.is_agent}
 
 
-def _check_rules(wanted: PodRecord, target: Target) -> None:
+def _check_rules(wanted: PodRecord, target: Target, config: PodConfig) -> None:
     # Whether who is to act, Istio's rules or Beewire, is what stands in the namespace.
     netns = Path(wanted.netns)
     if target.shadow:
         shadow.check_rules(netns)
-    elif not target.beside_rules and shadow.rules_act(netns):
+        return
+    if not shadow.rules_act(netns):
+        return
+    if config.inbound_interception_mode is InterceptionMode.TPROXY:
+        raise MeshError(
+            f"Istio's rules act in {netns}, and by TPROXY nobody can beside them: --shadow"
+            " enrols the pod, and `beewire mesh cutover` takes over"
+        )
+    if not target.beside_rules:
         raise MeshError(
             f"Istio's rules act in {netns}: --shadow enrols the pod beside them, and"
             " `beewire mesh cutover` takes over; --beside-rules has both act"

@@ -182,7 +182,7 @@ class Enrolment:
             KernelError: The kernel refused an attachment.
         """
         with Network.of(self.pod.netns) as network:
-            plumbing.arrange(network, self.pod.netns, self.pod.config)
+            self._arrange(network, self.pod.config, self.mode)
         return self._attach_missing((*hooks_of(self.mode), *hooks_of_tier(self.tier)))
 
     def _attach_missing(self, hooks: Iterable[Hook]) -> list[str]:
@@ -248,7 +248,7 @@ class Enrolment:
             self._entries.set_listeners(port, listeners)
         with Network.of(self.pod.netns) as network:
             pod = self.pod._replace(config=config)
-            plumbing.arrange(network, pod.netns, config)
+            self._arrange(network, config, self.mode)
             self._change(read(network, pod), config)
             self.pod = pod
         with self.pod.opened() as places:
@@ -274,6 +274,8 @@ class Enrolment:
         """
         pod = self._known()
         wanted = hooks_of(mode)
+        if mode != PodMode.ACTING:
+            plumbing.remove(self.pod.netns, self.netns)
         self._attach_missing(wanted)
         pod.mode = mode
         self._entries.pod = pod
@@ -283,6 +285,13 @@ class Enrolment:
                 self._links.remove(hook.name)
         with self.pod.opened() as places:
             self._shorten(pod, places)
+        if mode is PodMode.ACTING:
+            with Network.of(self.pod.netns) as network:
+                self._arrange(network, self.pod.config, mode)
+
+    def _arrange(self, network: Network, config: PodConfig, mode: PodMode) -> None:
+        alone = mode == PodMode.ACTING
+        plumbing.arrange(network, self.pod.netns, config, alone=alone)
 
     def forget_compared(self) -> None:
         """Begin anew to compare with what Istio's rules do."""

@@ -232,7 +232,8 @@ def _begin(
         links = Links.made(pins)
         made = kind(node.shared, pod, network.cookie, links)
         try:
-            plumbing.arrange(network, pod.netns, pod.config)
+            alone = mode == PodMode.ACTING
+            plumbing.arrange(network, pod.netns, pod.config, alone=alone)
             made.begin(read(network, pod), listeners, mode)
         except BaseException:
             made.undo()

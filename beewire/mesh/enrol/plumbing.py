@@ -7,6 +7,9 @@ Under TPROXY, a way back. The sidecar calls in the client's name (Envoy's origin
 what answers the client would leave by the pod's interface. As under Istio, marked packets
 are routed to lo; but no conntrack carries the mark over: accepted sockets take it from the
 SYN (tcp_fwmark_accept). What somebody else has put there, istio-iptables say, stays.
+
+Beside Istio's rules none of that is made: theirs bring answers back, passed over or not, and
+mark what comes from outside, too, whose answers an accepted socket must not send to lo.
 """
 
 import errno
@@ -50,8 +53,12 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES, errno.ENODEV)
 
 
-def arrange(network: Network, netns: Path, config: PodConfig) -> None:
+def arrange(
+    network: Network, netns: Path, config: PodConfig, *, alone: bool = True
+) -> None:
     """Make what a configuration needs; what is there already stays as it is.
+
+    `alone` says that no rules of Istio's stand in the namespace.
 
     Raises:
         MeshError: The namespace is gone, or the kernel refuses.
@@ -61,7 +68,7 @@ def arrange(network: Network, netns: Path, config: PodConfig) -> None:
     try:
         if config.enable_ipv6:
             _add(network.route, NEWADDR, _inbound_source())
-        if config.inbound_interception_mode is InterceptionMode.TPROXY:
+        if alone and config.inbound_interception_mode is InterceptionMode.TPROXY:
             visit(netns, lambda: _arrange(network.route, config))
     except (KernelError, OSError) as error:
         raise MeshError(

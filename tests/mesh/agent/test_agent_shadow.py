@@ -19,7 +19,7 @@ from beewire.mesh.agent import Directories, Mesh, processes
 from beewire.mesh.agent.cni_entries import CniPaths
 from beewire.mesh.agent.explaining import explain_live
 from beewire.mesh.agent.uninstall import uninstall
-from beewire.mesh.config import write_file
+from beewire.mesh.config import InterceptionMode, write_file
 from beewire.mesh.explain import Explanation
 from beewire.mesh.lab import Iptables, Lab
 from beewire.mesh.lab import mesh as sidecars
@@ -224,6 +224,19 @@ def test_a_pod_where_rules_act_is_not_taken_over_unasked(
     assert mesh.pods() == []
     mesh.up(wanted._replace(beside_rules=True))
     assert mesh.compared("lab/a")["mode"] == "acting"
+
+
+def test_beside_tproxy_nobody_else_acts(lab: Lab, mesh: Mesh) -> None:
+    config = replace(RULES, inbound_interception_mode=InterceptionMode.TPROXY)
+    wanted = target(lab.a)._replace(config=write_file(config), beside_rules=True)
+
+    with (
+        Iptables(config).install(lab.a),
+        pytest.raises(MeshError, match="by TPROXY nobody can beside them"),
+    ):
+        mesh.up(wanted)
+
+    assert mesh.pods() == []
 
 
 def test_a_pod_whose_pins_are_lost_is_not_taken_over(
