@@ -217,7 +217,7 @@ def _http(
 ) -> Message:
     stamp = {"key": f"x-bw-{direction}", "value": config.pod}
     routes: Message = {
-        "name": direction,
+        "name": _route_name(direction, port),
         "virtual_hosts": hosts,
         "response_headers_to_add": [{"header": stamp}],
     }
@@ -234,6 +234,13 @@ def _http(
     # The first sidecar knows the client; the second would add the first.
     first = direction == "outbound"
     return _manager(direction, routes, access_log=[log], use_remote_address=first)
+
+
+def _route_name(direction: str, port: int) -> str:
+    # Istio's names: a route configuration of a listener is no other's.
+    if direction == "outbound":
+        return str(port)
+    return clusters.inbound(port) if port else clusters.INBOUND_PASSTHROUGH
 
 
 def _manager(prefix: str, routes: Message, **more: object) -> Message:

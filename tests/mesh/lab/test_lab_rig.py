@@ -72,11 +72,11 @@ def dump(rig: Mesh) -> dict[str, dict[str, dict[str, object]]]:
     """What the running Envoy of pod A says of its listeners and clusters, by name."""
     parts = json.loads(admin(rig, "/config_dump"))["configs"]
     by_type = {part["@type"].rpartition(".")[2]: part for part in parts}
-    listeners = by_type["ListenersConfigDump"]["static_listeners"]
-    clusters = by_type["ClustersConfigDump"]["static_clusters"]
+    listeners = by_type["ListenersConfigDump"]["dynamic_listeners"]
+    clusters = by_type["ClustersConfigDump"]["dynamic_active_clusters"]
     return {
         "listeners": {
-            each["listener"].get("name", ""): each["listener"] for each in listeners
+            each["name"]: each["active_state"]["listener"] for each in listeners
         },
         "clusters": {each["cluster"]["name"]: each["cluster"] for each in clusters},
     }
