@@ -5,7 +5,6 @@ import time
 import pytest
 
 from beewire.mesh.qualify import HAZARDS, exchange
-from beewire.mesh.qualify.hazards import stalling
 from beewire.mesh.qualify.stand import Counted, Finding
 from tests.mesh.qualify.broken import FAULTS, Broken
 
@@ -49,9 +48,7 @@ def test_a_reset_that_looks_like_a_proper_end_is_found() -> None:
         MEET["reset"](Broken(FAULTS["ends properly"]))
 
 
-def test_a_missing_bound_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalling, "MOST", 32 << 20)
-
+def test_a_missing_bound_is_found() -> None:
     with pytest.raises(Finding, match="were accepted for a reader that sleeps"):
         MEET["stalled_reader"](Broken(FAULTS["hoards"]))
 
