@@ -24,7 +24,7 @@ from beewire.mesh.enrol.scene import read
 from beewire.mesh.enrol.short_path import ShortPath
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
-from beewire.mesh.programs.bypass.state import BOUND, PAYS
+from beewire.mesh.programs.bypass.state import BOUND, LARGE, PAYS
 from beewire.mesh.programs.state import Decision, PodMode
 
 NAME = "mesh"
@@ -44,7 +44,12 @@ class Node:
 
     @classmethod
     def load(
-        cls, pins: Path | None = None, *, bound: int = BOUND, pays: int = PAYS
+        cls,
+        pins: Path | None = None,
+        *,
+        bound: int = BOUND,
+        pays: int = PAYS,
+        large: int = LARGE,
     ) -> Self:
         """Load the programs, or find them below `pins`, a directory on a bpffs.
 
@@ -52,29 +57,31 @@ class Node:
         what is not is loaded and pinned. Without, they live as long as their links.
         Those of the short path come when a pod first wants them (`PodConfig.bypass`);
         `bound` is how many bytes of memory may wait for a reader there, `pays` how many
-        messages, in sixteenths, make a connection worth it: of 0 every one is.
+        messages, in sixteenths, make a connection worth it (of 0 every one is), and of how
+        many bytes a message makes an application part (0: it never does).
 
         Raises:
             NotSupported: The kernel lacks what the data path stands on.
             KernelError: The kernel refused a program, a map or a pin.
             SpecError: The maps below `pins` are those of another version.
         """
+        limits = {"bound": bound, "pays": pays, "large": large}
         if pins is None:
             loaded = _load()
-            return cls(loaded, ShortPath(loaded, None, bound, pays))
+            return cls(loaded, ShortPath(loaded, None, limits))
         if pins.exists():
-            return cls._found(pins, bound, pays)
+            return cls._found(pins, limits)
         with ExitStack() as stack:
             loaded = stack.enter_context(_load())
             loaded.pin(str(pins))
             stack.pop_all()
-        return cls(loaded, ShortPath(loaded, pins, bound, pays))
+        return cls(loaded, ShortPath(loaded, pins, limits))
 
     @classmethod
-    def _found(cls, pins: Path, bound: int, pays: int) -> Self:
+    def _found(cls, pins: Path, limits: Mapping[str, int]) -> Self:
         with ExitStack() as stack:
             loaded = stack.enter_context(open_pinned(PROGRAMS, str(pins), name=NAME))
-            short_path = stack.enter_context(ShortPath(loaded, pins, bound, pays))
+            short_path = stack.enter_context(ShortPath(loaded, pins, limits))
             short_path.found()  # another version's is refused here, and not later
             stack.pop_all()
         return cls(loaded, short_path)

@@ -19,8 +19,6 @@ from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.enrol.entries import delete_of
 from beewire.mesh.programs.bypass import joining, live, message, state
 from beewire.mesh.programs.bypass.state import (
-    BOUND,
-    PAYS,
     PodTier,
     Tier,
     TierFlag,
@@ -58,20 +56,19 @@ def flags_of(config: PodConfig) -> TierFlag:
 class ShortPath:
     """The short path of the node whose programs are `shared`.
 
-    `pins` is the node's directory of pins, if it has one. `bound` is how many bytes of
-    memory may wait for a reader before the rest goes by TCP.
+    `pins` is the node's directory of pins, if it has one. `limits` are constants of the
+    programs that are to be others than they are: "bound", "pays", "large".
     """
 
     def __init__(
         self,
         shared: Loaded | None,
         pins: Path | None = None,
-        bound: int = BOUND,
-        pays: int = PAYS,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self._shared = shared
         self._pins = pins and pins / PINS
-        self._limits = {"bound": bound, "pays": pays}
+        self._limits = limits or {}
         self._loaded: Loaded | None = None
 
     @classmethod

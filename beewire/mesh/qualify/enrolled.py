@@ -47,8 +47,9 @@ class Enrolled:
         if self._node is not None:
             return
         try:
-            # What is met here is short: every connection is worth it.
-            node = Node.load(bound=self._bound, pays=0)
+            # What is met here is short: every connection is worth it. And nobody parts: what
+            # is judged is the short path.
+            node = Node.load(bound=self._bound, pays=0, large=0)
             self._node = self._stack.enter_context(node)
             for pod in self._ground.pods:
                 self._stack.enter_context(self._node.enrol(_target(pod)))

@@ -72,6 +72,18 @@ MUTANTS = {
         "is_off(flow.pod)",
         "switch",
     ),
+    "who is sent much does not part": Mutant(
+        "message.py",
+        "Why.BULK if parts(flow, size, waiting) else Why.NOTHING",
+        "Why.NOTHING",
+        "bulk",
+    ),
+    "who has parted stays in the map": Mutant(
+        "parting.py", "        peers.delete(flow.peer)", "        pass", "bulk"
+    ),
+    "who has not read yet parts": Mutant(
+        "parting.py", "is_empty(flow.address)", "True", "bulk"
+    ),
     "a greeting is anybody's with its name": Mutant(
         "joining.py", "or not is_same(greeting, ctx)", "", "strangers"
     ),

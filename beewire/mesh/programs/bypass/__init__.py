@@ -8,6 +8,7 @@
     leaving    what closes has taught and counted, and leaves nothing else
     admission  which destinations are worth it
     message    sk_msg: this message by the short path, or by TCP
+    parting    an application that is sent much goes back to TCP
     live       iterator: every connection that is there, and its counters
 
 A connection is on the short path, or on TCP, from message to message; never on both in an

@@ -38,6 +38,7 @@ from beewire.bpf import (
 from beewire.mesh.programs.bypass.admission import dialled_by, refusal
 from beewire.mesh.programs.bypass.keys import mirror, name, netns_beyond
 from beewire.mesh.programs.bypass.leaving import count, go_on, leave
+from beewire.mesh.programs.bypass.parting import part
 from beewire.mesh.programs.bypass.sockets import has_ulp, is_mptcp, waits
 from beewire.mesh.programs.bypass.state import (
     Destination,
@@ -185,7 +186,7 @@ def dial(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     begin(flow, own, pod, role)
     flow.dialled = 1
     if (why := objection(address, own, pod, role)) == Why.NOTHING:
-        watch(ctx, SockOpsFlag.STATE_CB)
+        watch(ctx, SockOpsFlag.STATE_CB | SockOpsFlag.WRITE_HDR_OPT_CB)
         flow.why = greet(ctx, flow, own, address)
         return
     flow.why = why
@@ -222,6 +223,8 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     own.socket = socket_cookie(ctx)
     begin(flow, own, pod, role)
     watch(ctx, SockOpsFlag.STATE_CB)
+    if greeting.role == Role.APPLICATION:
+        watch(ctx, SockOpsFlag.WRITE_HDR_OPT_CB)
     if not enter(ctx, own):
         flow.why = Why.NO_ROOM
         return
@@ -250,6 +253,8 @@ def follow(ctx: SockOps, role: u32) -> None:
         leave(ctx, sk, role)
     elif op == SockOp.RTT_CB:
         go_on(ctx, sk, role)
+    elif op == SockOp.HDR_OPT_LEN_CB:
+        part(ctx, sk, role)
 
 
 @sock_ops

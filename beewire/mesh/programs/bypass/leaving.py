@@ -13,6 +13,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import LONG, dialled_by, learn
 from beewire.mesh.programs.bypass.keys import whoever
+from beewire.mesh.programs.bypass.parting import FLAGS
 from beewire.mesh.programs.bypass.state import (
     Destination,
     End,
@@ -24,8 +25,6 @@ from beewire.mesh.programs.bypass.state import (
     totals,
 )
 from beewire.mesh.programs.straight import Between, Straight, carried
-
-FLAGS = 0x7F  # BPF_SOCK_OPS_ALL_CB_FLAGS
 
 
 def teach(ctx: SockOps, flow: Flow) -> None:

@@ -9,23 +9,17 @@ from beewire.bpf import (
     Kernel,
     Struct,
     bpf_iter_meta,
-    embedded,
     helpers,
     iter,  # noqa: A004 - the field's word
     kernel_address,
     kernel_ptr,
-    pointer,
     seq_write,
     sizeof,
     u32,
     u64,
 )
-from beewire.mesh.programs.bypass.sockets import sock_common
-from beewire.mesh.programs.bypass.state import Flow
-
-# Of sk_user_data (include/net/sock.h): flags beside the pointer.
-IS_PSOCK = 4  # SK_USER_DATA_PSOCK
-FLAGS = 7
+from beewire.mesh.programs.bypass.sockets import is_empty, is_joined, sock_common
+from beewire.mesh.programs.bypass.state import Flow, Mode, Why
 
 
 class bpf_map(Kernel):
@@ -34,8 +28,6 @@ class bpf_map(Kernel):
 
 class sock(Kernel):
     """`struct sock`."""
-
-    sk_user_data: int = pointer()
 
 
 class tcp_sock(Kernel):
@@ -46,27 +38,6 @@ class tcp_sock(Kernel):
     bytes_received: u64
     data_segs_out: u32
     data_segs_in: u32
-
-
-class list_head(Kernel):
-    """`struct list_head`."""
-
-    next: int = pointer()
-
-
-class sk_psock(Kernel):
-    """`struct sk_psock`: what a socket that is in a map has besides."""
-
-    ingress_msg: list_head = embedded()
-
-
-def waits(address: u64) -> u32:
-    """Whether messages wait on the short path for the reader of a socket."""
-    data = kernel_ptr(address, sock).sk_user_data
-    if data & IS_PSOCK == 0:
-        return 0
-    waiting = kernel_ptr(data & ~FLAGS, sk_psock).ingress_msg
-    return 1 if waiting.next != kernel_address(waiting) else 0
 
 
 class Row(Struct):
@@ -100,7 +71,12 @@ def live(
         segments_out=tcp.data_segs_out,
         segments_in=tcp.data_segs_in,
         state=kernel_ptr(address, sock_common).skc_state,
-        waits=waits(address),
+        waits=0 if is_empty(address) else 1,
     )
     helpers.probe_read_kernel(row.flow, sizeof(Flow), value)
+    if row.flow.address != 0 and not is_joined(address):
+        row.flow.mode = (
+            Mode.TCP
+        )  # the other end has taken it out, which it was not told
+        row.flow.why = Why.BULK
     seq_write(meta.seq, row)

@@ -37,6 +37,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import expects, saw
 from beewire.mesh.programs.bypass.keys import mirror, whoever
+from beewire.mesh.programs.bypass.parting import parts
 from beewire.mesh.programs.bypass.sockets import (
     has_read,
     has_ulp,
@@ -134,7 +135,7 @@ def is_crowded(flow: Flow, waiting: u64) -> bool:
     return flow.short_messages - flow.read_messages >= MOST_MESSAGES
 
 
-def hindrance(flow: Flow, own: tcp_sock, written: u32) -> u32:
+def hindrance(flow: Flow, own: tcp_sock, size: u32) -> u32:
     """Why this message goes by TCP (Why); NOTHING: it need not."""
     if is_off(flow.pod) or is_set(flow.peer_pod):
         return Why.SWITCHED_OFF
@@ -145,13 +146,14 @@ def hindrance(flow: Flow, own: tcp_sock, written: u32) -> u32:
     if (why := obstacle(flow)) != Why.NOTHING:
         return why
     # In the short mode, and without a byte by TCP since: all of them were read.
+    written = own.write_seq
     is_known = flow.mode == Mode.SHORT and flow.written == written
     if not is_known and not has_read(flow.address, written):
         return Why.UNREAD
     waiting = waiting_at(flow.address)
     if waiting >= bound.value or is_crowded(flow, waiting):
         return Why.FULL
-    return Why.NOTHING
+    return Why.BULK if parts(flow, size, waiting) else Why.NOTHING
 
 
 def by_tcp(flow: Flow, size: u32, why: u32) -> int:
@@ -189,7 +191,7 @@ def shorten(ctx: SkMsg) -> int:
     if why < Why.UNMET:
         why = Why.NOTHING if flow.address != 0 else meet(flow, own)
     if why == Why.NOTHING:
-        why = hindrance(flow, own, own.write_seq)
+        why = hindrance(flow, own, ctx.size)
     if why != Why.NOTHING:
         return by_tcp(flow, ctx.size, why)
     if peers.redirect(ctx, flow.peer, ingress=True) != SkAction.SK_PASS:

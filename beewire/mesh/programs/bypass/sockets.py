@@ -20,6 +20,9 @@ from beewire.mesh.programs.bypass.state import Why
 
 O_NONBLOCK = 0o4000
 SEND_SHUTDOWN = 2  # include/net/sock.h
+# Of sk_user_data (include/net/sock.h): flags beside the pointer.
+IS_PSOCK = 4  # SK_USER_DATA_PSOCK
+FLAGS = 7
 
 
 class atomic_t(Kernel):
@@ -65,6 +68,19 @@ class sock(Kernel):
     sk_backlog: backlog = embedded()
     sk_socket: socket
     sk_shutdown: u8
+    sk_user_data: int = pointer()
+
+
+class list_head(Kernel):
+    """`struct list_head`."""
+
+    next: int = pointer()
+
+
+class sk_psock(Kernel):
+    """`struct sk_psock`: what a socket that is in a map has besides."""
+
+    ingress_msg: list_head = embedded()
 
 
 class inet_connection_sock(Kernel):
@@ -85,6 +101,20 @@ class tcp_sock(Kernel):
 def waiting_at(address: u64) -> u64:
     """How many bytes of memory wait for a reader."""
     return kernel_ptr(address, sock).sk_backlog.rmem_alloc.counter
+
+
+def is_joined(address: u64) -> bool:
+    """Whether a socket is in a map of sockets."""
+    return kernel_ptr(address, sock).sk_user_data & IS_PSOCK != 0
+
+
+def is_empty(address: u64) -> bool:
+    """Whether no message waits on the short path for the reader of a socket."""
+    data = kernel_ptr(address, sock).sk_user_data
+    if data & IS_PSOCK == 0:
+        return True
+    waiting = kernel_ptr(data & ~FLAGS, sk_psock).ingress_msg
+    return waiting.next == kernel_address(waiting)
 
 
 def has_ulp(address: u64) -> bool:

@@ -41,6 +41,8 @@ MAX_DESTINATIONS = 1 << 14
 BOUND = 1 << 20
 # And messages: each has a head of a kilobyte in the kernel, for which nobody is charged.
 MOST_MESSAGES = 1 << 10
+# A message to who serves of which one is not likely to be all: many will come.
+LARGE = 16 << 10
 # Messages in one direction, in sixteenths, from which it is worth to join.
 PAYS = 4 * 16
 
@@ -96,6 +98,7 @@ class Why(IntEnum):
     STRANGER = 21  # what answers to the name is another connection
     NO_ROOM = 22  # a map is full, or there was no memory
     UNKNOWN = 23  # how long connections to this destination live is not known yet
+    BULK = 24  # an application that is sent much: see `parting`
 
 
 class PodTier(Struct):
@@ -166,6 +169,8 @@ class Flow(Struct):
     read_messages: u64 = 0  # of short_messages, so many are known to be read
     mark_messages: u64 = 0  # where we look next whether they are: after so many, ...
     mark_bytes: u64 = 0  # ... which are so many of short_bytes
+    parts: u32 = 0  # whether it is to go back to TCP for good as soon as it may
+    parted: u32 = 0  # whether the other end was taken out of `peers`
 
 
 class Destination(Struct):
@@ -217,3 +222,4 @@ totals = Array[Totals](max_entries=MAX_PODS)
 
 bound = Const(u64, BOUND)
 pays = Const(u32, PAYS)
+large = Const(u32, LARGE)

@@ -1,0 +1,55 @@
+"""Back to TCP for good: an application that is sent much is taken off the short path.
+
+A reader who is behind is brought the rest by TCP. One that reads until nothing is left, as
+Envoy does, sees no difference. Others stop before: nginx does when a read gives less than it
+has room for, or FIONREAD says 0, Rust's tokio when a read gives less. They wait for the next
+edge of epoll then. With messages waiting on the short path in front of bytes that TCP has
+brought, a read gives the first and not the second, and FIONREAD does not count the second:
+if these were the last, nobody wakes the reader again.
+
+So bytes for an application are not to come by both ways. One that was dialled and is sent a
+large message is likely to be sent many; so is one that is behind by half of the bound. Its
+socket is taken out of `peers`, which makes it one of TCP's own again, as soon as no message
+waits there, and before the first byte by TCP leaves: HDR_OPT_LEN_CB comes when tcp_sendmsg()
+asks how long a header will be. What this end has sent was read then, and the other end's own
+messages are read before what it will send by TCP.
+
+One that stops to read altogether is still sent the bound, and the rest by TCP.
+"""
+
+from beewire.bpf import BpfSock, SockOps, SockOpsFlag, sock_ops_cb_flags_set, u32, u64
+from beewire.mesh.programs.bypass.sockets import is_empty
+from beewire.mesh.programs.bypass.state import (
+    Flow,
+    Role,
+    Why,
+    bound,
+    flows,
+    large,
+    peers,
+)
+
+FLAGS = 0x7F  # BPF_SOCK_OPS_ALL_CB_FLAGS
+
+
+def parts(flow: Flow, size: u32, waiting: u64) -> bool:
+    """Whether this message, and all that follow it, go by TCP."""
+    if flow.peer_role != Role.APPLICATION or large.value == 0:
+        return False
+    if waiting >= bound.value // 2 or (flow.dialled != 0 and size >= large.value):
+        flow.parts = 1
+    return flow.parts != 0 and is_empty(flow.address)
+
+
+def part(ctx: SockOps, sk: BpfSock, role: u32) -> None:
+    """Before bytes leave by TCP: take the other end out, if it is to go."""
+    if (flow := flows.get(sk)) is None or flow.role != role or flow.address == 0:
+        return
+    if flow.peer_role == Role.APPLICATION:
+        if flow.why != Why.BULK or not is_empty(flow.address):
+            return
+        flow.parted = 1
+        peers.delete(flow.peer)
+    # Once, or not at all: a sidecar never parts.
+    flags = ctx.bpf_sock_ops_cb_flags
+    sock_ops_cb_flags_set(ctx, flags & (FLAGS ^ SockOpsFlag.WRITE_HDR_OPT_CB))
