@@ -57,6 +57,13 @@ def bypass_lines(told: dict[str, Any], *, verbose: bool) -> list[str]:
         short = sum(each["mode"] == "short" for each in found)
         ends = counted(len(found), "live connection")
         lines.append(f"              {short:,} of {ends} by it")
+    closed = told["closed"]
+    if closed["connections"]:
+        ends = counted(closed["connections"], "connection")
+        lines.append(
+            f"              {ends} closed: {closed['short_bytes']:,} bytes sent by it,"
+            f" {closed['tcp_bytes']:,} by TCP"
+        )
     shown = sorted(found, key=lambda each: (each["mode"] != "short", each["local"]))
     most = len(shown) if verbose else MOST_CONNECTIONS
     lines += [f"              {_connection(each)}" for each in shown[:most]]

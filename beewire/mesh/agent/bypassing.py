@@ -115,6 +115,7 @@ class Bypassing:
             "off": self.switch.off(record.id),
             "says": str(found),
             "connections": around.told(record) if is_enrolled else [],
+            "closed": around.closed(record),
         }
 
     def pod(self, record: PodRecord) -> Pod:

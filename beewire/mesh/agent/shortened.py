@@ -19,10 +19,10 @@ from beewire.mesh.agent.view import (
     SocketState,
     inode_of,
 )
-from beewire.mesh.bypass import Connection, connections
+from beewire.mesh.bypass import REASONS, Connection, connections
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import Node
-from beewire.mesh.programs.bypass.state import Mode, Role
+from beewire.mesh.programs.bypass.state import Mode, Role, Totals, Why
 from beewire.mesh.sidecar import ADMIN_PORT
 from beewire.mesh.straight import Tables
 
@@ -48,6 +48,7 @@ class Neighbourhood(NamedTuple):
     owners: Mapping[str, int]
     considered: Mapping[int, list[Connection]]
     past: Mapping[tuple[str, str], str]
+    totals: Mapping[int, Totals]
 
     @classmethod
     def of(
@@ -68,6 +69,7 @@ class Neighbourhood(NamedTuple):
             },
             considered,
             dict(_past(node)) if node else {},
+            {each: node.short_path.totals(each) for each in enrolled} if node else {},
         )
 
     def name(self, netns: int) -> str:
@@ -92,6 +94,25 @@ class Neighbourhood(NamedTuple):
                 and not _is_asked(each)
             ]
         return found + others
+
+    def closed(self, record: PodRecord) -> dict[str, Any]:
+        """What the connections of a pod carried that are closed by now, as JSON.
+
+        `reasons` has how many there were by the reason of their last message, "" for those
+        that ended on the short path.
+        """
+        found = self.totals.get(int(record.id), Totals())
+        reasons = {
+            REASONS[why]: found.connections[why]
+            for why in Why
+            if found.connections[why]
+        }
+        names = ("short_bytes", "short_messages", "tcp_bytes", "tcp_messages", "turns")
+        return {
+            "connections": sum(reasons.values()),
+            **{name: getattr(found, name) for name in names},
+            "reasons": reasons,
+        }
 
     def _considered(self, each: Connection) -> dict[str, Any]:
         return {

@@ -131,6 +131,14 @@ class ShortPath:
         known = self._known(netns)
         return TierFlag(0) if known is None else TierFlag(known.flags)
 
+    def totals(self, netns: int) -> Totals:
+        """What the ends of a pod's connections have sent that are closed by now."""
+        known = self._known(netns)
+        if (loaded := self.found()) is None or known is None:
+            return Totals()
+        found: Totals = loaded[state.totals][known.number]
+        return found
+
     def set_tier(self, netns: int, number: int, tier: Tier, flags: TierFlag) -> None:
         """Write a pod's tier; `number` is its place among the counters.
 

@@ -326,6 +326,19 @@ def test_status_tells_the_tier_of_a_live_connection_and_the_reason(
         assert second["tcp_bytes"] > first["tcp_bytes"]
 
 
+def test_status_counts_what_closed_connections_carried(
+    mesh: Mesh, enrolled: Lab
+) -> None:
+    with connection(enrolled) as pair:
+        pair.exchange(5)
+
+    told = mesh.status("lab/a")["bypass"]["closed"]
+
+    assert told["connections"] == 1
+    assert told["short_messages"] == 5
+    assert told["short_bytes"] == 5 * len("message 0")
+
+
 def test_status_says_why_a_connection_was_not_considered(
     directories: Directories, mesh: Mesh, lab: Lab
 ) -> None:
