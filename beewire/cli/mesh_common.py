@@ -1,11 +1,13 @@
 """What the commands about pods have in common: options, and how a pod is named."""
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from beewire.cli.parser import add_verbose
 
 MOST_CONNECTIONS = 5  # of a pod, that are shown without -v
+_INDENT = " " * 14
 
 if TYPE_CHECKING:
     from beewire.mesh.agent import PodRecord
@@ -51,24 +53,36 @@ def bypass_lines(told: dict[str, Any], *, verbose: bool) -> list[str]:
         f"  short path  {', '.join((told['tier'], *more))}"
         + (f" (asked for: {asked})" if verbose else "")
     ]
-    lines += [f"              {each}" for each in told["why"]]
-    found = told["connections"]
+    more_lines = [*told["why"], *_carried(told), *_connections(told, verbose=verbose)]
+    return lines + [f"{_INDENT}{each}" for each in more_lines]
+
+
+def _carried(told: dict[str, Any]) -> list[str]:
+    found, closed = told["connections"], told["closed"]
+    lines = []
     if found:
         short = sum(each["mode"] == "short" for each in found)
-        ends = counted(len(found), "live connection")
-        lines.append(f"              {short:,} of {ends} by it")
-    closed = told["closed"]
+        lines.append(f"{short:,} of {counted(len(found), 'live connection')} by it")
     if closed["connections"]:
-        ends = counted(closed["connections"], "connection")
         lines.append(
-            f"              {ends} closed: {closed['short_bytes']:,} bytes sent by it,"
-            f" {closed['tcp_bytes']:,} by TCP"
+            f"{counted(closed['connections'], 'connection')} closed:"
+            f" {closed['short_bytes']:,} bytes sent by it, {closed['tcp_bytes']:,} by TCP"
         )
-    shown = sorted(found, key=lambda each: (each["mode"] != "short", each["local"]))
-    most = len(shown) if verbose else MOST_CONNECTIONS
-    lines += [f"              {_connection(each)}" for each in shown[:most]]
-    if len(shown) > most:
-        lines.append(f"              and {len(shown) - most:,} more: -v shows them")
+    return lines
+
+
+def _connections(told: dict[str, Any], *, verbose: bool) -> list[str]:
+    """Each connection; or those that carry most, and how many there are by each reason."""
+    short = [each for each in told["connections"] if each["mode"] == "short"]
+    others = [each for each in told["connections"] if each["mode"] != "short"]
+    short.sort(key=lambda each: -each["short_messages"])
+    if verbose:
+        return [_connection(each) for each in (*short, *others)]
+    lines = [_connection(each) for each in short[:MOST_CONNECTIONS]]
+    if len(short) > MOST_CONNECTIONS:
+        lines.append(f"and {len(short) - MOST_CONNECTIONS:,} more: -v shows them")
+    reasons = Counter(each["reason"] for each in others)
+    lines += [f"{n:,} by TCP: {reason}" for reason, n in reasons.most_common()]
     return lines
 
 
