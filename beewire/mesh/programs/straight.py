@@ -302,6 +302,17 @@ def passes_by(verdict: u32) -> bool:
     return rule_of(verdict) in (Rule.OUT_SPLICE, Rule.OUT_SHORTCUT)
 
 
+def between(found: Claim, ends: Ends) -> Traffic | None:
+    """The counters of two pods and a port."""
+    pair = Between(
+        client=found.client, server=found.server, port=ends.port, kind=found.kind
+    )
+    if (known := traffic.lookup(pair)) is not None:
+        return known
+    traffic.insert(pair, Traffic())
+    return traffic.lookup(pair)
+
+
 def claim(ctx: SockOps, verdict: u32) -> None:
     """Before the SYN: tell the other pod. Without it, its sidecar has the connection."""
     ends = Ends()
@@ -317,22 +328,12 @@ def claim(ctx: SockOps, verdict: u32) -> None:
         else Straight.SHORTCUT,
         stage=Stage.OFFERED,
     )
-    if claims.update(ends, made) != 0:
+    # What cannot be counted is for the sidecar, too.
+    if between(made, ends) is None or claims.update(ends, made) != 0:
         return
     if (ever := claimed.lookup(0)) is not None:
         ever.value = 1
     sock_ops_cb_flags_set(ctx, ctx.bpf_sock_ops_cb_flags | SockOpsFlag.STATE_CB)
-
-
-def between(found: Claim, ends: Ends) -> Traffic | None:
-    """The counters of two pods and a port."""
-    pair = Between(
-        client=found.client, server=found.server, port=ends.port, kind=found.kind
-    )
-    if (known := traffic.lookup(pair)) is not None:
-        return known
-    traffic.insert(pair, Traffic())
-    return traffic.lookup(pair)
 
 
 def follow(ctx: SockOps) -> None:

@@ -238,6 +238,32 @@ def test_a_sidecar_that_cannot_be_read_closes_its_ways(tended: Tended) -> None:
     assert set(reasons) == {"unreadable"}
 
 
+def test_a_sidecar_that_hangs_closes_its_ways_until_it_goes_on(tended: Tended) -> None:
+    tended.b.process.send_signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: not tended.has_way())
+    finally:
+        tended.b.process.send_signal(signal.SIGCONT)
+
+    eventually(tended.has_way)
+
+
+def test_bypass_off_closes_ways_and_keeps_what_is_open(tended: Tended) -> None:
+    with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as old:
+        listener.settimeout(5)
+        peer, _ = listener.accept()
+        with peer:
+            tended.mesh.bypass_off()
+            eventually(lambda: not tended.has_way())
+            with tended.dial():
+                assert caller(listener) == "127.0.0.6"
+            old.sendall(b"still here")
+            assert peer.recv(100) == b"still here"
+
+    tended.mesh.bypass_on()
+    eventually(tended.has_way)
+
+
 def test_without_an_agent_ways_end_with_their_lease(tended: Tended) -> None:
     tended.agent.end()
 

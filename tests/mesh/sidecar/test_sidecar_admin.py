@@ -15,6 +15,8 @@ from beewire.mesh.netns import within
 from beewire.mesh.sidecar import Admin, UnreadableError, parse
 from tests.mesh.sidecar import capture
 
+pytestmark = pytest.mark.host
+
 SMALL = SidecarConfig(tcp_ports=(9000,))
 SOON_S = 10.0
 
