@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from beewire.mesh.bypass import connections
+from beewire.mesh.bypass import connections, switch_off, switch_on
 from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
@@ -131,3 +131,25 @@ def test_small_messages_stay_on_the_short_path(node: Node, pair: Pair) -> None:
         read(pair.far, LARGE - 1)
 
     assert is_short(node, pair.near)
+
+
+def test_so_is_one_whose_pod_was_switched_off(node: Node, pair: Pair) -> None:
+    switch_off(node.short_path)
+    try:
+        pair.near.sendall(b"message")
+    finally:
+        switch_on(node.short_path)
+    counted = waiting(pair.far)
+    read(pair.far, 7)
+    pair.exchange()
+
+    assert counted == 7
+    assert flow(node, pair.near).why == Why.BULK
+
+
+def test_so_is_one_whose_owner_waits_after_all(node: Node, pair: Pair) -> None:
+    pair.far.setblocking(True)
+    pair.exchange()
+
+    assert flow(node, pair.near).why == Why.BLOCKING
+    assert len(list(node.short_path.loaded[state.peers])) == 1

@@ -37,7 +37,7 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import expects, saw
 from beewire.mesh.programs.bypass.keys import mirror, whoever
-from beewire.mesh.programs.bypass.parting import parts
+from beewire.mesh.programs.bypass.parting import must_part, parts
 from beewire.mesh.programs.bypass.sockets import (
     has_read,
     has_ulp,
@@ -162,6 +162,7 @@ def by_tcp(flow: Flow, size: u32, why: u32) -> int:
         flow.mode = Mode.TCP
         flow.turns = flow.turns + 1
     flow.why = why
+    must_part(flow, why)
     flow.tcp_bytes = flow.tcp_bytes + size
     flow.tcp_messages = flow.tcp_messages + 1
     return SkAction.SK_PASS
@@ -188,6 +189,8 @@ def shorten(ctx: SkMsg) -> int:
         return SkAction.SK_PASS
     own = kernel_ptr(tcp, tcp_sock)
     why: u32 = flow.why
+    if flow.parted != 0 and why < Why.UNMET:
+        why = Why.BULK
     if why < Why.UNMET:
         why = Why.NOTHING if flow.address != 0 else meet(flow, own)
     if why == Why.NOTHING:

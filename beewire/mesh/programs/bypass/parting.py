@@ -14,6 +14,7 @@ waits there, and before the first byte by TCP leaves: HDR_OPT_LEN_CB comes when 
 asks how long a header will be. What this end has sent was read then, and the other end's own
 messages are read before what it will send by TCP.
 
+So does one whose pod is switched off, and one whose owner waits inside recv() after all.
 One that stops to read altogether is still sent the bound, and the rest by TCP.
 """
 
@@ -21,6 +22,7 @@ from beewire.bpf import BpfSock, SockOps, SockOpsFlag, sock_ops_cb_flags_set, u3
 from beewire.mesh.programs.bypass.sockets import is_empty
 from beewire.mesh.programs.bypass.state import (
     Flow,
+    Mode,
     Role,
     Why,
     bound,
@@ -30,6 +32,14 @@ from beewire.mesh.programs.bypass.state import (
 )
 
 FLAGS = 0x7F  # BPF_SOCK_OPS_ALL_CB_FLAGS
+
+
+def must_part(flow: Flow, why: u32) -> None:
+    """Note that an application that gets nothing by the short path is to have its socket."""
+    if flow.peer_role != Role.APPLICATION or large.value == 0:
+        return
+    if why in (Why.SWITCHED_OFF, Why.BLOCKING):
+        flow.parts = 1
 
 
 def parts(flow: Flow, size: u32, waiting: u64) -> bool:
@@ -46,7 +56,8 @@ def part(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     if (flow := flows.get(sk)) is None or flow.role != role or flow.address == 0:
         return
     if flow.peer_role == Role.APPLICATION:
-        if flow.why != Why.BULK or not is_empty(flow.address):
+        # In that mode no message of this end can be on its way there.
+        if flow.parts == 0 or flow.mode != Mode.TCP or not is_empty(flow.address):
             return
         flow.parted = 1
         peers.delete(flow.peer)

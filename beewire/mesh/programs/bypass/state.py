@@ -98,7 +98,7 @@ class Why(IntEnum):
     STRANGER = 21  # what answers to the name is another connection
     NO_ROOM = 22  # a map is full, or there was no memory
     UNKNOWN = 23  # how long connections to this destination live is not known yet
-    BULK = 24  # an application that is sent much: see `parting`
+    BULK = 24  # an application's socket that is TCP's again: see `parting`
 
 
 class PodTier(Struct):
