@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from beewire.errors import MeshError
 from beewire.mesh import shadow
-from beewire.mesh.agent import older, places, processes, records, status
+from beewire.mesh.agent import notices, older, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
@@ -138,6 +138,8 @@ class Operations:
                 finally:
                     processes.close_all(sockets)
         self.log(f"{record.name}: enrolled, id {record.id}")
+        if self.bypass.tiering(record).why:
+            self._tell_tier(record)
         return record
 
     def _enrol(
@@ -437,8 +439,13 @@ class Operations:
             if enrolment.shortened == wanted.shortened:
                 return False
             enrolment.update(self.bypass.pod(record).config)
-        self.log(f"{record.name}: {wanted}")
+        self._tell_tier(record)
         return True
+
+    def _tell_tier(self, record: PodRecord) -> None:
+        found = self.bypass.tiering(record)
+        self.log(f"{record.name}: {found}")
+        notices.add(self.directories, record.name, str(found))
 
     def status(self, name: str = "") -> dict[str, Any]:
         """How a pod is, or without a name the node and all its pods, as JSON.

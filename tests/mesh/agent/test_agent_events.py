@@ -1,14 +1,19 @@
 """`beewire mesh events`: what is refused in the pods of a node, as a user sees it."""
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from beewire.mesh.agent import Directories, Mesh
+from beewire.mesh.agent import Directories, Mesh, notices
 from beewire.mesh.lab import Lab
+from beewire.mesh.qualify import Role
 from tests.mesh.agent.conftest import CHECKOUT, environment, target
+from tests.mesh.agent.test_agent_bypass import qualify
 
 pytestmark = pytest.mark.mesh
 
@@ -26,6 +31,15 @@ def command(
         text=True,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator[None]:
+    with process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def refused(lab: Lab) -> None:
@@ -91,3 +105,42 @@ def test_a_pod_that_is_not_there_is_named(
 
     assert told.returncode == 1
     assert "no pod is called 'nobody'" in told.stderr
+
+
+def test_a_tier_that_changes_is_told_with_the_reason(
+    lab: Lab, mesh: Mesh, directories: Directories
+) -> None:
+    qualify(directories, *Role)
+    mesh.up(target(lab.a))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beewire", "mesh", "events", "-v"],
+        env=environment(directories),
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ended(process):
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert "waiting for events" in process.stderr.readline()
+
+        mesh.bypass_off()
+
+        assert process.stdout.readline() == (
+            "lab/a: short path: off; switched off on this node: `beewire mesh bypass on`\n"
+        )
+    mesh.down("lab/a")
+
+
+def test_what_is_told_begins_anew_when_it_is_full(tmp_path: Path) -> None:
+    directories = Directories(tmp_path / "pins", tmp_path)
+    notices.add(directories, "shop", "before")
+    heard = notices.Notices(directories)
+    for _ in range(3):
+        notices.add(directories, "shop", "x" * 100_000)
+    notices.add(directories, "shop", "after")
+
+    assert [each["says"] for each in heard.new()][-1] == "after"
+    assert heard.new() == []
+    assert (tmp_path / notices.FILE).stat().st_size < notices.MOST
