@@ -32,7 +32,7 @@ def neighbours(
             pods.append(pod)
             if interception is not None:
                 stack.enter_context(interception.install(pod))
-                sidecars.append(stack.enter_context(starting(pod, config)))
+                sidecars.append(stack.enter_context(starting(pod, config, fixed=True)))
         for each in sidecars:
             each.wait()
         yield pods

@@ -141,9 +141,16 @@ def sidecar(
 
 @contextlib.contextmanager
 def starting(
-    pod: Pod, config: SidecarConfig | None = None, edit: Edit = as_they_are
+    pod: Pod,
+    config: SidecarConfig | None = None,
+    edit: Edit = as_they_are,
+    *,
+    fixed: bool = False,
 ) -> Iterator[Sidecar]:
     """As `sidecar`, but for `Sidecar.wait`: many may start at once.
+
+    A `fixed` one cannot be pushed to, and watches no files: a user may have no more than
+    128 instances of inotify.
 
     Raises:
         MeshError: Envoy is missing, or one of its ports is taken.
@@ -156,7 +163,8 @@ def starting(
     path = pod.state / f"envoy-{pod.name}.json"
     pushing = Pushing(pod.state / f"envoy-{pod.name}")
     pushing.push(_edited(config, edit))
-    path.write_text(json.dumps(bootstrap(config, pushing.bootstrap())))
+    pushed = None if fixed else pushing.bootstrap()
+    path.write_text(json.dumps(bootstrap(config, pushed)))
     path.chmod(0o644)  # Envoy reads it as its own user, whatever our umask is
     config.access_log.touch()
     os.chown(config.access_log, pod.proxy.uid, pod.proxy.uid)
