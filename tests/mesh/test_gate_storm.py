@@ -28,6 +28,7 @@ from tests.mesh.outside import HOUSEKEEPING, kind_of
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
 
 PODS = 200
+NAME = f"bw-storm-{os.getpid()}"  # others may run it at the same time
 PAUSE_S = 0.4
 PING = b"\x08\0\xf7\xff\0\0\0\0"
 ETH_P_ALL = 3
@@ -65,7 +66,7 @@ class StormPod(NamedTuple):
 
 @pytest.fixture
 def router() -> Iterator[Namespace]:
-    made = Namespace("bw-storm")
+    made = Namespace(NAME)
     made.create()
     made.run(lambda: _up("lo"))
     yield made
@@ -75,11 +76,11 @@ def router() -> Iterator[Namespace]:
 @pytest.fixture
 def pods(router: Namespace) -> Iterator[list[StormPod]]:
     made: list[StormPod] = []
-    top = mount_point() / "bw-storm"
+    top = mount_point() / NAME
     try:
         for number in range(PODS):
             pod = StormPod(
-                number, Namespace(f"bw-storm-{number}"), Cgroup(top / f"pod-{number}")
+                number, Namespace(f"{NAME}-{number}"), Cgroup(top / f"pod-{number}")
             )
             pod.namespace.create()
             made.append(pod)

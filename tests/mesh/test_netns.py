@@ -1,5 +1,6 @@
 """Network namespaces from outside."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.mesh
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    made = Namespace("bw-netns-test")
+    made = Namespace(f"bw-netns-{os.getpid()}")
     made.create()
     yield made
     made.delete()
