@@ -12,7 +12,8 @@ from typing import Self
 
 from beewire.bpf import Loaded, collect, load, open_pinned
 from beewire.bpf.author.collection import Collection
-from beewire.bpf.kernel import AnyMap, running
+from beewire.bpf.author.pinned import outline
+from beewire.bpf.kernel import AnyMap, Map, Program, attach_sockmap, running
 from beewire.errors import MapError, MeshError
 from beewire.mesh.config import Bypass, PodConfig
 from beewire.mesh.enrol.configurations import wait_for_programs
@@ -215,13 +216,20 @@ def attach(loaded: Loaded) -> None:
 
 
 def attach_pinned(pins: Path) -> None:
-    """Let the `shorten` that is pinned see them again.
+    """Let the `shorten` that is pinned see them again, whatever version has pinned it.
 
     Raises:
         KernelError: It is not there, or the kernel refused it.
     """
-    with open_pinned(message.shorten, str(pins), name=NAME) as loaded:
-        attach(loaded)
+    shorten, peers = message.shorten, state.peers.name
+    with (
+        Program.from_pin(
+            f"{pins}/programs/{shorten.name}", outline(shorten)
+        ) as program,
+        Map.from_pin(f"{pins}/maps/{peers}") as sockets,
+    ):
+        link = attach_sockmap(program, sockets, as_link=False, replace=True)
+        os.close(link.release())
 
 
 @cache
