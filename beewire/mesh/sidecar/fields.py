@@ -1,11 +1,14 @@
 """The fields of a JSON message, by the types that they have to have."""
 
 import json
+from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import TypeVar
 
 from beewire.mesh.sidecar.reasons import Place, UnreadableError
 
 Message = dict[str, object]
+T = TypeVar("T")
 
 
 def decode(text: bytes) -> Message:
@@ -43,25 +46,24 @@ def children(message: Message, name: str) -> list[Message]:
     Raises:
         UnreadableError: it is something else.
     """
-    found = message.get(name)
-    if found is None:
-        return []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise UnreadableError(f"{name!r} is no list of objects, but {_kind(found)}")
-    return found
+    return _several(message, name, dict, "objects")
 
 
 def texts(message: Message, name: str) -> list[str]:
-    """A field that is a list of strings.
+    """A field that is a list of strings; an empty one if it is not there.
 
     Raises:
         UnreadableError: it is something else.
     """
+    return _several(message, name, str, "strings")
+
+
+def _several(message: Message, name: str, kind: type[T], called: str) -> list[T]:
     found = message.get(name)
     if found is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise UnreadableError(f"{name!r} is no list of strings, but {_kind(found)}")
+    if not isinstance(found, list) or not all(isinstance(one, kind) for one in found):
+        raise UnreadableError(f"{name!r} is no list of {called}, but {_kind(found)}")
     return found
 
 
@@ -106,35 +108,24 @@ def place(message: Message) -> Place | None:
 
 def strings(value: object) -> set[str]:
     """Every string in a message, however deep."""
-    found: set[str] = set()
-    left = [value]
-    while left:
-        match left.pop():
-            case str() as one:
-                found.add(one)
-            case dict() as message:
-                left += message.values()
-            case list() as several:
-                left += several
-            case _:
-                pass
-    return found
+    return {one for one in _within(value) if isinstance(one, str)}
 
 
 def keys(value: object) -> set[str]:
     """Every field's name in a message, however deep."""
-    found: set[str] = set()
+    return {name for one in _within(value) if isinstance(one, dict) for name in one}
+
+
+def _within(value: object) -> Iterator[object]:
+    # Without recursion: a message may be as deep as its sender likes.
     left = [value]
     while left:
-        match left.pop():
-            case dict() as message:
-                found.update(message)
-                left += message.values()
-            case list() as several:
-                left += several
-            case _:
-                pass
-    return found
+        one = left.pop()
+        yield one
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
 
 
 def _kind(found: object) -> str:
