@@ -101,22 +101,29 @@ def _converse(sock: socket.socket, answer: Answer) -> None:
             return
 
 
-def asked(port: int, tmp_path: Path, total: int = 40) -> tuple[dict[str, int], str]:
+def asked(
+    port: int, tmp_path: Path, total: int = 40, ages: tuple[int, ...] = (0, 3)
+) -> tuple[dict[str, int], str]:
     """What was counted, and what was told of faults."""
     log = tmp_path / "faults"
-    wanted = Asking("127.0.0.1", port, log, total=total, connections=4, ages=(0, 3))
+    wanted = Asking("127.0.0.1", port, log, total=total, connections=4, ages=ages)
     with Board(*ask_.ROWS) as board:
         ask(wanted, board, 0)
         counted = {name: board.total(name) for name in ask_.ROWS}
     return counted, log.read_text() if log.exists() else ""
 
 
-def test_answers_that_are_right_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ages", "fewest", "most"), [((0,), 4, 4), ((5, 3), 8, 16), ((0, 3), 4, 24)]
+)
+def test_answers_that_are_right_are_counted(
+    tmp_path: Path, ages: tuple[int, ...], fewest: int, most: int
+) -> None:
     with server(right) as port:
-        counted, told = asked(port, tmp_path)
+        counted, told = asked(port, tmp_path, ages=ages)
 
     assert counted["requests"] == 40
-    assert counted["connections"] > 4
+    assert fewest <= counted["connections"] <= most
     assert sum(counted[fault] for fault in ask_.FAULTS) == 0
     assert told == ""
 
