@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from _mesh_placement import starting_on
 from _mesh_variants import Rig
 from _mesh_workloads import Workload
 
@@ -134,7 +135,7 @@ def _way(rig: Rig) -> Way:
 def _measured(rig: Rig, load: Load) -> Cell:
     lab, kernel = rig.lab, usage.kernel_threads()
     before = _Reading.of(rig, kernel)
-    with running(lab.a, lab.b, load) as process:
+    with starting_on(rig.client_cpus), running(lab.a, lab.b, load) as process:
         time.sleep(load.seconds / 2)
         half_way = _half_way(rig, process.pid)
         result = finish(process, load)

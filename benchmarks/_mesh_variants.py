@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _mesh_peers import check_accelerated, merbridge
+from _mesh_placement import SPREAD, cpus, place
 from _mesh_workloads import (
     CLIENT,
     L4_INBOUND_PORTS,
@@ -64,6 +65,7 @@ class Rig:
     sidecars: tuple[Sidecar, ...]
     server: Server
     interception: Interception | None
+    client_cpus: set[int]
 
     def check(self) -> None:
         """Check that everything still runs.
@@ -94,6 +96,7 @@ class Asked(NamedTuple):
     """What the user asked for that concerns how variants run."""
 
     congestion: str = "reno"
+    placement: str = SPREAD
     merbridge: Path | None = None
     envoy_sockmap: str = ""
 
@@ -127,16 +130,26 @@ class Variant(NamedTuple):
             lab = stack.enter_context(Lab(config))
             if plug is None:
                 server = stack.enter_context(nginx(lab.b, WEB))
-                yield Rig(self.name, lab, (), server, None)
+                yield Rig(self.name, lab, (), server, None, self._place(asked, lab))
                 return
             client, server = self._sidecars(asked, lab)
             made = mesh(lab, plug, client, inbound=server, web=WEB)
             running = stack.enter_context(made)
             sidecars = running.a, running.b
-            rig = Rig(self.name, lab, sidecars, running.server, plug)
+            where = self._place(asked, lab)
+            rig = Rig(self.name, lab, sidecars, running.server, plug, where)
             if self.ready is not None:
                 self.ready(rig)
             yield rig
+
+    def _place(self, asked: Asked, lab: Lab) -> set[int]:
+        # Where each part runs; what the client's CPUs are, which starts with each load.
+        client, *others = cpus(asked.placement, self.passes)
+        for part, where in zip(
+            (lab.a.proxy, lab.b.proxy, lab.b.app), others, strict=True
+        ):
+            place(part.cgroup.path, where)
+        return client
 
     def _sidecars(self, asked: Asked, lab: Lab) -> tuple[SidecarConfig, SidecarConfig]:
         if not self.socket_map:

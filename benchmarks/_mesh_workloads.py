@@ -157,8 +157,9 @@ WORKLOADS = {
 }
 
 # Pod A's sidecar, and pod B's: they differ in the ports of the kind L4_INBOUND. Nothing
-# is found out about what a port carries: as lean as Envoy can be.
-_COMMON = {"mutual_tls": (MTLS,), "sniffing": False}
+# is found out about what a port carries, nothing said of who passed it on: as lean as
+# Envoy can be.
+_COMMON = {"mutual_tls": (MTLS,), "sniffing": False, "stamped": False}
 CLIENT = SidecarConfig(
     http_ports=(HTTP, SHORT_HTTP, L4_INBOUND, SHORT_L4_INBOUND, MTLS),
     grpc_ports=(GRPC, GRPC_L4_INBOUND),

@@ -18,6 +18,7 @@ from pathlib import Path
 from _mesh_figures import Samples, figures
 from _mesh_page import report
 from _mesh_peers import HOW
+from _mesh_placement import PLACEMENTS, SPREAD
 from _mesh_run import CELL_S, Plan, Run, span
 from _mesh_store import Store
 from _mesh_table import table
@@ -52,6 +53,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--seconds", type=_whole, default=SECONDS, metavar="S", help="of one cell"
     )
     parser.add_argument("--congestion", default="reno", metavar="reno|cubic")
+    parser.add_argument(
+        "--placement",
+        choices=PLACEMENTS,
+        default=SPREAD,
+        help="which part on which CPU: every hop to the next CPU, all on one, or wherever"
+        " the scheduler puts them (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
     parser.add_argument(
@@ -86,12 +94,13 @@ def main(argv: Sequence[str]) -> int:
         asked.workloads,
         asked.rounds,
         asked.seconds,
-        Asked(asked.congestion, asked.merbridge, asked.envoy_sockmap),
+        Asked(asked.congestion, asked.placement, asked.merbridge, asked.envoy_sockmap),
     )
     settings = {
         "variants": ",".join(asked.variants),
         "seconds": asked.seconds,
         "congestion": asked.congestion,
+        "placement": asked.placement,
         "kernel": platform.release(),
     }
     for path in (asked.json, asked.html):

@@ -190,7 +190,12 @@ def test_ways_past_sidecars_have_no_place_where_tls_is_spoken() -> None:
     assert [each.variant for each in entries] == ["iptables", "all"]
 
 
-SETTINGS = {"variants": "iptables", "seconds": 1, "congestion": "reno"}
+SETTINGS = {
+    "variants": "iptables",
+    "seconds": 1,
+    "congestion": "reno",
+    "placement": "spread",
+}
 MACHINE = {"cpu": "a cpu", "cpus": 2, "memory_mb": 2048, "kernel": "6.18", "envoy": "1"}
 MACHINE |= {"architecture": "x86_64", "load_before": 0.5}
 
@@ -392,3 +397,39 @@ def test_a_short_run_measures_every_cell_and_goes_on(tmp_path: Path) -> None:
     assert "round 1 of 2" not in said[1]
     assert written["figures"]["none.http_c16.requests_ratio"]["value"] > 1
     assert html.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("there", "passes", "expected"),
+    [
+        ({0, 1}, (True, True), [{0}, {1}, {0}, {1}]),
+        ({2, 5, 7, 9}, (True, True), [{2}, {5}, {7}, {9}]),
+        ({0, 1}, (True, False), [{0}, {1}, {0, 1}, {0}]),
+        ({0, 1}, (False, False), [{0}, {0, 1}, {0, 1}, {1}]),
+        ({3}, (True, True), [{3}] * 4),
+    ],
+)
+def test_every_hop_goes_to_another_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    there: set[int],
+    passes: tuple[bool, bool],
+    expected: list[set[int]],
+) -> None:
+    placement = module("_mesh_placement")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: there)
+
+    assert placement.cpus("spread", passes) == expected
+    assert placement.cpus("free", passes) == [there] * 4
+    assert {*map(len, placement.cpus("one", (True, True)))} == {1}
+
+
+def test_what_is_started_in_the_block_stays_on_its_cpus() -> None:
+    placement = module("_mesh_placement")
+    before = os.sched_getaffinity(0)
+    one = {min(before)}
+
+    with placement.starting_on(one):
+        told = subprocess.run(["nproc"], capture_output=True, text=True, check=True)
+
+    assert int(told.stdout) == 1
+    assert os.sched_getaffinity(0) == before

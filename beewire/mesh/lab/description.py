@@ -66,6 +66,8 @@ class SidecarConfig:
     PILOT_ENABLE_PROTOCOL_SNIFFING_FOR_OUTBOUND and ..._INBOUND are false. A server that
     speaks first at a port where HTTP is looked for waits forever, as under Istio.
 
+    `stamped` has HTTP responses say whose sidecars they passed, in a header of each.
+
     `socket_map` has Envoy use its sockmap socket interface; a build without it warns, and
     uses the system's sockets.
 
@@ -87,6 +89,7 @@ class SidecarConfig:
     access_log: Path = Path("/dev/null")
     ipv6: bool = True
     sniffing: bool = True
+    stamped: bool = True
     transparent: bool = False
     socket_map: SocketMap | None = None
     workers: int = 1

@@ -215,12 +215,10 @@ def _host(name: str, domains: list[str], cluster: str) -> Message:
 def _http(
     config: SidecarConfig, direction: str, hosts: list[Message], port: int = 0
 ) -> Message:
-    stamp = {"key": f"x-bw-{direction}", "value": config.pod}
-    routes: Message = {
-        "name": _route_name(direction, port),
-        "virtual_hosts": hosts,
-        "response_headers_to_add": [{"header": stamp}],
-    }
+    routes: Message = {"name": _route_name(direction, port), "virtual_hosts": hosts}
+    if config.stamped:
+        stamp = {"key": f"x-bw-{direction}", "value": config.pod}
+        routes["response_headers_to_add"] = [{"header": stamp}]
     if config.ports.get(port) is Protocol.GRPC:
         return _manager(direction, routes, codec_type="HTTP2")
     if port != config.trace_port:
