@@ -8,11 +8,12 @@ brought, a read gives the first and not the second, and FIONREAD does not count 
 if these were the last, nobody wakes the reader again.
 
 So bytes for an application are not to come by both ways. One that was dialled and is sent a
-large message is likely to be sent many; so is one that is behind by half of the bound. Its
-socket is taken out of `peers`, which makes it one of TCP's own again, as soon as no message
-waits there, and before the first byte by TCP leaves: HDR_OPT_LEN_CB comes when tcp_sendmsg()
-asks how long a header will be. What this end has sent was read then, and the other end's own
-messages are read before what it will send by TCP.
+large message is likely to be sent many; so is one that is behind by three quarters of the
+bound, which a single answer of a megabyte is not. Its socket is taken out of `peers`, which
+makes it one of TCP's own again, as soon as no message waits there, and before the first byte
+by TCP leaves: HDR_OPT_LEN_CB comes when tcp_sendmsg() asks how long a header will be. What
+this end has sent was read then, and the other end's own messages are read before what it will
+send by TCP.
 
 So does one whose pod is switched off, and one whose owner waits inside recv() after all.
 One that stops to read altogether is still sent the bound, and the rest by TCP.
@@ -46,7 +47,7 @@ def parts(flow: Flow, size: u32, waiting: u64) -> bool:
     """Whether this message, and all that follow it, go by TCP."""
     if flow.peer_role != Role.APPLICATION or large.value == 0:
         return False
-    if waiting >= bound.value // 2 or (flow.dialled != 0 and size >= large.value):
+    if waiting >= bound.value // 4 * 3 or (flow.dialled != 0 and size >= large.value):
         flow.parts = 1
     return flow.parts != 0 and is_empty(flow.address)
 

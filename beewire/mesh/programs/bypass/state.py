@@ -38,7 +38,7 @@ MAX_GREETINGS = 1 << 16
 MAX_DESTINATIONS = 1 << 14
 
 # Bytes that may wait for a reader before the rest goes by TCP, which has windows.
-BOUND = 1 << 20
+BOUND = 2 << 20
 # And messages: each has a head of a kilobyte in the kernel, for which nobody is charged.
 MOST_MESSAGES = 1 << 10
 # A message to who serves of which one is not likely to be all: many will come.
