@@ -11,6 +11,7 @@ from beewire.bpf.btf import (
     Index,
     Int,
     Kind,
+    Param,
     Ptr,
     Struct,
     Type,
@@ -125,21 +126,34 @@ def check_function(declared: Func, found: Type | None) -> None:
     proto = prototype(found)
     if proto is None:
         return
-    ours = (declared.proto.returns, *(each.type for each in declared.proto.params))
-    theirs = (proto.returns, *(each.type for each in proto.params))
-    same = len(ours) == len(theirs) and all(
-        alike(a, b) for a, b in zip(ours, theirs, strict=True)
-    )
-    if not same:
-        params = [(each.name, each.type) for each in proto.params]
+    if not callable_as(declared, proto):
+        named = [(each.name, each.type) for each in proto.params]
         returned = (
             "None" if strip(proto.returns) is None else python_type(proto.returns)
         )
-        shown = f"{signature(declared.name, params)} -> {returned}"
+        shown = f"{signature(declared.name, named)} -> {returned}"
         message = (
             f"the kernel function {declared.name!r} is declared otherwise than it is"
         )
         raise SpecError(f"{message}: write {shown}")
+
+
+def callable_as(declared: Func, proto: FuncProto) -> bool:
+    """Whether a call as declared is one that the kernel's function takes."""
+    params = declared.proto.params
+    return (
+        alike(declared.proto.returns, proto.returns)
+        and len(params) == len(proto.params)
+        and all(
+            is_ignored(theirs) or alike(ours.type, theirs.type)
+            for ours, theirs in zip(params, proto.params, strict=True)
+        )
+    )
+
+
+def is_ignored(param: Param) -> bool:
+    """Whether the verifier takes anything for it (Documentation/bpf/kfuncs.rst)."""
+    return param.name.endswith("__ign")
 
 
 def alike(ours: Type | None, theirs: Type | None) -> bool:

@@ -103,7 +103,12 @@ def _fits(extern: Func | Var | None, node: Type | None) -> bool:
     from beewire.bpf.btf import types_compatible  # noqa: PLC0415 - with externs only
 
     if isinstance(extern, Func) and isinstance(node, Func):
-        return types_compatible(extern.proto, node.proto, forward=True)
+        if types_compatible(extern.proto, node.proto, forward=True):
+            return True
+        from beewire.bpf.kernel import hooks  # noqa: PLC0415 - rare
+
+        some = any(map(hooks.is_ignored, node.proto.params))
+        return some and hooks.callable_as(extern, node.proto)
     if isinstance(extern, Var) and isinstance(node, Var):
         return types_compatible(strip(extern.type), strip(node.type), forward=True)
     return False

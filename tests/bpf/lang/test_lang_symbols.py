@@ -43,6 +43,11 @@ def bpf_rcu_read_unlock() -> None: ...
 @kfunc
 def bpf_never_was(number: u32) -> u64: ...
 
+@kfunc
+def bpf_rdonly_cast___task(obj: u64, btf_id: u32) -> task_struct: ...
+@kfunc
+def bpf_rdonly_cast___wrong(obj: u64, btf_id: u64) -> task_struct: ...
+
 runqueues = Ksym[rq]("runqueues", per_cpu=True)
 never_there = Ksym[u64]("never_there")
 loops = Ksym[None]("loops_per_jiffy")
@@ -102,6 +107,42 @@ elif exists(bpf_task_from_pid):
     ctx.answer = 2"""
 
     assert answer(body, 0) == 2
+
+
+@pytest.mark.kernel
+def test_an_address_is_read_as_a_typed_pointer_is() -> None:
+    body = """address = kernel_address(current(task_struct).real_parent)
+if exists(bpf_rdonly_cast___task):
+    ctx.answer = bpf_rdonly_cast___task(address, kernel_type_id(task_struct)).tgid
+else:
+    ctx.answer = kernel_ptr(address, task_struct).tgid"""
+
+    assert answer(body, 0) == os.getppid()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("address", ["0", "8", "0xDEAD << 48", "0xFFFF_FFFF_FFFF_E000"])
+def test_where_nothing_is_zero_is_read(address: str) -> None:
+    body = f"""ctx.answer = 7
+if exists(bpf_rdonly_cast___task):
+    where: u64 = ctx.pid
+    there = bpf_rdonly_cast___task(where + ({address}), kernel_type_id(task_struct))
+    ctx.answer = there.tgid
+else:
+    ctx.answer = 0"""
+
+    assert answer(body, 0) == 0
+
+
+@pytest.mark.kernel
+def test_a_function_of_other_parameters_is_not_the_one_that_is_asked_for() -> None:
+    body = """if exists(bpf_rdonly_cast___wrong):
+    ctx.answer = 1
+else:
+    ctx.answer = 2"""
+
+    with pytest.raises(SpecError, match="'bpf_rdonly_cast___wrong' is declared other"):
+        answer(body, 0)
 
 
 @pytest.mark.kernel

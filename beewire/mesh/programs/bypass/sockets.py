@@ -1,8 +1,10 @@
 """What the short path reads of the kernel's sockets.
 
 One's own socket is read as the kernel types it. The other end's is memory that may be given
-to another socket at any time (its slab is SLAB_TYPESAFE_BY_RCU): each field of it is read by
-`bpf_probe_read_kernel`, which never faults; why it may be believed stands in `message`.
+to another socket at any time (its slab is SLAB_TYPESAFE_BY_RCU): it is read in ways that never
+fault, and give 0 where there is nothing; why it may be believed stands in `message`. What each
+message asks is read through `bpf_rdonly_cast` where the kernel has it (Linux 6.2), which makes a
+plain load of it, and by `bpf_probe_read_kernel` elsewhere, which is a call.
 """
 
 from beewire.bpf import (
@@ -11,6 +13,8 @@ from beewire.bpf import (
     exists,
     kernel_address,
     kernel_ptr,
+    kernel_type_id,
+    kfunc,
     pointer,
     u8,
     u32,
@@ -98,8 +102,25 @@ class tcp_sock(Kernel):
     is_mptcp: u8
 
 
+@kfunc
+def bpf_rdonly_cast___sock(  # type: ignore[empty-body]
+    obj: u64, btf_id: u32
+) -> sock:
+    """The memory at an address as a `sock`."""
+
+
+@kfunc
+def bpf_rdonly_cast___icsk(  # type: ignore[empty-body]
+    obj: u64, btf_id: u32
+) -> inet_connection_sock:
+    """The memory at an address as an `inet_connection_sock`."""
+
+
 def waiting_at(address: u64) -> u64:
     """How many bytes of memory wait for a reader."""
+    if exists(bpf_rdonly_cast___sock):
+        there = bpf_rdonly_cast___sock(address, kernel_type_id(sock))
+        return there.sk_backlog.rmem_alloc.counter
     return kernel_ptr(address, sock).sk_backlog.rmem_alloc.counter
 
 
@@ -119,6 +140,9 @@ def is_empty(address: u64) -> bool:
 
 def has_ulp(address: u64) -> bool:
     """Whether something lies between the socket's owner and TCP: TLS, MPTCP."""
+    if exists(bpf_rdonly_cast___icsk):
+        there = bpf_rdonly_cast___icsk(address, kernel_type_id(inet_connection_sock))
+        return there.icsk_ulp_ops != 0
     return kernel_ptr(address, inet_connection_sock).icsk_ulp_ops != 0
 
 
@@ -160,6 +184,11 @@ def waits(address: u64) -> u32:
     tcp_bpf_recvmsg() waits once and then gives up, whatever woke it, and one that waits in
     tcp_recvmsg() for more (MSG_WAITALL) does not look at what comes by the short path.
     """
+    if exists(bpf_rdonly_cast___sock):
+        there = bpf_rdonly_cast___sock(address, kernel_type_id(sock)).sk_socket
+        if kernel_address(there) == 0:
+            return Why.UNACCEPTED
+        return Why.NOTHING if there.file.f_flags & O_NONBLOCK != 0 else Why.BLOCKING
     owned = kernel_ptr(address, sock).sk_socket
     if kernel_address(owned) == 0:
         return Why.UNACCEPTED
