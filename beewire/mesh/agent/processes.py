@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beewire.errors import MeshError
-from beewire.mesh.agent.view import LISTEN, NetworkView
+from beewire.mesh.agent.view import NetworkView
 
 _PIDFD_GETFD = 438  # the same number on every architecture; since Linux 5.6
 MOST_RESOLV_CONF = 1 << 16  # bytes; the resolver itself reads three lines of it
@@ -66,18 +66,20 @@ def sockets_of(pid: int) -> dict[int, int]:
     return found
 
 
-def listeners_of(view: NetworkView, pids: Iterable[int], port: int) -> list[Listener]:
+def listeners_of(view: NetworkView, pids: list[int], port: int) -> list[Listener]:
     """Copies of the sockets by which these processes listen on `port`.
 
     Raises:
         MeshError: a socket cannot be copied (CAP_SYS_PTRACE is missing).
     """
+    found: list[Listener] = []
+    if not pids:
+        return found
     wanted = {
         each.inode: each
-        for each in view.sockets()
-        if each.state == LISTEN and each.local_port == port
+        for each in view.sockets(listening=True)
+        if each.local_port == port
     }
-    found: list[Listener] = []
     if not wanted:
         return found
     try:
