@@ -7,8 +7,9 @@ sidecars make of them:
     l4_inbound  HTTP in the client's, TCP alone in the server's: what `shortcut` asks for
     l4          TCP alone in both: what `splice` asks for
 
-Short connections have ports of their own: the short path learns by destination how long
-connections live, and no port of a real server is now the one and now the other.
+Short connections have ports of their own, and so have uploads: the short path learns by
+destination how long connections live, an application that is sent much has its socket back
+for good, and no port of a real server is now the one and now the other.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from beewire.mesh.lab.server import STREAM, STREAMED, STREAMED_SIZE
 
 HTTP, L4_INBOUND, L4 = 80, 82, 9000
 SHORT_HTTP, SHORT_L4_INBOUND, SHORT_L4, MIXED = 81, 83, 9001, 9002
+UPLOAD, UPLOAD_L4_INBOUND, UPLOAD_L4 = 84, 85, 9003
 MTLS = 8443
 GRPC, GRPC_L4_INBOUND, GRPC_L4 = 50051, 50052, 50053
 IDLE_PODS = 50
@@ -40,19 +42,28 @@ SHORT_HTTP_PORTS = {
     Kind.L4_INBOUND: SHORT_L4_INBOUND,
     Kind.L4: SHORT_L4,
 }
+UPLOAD_PORTS = {
+    Kind.USUAL: UPLOAD,
+    Kind.L4_INBOUND: UPLOAD_L4_INBOUND,
+    Kind.L4: UPLOAD_L4,
+}
 GRPC_PORTS = {Kind.USUAL: GRPC, Kind.L4_INBOUND: GRPC_L4_INBOUND, Kind.L4: GRPC_L4}
 TCP_PORTS = dict.fromkeys(Kind, L4)
 SHORT_TCP_PORTS = dict.fromkeys(Kind, SHORT_L4)
 MIXED_PORTS = dict.fromkeys(Kind, MIXED)
 MTLS_PORTS = {Kind.USUAL: MTLS}
-L4_PORTS = (L4, SHORT_L4, MIXED, GRPC_L4)
-L4_INBOUND_PORTS = (L4_INBOUND, SHORT_L4_INBOUND, GRPC_L4_INBOUND, *L4_PORTS)
+L4_PORTS = (L4, SHORT_L4, UPLOAD_L4, MIXED, GRPC_L4)
+L4_INBOUND_PORTS = (
+    *(L4_INBOUND, SHORT_L4_INBOUND, UPLOAD_L4_INBOUND, GRPC_L4_INBOUND),
+    *L4_PORTS,
+)
 
 
 class Workload(NamedTuple):
     """One workload: `load(port, seconds)`, `ports` by kind, pods that idle meanwhile.
 
-    `kept` says that connections live long: none of them has a reason to stay on TCP.
+    `kept` says that connections live long, and bring no server much: none of them has a
+    reason to stay on TCP.
     """
 
     name: str
@@ -102,7 +113,8 @@ WORKLOADS = {
             "http_upload",
             "POST of 64 KiB, 8 kept",
             _http(8, "/upload", upload=1 << 16),
-            HTTP_PORTS,
+            UPLOAD_PORTS,
+            kept=False,
         ),
         Workload(
             "http_close",
@@ -161,13 +173,16 @@ WORKLOADS = {
 # Envoy can be.
 _COMMON = {"mutual_tls": (MTLS,), "sniffing": False, "stamped": False}
 CLIENT = SidecarConfig(
-    http_ports=(HTTP, SHORT_HTTP, L4_INBOUND, SHORT_L4_INBOUND, MTLS),
+    http_ports=(
+        *(HTTP, SHORT_HTTP, UPLOAD, MTLS),
+        *(L4_INBOUND, SHORT_L4_INBOUND, UPLOAD_L4_INBOUND),
+    ),
     grpc_ports=(GRPC, GRPC_L4_INBOUND),
     tcp_ports=L4_PORTS,
     **_COMMON,
 )
 SERVER = SidecarConfig(
-    http_ports=(HTTP, SHORT_HTTP, MTLS),
+    http_ports=(HTTP, SHORT_HTTP, UPLOAD, MTLS),
     grpc_ports=(GRPC,),
     tcp_ports=L4_INBOUND_PORTS,
     **_COMMON,
@@ -176,7 +191,7 @@ NEIGHBOUR = SidecarConfig(sniffing=False)
 WEB = NginxConfig(
     ports=(
         *(HTTP, SHORT_HTTP, L4_INBOUND, SHORT_L4_INBOUND, MTLS),
-        *(L4, SHORT_L4, MIXED),
+        *(L4, SHORT_L4, MIXED, UPLOAD, UPLOAD_L4_INBOUND, UPLOAD_L4),
     ),
     grpc_ports=(GRPC, GRPC_L4_INBOUND, GRPC_L4),
 )
