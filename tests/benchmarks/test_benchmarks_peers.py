@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from beewire.errors import MeshError
-from beewire.mesh.lab import LoadConfig, load
+from beewire.mesh.lab import load
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
@@ -53,11 +53,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_programs_of_a_checkout_carry_the_load(checkout: Path) -> None:
     variants = module("_mesh_variants")
     asked = variants.Asked(merbridge=checkout)
+    workload = module("_mesh_workloads").WORKLOADS["http_c16"]
 
     with variants.VARIANTS["merbridge"].running(asked) as rig:
-        result = load(rig.lab.a, rig.lab.b, LoadConfig(seconds=1, connections=4))
+        result = load(rig.lab.a, rig.lab.b, workload.load(80, 1))
+        way = module("_mesh_cells").warm_up(rig, workload, 80)
         joined = rig.interception.maps["pair_original_dst"]
 
+        assert min(way.sidecars) > 0
         assert result.requests > 0
         assert result.errors == 0
         assert len(list(joined)) > 0
