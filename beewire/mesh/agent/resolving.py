@@ -103,7 +103,7 @@ def existing_listeners(
     proxy = Path(wanted.proxy_cgroup)
     pids = processes.pids_in(proxy) if processes.is_populated(proxy) else []
     port = config.inbound_capture_port
-    found = processes.listeners_of(view, pids, port) if pids else []
+    found = processes.listeners_of(view, pids, port)
     if pids and not found and not target.sidecar_later:
         raise MeshError(
             f"the sidecar runs in {wanted.proxy_cgroup}, and does not listen on port"
