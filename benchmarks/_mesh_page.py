@@ -6,18 +6,13 @@ from html import escape
 from pathlib import Path
 
 from _mesh_pictures import QUESTIONS, Pictures
-from _mesh_placement import FREE, ONE, SPREAD
+from _mesh_placement import PLACEMENTS
 from _mesh_run import Plan
 from _mesh_store import Store
 from _mesh_tables import Tables
 from _mesh_variants import VARIANTS
 from _mesh_view import Beside, Figures
 
-PLACES = {
-    SPREAD: "each process on its CPU, every hop of a request to another CPU",
-    ONE: "all processes on one CPU",
-    FREE: "wherever the scheduler puts the processes",
-}
 STYLE = Path(__file__).with_name("_mesh.css")
 
 
@@ -61,7 +56,7 @@ class Page(Tables, Pictures):
                 if machine.get(name)
             ),
             "congestion control": settings["congestion"],
-            "placement": PLACES[str(settings["placement"])],
+            "placement": PLACEMENTS[str(settings["placement"])],
             "rounds": f"{self.store.rounds()}, {settings['seconds']} s a measurement",
             "load before": f"{machine['load_before']:.2f}",
         }

@@ -4,10 +4,6 @@ Five processes on few CPUs are a matter of luck: whom the scheduler puts beside 
 how long a wake-up takes, and a variant that works less may leave a CPU idle for that. So
 each part has its CPU, and every hop of a request goes to another one, as it does where
 there are more CPUs than busy processes.
-
-spread  each part on the next CPU of those that there are: client, sidecars, server
-one     all of them on one CPU: requests a second are then what the CPU time allows
-free    wherever the scheduler puts them
 """
 
 import os
@@ -16,7 +12,12 @@ from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
-SPREAD, ONE, FREE = PLACEMENTS = ("spread", "one", "free")
+SPREAD, ONE, FREE = "spread", "one", "free"
+PLACEMENTS = {
+    SPREAD: "each process on its CPU, every hop of a request to another CPU",
+    ONE: "all processes on one CPU",
+    FREE: "wherever the scheduler puts the processes",
+}
 
 
 def cpus(placement: str, passes: Sequence[bool]) -> list[set[int]]:

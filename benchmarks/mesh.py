@@ -55,10 +55,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--congestion", default="reno", metavar="reno|cubic")
     parser.add_argument(
         "--placement",
-        choices=PLACEMENTS,
+        choices=tuple(PLACEMENTS),
         default=SPREAD,
-        help="which part on which CPU: every hop to the next CPU, all on one, or wherever"
-        " the scheduler puts them (default: %(default)s)",
+        help="; ".join(f"{name}: {what}" for name, what in PLACEMENTS.items())
+        + " (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
