@@ -60,6 +60,7 @@ def fail_everywhere(
     with using(steps := Faulty()):
         action()
     assert steps.names
+    gc.collect()
     for at, name in enumerate(steps.names):
         if name == spared:
             continue

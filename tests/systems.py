@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import gc
 import mmap
 import os
 import select
@@ -162,3 +163,13 @@ def descriptors() -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):  # that of the directory itself
             found[path.name] = str(path.readlink())
     return {fd: path for fd, path in found.items() if "/btf/" not in path}
+
+
+def descriptors_before() -> dict[str, str]:
+    """The descriptors, without those that only cycles of earlier tests hold.
+
+    The collector may come at any time, and a count that then falls says nothing of what
+    a test leaves open.
+    """
+    gc.collect()
+    return descriptors()

@@ -1,5 +1,6 @@
 """Real processes, profiled by the command that a person types."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -250,6 +251,7 @@ def test_what_cannot_be_profiled_is_refused_with_a_sentence(
 
 
 def test_nothing_is_left_attached(busy: int) -> None:
+    gc.collect()
     before = set(Path("/proc/self/fd").iterdir())
 
     profiled(Options(pids=(busy,)), 0.1)

@@ -1,5 +1,6 @@
 """Places for pins."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,4 +20,5 @@ def pins(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_descriptors() -> Callable[[], int]:
+    gc.collect()  # what earlier tests left to the collector
     return lambda: len(list(Path("/proc/self/fd").iterdir()))

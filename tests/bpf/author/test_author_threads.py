@@ -27,7 +27,7 @@ from beewire.bpf import (
 from beewire.bpf.author.collection import collect
 from beewire.bpf.author.home import implicit
 from beewire.bpf.object import write
-from tests.systems import descriptors
+from tests.systems import descriptors, descriptors_before
 
 pytestmark = [pytest.mark.kernel, pytest.mark.host]
 
@@ -153,7 +153,7 @@ def test_what_attach_loads_by_itself_is_loaded_once() -> None:
 
 def test_a_ring_has_one_reader_however_many_threads_ask() -> None:
     with load(on_packet) as loaded:
-        before = len(descriptors())
+        before = len(descriptors_before())
 
         def use(_: int) -> None:
             loaded[events].poll()
@@ -186,7 +186,7 @@ def test_one_thread_reads_while_others_run_programs_and_read_maps() -> None:
 
 def test_a_link_is_closed_once_by_many_threads() -> None:
     with load(on_exec) as loaded:
-        before = descriptors()
+        before = descriptors_before()
         link = loaded[on_exec].attach()
 
         at_once(lambda _: link.close())

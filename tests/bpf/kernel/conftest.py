@@ -1,5 +1,6 @@
 """Hand-assembled programs and the places to attach them."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -201,6 +202,7 @@ def run_in_cgroup(cgroup: str) -> Callable[[str], str]:
 @pytest.fixture
 def open_descriptors() -> Callable[[], int]:
     """How many descriptors this process has."""
+    gc.collect()  # what earlier tests left to the collector
     return lambda: len(list(Path("/proc/self/fd").iterdir()))
 
 

@@ -90,6 +90,7 @@ def test_probing_leaves_no_descriptor() -> None:
     kernel_index()  # stays mapped for the life of the process
     features.forget()
     gc.collect()  # what other tests left in cycles is not counted
+    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     features.all_features()

@@ -1,6 +1,5 @@
 """Ten thousand times loaded, attached and detached: as before."""
 
-import gc
 import resource
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from beewire.bpf.object import (
     ProgramKind,
     Variable,
 )
-from tests.systems import descriptors
+from tests.systems import descriptors, descriptors_before
 
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
@@ -45,8 +44,7 @@ def test_nothing_is_lost_in_ten_thousand_cycles(
     with attach_cgroup(count.program, cgroup):
         for _ in range(100):
             cycle()
-        gc.collect()
-        before, memory = descriptors(), peak_kib()
+        before, memory = descriptors_before(), peak_kib()
         for _ in range(CYCLES):
             cycle()
         assert descriptors() == before

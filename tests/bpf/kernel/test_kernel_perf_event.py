@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -147,6 +148,7 @@ def test_programs_of_other_kinds_are_refused(counter: MakeCounter) -> None:
 @pytest.mark.kernel
 def test_nothing_is_left_open_where_one_cpu_fails(counter: MakeCounter) -> None:
     program = counter(ProgramKind.PERF_EVENT).program
+    gc.collect()
     before = set(Path("/proc/self/fd").iterdir())
 
     with pytest.raises(AttachError):

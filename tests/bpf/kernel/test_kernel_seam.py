@@ -22,7 +22,15 @@ from beewire.bpf.object import (
     ProgramSpec,
 )
 from beewire.errors import KernelError, NotPermitted, NotSupported, VerifierError
-from tests.systems import Absent, descriptors, logs, memory, nothing, using
+from tests.systems import (
+    Absent,
+    descriptors,
+    descriptors_before,
+    logs,
+    memory,
+    nothing,
+    using,
+)
 
 HITS = MapSpec("hits", kind=MapKind.HASH, key_size=4, value_size=8, max_entries=4)
 REFUSAL = b"0: (b7) r0 = 0\nR0 !read_ok\nprocessed 1 insns\n"
@@ -50,7 +58,7 @@ def spec() -> ObjectSpec:
 
 def refused(spec: ObjectSpec) -> KernelError:
     """The error of a load, which leaves no descriptor."""
-    before = descriptors()
+    before = descriptors_before()
     with pytest.raises(KernelError) as caught:
         load(spec)
     assert descriptors() == before
@@ -58,7 +66,7 @@ def refused(spec: ObjectSpec) -> KernelError:
 
 
 def test_an_object_is_loaded_without_a_kernel(absent: Absent, spec: ObjectSpec) -> None:
-    before = descriptors()
+    before = descriptors_before()
 
     with load(spec) as loaded:
         assert set(loaded.programs) == {"p"}
@@ -147,7 +155,7 @@ def test_a_handler_that_raises_ends_a_call_that_is_made_again(
         return -errno.EINTR
 
     absent.say(Cmd.PROG_LOAD, interrupt)
-    before, handler = descriptors(), signal.signal(signal.SIGUSR1, stop)
+    before, handler = descriptors_before(), signal.signal(signal.SIGUSR1, stop)
     try:
         with pytest.raises(Stop):
             load(spec)
