@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from beewire.bpf.kernel import cgroup2_mount, privilege
+from tests.cgroups import remove
 from tests.netns import ip
 
 CHECKOUT = Path(__file__).parent.parent
@@ -21,6 +23,14 @@ NEEDED = {
     "kernel": ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
     "mesh": ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
 }
+
+# No example has to be made or tried in a time: another process may have the processor.
+hypothesis.settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -75,7 +85,7 @@ def python() -> Run:
             env={**os.environ, "NO_COLOR": "1", **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
 
@@ -111,4 +121,4 @@ def cgroup() -> Iterator[str]:
     path = Path(mount) / f"bw-test-{os.getpid()}"
     path.mkdir()
     yield str(path)
-    path.rmdir()
+    remove(path)

@@ -27,11 +27,11 @@ hypothesis.settings.register_profile(
     max_examples=20,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("guest")
 
 
 def pytest_sessionstart() -> None:
     """Tell what this kernel can do."""
+    hypothesis.settings.load_profile("guest")  # after the one of tests/conftest.py
     found = {each.name: each.available for each in features.all_features()}
     _tell({"features": found})
 
