@@ -19,8 +19,9 @@ from beewire.guest.share import VIRTIOFS, Share
 TIMED_OUT = 124
 """The exit code of a command that was given up, as timeout(1) has it."""
 
-# TCG on a busy machine takes half a minute; KVM comes up in one second or not at all.
-_BOOT_S = {TCG: 180.0, KVM: 10.0}
+# TCG on a busy machine takes half a minute, or several; KVM comes up in one second or not
+# at all.
+_BOOT_S = {TCG: 600.0, KVM: 10.0}
 _CHUNK = 1 << 16
 _CONSOLE_KEPT = 1 << 16
 _CONSOLE_TOLD = 12

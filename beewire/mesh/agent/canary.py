@@ -20,7 +20,7 @@ DIALLED = ("192.0.2.80", 80)
 PORT = 15001
 _SO_ORIGINAL_DST = 80
 _SIDECAR = 1337
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 30.0
 
 
 def try_programs(node: Node) -> None:

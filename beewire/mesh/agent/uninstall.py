@@ -29,7 +29,7 @@ from beewire.mesh.enrol import plumbing
 
 WAIT_S = 30.0  # how long readers of the short path have
 _STOP_TIMEOUT_S = 30.0
-_GONE_TIMEOUT_S = 10.0  # programs and maps go after a grace period of the kernel's
+_GONE_TIMEOUT_S = 60.0  # programs and maps go after a grace period of the kernel's
 _POLL_S = 0.02
 
 Object = tuple[str, int]  # "program", "map" or "link", and its id

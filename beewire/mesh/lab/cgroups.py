@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beewire.errors import MeshError
 
-KILL_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 30.0
 
 
 def mount_point() -> Path:

@@ -27,7 +27,7 @@ from beewire.mesh.lab.place import Place
 PORT = 15053
 A, AAAA = 1, 28
 LATE_S = 0.1
-START_S = 5.0 * PATIENCE
+START_S = 30.0 * PATIENCE
 IP_PKTINFO = 8
 PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo: interface, source, destination
 HEADER = struct.Struct("!6H")

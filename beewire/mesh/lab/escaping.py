@@ -22,7 +22,7 @@ from beewire.mesh.lab.pods import Lab
 FIRST_SOURCE = 30001  # below ip_local_port_range: nobody else gets it
 CONNECTIONS = 20
 OUTBOUND, PORT = 15001, 80
-TIMEOUT_S = 10.0 * PATIENCE
+TIMEOUT_S = 25.0 * PATIENCE
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Istio's `empty` case and includes `*`: what a sidecar gets without annotations.
 SIDECAR = PodConfig(inbound_ports_include=ALL, outbound_ip_ranges_include=ALL)
-LOCK_WAIT_S = "10"  # another lab may hold the machine-wide xtables lock
+LOCK_WAIT_S = "60"  # another lab may hold the machine-wide xtables lock
 
 
 class Interception(Protocol):

@@ -18,7 +18,7 @@ from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.tools import require
 
 MARK = "beewire-load "
-GRACE_S = 15 * PATIENCE
+GRACE_S = 60 * PATIENCE
 PERCENTS = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 
 # wrk gives each thread a Lua state of its own; `done` runs in another one, and asks them.

@@ -21,7 +21,7 @@ from beewire.mesh.lab.pods import Pod
 STATUS_PORT = 15020
 ENVOY_READY = "http://127.0.0.1:15000/ready"
 ENVOY_STATS = "http://127.0.0.1:15090/stats/prometheus"
-START_TIMEOUT_S = 5.0 * PATIENCE
+START_TIMEOUT_S = 30.0 * PATIENCE
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def _server(*, ipv6: bool) -> http.server.ThreadingHTTPServer:
                 self.send_error(404)
                 return
             try:
-                with urllib.request.urlopen(page, timeout=2) as upstream:
+                with urllib.request.urlopen(page, timeout=30) as upstream:
                     body = upstream.read()
             except OSError:  # Envoy is not there, or not ready
                 self.send_error(503)

@@ -78,7 +78,7 @@ class Place:
             raise MeshError(f"cannot start {argv[0]}: {error.strerror}") from error
 
     def run(
-        self, argv: Sequence[str], *, text: str = "", timeout_s: float = 30.0 * PATIENCE
+        self, argv: Sequence[str], *, text: str = "", timeout_s: float = 60.0 * PATIENCE
     ) -> str:
         """Run `argv` here with `text` as its input and return its output.
 
@@ -102,7 +102,7 @@ class Place:
         return out.decode(errors="replace")
 
     def call(
-        self, function: Callable[[], T], *, timeout_s: float = 10.0 * PATIENCE
+        self, function: Callable[[], T], *, timeout_s: float = 30.0 * PATIENCE
     ) -> T:
         """Return what `function()` returns in a child process of ours that runs here.
 
@@ -152,7 +152,7 @@ class Place:
         *,
         source: tuple[str, int] | None = None,
         mapped: bool = False,
-        timeout_s: float = 5.0 * PATIENCE,
+        timeout_s: float = 20.0 * PATIENCE,
     ) -> socket.socket:
         """Open a TCP connection from here; the caller owns the socket.
 

@@ -22,7 +22,7 @@ from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.sidecar import check_ports_free
 from beewire.mesh.lab.tools import require
 
-START_TIMEOUT_S = 10.0 * PATIENCE
+START_TIMEOUT_S = 30.0 * PATIENCE
 
 NGINX = """\
 daemon off;

@@ -19,7 +19,7 @@ from beewire.mesh.lab.pods import Pod
 from beewire.mesh.lab.pushing import Edit, Pushing, Resources, as_they_are
 from beewire.mesh.lab.tools import require
 
-START_TIMEOUT_S = 20.0 * PATIENCE
+START_TIMEOUT_S = 60.0 * PATIENCE
 FLUSH_MS = 200  # how soon a logged request reaches the access log; Envoy's own is 10 s
 LOG_LINES = 5
 
@@ -101,7 +101,7 @@ class Sidecar:
         self.process.kill()
         self.process.wait()
 
-    def logged(self, trace: str, timeout_s: float = 5.0 * PATIENCE) -> dict[str, str]:
+    def logged(self, trace: str, timeout_s: float = 30.0 * PATIENCE) -> dict[str, str]:
         """The access log's record of the request with `x-bw-trace: <trace>`.
 
         Only requests to `trace_port` are logged.
@@ -246,7 +246,7 @@ def _page(port: int, path: str) -> str:
     # A page of Envoy's administration, as the calling thread's namespace reaches it.
     asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as admin:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as admin:
             admin.sendall(asked.encode())
             return b"".join(iter(lambda: admin.recv(1 << 16), b"")).decode()
     except OSError as error:

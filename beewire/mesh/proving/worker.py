@@ -26,7 +26,7 @@ LOST = "lost"
 # Options of SOL_IP and SOL_IPV6 that `socket` does not name.
 _TRANSPARENT = {4: (socket.SOL_IP, 19), 6: (socket.IPPROTO_IPV6, 75)}
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, and no TIME_WAIT
-_PATIENCE_S = 2.0 * PATIENCE
+_PATIENCE_S = 10.0 * PATIENCE
 _FIRST_PORT = 20_000  # of datagrams: conntrack never sees the same ones twice
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 

@@ -28,7 +28,7 @@ SYNS = 1  # the kernel gives up after as many more: some 3 s
 PARALLEL = 1000  # connections that time out at once
 # Of a thousand connections; the rest are closed as usual.
 RESET, ABANDONED, REFUSED, TIMED_OUT = 100, 100, 100, 2
-SETTLE_S = 5.0 * PATIENCE
+SETTLE_S = 30.0 * PATIENCE
 KINDS = ("closed", "reset", "abandoned", "refused", "timed_out")
 
 
@@ -173,7 +173,7 @@ def _destination(number: int) -> tuple[str, int]:
 def _close(number: int) -> str:
     # The server closes first, so that no port of ours waits.
     with socket.socket() as sock:
-        sock.settimeout(10 * PATIENCE)
+        sock.settimeout(30 * PATIENCE)
         sock.connect(_destination(number))
         with contextlib.suppress(ConnectionResetError):
             sock.recv(1)
@@ -183,7 +183,7 @@ def _close(number: int) -> str:
 def _reset(number: int) -> str:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-        sock.settimeout(10 * PATIENCE)
+        sock.settimeout(30 * PATIENCE)
         sock.connect(_destination(number))
     return "reset"
 
