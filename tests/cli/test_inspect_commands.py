@@ -23,6 +23,7 @@ from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs
 from beewire.cli.maps import flag_words
 from beewire.cli.show_object import parse
 from beewire.errors import UsageError
+from tests.cgroups import remove
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OURS = f"[{os.getpid()}]"
@@ -341,7 +342,7 @@ def test_what_bpftool_loaded_and_attached_is_told(
         programs = told("ps")["programs"]
     finally:
         pin.unlink(missing_ok=True)
-        cgroup.rmdir()
+        remove(cgroup)
 
     found = next(each for each in programs if str(pin) in each["pins"])
     assert (found["name"], found["owners"]) == ("let_pass", [])
@@ -360,7 +361,7 @@ def let_pass(ctx: SockAddr) -> int:
 
 
 def bpftool(*words: str) -> None:
-    subprocess.run(["bpftool", *words], check=True, capture_output=True, timeout=30)
+    subprocess.run(["bpftool", *words], check=True, capture_output=True, timeout=100)
 
 
 BPFTRACE = "tracepoint:syscalls:sys_enter_getpgid { @ = count(); }"

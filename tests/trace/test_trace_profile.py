@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 from beewire.bpf.kernel.task_events import Executed, Forked, Mapped, TaskEvents
 from beewire.symbols import Symbolizer
 from beewire.trace.profile import Options, Profile, Recorder, resolve, unwind_fault
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
+PATIENCE_S, ROUNDS = 60.0, 25
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SOURCE = """
@@ -81,9 +84,27 @@ def busy(program: Path) -> Iterator[int]:
         process.kill()
 
 
-def profiled(options: Options, seconds: float = 0.6) -> Profile:
+def rounds(pid: int) -> int:
+    """How often the threads of a process have gone to sleep."""
+    found = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        (line,) = [
+            each
+            for each in status.read_text().splitlines()
+            if each.startswith("voluntary_ctxt_switches:")
+        ]
+        found += int(line.split()[1])
+    return found
+
+
+def profiled(options: Options, busy: int) -> Profile:
+    """What is seen of the busy process while it works and sleeps some twenty times."""
+    deadline = time.monotonic() + PATIENCE_S
     with Symbolizer() as symbols, Recorder(options, symbols) as recorder:
-        recorder.wait(seconds)
+        last = rounds(busy) + ROUNDS
+        while rounds(busy) < last:
+            assert time.monotonic() < deadline, "the process does not get on"
+            recorder.wait(0.1)
         return resolve(recorder.finish(), symbols)
 
 
@@ -92,7 +113,7 @@ def lines(profile: Profile) -> list[str]:
 
 
 def test_a_busy_process_is_found_in_its_function_by_its_callers(busy: int) -> None:
-    profile = profiled(Options(pids=(busy,), frequency=499))
+    profile = profiled(Options(pids=(busy,), frequency=499), busy)
 
     found = [line for line in lines(profile) if "busy_caller;busy_leaf" in line]
     assert found
@@ -102,7 +123,7 @@ def test_a_busy_process_is_found_in_its_function_by_its_callers(busy: int) -> No
 
 
 def test_time_asleep_is_found_in_the_function_that_slept(busy: int) -> None:
-    profile = profiled(Options(pids=(busy,), off_cpu=True))
+    profile = profiled(Options(pids=(busy,), off_cpu=True), busy)
 
     asleep = {
         stack: ns
@@ -115,7 +136,8 @@ def test_time_asleep_is_found_in_the_function_that_slept(busy: int) -> None:
 
 @pytest.mark.skipif(bool(unwind_fault()), reason="no stacks by unwind tables here")
 def test_waits_have_their_callers_by_unwind_tables(busy: int) -> None:
-    profile = profiled(Options(pids=(busy,), off_cpu=True, unwind=True, least_us=1000))
+    options = Options(pids=(busy,), off_cpu=True, unwind=True, least_us=1000)
+    profile = profiled(options, busy)
 
     asleep = [line for line in lines(profile) if "nanosleep" in line]
     assert any(";start_thread;worker;sleepy;usleep;" in line for line in asleep)
@@ -125,13 +147,18 @@ def test_waits_have_their_callers_by_unwind_tables(busy: int) -> None:
 def test_a_thread_that_never_went_on_is_seen_to_wait(busy: int) -> None:
     del busy
     with subprocess.Popen(
-        ["sh", "-c", "read -r go; exec sleep 30"], stdin=subprocess.PIPE
+        ["sh", "-c", "read -r go; exec sleep 300"], stdin=subprocess.PIPE
     ) as shell:
         options = Options(pids=(shell.pid,), off_cpu=True)
         with Symbolizer() as symbols, Recorder(options, symbols) as recorder:
             assert shell.stdin is not None
             shell.stdin.write(b"\n")
             shell.stdin.flush()
+            comm = Path(f"/proc/{shell.pid}/comm")
+            deadline = time.monotonic() + PATIENCE_S
+            while comm.read_text() != "sleep\n":
+                assert time.monotonic() < deadline, "sleep does not begin"
+                recorder.wait(0.05)
             recorder.wait(0.4)
             profile = resolve(recorder.finish(), symbols)
         shell.kill()
@@ -143,7 +170,7 @@ def test_a_thread_that_never_went_on_is_seen_to_wait(busy: int) -> None:
 def test_one_side_of_the_stacks_may_be_left_out(busy: int, side: str) -> None:
     options = Options(pids=(busy,), off_cpu=True, **{side: False})  # type: ignore[arg-type]
 
-    kinds = {frame.kind for stack in profiled(options).stacks for frame in stack}
+    kinds = {frame.kind for stack in profiled(options, busy).stacks for frame in stack}
 
     assert side not in kinds
 
@@ -157,10 +184,10 @@ def test_a_cgroup_is_looked_at_alone(busy: int) -> None:
     group.mkdir()
     try:
         (group / "cgroup.procs").write_text(str(busy))
-        profile = profiled(Options(cgroup=str(group), frequency=499))
+        profile = profiled(Options(cgroup=str(group), frequency=499), busy)
         (root / "cgroup.procs").write_text(str(busy))
     finally:
-        group.rmdir()
+        remove(group)
 
     assert {stack[0].label for stack in profile.stacks} == {"bw-busy"}
 
@@ -254,7 +281,7 @@ def test_nothing_is_left_attached(busy: int) -> None:
     gc.collect()
     before = set(Path("/proc/self/fd").iterdir())
 
-    profiled(Options(pids=(busy,)), 0.1)
+    profiled(Options(pids=(busy,)), busy)
 
     assert len(set(Path("/proc/self/fd").iterdir())) == len(before)
 

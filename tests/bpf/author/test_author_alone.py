@@ -70,6 +70,7 @@ from beewire.bpf.kernel import (
 )
 from beewire.bpf.object import MapKind
 from beewire.errors import EncodingError, MapError, NotSupported, SpecError
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
@@ -471,7 +472,7 @@ def cgroup() -> Iterator[str]:
     path = Path(mount) / f"bw-alone-{os.getpid()}"
     path.mkdir()
     yield str(path)
-    path.rmdir()
+    remove(path)
 
 
 def test_cgroups_are_named_by_their_path(cgroup: str) -> None:

@@ -1,6 +1,5 @@
 """Every hook in the running kernel: an empty program loads, and is attached where it belongs."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from beewire.bpf.author.program import CgroupProgram
 from beewire.bpf.kernel import cgroup2_mount
 from beewire.bpf.kernel.links.info import CgroupInfo, NetnsInfo
 from beewire.errors import AttachError
+from tests.cgroups import remove
 
 pytestmark = [pytest.mark.kernel, pytest.mark.thorough]
 
@@ -102,8 +102,7 @@ def cgroup() -> Iterator[Path]:
     path = Path(cgroup2_mount()) / f"bw-attach-{os.getpid()}"
     path.mkdir()
     yield path
-    with contextlib.suppress(FileNotFoundError):
-        path.rmdir()
+    remove(path)
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ def denied(cgroup: Path) -> bool:
     code = (
         "import os, socket\n"
         f"open('{cgroup}/cgroup.procs', 'w').write(str(os.getpid()))\n"
-        "try: socket.create_connection(('127.0.0.1', 9), timeout=5)\n"
+        "try: socket.create_connection(('127.0.0.1', 9), timeout=30)\n"
         "except PermissionError: print('denied')\n"
         "except OSError: pass\n"
     )
@@ -188,7 +187,7 @@ def test_a_program_is_attached_in_two_places(cgroup: Path) -> None:
         outer_link, link = loaded[deny].attach(cgroup), loaded[deny].attach(inner)
         with outer_link, link:
             assert link.info.program_id == outer_link.info.program_id
-    inner.rmdir()
+    remove(inner)
 
 
 def test_attaching_without_a_target_says_what_is_missing() -> None:

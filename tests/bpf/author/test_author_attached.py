@@ -1,5 +1,6 @@
 """Storage of the cgroups that programs are attached to; objects that libbpf loads."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from beewire.bpf import (
 from beewire.bpf.kernel import cgroup2_mount, ensure_bpffs
 from beewire.bpf.object import write
 from tests.bpf.author import test_author_callbacks, test_author_objects
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
@@ -38,13 +40,13 @@ def count(_ctx: SockAddr) -> int:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup of our own that this process is in."""
-    path = Path(cgroup2_mount(), "bw-attached")
+    path = Path(cgroup2_mount(), f"bw-attached-{os.getpid()}")
     path.mkdir()
     before = Path("/proc/self/cgroup").read_text().split("0::")[1].split("\n")[0]
     (path / "cgroup.procs").write_text("0")
     yield path
     Path(cgroup2_mount(), before.strip("/"), "cgroup.procs").write_text("0")
-    path.rmdir()
+    remove(path)
 
 
 def test_a_cgroup_has_a_value_while_a_program_is_attached(cgroup: Path) -> None:
@@ -76,7 +78,7 @@ def test_libbpf_loads_objects_with_locks_lists_and_timers(
     spec = collect([getattr(module, name) for name in programs])
     file = tmp_path / "object.bpf.o"
     file.write_bytes(write(spec))
-    pins = Path(ensure_bpffs(), "bw-libbpf")
+    pins = Path(ensure_bpffs(), f"bw-libbpf-{os.getpid()}")
 
     done = subprocess.run(
         [bpftool, "prog", "loadall", str(file), str(pins)],

@@ -1,6 +1,5 @@
 """The implicit Loaded of a process: programs of several modules, attached one by one."""
 
-import contextlib
 import importlib.util
 import os
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from beewire.bpf import collect
 from beewire.bpf.kernel import cgroup2_mount
 from beewire.errors import SpecError
+from tests.cgroups import remove
 
 HEAD = """
 from beewire.bpf import Array, Global, HashMap, SockAddr, Struct, connect4, connect6, u32, u64
@@ -80,8 +80,7 @@ def cgroup() -> Iterator[Path]:
     path = Path(cgroup2_mount()) / f"bw-implicit-{os.getpid()}"
     path.mkdir()
     yield path
-    with contextlib.suppress(FileNotFoundError):
-        path.rmdir()
+    remove(path)
 
 
 def connect_in(cgroup: Path) -> None:

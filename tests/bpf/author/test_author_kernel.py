@@ -1,6 +1,5 @@
 """Collect, load and attach in the running kernel: what one module becomes, and how often."""
 
-import contextlib
 import copy
 import os
 import socket
@@ -43,6 +42,7 @@ from beewire.bpf import (
 )
 from beewire.bpf.kernel import cgroup2_mount
 from beewire.errors import AttachError, MapError, SpecError
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
@@ -109,8 +109,7 @@ def cgroup() -> Iterator[Path]:
     path = Path(cgroup2_mount()) / f"bw-author-{os.getpid()}"
     path.mkdir()
     yield path
-    with contextlib.suppress(FileNotFoundError):
-        path.rmdir()
+    remove(path)
 
 
 def connect_in(cgroup: Path, port: int = 9) -> str:
@@ -119,7 +118,7 @@ def connect_in(cgroup: Path, port: int = 9) -> str:
         "import os, socket, sys\n"
         f"open('{cgroup}/cgroup.procs', 'w').write(str(os.getpid()))\n"
         "try:\n"
-        f"    socket.create_connection(('127.0.0.1', {port}), timeout=5)\n"
+        f"    socket.create_connection(('127.0.0.1', {port}), timeout=60)\n"
         "except OSError as error:\n"
         "    print(type(error).__name__, end='')\n"
     )
@@ -150,7 +149,7 @@ def test_a_loaded_program_sees_connections_and_user_space_sees_its_maps(
     with load(outbound) as loaded, loaded[outbound].attach(cgroup):
         connect_in(cgroup)
 
-        (record,) = loaded[records].read(timeout=5)
+        (record,) = loaded[records].read(timeout=60)
         (pid,) = loaded[calls]
         assert (record.pid, record.port) == (pid, 9)
         assert record.comm.startswith("python")
@@ -271,7 +270,7 @@ def test_attach_makes_one_implicit_loaded_that_later_programs_join(
         connect_in(cgroup)
 
         ((pid, count),) = calls.items()
-        ports = [record.port for record in records.read(timeout=5)]
+        ports = [record.port for record in records.read(timeout=60)]
 
     assert pid > 0
     assert count == 2

@@ -21,6 +21,7 @@ from beewire.errors import (
     VerifierError,
 )
 from tests.bpf.lang.test_lang_kernel import cell
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
@@ -115,8 +116,8 @@ def tree() -> Any:
     outer = Path(mount) / f"bw-walk-{os.getpid()}"
     (outer / "inner").mkdir(parents=True)
     yield str(outer)
-    (outer / "inner").rmdir()
-    outer.rmdir()
+    remove(outer / "inner")
+    remove(outer)
 
 
 def test_an_iterator_of_a_process_walks_its_threads() -> None:

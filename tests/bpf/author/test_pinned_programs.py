@@ -21,6 +21,7 @@ from beewire.bpf.kernel import pins, syscall
 from beewire.bpf.kernel.places import cgroup2_mount
 from beewire.bpf.lang import ProgramDecl
 from beewire.errors import KernelError, SpecError
+from tests.cgroups import remove
 
 pytestmark = pytest.mark.kernel
 
@@ -62,7 +63,7 @@ def cgroup() -> Iterator[str]:
     path = Path(cgroup2_mount(), f"bw-pinned-{os.getpid()}")
     path.mkdir()
     yield str(path)
-    path.rmdir()
+    remove(path)
 
 
 def found(directory: str) -> list[str]:

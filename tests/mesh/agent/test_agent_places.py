@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 from beewire.errors import MeshError
 from beewire.mesh.agent import containers, places
 from beewire.mesh.config import InterceptionMode, PodConfig
+from tests.cgroups import remove
 
 UID = "6a2d7c1e-0f5b-4c9e-9a51-3a2f1c7d9b10"
 LIBPOD = "84e6b28ca3e4" * 5 + "b88b"
@@ -52,8 +52,8 @@ def pod() -> Iterator[Path]:
     path = base / f"pod{uuid.uuid4()}"
     path.mkdir(parents=True)
     yield path
-    path.rmdir()
-    base.rmdir()
+    remove(path)
+    remove(base)
 
 
 def test_a_pod_is_found_by_its_uid_or_the_beginning_of_it(pod: Path) -> None:
@@ -158,16 +158,4 @@ def running_in(container: Path, uid: int, gid: int) -> Iterator[Path]:
         finally:
             it.kill()
             it.wait()
-            _remove(container)
-
-
-def _remove(cgroup: Path) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            cgroup.rmdir()
-        except OSError:  # what was killed is on its way out
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        else:
-            return
+            remove(container)

@@ -16,6 +16,7 @@ from beewire.mesh.agent.watching import Watching
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.lab.place import Place, stopping
+from tests.cgroups import remove
 from tests.mesh.agent.conftest import PATIENCE_S, eventually, target
 
 pytestmark = pytest.mark.mesh
@@ -114,10 +115,10 @@ def test_a_sidecar_that_is_started_anew_is_followed_when_it_is(
         eventually(directories.socket.exists)
         mesh.up(target(lab.a))
         eventually(lambda: mesh.pods() != [])
-        lab.a.proxy.cgroup.path.rmdir()
+        remove(lab.a.proxy.cgroup.path)
         anew = Place(lab.a.namespace, Cgroup(lab.a.cgroup.path / "anew"), 1337)
         anew.cgroup.create()
-        sleeper = anew.start(["/bin/sleep", "60"], stdout=subprocess.DEVNULL)
+        sleeper = anew.start(["/bin/sleep", "600"], stdout=subprocess.DEVNULL)
         with stopping(sleeper):
             wanted = str(anew.cgroup.path)
             eventually(lambda: mesh.pods()[0].proxy_cgroup == wanted)

@@ -14,6 +14,7 @@ from beewire.bpf.kernel.links.info import CgroupInfo
 from beewire.bpf.kernel.links.query import Attached, query
 from beewire.bpf.object import AttachKind, ProgramKind
 from beewire.errors import AttachError, NotSupported
+from tests.cgroups import remove
 
 if TYPE_CHECKING:
     from tests.bpf.kernel.conftest import Counter
@@ -46,7 +47,7 @@ def child(cgroup: str) -> Iterator[str]:
     path = Path(cgroup) / "bw-child"
     path.mkdir()
     yield str(path)
-    path.rmdir()
+    remove(path)
 
 
 @pytest.fixture
