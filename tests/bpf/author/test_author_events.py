@@ -439,7 +439,7 @@ def test_a_reader_that_is_woken_late_looks_by_itself() -> None:
         sender = threading.Timer(0.02, run, (loaded, send_seldom, 3))
         sender.start()
 
-        found = loaded[seldom].read_batch(timeout=10)
+        found = loaded[seldom].read_batch(timeout=60)
         sender.join()
 
         assert [number for number, _ in found] == [1, 2, 3]
@@ -455,7 +455,7 @@ def test_programs_wake_the_reader_when_enough_waits() -> None:
             run(loaded, send_seldom, 100)
             before = waking.poll(0)
             run(loaded, send_seldom, 100)
-            after = waking.poll(1)
+            after = waking.poll(60)
 
         assert before == []
         assert len(after) == 1
@@ -469,7 +469,7 @@ def test_a_perf_buffer_may_be_woken_late_as_well() -> None:
         run(loaded, sample, 10)
 
         assert select.select([loaded[late_samples].reader], [], [], 0)[0] == []
-        assert len(loaded[late_samples].read(timeout=10)) == 10
+        assert len(loaded[late_samples].read(timeout=60)) == 10
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """libbpf loads what is written of typed hooks, kernel functions and tables."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def bpftool(*words: str) -> str:
 @pytest.fixture
 def pins() -> Iterator[Path]:
     """A directory on a bpffs that is gone afterwards."""
-    place = Path("/sys/fs/bpf/bw-kernel-objects")
+    place = Path(f"/sys/fs/bpf/bw-kernel-objects-{os.getpid()}")
     if not place.parent.is_mount():
         pytest.skip("no bpffs at /sys/fs/bpf")
     yield place

@@ -75,7 +75,7 @@ def lines(fd: int, count: int) -> list[str]:
     """The next lines of ours."""
     found: list[str] = []
     text = ""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(found) < count and time.monotonic() < deadline:
         try:
             text += os.read(fd, 1 << 16).decode()

@@ -169,7 +169,7 @@ def test_one_thread_reads_while_others_run_programs_and_read_maps() -> None:
 
         def use(number: int) -> None:
             if number == 0:
-                end = time.monotonic() + 20
+                end = time.monotonic() + 100
                 while len(got) < (THREADS - 1) * 50 and time.monotonic() < end:
                     got.extend(loaded[events].read(timeout=0.1))
             else:

@@ -102,7 +102,7 @@ def test_a_writer_waits_for_room(loaded: Loaded) -> None:
     drainer = threading.Timer(0.03, loaded[drain].live.test_run, (bytes(64),))
     drainer.start()
 
-    assert loaded[commands].send(Command(number=1, value=1), timeout=10)
+    assert loaded[commands].send(Command(number=1, value=1), timeout=60)
     drainer.join()
 
 

@@ -53,7 +53,7 @@ def test_a_tracepoint_program_runs_until_its_link_is_closed(
         count.program, "sched", "sched_process_exec", as_link=as_link
     ) as link:
         run_true()
-        during = count.hits
+    during = count.hits  # others of the machine execute programs, too
     run_true()
 
     assert during >= 1
@@ -110,14 +110,19 @@ def test_a_program_of_another_kind_is_refused_by_a_tracepoint(
         attach_tracepoint(count.program, "sched", "sched_process_exec")
 
 
+def tracing_mounts() -> list[str]:
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [line for line in lines if line.split()[2] in {"tracefs", "debugfs"}]
+
+
 def test_reading_a_tracepoint_number_leaves_nothing_mounted(
     open_descriptors: Callable[[], int],
 ) -> None:
-    mounts, before = Path("/proc/self/mounts").read_text(), open_descriptors()
+    mounts, before = tracing_mounts(), open_descriptors()
 
     assert tracepoint_id("sched", "sched_switch") > 0
 
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert tracing_mounts() == mounts
     assert open_descriptors() == before
 
 
@@ -480,9 +485,10 @@ def test_a_link_that_the_kernel_cannot_detach_is_closed(counter: MakeCounter) ->
 
     with attach_tracepoint(count.program, "sched", "sched_process_exec") as link:
         link.detach()
+        before = count.hits  # others of the machine execute programs, too
         run_true()
 
-    assert count.hits == 0
+        assert count.hits == before
 
 
 @pytest.mark.parametrize("index", [0, -1, 1 << 30])

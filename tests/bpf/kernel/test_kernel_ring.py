@@ -190,7 +190,7 @@ def catch_busy(program: Program, reader: Read) -> tuple[list[int], list[int]]:
             time.sleep(0)
         while_busy = reader.read()
         if not while_busy:
-            after = reader.poll(timeout=10)
+            after = reader.poll(timeout=60)
         worker.join()
         if after:
             break
@@ -202,7 +202,7 @@ def test_poll_waits_for_a_record(load_ring: LoadRing) -> None:
     sender = threading.Timer(0.05, send, (program, 3))
     sender.start()
 
-    assert reader.poll(timeout=10) == [3]
+    assert reader.poll(timeout=60) == [3]
     sender.join()
 
 

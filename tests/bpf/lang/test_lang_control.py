@@ -1,5 +1,6 @@
 """Control flow in the running kernel, by every way in which loops are bounded."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -133,7 +134,7 @@ def test_libbpf_loads_such_loops(feature: str, tmp_path: Path) -> None:
     spec = collect([cell(source(WHILE))["program"]], target=target)
     path = tmp_path / "loop.o"
     path.write_bytes(write(spec))
-    pin = Path(f"/sys/fs/bpf/bw-loop-{feature}")
+    pin = Path(f"/sys/fs/bpf/bw-loop-{feature}-{os.getpid()}")
 
     try:
         subprocess.run(["bpftool", "prog", "load", path, pin], check=True)

@@ -166,7 +166,7 @@ def test_a_run_without_a_place_is_counted_and_neutral() -> None:
 def test_libbpf_loads_it(tmp_path: Path) -> None:
     path = tmp_path / "big.o"
     path.write_bytes(write(collect([cell(HEAD + SUMS)["program"]])))
-    pin = Path("/sys/fs/bpf/bw-scratch")
+    pin = Path(f"/sys/fs/bpf/bw-scratch-{os.getpid()}")
 
     try:
         subprocess.run(["bpftool", "prog", "load", path, pin], check=True)

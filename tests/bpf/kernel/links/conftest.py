@@ -31,7 +31,7 @@ def gone() -> Callable[[int], bool]:
     """Whether a program leaves the kernel, which takes a moment after its last user."""
 
     def check(number: int) -> bool:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             record = attr.GET_ID.pack(start_id=number)
             found = syscall.try_bpf(syscall.Cmd.PROG_GET_FD_BY_ID, record)

@@ -110,4 +110,4 @@ if __name__ == "__main__":
     link = WAYS[sys.argv[1]]()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    time.sleep(60)
+    time.sleep(600)  # until it is killed

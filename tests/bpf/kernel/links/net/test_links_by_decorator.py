@@ -175,7 +175,7 @@ def test_lwt_xmit(loaded: Any, entered: Any, answers: Answers) -> None:
 def udp() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.settimeout(0.5)
+    sock.settimeout(30)
     return sock
 
 
