@@ -72,11 +72,11 @@ def test_pauses_of_threads_that_overlap_leave_it_on() -> None:
     def overlap() -> None:
         with Paused():
             first.set()
-            second.wait(10)
+            second.wait(60)
 
     thread = threading.Thread(target=overlap)
     thread.start()
-    first.wait(10)
+    first.wait(60)
     with Paused():
         second.set()
         thread.join()
@@ -119,11 +119,11 @@ def test_a_fork_does_not_inherit_another_threads_pause() -> None:
     def rest() -> None:
         with Paused():
             began.set()
-            ends.wait(10)
+            ends.wait(60)
 
     thread = threading.Thread(target=rest)
     thread.start()
-    began.wait(10)
+    began.wait(60)
     try:
         assert in_a_fork(gc.isenabled)
     finally:

@@ -100,7 +100,7 @@ def test_source_files_are_named_as_seen_from_the_file(built: Path) -> None:
 def test_bpftool_loads_it(built: Path) -> None:
     from beewire.bpf.kernel import ensure_bpffs  # noqa: PLC0415
 
-    pin = f"{ensure_bpffs()}/bw-test-build"
+    pin = f"{ensure_bpffs()}/bw-test-build-{os.getpid()}"
     try:
         subprocess.run(
             ["bpftool", "prog", "load", built, pin], check=True, capture_output=True

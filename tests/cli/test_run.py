@@ -327,7 +327,7 @@ def test_an_interrupt_ends_it_with_the_maps(write: Write, number: int) -> None:
     assert "attached" in process.stderr.readline()
 
     process.send_signal(number)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=100)
 
     assert process.returncode == 0
     assert "runs (HashMap): " in out

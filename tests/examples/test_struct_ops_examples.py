@@ -71,7 +71,7 @@ def test_a_scheduler_schedules() -> None:
     command = [sys.executable, str(EXAMPLES / "scheduler.py"), "1"]
 
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False
+        command, capture_output=True, text=True, timeout=200, check=False
     )
 
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from tests.guest.needs import CHECKOUT, kernel_release
 
 KERNEL = "6.12"
 # TCG on a busy machine: a boot takes five seconds, or fifty.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 Guest = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,11 +90,11 @@ def test_a_command_that_is_not_there_gives_127(guest: Guest) -> None:
 
 
 def test_a_command_that_takes_too_long_gives_124(guest: Guest) -> None:
-    ran = guest("sh", "-c", "echo begun; sleep 1000", options=("--timeout", "2"))
+    ran = guest("sh", "-c", "echo begun; sleep 1000", options=("--timeout", "10"))
 
     assert ran.returncode == 124
     assert ran.stdout == "begun\n"
-    assert ran.stderr == "beewire: sh did not end in 2 s\n"
+    assert ran.stderr == "beewire: sh did not end in 10 s\n"
 
 
 def test_a_kernel_that_panics_is_told(guest: Guest) -> None:
@@ -153,7 +153,7 @@ def children(pid: int) -> list[int]:
 
 def are_gone(pids: list[int]) -> bool:
     """Whether none of `pids` lives; waits for it a while."""
-    for _ in range(200):
+    for _ in range(1200):
         if not any(is_alive(pid) for pid in pids):
             return True
         time.sleep(0.05)

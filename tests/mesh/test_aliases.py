@@ -41,7 +41,7 @@ def sidecar(lab: Lab, pod: Enrolment) -> Iterator[socket.socket]:
     """What listens on 15001."""
     del pod  # enrolled before anything listens
     with lab.a.proxy.listen("0.0.0.0", OUTBOUND, backlog=256) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         yield listener
 
 
@@ -188,7 +188,7 @@ def test_the_sidecar_is_told_no_port_0_of_an_inbound_connection_that_was_reset(
 ) -> None:
     del pod
     with lab.a.proxy.listen("0.0.0.0", INBOUND) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         client = lab.b.app.connect(lab.a.address, 80)
         accepted, _ = listener.accept()
         with accepted:
@@ -204,7 +204,7 @@ def test_a_listener_of_both_families_is_told_in_both_forms(
 ) -> None:
     del pod
     with lab.a.proxy.listen("::", OUTBOUND) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         with lab.a.app.connect(lab.b.address, 80):
             accepted, _ = listener.accept()
             with accepted:

@@ -160,10 +160,10 @@ def test_half_close_reaches_the_server_and_its_answer_comes_back(mesh: Mesh) -> 
     ):
         client.sendall(b"all I have to say")
         client.shutdown(socket.SHUT_WR)
-        listener.settimeout(5)
+        listener.settimeout(30)
         server, _ = listener.accept()
         with server:
-            server.settimeout(5)
+            server.settimeout(30)
             heard = b"".join(iter(lambda: server.recv(4096), b""))
             server.sendall(b"understood: " + heard)
         answer = b"".join(iter(lambda: client.recv(4096), b""))
@@ -193,7 +193,7 @@ def test_an_excluded_inbound_port_is_reached_directly(mesh: Mesh) -> None:
         mesh.lab.b.app.listen("0.0.0.0", DIRECT) as listener,
         mesh.lab.a.proxy.connect(mesh.lab.b.address, DIRECT) as client,
     ):
-        listener.settimeout(5)
+        listener.settimeout(30)
         server, peer = listener.accept()
         with server:
             assert peer == client.getsockname()
@@ -305,7 +305,7 @@ def test_a_withdrawn_pod_is_on_its_own_again(bare: tuple[Lab, Enrolment]) -> Non
     lab, enrolment = bare
     enrolment.close()
     with lab.b.app.listen("0.0.0.0", RAW) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         with lab.a.app.connect(lab.b.address, RAW) as client:
             server, peer = listener.accept()
             server.close()

@@ -105,7 +105,7 @@ def datagrams(host: str, *, mapped: bool = False) -> tuple[socket.socket, str]:
     """A socket for `host`, and the host as that socket spells it."""
     family = socket.AF_INET6 if ":" in host or mapped else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.settimeout(5)
+    sock.settimeout(30)
     return sock, f"::ffff:{host}" if mapped else host
 
 
@@ -142,7 +142,7 @@ def by_tcp(host: str, *, mapped: bool = False) -> tuple[str, int, bool]:
     name = f"::ffff:{host}" if mapped else host
     asked = query("web.test")
     with socket.socket(family) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect((name, 53))
         peer = sock.getpeername()
         sock.sendall(len(asked).to_bytes(2, "big") + asked)
@@ -205,7 +205,7 @@ def test_servers_that_are_not_listed_are_asked_themselves(servers: World) -> Non
             sock.sendto(asked, (name, 53))
 
     with servers.lab.b.proxy.namespace.run(listen) as server:
-        server.settimeout(5)
+        server.settimeout(30)
         servers.ask(send)
         assert server.recv(512) == asked
 
@@ -247,7 +247,7 @@ def test_an_agent_that_asks_upstream_is_not_asked_itself(servers: World) -> None
         node.run(listen) as upstream,
         resolver(servers.lab.a.proxy, upstream=FIRST, port=PORT + 1),
     ):
-        upstream.settimeout(5)
+        upstream.settimeout(30)
         import threading  # noqa: PLC0415
 
         def serve() -> None:

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from beewire.mesh.events import Reason
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.pods import Pod
 from beewire.mesh.programs import gate as inside
+from beewire.mesh.programs.events import BURST, SECOND
 from tests.mesh.outside import Outside
 
 pytestmark = pytest.mark.mesh
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.mesh
 PING = b"\x08\0\xf7\xff\0\0\0\0"
 PING6 = b"\x80\0\0\0\0\0\0\0"
 SOLICITATION = b"\x87\0\0\0" + bytes(20)
+PATIENCE_S = 30.0
 IP_HDRINCL = 255  # IPPROTO_RAW
 SOL_IPV6, UNICAST_HOPS = 41, 16
 
@@ -201,7 +204,7 @@ def test_loopback_stays_open(lab: Lab, either: Loaded) -> None:
                 lab.a.app.listen(address, 9000) as listener,
                 lab.a.app.connect(address, 9000) as client,
             ):
-                listener.settimeout(5)
+                listener.settimeout(30)
                 server, peer = listener.accept()
                 server.close()
 
@@ -229,10 +232,11 @@ def test_neighbours_still_find_a_closed_pod(
 
     with gate.close_namespace(either, lab.a.namespace.path):
         node.run(ask)
-        time.sleep(0.1)
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := node.run(neighbours)).count("lladdr") < 2:
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.02)
 
-    seen = node.run(neighbours)
-    assert seen.count("lladdr") >= 2
     assert "INCOMPLETE" not in seen
     kinds = {frame.kind for frame in outside.frames()}
     assert {"arp", "nd"} <= kinds <= {"arp", "nd", "mld"}
@@ -308,9 +312,12 @@ def test_refusals_are_counted_and_told(lab: Lab, either: Loaded) -> None:
         process = lab.a.app.call(send)
 
     # The kernel reports multicast groups meanwhile, and is refused, too.
-    told = [e for e in events.poll(either) if e.pod == pod and e.protocol == "udp"]
+    every = [event for event in events.poll(either) if event.pod == pod]
+    told = [event for event in every if event.protocol == "udp"]
+    seconds = Counter(event.when_ns >> SECOND for event in every)
     assert 100 <= events.counts(either, pod)[Reason.NAMESPACE_CLOSED] <= 110
-    assert 5 <= len(told) <= 20
+    # An event may be stamped in the second after the one that it is counted in.
+    assert BURST <= max(seconds.values()) <= BURST + 2
     assert {(e.reason, e.protocol, e.process, e.inbound) for e in told} == {
         (Reason.NAMESPACE_CLOSED, "udp", process, False)
     }
@@ -331,7 +338,7 @@ def test_counters_of_a_pod_are_forgotten(lab: Lab, programs: Loaded) -> None:
 @pytest.fixture
 def pins() -> Iterator[Path]:
     kernel.ensure_bpffs()
-    directory = Path("/sys/fs/bpf/bw-gate-test")
+    directory = Path(f"/sys/fs/bpf/bw-gate-test-{os.getpid()}")
     directory.mkdir(mode=0o700)
     yield directory
     for path in sorted(directory.rglob("*"), reverse=True):
@@ -466,6 +473,7 @@ def test_nothing_comes_into_a_closed_pod(lab: Lab, either: Loaded) -> None:
             lab.b.app.call(send)
             with pytest.raises(TimeoutError):
                 sock.recv(1)
+        sock.settimeout(PATIENCE_S)
         lab.b.app.call(send)
         assert sock.recv(1) == b"x"
 

@@ -4,8 +4,10 @@ import contextlib
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -23,7 +25,7 @@ from tests.mesh.outside import Outside
 
 pytestmark = pytest.mark.mesh
 
-PAUSE_S = 0.002
+PAUSE_S, PATIENCE_S = 0.002, 60.0
 PING = b"\x08\0\xf7\xff\0\0\0\0"
 
 
@@ -81,6 +83,20 @@ def noise(lab: Lab) -> Callable[[], None]:
     return run
 
 
+def wait_for(found: Callable[[], object], what: str) -> None:
+    """Until the programs that send have had their turns."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not found():
+        assert time.monotonic() < deadline, f"nothing is seen: {what}"
+        time.sleep(0.02)
+
+
+def seen(outside: Outside, packets: Counter[str], kind: str) -> bool:
+    """Whether packets of a kind are among what came, what has come since included."""
+    packets.update(outside.packets())
+    return kind in packets
+
+
 def test_from_gate_to_gate_there_is_no_open_moment(
     lab: Lab, outside: Outside, programs: Loaded, node: Node
 ) -> None:
@@ -89,22 +105,22 @@ def test_from_gate_to_gate_there_is_no_open_moment(
         closed = keep(gate.close_namespace(programs, lab.a.namespace.path))
         for _ in range(3):
             keep(lab.a.app.running(noise(lab)))
-        time.sleep(0.2)
+        view = keep(NetworkView(lab.a.namespace.path))
+        wait_for(lambda: older.dialled(view, lab.a.proxy.cgroup.path), "dialled")
         held = keep(gate.close_pod(programs, lab.a.cgroup.path, lab.a.namespace.path))
         keep(node.enrol(target(lab.a)))
-        view = keep(NetworkView(lab.a.namespace.path))
         ended = older.hand_over(view, closed, lab.a.proxy.cgroup.path)
         # Longer than a SYN waits until it is sent again.
         time.sleep(1.3)
         before = outside.packets()
         held.open()
-        time.sleep(2.5)
+        time.sleep(2.5)  # as well
         after = outside.packets()
+        for kind in ("ip4/17", "ip4/1"):
+            wait_for(partial(seen, outside, after, kind), kind)
         closed.sweep()
 
     assert not before
-    assert after["ip4/17"] > 0
-    assert after["ip4/1"] > 0
     assert "ip4/6" not in after  # all of them are the sidecar's
     assert ended > 0
 

@@ -36,7 +36,7 @@ def sidecar(lab: Lab, pod: Enrolment) -> Iterator[socket.socket]:
     """What listens on 15001 in pod A."""
     assert pod.netns
     with lab.a.proxy.listen("0.0.0.0", OUTBOUND) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         yield listener
 
 
@@ -75,7 +75,7 @@ def test_a_socket_of_the_application_in_strange_hands_is_captured(
 ) -> None:
     """Its programs are those of the cgroup that it was made in."""
     with lab.a.app.call(socket.socket) as passed:
-        passed.settimeout(5)
+        passed.settimeout(30)
         passed.connect((lab.b.address, PORT))
         assert told(sidecar) == f"{lab.b.address}:{PORT}"
 
@@ -119,7 +119,7 @@ def test_an_alias_that_is_dialled_by_itself_leads_to_the_sidecar(
 @pytest.mark.usefixtures("sidecar")
 def test_the_application_is_not_told_what_the_sidecar_is(lab: Lab) -> None:
     def ask() -> bool:
-        with socket.create_connection((lab.b.address, PORT), timeout=5) as sock:
+        with socket.create_connection((lab.b.address, PORT), timeout=30) as sock:
             try:
                 raw = sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
             except OSError:

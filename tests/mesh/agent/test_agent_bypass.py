@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from beewire.errors import MeshError
-from beewire.mesh.agent import Directories, Mesh
+from beewire.mesh.agent import Directories, Mesh, draining
 from beewire.mesh.agent.bypassing import NODE, Switch
 from beewire.mesh.agent.cni_entries import CniPaths
 from beewire.mesh.agent.uninstall import uninstall
@@ -117,10 +119,7 @@ def test_what_waits_on_the_short_path_is_read_before_what_comes_by_tcp(
         mesh.bypass_off()
         pair.near.sendall(b"by TCP")
 
-        got = b""
-        while len(got) < 25:
-            got += pair.far.recv(100)
-        assert got == b"by the short path, by TCP"
+        assert read(pair.far, 25) == b"by the short path, by TCP"
 
 
 def test_no_agent_is_needed(
@@ -268,9 +267,19 @@ def _send(pair: Pair, text: bytes, total: int) -> None:
 
 
 def test_uninstalling_loses_nothing_that_waits_on_the_short_path(
-    directories: Directories, mesh: Mesh, enrolled: Lab, tmp_path: Path
+    directories: Directories,
+    mesh: Mesh,
+    enrolled: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cni = CniPaths(tmp_path / "net.d", tmp_path / "bin")
+    waits = threading.Event()
+
+    def wait(seconds: float) -> None:
+        waits.set()
+        time.sleep(seconds)
+
     with connection(enrolled) as pair:
         pair.exchange()
         pair.near.sendall(b"before")
@@ -278,8 +287,15 @@ def test_uninstalling_loses_nothing_that_waits_on_the_short_path(
 
         with pytest.raises(MeshError, match="1 connection has messages on the short"):
             uninstall(directories, cni, wait_s=0.2)
-        reader = threading.Timer(0.5, lambda: got.append(read(pair.far, 6)))
         got: list[bytes] = []
+
+        def hear() -> None:
+            waits.wait(60)
+            got.append(read(pair.far, 6))
+
+        clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+        monkeypatch.setattr(draining, "time", clock)
+        reader = threading.Thread(target=hear)
         reader.start()
         done = uninstall(directories, cni)
         reader.join()

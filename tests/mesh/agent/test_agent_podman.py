@@ -24,7 +24,7 @@ from tests.mesh.agent.conftest import (
     eventually,
 )
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(900)]
 
 PLUGINS = Path("/usr/lib/cni")
 NEEDED = ("podman", "runc", "conmon", "catatonit", "busybox")
@@ -135,7 +135,7 @@ class Podman:
             env={**os.environ, "CONTAINERS_CONF": str(self.place / "containers.conf")},
             capture_output=True,
             check=False,
-            timeout=90,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
@@ -223,6 +223,7 @@ def test_a_pod_of_podman_is_closed_then_served_and_forgotten(
 
     # A container that is started anew has another cgroup; until it listens: closed.
     podman.run("kill", "shop-istio-proxy")
+    eventually(lambda: mesh.status(record.name)["listener"] is False)
     with pytest.raises(OSError, match="refused"):
         podman.namespace.run(lambda: fetch(url, patience_s=0))
     podman.run("start", "shop-istio-proxy")
@@ -248,12 +249,12 @@ def test_without_an_agent_no_pod_starts(podman: Podman, mesh: Mesh) -> None:
     assert mesh.pods() == []
 
 
-def fetch(url: str, patience_s: float = 20) -> str:
+def fetch(url: str, patience_s: float = 90) -> str:
     """The body of an answer, once there is one."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=30) as response:
                 return str(response.read().decode())
         except OSError:
             if time.monotonic() > deadline:

@@ -131,7 +131,7 @@ def test_a_sidecar_that_listens_already_gets_connections(lab: Lab, mesh: Mesh) -
 def test_a_sidecar_that_does_not_listen_is_refused(
     lab: Lab, mesh: Mesh, directories: Directories
 ) -> None:
-    with running(lab.a.proxy, "import time; print(1, flush=True); time.sleep(60)"):
+    with running(lab.a.proxy, "import time; print(1, flush=True); time.sleep(600)"):
         with pytest.raises(MeshError, match="does not listen on port 15006"):
             mesh.up(target(lab.a))
 
@@ -159,7 +159,7 @@ def test_older_connections_are_told_and_closed(lab: Lab, mesh: Mesh) -> None:
         assert (record.older, record.closed) == ((), 1)
         with accepted, pytest.raises(OSError, match=r"abort|reset"):
             accepted.recv(1)
-        client.settimeout(5)
+        client.settimeout(30)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         assert mesh.status("a")["uncaptured"] == []
@@ -233,7 +233,7 @@ def test_a_process_of_the_pod_on_the_hosts_network_is_told(
     lab: Lab, mesh: Mesh
 ) -> None:
     mesh.up(target(lab.a))
-    stray = subprocess.Popen(["sleep", "60"])
+    stray = subprocess.Popen(["sleep", "600"])
     with stopping(stray):
         (lab.a.app.cgroup.path / "cgroup.procs").write_text(str(stray.pid))
 

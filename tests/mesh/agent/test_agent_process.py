@@ -19,6 +19,7 @@ from beewire.mesh.lab import Lab
 from beewire.mesh.netns import interfaces
 from tests.mesh.agent.conftest import (
     CHECKOUT,
+    PATIENCE_S,
     StartAgent,
     environment,
     eventually,
@@ -209,7 +210,7 @@ def test_it_ends_when_asked(directories: Directories, start_agent: StartAgent) -
     with client.connect(directories):  # somebody who says nothing holds nothing up
         client.ask(directories, "stop")
 
-        assert agent.process.wait(30) == 0
+        assert agent.process.wait(PATIENCE_S) == 0
     assert agent.log.read_text().endswith("stopped; pods stay enrolled\n")
 
 
@@ -249,7 +250,7 @@ def test_a_pod_outlives_the_process_that_its_namespace_was_known_by(
 def sleeping(cgroup: Path, *command: str) -> "subprocess.Popen[bytes]":
     """A process of a cgroup, which is in its namespace when this returns."""
     enter = f"echo $$ > {cgroup}/cgroup.procs && exec "
-    within = [*command, "sh", "-c", "echo; exec sleep 60"]
+    within = [*command, "sh", "-c", "echo; exec sleep 600"]
     process = subprocess.Popen(
         ["sh", "-c", enter + shlex.join(within)], stdout=subprocess.PIPE
     )
@@ -297,7 +298,7 @@ def test_systemd_is_told(
     place = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(place))
-        systemd.settimeout(30)
+        systemd.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(place))
         with subprocess.Popen(
             [sys.executable, "-m", "beewire", "agent"],

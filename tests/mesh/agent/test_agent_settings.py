@@ -78,7 +78,7 @@ def test_a_process_has_a_resolv_conf() -> None:
 def test_a_pod_is_enrolled_with_the_resolvers_of_its_sidecar(
     lab: Lab, mesh: Mesh
 ) -> None:
-    code = "import time; print(1, flush=True); time.sleep(60)"
+    code = "import time; print(1, flush=True); time.sleep(600)"
     sidecar = lab.a.proxy.start([sys.executable, "-c", code], stdout=subprocess.PIPE)
     with stopping(sidecar):
         assert sidecar.stdout is not None

@@ -87,7 +87,7 @@ def tended(
 
 def caller(listener: socket.socket) -> str:
     """Who called, as the server sees it."""
-    listener.settimeout(5)
+    listener.settimeout(30)
     peer, (host, _) = listener.accept()
     peer.close()
     return str(host)
@@ -186,7 +186,7 @@ def test_when_a_sidecar_has_to_look_at_requests_it_gets_them(
 
 def test_a_policy_ends_open_connections_past_its_sidecar(tended: Tended) -> None:
     with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as old:
-        listener.settimeout(5)
+        listener.settimeout(30)
         peer, _ = listener.accept()
         with peer:
             tended.b.push(TCP, policed)
@@ -194,7 +194,7 @@ def test_a_policy_ends_open_connections_past_its_sidecar(tended: Tended) -> None
             old.settimeout(30)
             with pytest.raises(ConnectionAbortedError):
                 old.recv(1)
-            peer.settimeout(5)
+            peer.settimeout(30)
             with pytest.raises(ConnectionResetError):
                 peer.recv(1)
         with tended.dial():
@@ -211,7 +211,7 @@ def test_ways_come_back_with_a_configuration_that_allows_them(tended: Tended) ->
 
 def test_a_pod_that_says_no_keeps_its_open_connections(tended: Tended) -> None:
     with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as old:
-        listener.settimeout(5)
+        listener.settimeout(30)
         peer, _ = listener.accept()
         with peer:
             tended.mesh.update("lab/a", "bypass: {splice: false}\n")
@@ -250,7 +250,7 @@ def test_a_sidecar_that_hangs_closes_its_ways_until_it_goes_on(tended: Tended) -
 
 def test_bypass_off_closes_ways_and_keeps_what_is_open(tended: Tended) -> None:
     with tended.lab.b.app.listen("0.0.0.0", RAW) as listener, tended.dial() as old:
-        listener.settimeout(5)
+        listener.settimeout(30)
         peer, _ = listener.accept()
         with peer:
             tended.mesh.bypass_off()

@@ -19,7 +19,8 @@ from beewire.mesh.programs.bypass.state import Flow, Mode
 from tests.mesh.enrolling import target
 
 OUTBOUND, INBOUND, PORT = 15001, 15006, 9000
-PATIENCE_S = 5.0
+# A broken rule may stop a connection: who looks for that waits less.
+PATIENCE_S = float(os.environ.get("BEEWIRE_TEST_PATIENCE", "30"))
 
 
 @contextlib.contextmanager
@@ -95,6 +96,12 @@ def read(sock: socket.socket, size: int) -> bytes:
         assert more, f"the other end has closed after {len(got)} bytes"
         got += more
     return bytes(got)
+
+
+def is_at_end(sock: socket.socket) -> bool:
+    """Whether the next thing that comes is the end of the stream."""
+    assert select.select([sock], [], [], PATIENCE_S)[0], "nothing comes, and no end"
+    return sock.recv(10) == b""
 
 
 class Pair(NamedTuple):

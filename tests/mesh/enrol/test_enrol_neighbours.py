@@ -121,7 +121,7 @@ def theirs() -> Iterator[Loaded]:
 def dial(lab: Lab, where: str = "10.96.0.10", port: int = 80) -> tuple[str, int]:
     """What the sidecar of pod A is told that its application dialled."""
     with lab.a.proxy.listen("0.0.0.0", 15001) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         with lab.a.app.connect(where, port), listener.accept()[0] as sock:
             raw = sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
     return socket.inet_ntoa(raw[4:8]), int.from_bytes(raw[2:4])

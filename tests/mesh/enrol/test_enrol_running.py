@@ -26,7 +26,7 @@ def test_each_family_goes_to_its_own_listener(family: str) -> None:
             node.enrol(target(lab.b), listeners=listeners),
             lab.a.app.connect(host, 80),
         ):
-            wanted.settimeout(5)
+            wanted.settimeout(30)
             served, _ = wanted.accept()
 
             assert served.family == wanted.family

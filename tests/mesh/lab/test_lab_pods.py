@@ -85,7 +85,7 @@ def test_what_is_frozen_stands_still_until_it_is_thawed(lab: Lab) -> None:
 
 
 def test_what_is_frozen_can_be_killed(lab: Lab) -> None:
-    process = lab.a.app.start(["/bin/sleep", "60"])
+    process = lab.a.app.start(["/bin/sleep", "600"])
     lab.a.app.cgroup.freeze()
     lab.a.app.cgroup.kill()
 

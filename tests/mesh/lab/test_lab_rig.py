@@ -50,7 +50,7 @@ def asked(rig: Mesh, host: str, port: int, head: str = "GET / HTTP/1.1") -> byte
 
 def admin(rig: Mesh, path: str) -> bytes:
     def ask() -> bytes:
-        with socket.create_connection(("127.0.0.1", 15000), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", 15000), timeout=30) as sock:
             head = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
             sock.sendall(head.encode())
             return received(sock)
@@ -237,7 +237,7 @@ class TestTheMesh:
         self, rig: Mesh, port: int
     ) -> None:
         def ask() -> bytes:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 try:
                     return received(sock)
@@ -266,7 +266,7 @@ def _from_node(rig: Mesh, port: int, path: str) -> bytes:
 
     def ask() -> bytes:
         where = (rig.lab.b.address, port)
-        with socket.create_connection(where, timeout=5) as sock:
+        with socket.create_connection(where, timeout=30) as sock:
             head = f"GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
             sock.sendall(head.encode())
             return received(sock)
@@ -281,7 +281,7 @@ def test_dns_is_answered_where_pilot_agent_answers_it(rig: Mesh, host: str) -> N
     def ask() -> bytes:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(5)
+            udp.settimeout(30)
             udp.connect((host, 15053))
             udp.send(query("web.bw"))
             return udp.recv(512)

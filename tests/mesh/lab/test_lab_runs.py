@@ -18,6 +18,8 @@ from beewire.mesh.lab.runs import STATE, _is_dead
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
 
+PATIENCE_S = 60.0
+
 # A process that owns a lab with something running in it, and says so.
 OWNER = """
 import time
@@ -30,9 +32,9 @@ with unwinding(), Lab() as lab:
 
 
 def wait_for(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not claim():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "it does not come about"
         time.sleep(0.01)
 
 
@@ -67,7 +69,7 @@ class Owner:
 
     def signal(self, signum: int) -> int:
         self.process.send_signal(signum)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     def close(self) -> None:
         self.process.kill()
@@ -96,7 +98,7 @@ def test_lab_that_ended_left_nothing() -> None:
         child = lab.a.app.start(["/bin/sleep", "600"])
 
     assert remains(lab.run.id) == []
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_lab_that_failed_left_nothing() -> None:
@@ -129,7 +131,7 @@ def test_clean_kills_what_a_dead_lab_still_runs(owner: Owner) -> None:
 
     clean()
 
-    assert orphan.wait(5) == -signal.SIGKILL
+    assert orphan.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_clean_leaves_a_living_lab_alone(owner: Owner) -> None:

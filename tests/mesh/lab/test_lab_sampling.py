@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,6 +16,7 @@ from beewire.mesh.lab.sampling import alone, in_turns
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
 
 LOAD = LoadConfig(connections=4, seconds=1)
+PATIENCE_S = 60.0
 CLOSING = LoadConfig(connections=4, seconds=1, close=True)
 
 
@@ -74,14 +76,22 @@ def test_what_dies_in_its_turn_is_named_and_nothing_stays_frozen(
     both: list[Mesh],
 ) -> None:
     def kill_wrk() -> None:
-        for pid in both[1].lab.a.app.cgroup.pids():
+        deadline = time.monotonic() + PATIENCE_S
+        while not (pids := both[1].lab.a.app.cgroup.pids()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
+        time.sleep(0.5)  # it takes turns
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
 
-    timer = threading.Timer(0.5, kill_wrk)
-    timer.start()
-    with pytest.raises(MeshError, match="wrk was killed by SIGKILL"):
-        in_turns(both, LOAD)
-    timer.join()
+    killer = threading.Thread(target=kill_wrk)
+    killer.start()
+    try:
+        with pytest.raises(MeshError, match="wrk was killed by SIGKILL"):
+            in_turns(both, LoadConfig(connections=4, seconds=4))
+    finally:
+        killer.join()
 
     assert [frozen(each) for each in both] == ["0", "0"]
     assert [each.lab.a.app.cgroup.pids() for each in both] == [[], []]

@@ -49,7 +49,7 @@ def from_node(secured: Mesh, context: ssl.SSLContext | None) -> bytes:
     def ask() -> bytes:
         where = (secured.lab.b.address, PORT)
         with (
-            socket.create_connection(where, timeout=5) as plain,
+            socket.create_connection(where, timeout=30) as plain,
             context.wrap_socket(plain) if context else plain as sock,
         ):
             sock.sendall(b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")

@@ -53,7 +53,7 @@ def sidecar(lab: Lab, pod: Enrolment) -> Iterator[socket.socket]:
     del pod
     with lab.a.proxy.listen("0.0.0.0", OUTBOUND, backlog=256) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
-        listener.settimeout(5)
+        listener.settimeout(30)
         yield listener
 
 
@@ -65,14 +65,14 @@ def told(sock: socket.socket) -> tuple[str, int]:
 
 
 def plainly() -> socket.socket:
-    return socket.create_connection((B, PORT), 5)
+    return socket.create_connection((B, PORT), 30)
 
 
 def without_waiting() -> socket.socket:
     sock = socket.socket()
     sock.setblocking(False)
     assert sock.connect_ex((B, PORT)) in (0, errno.EINPROGRESS)
-    assert select.select([], [sock], [], 5)[1]
+    assert select.select([], [sock], [], 30)[1]
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
     return sock
 
@@ -118,7 +118,7 @@ def from_a_port() -> socket.socket:
 
 
 def from_an_address() -> socket.socket:
-    return socket.create_connection((B, PORT), 5, ("10.77.1.2", 0))
+    return socket.create_connection((B, PORT), 30, ("10.77.1.2", 0))
 
 
 def from_an_address_without_port() -> socket.socket:
@@ -203,7 +203,7 @@ def accepted_by(workers: list[socket.socket]) -> list[int]:
 def call(lab: Lab, times: int) -> None:
     def dial() -> None:
         for _ in range(times):
-            socket.create_connection((lab.a.address, PORT), 5).close()
+            socket.create_connection((lab.a.address, PORT), 30).close()
 
     lab.b.app.call(dial)
 

@@ -220,7 +220,7 @@ def dial_by_way_of(lab: Lab, gateway: str) -> None:
     def dial() -> None:
         route = [IP, "route", "replace", f"{SHARED}/32", "via", gateway]
         subprocess.run(route, check=True)
-        socket.create_connection((SHARED, PORT), 5).close()
+        socket.create_connection((SHARED, PORT), 30).close()
 
     lab.router.run(dial)
 

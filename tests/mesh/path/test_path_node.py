@@ -134,7 +134,7 @@ def test_every_connection_meets_the_old_configuration_or_the_new(
 
     def dial() -> None:
         for _ in range(600):
-            socket.create_connection((B, PORT), 5).close()
+            socket.create_connection((B, PORT), 30).close()
 
     with (
         node.enrol(target(lab.a)) as pod,

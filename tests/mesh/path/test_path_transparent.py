@@ -186,7 +186,7 @@ def test_calls_of_others_in_a_clients_name_are_none_of_the_sidecars(node: Node) 
             lab.b.proxy.listen("0.0.0.0", INBOUND) as listener,
             lab.b.app.call(lambda: _named(lab.a.address, lab.b.address)),
         ):
-            listener.settimeout(5)
+            listener.settimeout(30)
             listener.accept()[0].close()
         assert pod.rules()[Rule.IN_ALL_PORTS] == 1
 

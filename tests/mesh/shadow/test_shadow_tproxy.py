@@ -56,7 +56,7 @@ def world(config: PodConfig) -> Iterator[World]:
         # As root: whoever receives for other addresses needs CAP_NET_ADMIN.
         proxy = Place(pod.namespace, pod.proxy.cgroup)
         sidecar = stack.enter_context(proxy.call(_transparent))
-        sidecar.settimeout(5)
+        sidecar.settimeout(30)
         app = stack.enter_context(pod.app.listen("0.0.0.0", DIRECT))
         node = stack.enter_context(Node.load())
         enrolment = stack.enter_context(

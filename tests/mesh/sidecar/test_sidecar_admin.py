@@ -18,7 +18,7 @@ from tests.mesh.sidecar import capture
 pytestmark = pytest.mark.host
 
 SMALL = SidecarConfig(tcp_ports=(9000,))
-SOON_S = 10.0
+SOON_S = 40.0
 
 
 def until(found: Callable[[], bool]) -> None:

@@ -135,11 +135,11 @@ def talk(
         client.connect(host, port, mapped=mapped) as sock,
     ):
         shown = sock.getpeername()
-        listener.settimeout(5)
-        sock.settimeout(5)
+        listener.settimeout(30)
+        sock.settimeout(30)
         peer, name = listener.accept()
         with peer:
-            peer.settimeout(5)
+            peer.settimeout(30)
             sock.sendall(BODY)
             sock.shutdown(socket.SHUT_WR)
             heard = b"".join(iter(lambda: peer.recv(1 << 16), b""))
@@ -259,7 +259,7 @@ def test_a_reset_connection_is_counted_to_its_end(ways: Ways) -> None:
         ways.lab.b.app.listen("0.0.0.0", RAW) as listener,
         ways.lab.a.app.connect(ways.lab.b.address, RAW) as sock,
     ):
-        listener.settimeout(5)
+        listener.settimeout(30)
         peer, _ = listener.accept()
         sock.sendall(b"x" * 1000)
         assert len(peer.recv(1000, socket.MSG_WAITALL)) == 1000
@@ -303,12 +303,12 @@ def test_an_mptcp_socket_goes_past_both_sidecars(ways: Ways, protocol: int) -> N
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("0.0.0.0", RAW))
         listener.listen()
-        listener.settimeout(5)
+        listener.settimeout(30)
         return listener
 
     def dial() -> str:
         with socket.socket(proto=MPTCP) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.connect((ways.lab.b.address, RAW))
             sock.sendall(b"x" * 1000)
             return str(sock.getpeername()[0])
@@ -354,8 +354,8 @@ def test_connections_through_the_sidecars_stay_when_ways_open(ways: Ways) -> Non
         ways.lab.b.app.listen("0.0.0.0", RAW) as listener,
         ways.lab.a.app.connect(ways.lab.b.address, RAW) as sock,
     ):
-        listener.settimeout(5)
-        sock.settimeout(5)
+        listener.settimeout(30)
+        sock.settimeout(30)
         peer, _ = listener.accept()
         with peer:
             ways.open()
@@ -370,7 +370,7 @@ def test_when_ways_close_new_connections_take_the_sidecars(ways: Ways) -> None:
         ways.lab.b.app.listen("0.0.0.0", RAW) as listener,
         ways.lab.a.app.connect(ways.lab.b.address, RAW) as old,
     ):
-        listener.settimeout(5)
+        listener.settimeout(30)
         listener.accept()[0].close()
         members = ways.open().members
         nothing = plan(each._replace(dump=None, problem="gone") for each in members)
@@ -406,7 +406,7 @@ def test_a_dead_sidecar_refuses_what_it_would_have_handled(pod: str) -> None:
             contextlib.suppress(ConnectionRefusedError, ConnectionResetError),
             lab.a.app.connect(lab.b.address, RAW) as sock,
         ):
-            sock.settimeout(5)
+            sock.settimeout(30)
             assert sock.recv(1) == b""
         listener.settimeout(0.1)
         with pytest.raises(TimeoutError):
@@ -493,7 +493,7 @@ def test_what_the_short_path_carries_is_counted_too(ways: Ways, proxy: bool) -> 
         ways.lab.b.app.listen("0.0.0.0", RAW) as listener,
         client.connect(ways.lab.b.address, RAW) as sock,
     ):
-        listener.settimeout(5)
+        listener.settimeout(30)
         peer, _ = listener.accept()
         with peer:
             for end in (sock, peer):
@@ -515,6 +515,6 @@ def read(sock: socket.socket, size: int) -> bytes:
 
     found = b""
     while len(found) < size:
-        assert select.select([sock], [], [], 5)[0]
+        assert select.select([sock], [], [], 30)[0]
         found += sock.recv(size - len(found))
     return found

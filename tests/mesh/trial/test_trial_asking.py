@@ -20,6 +20,7 @@ from beewire.mesh.trial.asking import Asking, ask
 from beewire.mesh.trial.streaming import Streaming, stream
 
 WHOLE = body(FILES[ask_.PIECES])
+PATIENCE_S = 60.0
 Answer = Callable[[bytes, int, int, int], bytes]
 
 
@@ -150,11 +151,22 @@ def test_an_answer_that_is_wrong_is_told(
 
 
 def test_no_server_is_a_failure(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    with (
+        _reserved() as port,
+        Board(*ask_.ROWS) as board,
+        _asking(board, tmp_path, port),
+    ):
+        assert board.wait(lambda: board.total("failed") > 0, PATIENCE_S)
 
-    with Board(*ask_.ROWS) as board, _asking(board, tmp_path, port):
-        assert board.wait(lambda: board.total("failed") > 0, 20)
+
+@contextmanager
+def _reserved() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else is given."""
+    with socket.socket() as bound:
+        # Whoever listens with this option, too, may have it.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @contextmanager
@@ -178,34 +190,42 @@ def _process(function: Callable[[], object]) -> Iterator[None]:
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with _process(lambda: streaming.echo("127.0.0.1", port)):
-        for _ in range(500):
+    with _reserved() as port, _process(lambda: streaming.echo("127.0.0.1", port)):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             except ConnectionRefusedError:
+                assert time.monotonic() < deadline, "the echo does not listen"
                 time.sleep(0.01)
         yield port
 
 
-def streamed(port: int, tmp_path: Path, seconds: float) -> tuple[dict[str, int], str]:
+def streamed(
+    port: int, tmp_path: Path, least: dict[str, int]
+) -> tuple[dict[str, int], str]:
+    """What was counted when it was enough, and all streams had ended."""
     log = tmp_path / "faults"
     wanted = Streaming(
         "127.0.0.1", port, log, ages=(0.05, 0), stall_share=0.1, stall_s=0.1
     )
     with Board(*streaming.ROWS) as board:
         with _process(lambda: stream(wanted, board, 0)):
-            time.sleep(seconds)
+            board.wait(
+                lambda: all(board.total(name) >= n for name, n in least.items()),
+                PATIENCE_S,
+            )
             board["ended"][0] = 1
-            assert board.wait(lambda: board.total("ended") == 2, 30)
+            assert board.wait(lambda: board.total("ended") == 2, PATIENCE_S)
         counted = {name: board.total(name) for name in streaming.ROWS}
     return counted, log.read_text() if log.exists() else ""
 
 
 def test_streams_come_back_whole(tmp_path: Path, echo: int) -> None:
-    counted, told = streamed(echo, tmp_path, 1.0)
+    counted, told = streamed(
+        echo, tmp_path, {"streams": 13, "stalls": 1, "streamed": 1}
+    )
 
     assert counted["streams"] > 12
     assert counted["streamed"] > 0
@@ -222,7 +242,7 @@ def test_a_stream_that_loses_a_byte_is_told(tmp_path: Path) -> None:
             lost = lost or len(data) > 1
 
     with serving(lose) as port:
-        counted, told = streamed(port, tmp_path, 0.5)
+        counted, told = streamed(port, tmp_path, {"mismatched": 1})
 
     assert counted["mismatched"] > 0
     assert "mismatched, stream from port" in told
