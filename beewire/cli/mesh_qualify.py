@@ -1,8 +1,8 @@
 """Qualify this kernel: is the short path safe here, and for whose sockets?
 
 Two pods are made for it: network namespaces and cgroups of their own, real programs, real
-connections between an application, its sidecar and another sidecar. Every hazard that
-sockmaps are known for is met there, in a process of its own and for a limited time. A
+connections between applications and sidecars, and past them. Every hazard that sockmaps
+are known for is met there, in a process of its own and for a limited time. A
 hazard of class A loses, misorders or misdelivers bytes, takes memory without bound, or
 hangs: where one fails, no socket that can meet it takes the short path. One of class B
 changes what a call tells, and is listed. No verdict counts unless the programs' own
@@ -119,6 +119,8 @@ def _list(args: argparse.Namespace, hazards: "tuple[Hazard, ...]") -> None:
                     "hazard_class": hazard.hazard_class,
                     "what": hazard.what,
                     "way": hazard.way,
+                    "sockets": [role.value for role in hazard.legs],
+                    "parts": hazard.limits.large > 0,
                     "unmet": {role.value: why for role, why in hazard.unmet.items()},
                 }
                 for hazard in hazards

@@ -65,7 +65,7 @@ def test_kept_shows_what_is_allowed(beewire: Run, tmp_path: Path) -> None:
     assert "all        yes\n" in told.stdout
     assert "it waits (keeps nobody off: it never does)" in told.stdout
     assert told.stdout.endswith(
-        "2 pass, 1 fail, 0 null; 1 of the failures is listed only\n"
+        "4 pass, 1 fail, 0 null; 1 of the failures is listed only\n"
     )
 
 

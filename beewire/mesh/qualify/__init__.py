@@ -15,7 +15,7 @@ A tier is allowed where every class A hazard that its sockets can meet passes.
     battery      meets them; isolated: each in a process of its own, for a limited time
     stand        what a hazard stands on; live: on real pods
     ground       two pods made for it; wiring, doors to their places
-    enrolled     the programs there, bounded or not
+    enrolled     the programs there, with the limits of life or others
     exchange     text that is sent and heard
 
 Reading verdicts imports nothing of what meets hazards.

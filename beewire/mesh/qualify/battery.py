@@ -6,13 +6,13 @@ from typing import Final
 
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.qualify import isolated
-from beewire.mesh.qualify.enrolled import UNBOUNDED, Enrolled, Lacking
+from beewire.mesh.qualify.enrolled import Enrolled, Lacking
 from beewire.mesh.qualify.ground import Ground
 from beewire.mesh.qualify.hazards import HAZARDS, STALLED, Hazard, Way
 from beewire.mesh.qualify.hazards.stalling import MOST
 from beewire.mesh.qualify.isolated import Line, Result
 from beewire.mesh.qualify.live import Live, NoPrograms, Programs
-from beewire.mesh.qualify.stand import Counted, Finding, Leg
+from beewire.mesh.qualify.stand import UNBOUNDED, Counted, Finding, Leg
 from beewire.mesh.qualify.standing import Qualification, taken
 from beewire.mesh.qualify.verdicts import HazardClass, Outcome, Role, Verdict
 
@@ -53,17 +53,17 @@ def _every(ground: Ground, hazards: Sequence[Hazard]) -> Iterator[Verdict]:
     with Enrolled(ground) as programs:
         for hazard in hazards:
             yield from judge(ground, programs, hazard)
-    bounded = [each for each in hazards if each.name == STALLED]
-    if bounded:
-        with Enrolled(ground, UNBOUNDED) as programs:
-            yield from twin(ground, programs, bounded[0])
+        for hazard in hazards:
+            if hazard.name == STALLED:
+                yield from twin(ground, programs, hazard)
 
 
 def twin(ground: Ground, programs: Programs, hazard: Hazard) -> list[Verdict]:
     """The same programs without a bound: whoever does not see that sees nothing."""
+    unbounded = hazard._replace(limits=UNBOUNDED)
     told = []
-    for role in Role:
-        met = {leg: meet(ground, programs, hazard, leg) for leg in hazard.legs[role]}
+    for role, legs in hazard.legs.items():
+        met = {leg: meet(ground, programs, unbounded, leg) for leg in legs}
         blind = [leg.value for leg, result in met.items() if not _is_caught(result)]
         says = next(iter(met.values())).says
         if blind:
@@ -111,26 +111,19 @@ def _null(hazards: Iterable[Hazard], why: str) -> list[Verdict]:
             hazard.unmet.get(role, ""),
         )
         for hazard in hazards
-        for role in Role
+        for role in hazard.legs
     ]
 
 
-def judge(
-    ground: Ground,
-    programs: Programs,
-    hazard: Hazard,
-    roles: Iterable[Role] = tuple(Role),
-) -> list[Verdict]:
+def judge(ground: Ground, programs: Programs, hazard: Hazard) -> list[Verdict]:
     """Meet one hazard on every leg that it has; a verdict for each role."""
     met: dict[Leg, Result] = {}
     verdicts = []
-    for role in roles:
-        for leg in hazard.legs[role]:
+    for role, legs in hazard.legs.items():
+        for leg in legs:
             if leg not in met:
                 met[leg] = _judged(ground, programs, hazard, leg)
-        verdicts.append(
-            _verdict(hazard, role, {each: met[each] for each in hazard.legs[role]})
-        )
+        verdicts.append(_verdict(hazard, role, {each: met[each] for each in legs}))
     return verdicts
 
 
@@ -139,7 +132,7 @@ def _judged(ground: Ground, programs: Programs, hazard: Hazard, leg: Leg) -> Res
     if found.outcome is not Outcome.FAIL:
         return found
     # What fails by TCP as well tells nothing of the short path.
-    programs.attach()
+    programs.attach(hazard.limits)
     programs.switch(off=True)
     try:
         alone = meet(ground, NoPrograms(), hazard, leg, prove=False)
@@ -159,15 +152,15 @@ def meet(
     ground: Ground, programs: Programs, hazard: Hazard, leg: Leg, *, prove: bool = True
 ) -> Result:
     """Meet a hazard on one leg; with `prove`, its bytes have to take the way they should."""
-    programs.attach()  # one hazard takes them away
+    programs.attach(hazard.limits)  # one hazard takes them away
 
     def act(line: Line) -> tuple[Callable[[], str], Callable[[], Counted]]:
-        stand = Live(ground, programs, leg, line)
+        stand = Live(ground, programs, leg, line, parts=hazard.parts(leg))
 
         def do() -> str:
             says = hazard.meet(stand)
             if prove:
-                _prove(hazard, stand.counted())
+                _prove(hazard, leg, stand.counted())
             return says
 
         return do, stand.counted
@@ -177,20 +170,21 @@ def meet(
     )
 
 
-def _prove(hazard: Hazard, counted: Counted) -> None:
+def _prove(hazard: Hazard, leg: Leg, counted: Counted) -> None:
     """Make sure that a hazard was met on the way that is judged.
 
     Raises:
         Finding: It was not: whatever was seen says nothing.
     """
     told = f"{counted.short:,} bytes took the short path and {counted.tcp:,} TCP"
+    least = hazard.least(leg)
     if hazard.way is Way.TCP:
         if counted.short:
             raise Finding(f"it was not left on TCP: {told}, by the programs' counters")
-    elif counted.short < hazard.short or (hazard.way is Way.BOTH and not counted.tcp):
+    elif counted.short < least or (hazard.way is Way.BOTH and not counted.tcp):
         raise Finding(
             f"nothing is proved: {told}, by the programs' counters, where"
-            f" {hazard.short:,} should take the short path"
+            f" {least:,} should take the short path"
             + (" and some TCP" if hazard.way is Way.BOTH else "")
         )
 

@@ -2,12 +2,14 @@
 
 import select
 import socket
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from random import Random
 from typing import Final
 
 from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.programs.bypass.state import LARGE
 from beewire.mesh.qualify.stand import Finding
 
 # A prime, and no power of two: what is moved by a buffer's length looks different.
@@ -15,6 +17,9 @@ _PERIOD: Final = 1_048_573
 _TEXT: Final = Random(1).randbytes(_PERIOD)
 _TWICE: Final = memoryview(_TEXT + _TEXT)
 CHUNK: Final = 1 << 16
+SMALL: Final = LARGE // 2
+"""A message by which no application parts."""
+AT_FIRST: Final = 1 << 19
 WAIT_S = 10.0 * PATIENCE
 """How long what was sent may take to arrive, on one machine."""
 QUIET_S: Final = 0.25 * min(PATIENCE, 2)
@@ -36,16 +41,22 @@ def wait(sock: socket.socket, events: int, *, limit_s: float = 0.0) -> int:
 
 
 class Sender:
-    """Sends the text on a non-blocking socket; `at` is how much it has sent."""
+    """Sends the text on a non-blocking socket; `at` is how much it has sent.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Messages are SMALL until `small` bytes are sent: the first large one makes an
+    application part, and what comes before it takes the short path.
+    """
+
+    def __init__(self, sock: socket.socket, small: int = AT_FIRST) -> None:
         self.sock = sock
+        self.small = small
         self.at = 0
 
     def push(self, size: int) -> int:
         """Send up to `size` bytes in one call; how many the kernel took, 0 if it is full."""
+        most = size if self.at >= self.small else min(size, SMALL)
         try:
-            sent = self.sock.send(text(self.at, size))
+            sent = self.sock.send(text(self.at, most))
         except BlockingIOError:
             return 0
         self.at += sent
@@ -69,16 +80,6 @@ class Sender:
         begin = self.at
         while self.at - begin < most and self.push(min(CHUNK, begin + most - self.at)):
             pass
-        return self.at - begin
-
-    def fill(self, most: int) -> int:
-        """Send until there is no room for a while, or `most` bytes are sent; how many."""
-        begin = self.at
-        while self.at - begin < most:
-            if self.push(CHUNK):
-                continue
-            if not wait(self.sock, select.POLLOUT, limit_s=QUIET_S):
-                break
         return self.at - begin
 
 
@@ -144,6 +145,18 @@ class Hearer:
                 raise Finding(f"{got:,} bytes come after the last one that was sent")
             if not wait(self.sock, select.POLLIN):
                 raise Finding(f"no end of the stream comes after its {self.at:,} bytes")
+
+
+def fill(senders: Sequence[Sender], most: int) -> None:
+    """Send by all until none of them has room for a while, or `most` bytes are sent."""
+    end = most + sum(sender.at for sender in senders)
+    poll = select.poll()
+    for sender in senders:
+        poll.register(sender.sock, select.POLLOUT)
+    while sum(sender.at for sender in senders) < end:
+        pushed = sum(sender.push(CHUNK) for sender in senders)
+        if not pushed and not poll.poll(QUIET_S * 1000):
+            return
 
 
 def send_and_hear(sender: Sender, hearer: Hearer, size: int) -> None:

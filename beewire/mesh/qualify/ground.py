@@ -17,7 +17,7 @@ from beewire.mesh.qualify.doors import Dial, Door, Listen
 from beewire.mesh.qualify.exchange import WAIT_S, wait
 from beewire.mesh.qualify.stand import Dialled, Family, Finding, Impossible, Leg
 
-OUTBOUND, INBOUND, SERVER = 15001, 15006, 8080
+OUTBOUND, INBOUND, SERVER, STRAIGHT = 15001, 15006, 8080, 8082
 _INBOUND_SOURCE = {socket.AF_INET: "127.0.0.6", socket.AF_INET6: "::6"}
 _LOCALHOST = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 # What applications dial: nobody's address (RFC 5737, RFC 3849), as every call is captured.
@@ -25,11 +25,19 @@ _WORLD = {socket.AF_INET: "192.0.2.80", socket.AF_INET6: "2001:db8::80"}
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 _APP, _PROXY = "app", "proxy"
 # Who dials and who accepts: place, and the port that is accepted at.
-_DIALS = {Leg.OUT: _APP, Leg.BETWEEN: _PROXY, Leg.IN: _PROXY}
+_DIALS = {
+    Leg.OUT: _APP,
+    Leg.BETWEEN: _PROXY,
+    Leg.IN: _PROXY,
+    Leg.SHORTCUT: _PROXY,
+    Leg.SPLICE: _APP,
+}
 _ACCEPTS = {
     Leg.OUT: (_PROXY, OUTBOUND),
     Leg.BETWEEN: (_PROXY, INBOUND),
     Leg.IN: (_APP, SERVER),
+    Leg.SHORTCUT: (_APP, STRAIGHT),
+    Leg.SPLICE: (_APP, STRAIGHT),
 }
 _libc: Final = CDLL(None, use_errno=True)
 
@@ -105,7 +113,7 @@ class Ground:
         if Family.IPV6 in self.families:
             families.append(socket.AF_INET6)
         for pod in range(len(self.pods)):
-            for place, port in _ACCEPTS.values():
+            for place, port in dict.fromkeys(_ACCEPTS.values()):
                 for family in families:
                     self._listener(_Key(pod, place, port, family))
 
@@ -122,7 +130,7 @@ class Ground:
             Impossible: This kernel has no such sockets.
         """
         here, (place, port) = how.pod, _ACCEPTS[leg]
-        there = 1 - here if leg is Leg.BETWEEN else here
+        there = 1 - here if leg.crosses else here
         if how.protocol and leg is Leg.IN:
             port += 1  # the usual one is taken by TCP
         try:
@@ -139,7 +147,8 @@ class Ground:
                 ) from None
             raise Finding(f"{leg.value}: connect() says {error.strerror}") from error
         try:
-            return dialled, _accept(listener, dialled, blocking=how.blocking)
+            blocking = how.blocking and not leg.dials
+            return dialled, _accept(listener, dialled, blocking=blocking)
         except BaseException:
             dialled.close()
             raise
@@ -156,9 +165,9 @@ class Ground:
         return Dial(
             socket.AF_INET if how.family is Family.IPV4 else socket.AF_INET6,
             mapped + target,
-            port if leg is Leg.IN else SERVER,
+            SERVER if leg in (Leg.OUT, Leg.BETWEEN) else port,
             how.protocol,
-            how.blocking,
+            how.blocking and leg.dials,
             (source and mapped + source, how.source_port),
             how.first,
         )

@@ -16,6 +16,7 @@ from beewire.mesh.qualify.stand import (
     Family,
     Finding,
     Leg,
+    Limits,
     Pair,
 )
 
@@ -25,11 +26,14 @@ DETACH = "detach"
 class Programs(Protocol):
     """The programs of the short path on a ground: those that are judged, or none."""
 
-    def attach(self) -> None:
-        """Have them in place, where they were taken away."""
+    def attach(self, limits: Limits) -> None:
+        """Have them in place, with these limits."""
 
     def unlearn(self) -> None:
-        """Forget what was learnt of destinations: the next connection is joined."""
+        """Forget what was learnt of destinations."""
+
+    def learn(self) -> None:
+        """Let all destinations that are known be such whose connections live long."""
 
     def counted(self, fd: int) -> Counted:
         """What they have counted of what one socket sent."""
@@ -44,10 +48,13 @@ class Programs(Protocol):
 class NoPrograms:
     """TCP alone, to compare with."""
 
-    def attach(self) -> None:
+    def attach(self, limits: Limits) -> None:
         """Nothing: there are none."""
 
     def unlearn(self) -> None:
+        """Nothing: they learn nothing."""
+
+    def learn(self) -> None:
         """Nothing: they learn nothing."""
 
     def counted(self, fd: int) -> Counted:  # noqa: ARG002 - nothing counts
@@ -62,26 +69,30 @@ class NoPrograms:
 
 
 class Live:
-    """A Stand for one hazard on one leg."""
+    """A Stand for one hazard on one leg.
+
+    Admission is as in life, and hazards' connections are short: left to themselves, they
+    would soon be left on TCP, which is another test's. So each hazard begins where nothing
+    is known of its destinations, and whoever they were told of is one whose connections
+    live long from then on. Who accepts there, and how, is learnt as in life.
+    """
 
     def __init__(
-        self, ground: Ground, programs: Programs, leg: Leg, line: Line
+        self, ground: Ground, programs: Programs, leg: Leg, line: Line, *, parts: bool
     ) -> None:
-        self.leg = leg
-        # The application is judged, or who dials where both ends are sidecars.
-        self.dials = leg is not Leg.IN
+        self.leg, self.parts = leg, parts
         self._ground, self._programs, self._line = ground, programs, line
         self._open: set[int] = set()
         self._closed = Counted()
+        programs.unlearn()
 
     @contextlib.contextmanager
     def pair(self, how: Dialled = USUAL) -> Iterator[Pair]:
         """A new connection; closed at the end of the block."""
-        # The hazards' connections are short ones, which are left on TCP in life.
-        self._programs.unlearn()
+        self._programs.learn()
         dialled, accepted = map(self._watched, self._ground.connect(self.leg, how))
         made = Pair(dialled, accepted)
-        made = made if self.dials else made.swapped()
+        made = made if self.leg.dials else made.swapped()
         try:
             yield made
         finally:

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from beewire.mesh.qualify.verdicts import Role
+from beewire.mesh.programs.bypass.state import BOUND, LARGE, PAYS
 
 
 class Finding(Exception):  # noqa: N818 - what is found is a result, and no error
@@ -18,17 +18,47 @@ class Impossible(Exception):  # noqa: N818 - as above
     """This kernel cannot run the hazard; the text says what it lacks."""
 
 
+class Limits(NamedTuple):
+    """What the programs of the short path are loaded with: constants of their `state`."""
+
+    bound: int = BOUND
+    pays: int = PAYS
+    large: int = LARGE
+
+
+IN_LIFE: Final = Limits()
+UNPARTED: Final = Limits(large=0)
+"""An application stays on the short path, whatever it is sent."""
+UNBOUNDED: Final = Limits(bound=1 << 62, large=0)
+"""A bound that no queue reaches."""
+
+
 class Leg(Enum):
-    """Whose sockets are connected: who dials, who accepts, and who is judged."""
+    """Whose sockets are connected: who dials, and who accepts.
+
+    An application is judged where there is one; where both ends are of one kind, who dials.
+    """
 
     OUT = "application to its sidecar"
     BETWEEN = "sidecar to sidecar"
     IN = "sidecar to its application"
+    SHORTCUT = "sidecar to another pod's application"
+    SPLICE = "application to another pod's application"
 
     @property
-    def role(self) -> Role:
-        """The role that is judged on this leg; the other end is a sidecar's."""
-        return Role.SIDECAR if self is Leg.BETWEEN else Role.APPLICATION
+    def dials(self) -> bool:
+        """Whether the judged end dials."""
+        return self not in (Leg.IN, Leg.SHORTCUT)
+
+    @property
+    def crosses(self) -> bool:
+        """Whether its ends are in two pods."""
+        return self not in (Leg.OUT, Leg.IN)
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether it goes past a sidecar."""
+        return self in (Leg.SHORTCUT, Leg.SPLICE)
 
 
 class Family(Enum):
@@ -77,9 +107,9 @@ class Pair(NamedTuple):
 class Dialled(NamedTuple):
     """How a pair is to be made.
 
-    `first` is sent by whoever dials, before the other end is accepted. `source_port` is
-    what the dialling socket is bound to, 0 for any. `pod` is 0 or 1: legs within a pod
-    can be had in both.
+    Where it is `blocking`, the judged end blocks, from the beginning; the other one never
+    does. `first` is sent by whoever dials, before the other end is accepted. `source_port`
+    is what the dialling socket is bound to, 0 for any. `pod` is that of who dials, 0 or 1.
     """
 
     family: Family = Family.IPV4
@@ -94,13 +124,20 @@ USUAL = Dialled()
 
 
 class Stand(Protocol):
-    """One leg, for as long as one hazard takes; `dials`: the judged end does."""
+    """One leg, for as long as one hazard takes.
+
+    `parts`: an application there that was sent too much, or switched off, is on TCP for
+    good.
+    """
 
     leg: Leg
-    dials: bool
+    parts: bool
 
     def pair(self, how: Dialled = USUAL) -> AbstractContextManager[Pair]:
         """A new connection, established and accepted; non-blocking unless `how` says so.
+
+        The first one of a stand is dialled to a destination of which nothing is known, the
+        others to one whose connections live long.
 
         Raises:
             Finding: It cannot be made.

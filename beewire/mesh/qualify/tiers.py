@@ -23,8 +23,8 @@ ROLES: Final = {
     Tier.SIDECARS: frozenset({Role.SIDECAR}),
     Tier.AUTO: frozenset({Role.SIDECAR}),
     Tier.ALL: frozenset({Role.SIDECAR, Role.APPLICATION}),
-    Tier.SHORTCUT: frozenset({Role.SIDECAR, Role.APPLICATION}),
-    Tier.SPLICE: frozenset({Role.APPLICATION}),
+    Tier.SHORTCUT: frozenset({Role.SIDECAR, Role.APPLICATION, Role.SHORTCUT}),
+    Tier.SPLICE: frozenset({Role.APPLICATION, Role.SPLICE}),
 }
 """Whose sockets a tier puts on the short path."""
 
@@ -41,7 +41,7 @@ def why_not(tier: Tier, verdicts: Sequence[Verdict]) -> str:
     """
     judged = {each.role for each in verdicts}
     if missing := sorted(ROLES[tier] - judged):
-        return f"no hazard was judged for the {' and the '.join(missing)}'s sockets"
+        return f"no hazard was judged for {' and '.join(map(_whose, missing))}"
     found = binding(tier, verdicts)
     if not found:
         return ""
@@ -52,6 +52,12 @@ def why_not(tier: Tier, verdicts: Sequence[Verdict]) -> str:
         f"{hazard} ({' and '.join(roles)})" for hazard, roles in by_hazard.items()
     )
     return f"{told} failed: {found[0].says}"
+
+
+def _whose(role: Role) -> str:
+    if role in (Role.SIDECAR, Role.APPLICATION):
+        return f"the {role}'s sockets"
+    return f"connections by {role}"
 
 
 def allowed(verdicts: Sequence[Verdict]) -> frozenset[Tier]:

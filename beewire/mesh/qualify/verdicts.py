@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 
 class Role(StrEnum):
-    """Whose socket a hazard is judged for."""
+    """Whose sockets a hazard is judged for, at the ends of which connections."""
 
-    SIDECAR = "sidecar"
-    APPLICATION = "application"
+    SIDECAR = "sidecar"  # between two sidecars
+    APPLICATION = "application"  # between an application and its sidecar
+    SHORTCUT = "shortcut"  # between a sidecar and another pod's application
+    SPLICE = "splice"  # between two pods' applications
 
 
 class HazardClass(StrEnum):

@@ -1,5 +1,7 @@
 """What a pod gets of the short path: what it asks for, as far as the kernel qualified."""
 
+from dataclasses import replace
+
 import pytest
 
 from beewire.mesh.agent.tiers import tiering
@@ -21,14 +23,14 @@ def verdict(role: Role, outcome: Outcome) -> Verdict:
     return Verdict("stalled_reader", HazardClass.A, role, outcome, "it took 1 GB")
 
 
-def standing(application: Outcome, sidecar: Outcome = Outcome.PASS) -> Standing:
-    judged = (verdict(Role.SIDECAR, sidecar), verdict(Role.APPLICATION, application))
-    return Standing(Qualification(fingerprint(), judged))
+def standing(**outcomes: Outcome) -> Standing:
+    judged = [verdict(role, outcomes.get(role, Outcome.PASS)) for role in Role]
+    return Standing(Qualification(fingerprint(), tuple(judged)))
 
 
-GOOD = standing(Outcome.PASS)
-SIDECARS_ONLY = standing(Outcome.FAIL)
-NOTHING = standing(Outcome.FAIL, Outcome.FAIL)
+GOOD = standing()
+SIDECARS_ONLY = standing(application=Outcome.FAIL)
+NOTHING = standing(application=Outcome.FAIL, sidecar=Outcome.FAIL)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,15 @@ def test_a_shortcut_needs_its_own_verdict() -> None:
     assert (allowed.shortcut, allowed.splice, allowed.why) == (True, True, ())
     assert (refused.shortcut, refused.splice) == (False, False)
     assert len(refused.why) == 2
+
+
+@pytest.mark.parametrize("kind", ["shortcut", "splice"])
+def test_each_way_past_a_sidecar_has_connections_of_its_own_to_be_judged(
+    kind: str,
+) -> None:
+    config = PodConfig(bypass=Bypass.ALL, shortcut=True, splice=True)
+
+    found = tiering(config, standing(**{kind: Outcome.FAIL}))
+
+    assert found.bound(config) == replace(config, **{kind: False})
+    assert found.why == (f"no {kind}: stalled_reader ({kind}) failed: it took 1 GB",)

@@ -41,7 +41,7 @@ class Broken:
     """TCP on the loopback interface, with a fault in both directions of each connection."""
 
     leg = Leg.BETWEEN
-    dials = True
+    parts = False
 
     def __init__(self, fault: Fault, *, crossed: bool = False) -> None:
         self._fault = fault

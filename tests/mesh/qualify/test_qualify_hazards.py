@@ -5,8 +5,8 @@ import time
 import pytest
 
 from beewire.mesh.qualify import HAZARDS, exchange
-from beewire.mesh.qualify.stand import Counted, Finding
-from tests.mesh.qualify.broken import FAULTS, Broken
+from beewire.mesh.qualify.stand import Counted, Finding, Leg
+from tests.mesh.qualify.broken import FAULTS, Broken, Fault
 
 MEET = {hazard.name: hazard.meet for hazard in HAZARDS}
 CARRY = (
@@ -21,7 +21,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "WAIT_S", 0.4)
 
 
-@pytest.mark.parametrize("name", [*CARRY, "blocking", "rcvtimeo"])
+@pytest.mark.parametrize("name", [*CARRY, "equal_tuples", "blocking", "rcvtimeo"])
 def test_nothing_is_found_where_all_is_well(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,8 +57,17 @@ def test_another_connections_bytes_are_found() -> None:
     class Crossed(Broken):
         """Its ends have one name, as in two pods."""
 
+        leg = Leg.OUT
+
     with pytest.raises(Finding):
         MEET["equal_tuples"](Crossed(FAULTS["none"], crossed=True))
+
+
+def test_bytes_of_the_connection_before_are_found() -> None:
+    haunted = Fault(lambda chunk: b"of the one before " + chunk)
+
+    with pytest.raises(Finding):
+        MEET["equal_tuples"](Broken(haunted))
 
 
 def test_bytes_on_the_short_path_after_it_was_off_are_found() -> None:

@@ -52,11 +52,11 @@ def judged(*found: Verdict, lacking: str = "") -> Qualification:
     return Qualification(fingerprint(), found, lacking)
 
 
-BOTH = passed(Role.SIDECAR), passed(Role.APPLICATION)
+EVERY = tuple(map(passed, Role))
 
 
 def test_where_every_hazard_passes_every_tier_is_allowed() -> None:
-    assert judged(*BOTH).allowed_tiers() == set(Tier)
+    assert judged(*EVERY).allowed_tiers() == set(Tier)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +64,23 @@ def test_where_every_hazard_passes_every_tier_is_allowed() -> None:
     [
         (Role.SIDECAR, {Tier.OFF, Tier.SPLICE}),
         (Role.APPLICATION, {Tier.OFF, Tier.SIDECARS, Tier.AUTO}),
+        (Role.SHORTCUT, set(Tier) - {Tier.SHORTCUT}),
+        (Role.SPLICE, set(Tier) - {Tier.SPLICE}),
     ],
 )
 def test_a_failure_of_class_a_takes_every_tier_with_such_sockets(
     role: Role, left: set[Tier]
 ) -> None:
-    found = judged(*BOTH, passed(role, Outcome.FAIL))
+    found = judged(*EVERY, passed(role, Outcome.FAIL))
 
     assert found.allowed_tiers() == left
-    assert found.why_not(Tier.ALL) == f"order ({role}) failed: so it was"
+    for tier in set(Tier) - left:
+        assert found.why_not(tier) == f"order ({role}) failed: so it was"
 
 
 def test_class_b_and_what_is_null_take_none() -> None:
     found = judged(
-        *BOTH,
+        *EVERY,
         passed(Role.SIDECAR, Outcome.FAIL, b=True),
         passed(Role.SIDECAR, Outcome.NULL),
     )
@@ -86,14 +89,15 @@ def test_class_b_and_what_is_null_take_none() -> None:
 
 
 def test_a_role_that_was_not_judged_is_not_allowed() -> None:
-    found = judged(passed(Role.SIDECAR))
+    found = judged(passed(Role.SIDECAR), passed(Role.APPLICATION))
 
-    assert "application" in found.why_not(Tier.ALL)
-    assert Tier.SIDECARS in found.allowed_tiers()
+    assert "the application's sockets" in judged(EVERY[0]).why_not(Tier.ALL)
+    assert "connections by splice" in found.why_not(Tier.SPLICE)
+    assert found.allowed_tiers() == set(Tier) - {Tier.SHORTCUT, Tier.SPLICE}
 
 
 def test_a_kernel_that_lacks_something_has_no_tier() -> None:
-    assert judged(*BOTH, lacking="no sk_msg").allowed_tiers() == {Tier.OFF}
+    assert judged(*EVERY, lacking="no sk_msg").allowed_tiers() == {Tier.OFF}
 
 
 @given(qualifications, st.sampled_from(Tier))
@@ -131,7 +135,7 @@ def test_a_kernel_that_was_not_judged_has_no_tier_and_says_why(tmp_path: Path) -
 
 
 def test_verdicts_hold_for_this_kernel(tmp_path: Path) -> None:
-    write(tmp_path, judged(*BOTH))
+    write(tmp_path, judged(*EVERY))
 
     standing = read(tmp_path)
 
@@ -153,7 +157,7 @@ def test_verdicts_end_with_what_they_were_for(
     tmp_path: Path, field: str, says: str
 ) -> None:
     before = fingerprint()._replace(**{field: "another"})
-    write(tmp_path, judged(*BOTH)._replace(fingerprint=before))
+    write(tmp_path, judged(*EVERY)._replace(fingerprint=before))
 
     standing = read(tmp_path)
 
@@ -173,4 +177,4 @@ def test_a_broken_file_allows_nothing(tmp_path: Path, text: str) -> None:
 
 def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="cannot be kept"):
-        write(tmp_path / "nowhere", judged(*BOTH))
+        write(tmp_path / "nowhere", judged(*EVERY))

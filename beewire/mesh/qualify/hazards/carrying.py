@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import traceback
 from collections.abc import Callable
 
@@ -16,9 +17,10 @@ from beewire.mesh.qualify.exchange import (
 from beewire.mesh.qualify.stand import Dialled, Family, Finding, Stand
 
 _BODY = 64 << 20
-_SIZE = 1 << 20
+_SIZE = 400_000
 _PORT = 40_961
 _ROUNDS = 3
+_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, after which the tuple is free
 
 
 def bodies(stand: Stand) -> str:
@@ -127,7 +129,30 @@ def _in_child(
 
 
 def equal_tuples(stand: Stand) -> str:
-    """Connections with equal addresses and ports in two pods: each hears its own."""
+    """Connections with equal addresses and ports: each hears its own.
+
+    In two pods at once, where their ends can be equal; and one after the other.
+    """
+    if not stand.leg.crosses:
+        _in_two_pods(stand)
+    _in_turn(stand)
+    return (
+        f"{_ROUNDS} times, connections with equal addresses and ports heard their own"
+    )
+
+
+def _in_turn(stand: Stand) -> None:
+    for number in range(2 * _ROUNDS):
+        stand.step(f"the same addresses and ports again, {number + 1}")
+        with stand.pair(Dialled(source_port=_PORT + _ROUNDS)) as pair:
+            for one, other in (pair, pair.swapped()):
+                _own(one, other, f"{number}: its own ".encode() * 50)
+                one.send(b"of the one before ")  # nobody reads it
+            pair.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            pair.other.close()
+
+
+def _in_two_pods(stand: Stand) -> None:
     for number in range(_ROUNDS):
         stand.step(f"two pods with the same addresses and ports, {number + 1}")
         port = _PORT + number
@@ -150,7 +175,6 @@ def equal_tuples(stand: Stand) -> str:
             _own(two.other, two.subject, b"still the second sidecar's " * 50)
             if one.other.recv(100):
                 raise Finding("bytes of one pod arrive in another")
-    return f"{_ROUNDS} pairs of connections with equal addresses in two pods heard their own"
 
 
 def _own(source: socket.socket, target: socket.socket, said: bytes) -> None:

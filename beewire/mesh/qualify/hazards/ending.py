@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 from collections.abc import Callable
+from itertools import product
 
 from beewire.mesh.qualify.exchange import (
     CHUNK,
@@ -19,18 +20,19 @@ from beewire.mesh.qualify.stand import Finding, Pair, Stand
 
 _SIZE = 300_000
 _QUEUED = 200_000
+_OVERFULL = 8 << 20  # more than the short path takes: the rest goes by TCP, if it fits
 _TIMES = 8
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset instead of an end
 
 
 def half_close(stand: Stand) -> str:
     """One end shuts its half with data on the way; the other answers, and ends."""
-    for end in range(2):
+    for end, size in product(range(2), (_QUEUED, _OVERFULL)):
         with stand.pair() as made:
             first = made.both()[end]
-            stand.step("shut one half behind what was sent")
+            stand.step(f"shut one half behind what was sent, at most {size:,} bytes")
             sender, hearer = Sender(first.other), Hearer(first.subject)
-            sender.push_all(_QUEUED)
+            sender.stuff(size)
             first.other.shutdown(socket.SHUT_WR)
             hearer.pull_all(sender.at)
             hearer.pull_end()
@@ -44,21 +46,20 @@ def half_close(stand: Stand) -> str:
 
 def close_queued(stand: Stand) -> str:
     """Close right behind what was sent, unread; and be killed behind it."""
-    for number in range(_TIMES):
-        for end in range(2):
-            with stand.pair() as made:
-                pair = made.both()[end]
-                sender = Sender(pair.other)
-                sender.push_all(_QUEUED)
-                stand.step(f"close behind {_QUEUED:,} bytes, {number + 1} of {_TIMES}")
-                pair.other.close()
-                _hear_all(pair, sender.at)
+    for end, size in product(range(2), (_QUEUED,) * _TIMES + (_OVERFULL,)):
+        with stand.pair() as made:
+            pair = made.both()[end]
+            sender = Sender(pair.other)
+            sender.stuff(size)
+            stand.step(f"close behind {sender.at:,} bytes")
+            pair.other.close()
+            _hear_all(pair, sender.at)
     with stand.pair() as made:
         for pair in made.both()[:1]:
             stand.step("kill a process behind what it sent")
             _killed(pair, lambda sock: Sender(sock).push_all(_QUEUED))
             _hear_all(pair, _QUEUED)
-    return f"{_QUEUED:,} bytes that lay unread when the sender closed, or died, arrived"
+    return "what lay unread when the sender closed, or died, arrived, by both ways"
 
 
 def _hear_all(pair: Pair, size: int) -> None:

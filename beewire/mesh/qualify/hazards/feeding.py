@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.qualify.exchange import (
+    AT_FIRST,
+    SMALL,
     Hearer,
     Sender,
     send_and_hear,
@@ -19,8 +21,10 @@ from beewire.mesh.qualify.exchange import (
 from beewire.mesh.qualify.stand import Finding, Impossible, Stand
 
 _SIZE = 40_000  # fits into a pipe
+_SPLICED = 12_000  # and does not make an application part
 _FILE = 1_000_000
 _TIMES = 5
+_MANY = 20
 _SO_ZEROCOPY = 60
 _MSG_ZEROCOPY = 0x400_0000
 _MSG_ERRQUEUE = 0x2000
@@ -68,14 +72,14 @@ def splice_to(stand: Stand) -> str:
         for pair in made.both():
             with _pipe() as (out, into):
                 hearer = Hearer(pair.subject)
-                for number in range(_TIMES):
-                    stand.step(f"splice to the socket, {number + 1} of {_TIMES}")
-                    os.write(into, text(number * _SIZE, _SIZE))
-                    left = _SIZE
+                for number in range(_MANY):
+                    stand.step(f"splice to the socket, {number + 1} of {_MANY}")
+                    os.write(into, text(number * _SPLICED, _SPLICED))
+                    left = _SPLICED
                     while left:
                         left -= os.splice(out, pair.other.fileno(), left)
-                    hearer.pull_all((number + 1) * _SIZE)
-    return f"splice() sent {2 * _TIMES * _SIZE:,} bytes from a pipe"
+                    hearer.pull_all((number + 1) * _SPLICED)
+    return f"splice() sent {2 * _MANY * _SPLICED:,} bytes from a pipe"
 
 
 def sendfile(stand: Stand) -> str:
@@ -88,9 +92,11 @@ def sendfile(stand: Stand) -> str:
             hearer, at = Hearer(pair.subject), 0
             while hearer.at < _FILE:
                 moved = 0
+                most = SMALL if at < AT_FIRST else _FILE  # as a Sender does it
                 with contextlib.suppress(BlockingIOError):
                     moved = os.sendfile(
-                        pair.other.fileno(), file.fileno(), at, _FILE - at
+                        *(pair.other.fileno(), file.fileno()),
+                        *(at, min(most, _FILE - at)),
                     )
                 at += moved
                 if not hearer.pull(1 << 18) and not moved:
@@ -109,10 +115,10 @@ def zerocopy(stand: Stand) -> str:
             ) from None
         stand.step("send with MSG_ZEROCOPY")
         send_and_hear(Sender(pair.other), Hearer(pair.subject), 1000)
-        pair.other.send(text(1000, _SIZE), _MSG_ZEROCOPY)
+        pair.other.send(text(1000, _SPLICED), _MSG_ZEROCOPY)
         heard = Hearer(pair.subject)
         heard.at = 1000
-        heard.pull_all(1000 + _SIZE)
+        heard.pull_all(1000 + _SPLICED)
         if not wait(pair.other, select.POLLERR, limit_s=0.3 * PATIENCE):
             raise Finding("MSG_ZEROCOPY is accepted, and never told to be done")
         pair.other.recvmsg(1, 100, _MSG_ERRQUEUE)

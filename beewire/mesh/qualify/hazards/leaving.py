@@ -1,22 +1,24 @@
 """Back to TCP while bytes flow: switched off, and detached."""
 
+import sys
 from contextlib import ExitStack
 from random import Random
 
 from beewire.mesh.qualify.exchange import CHUNK, Hearer, Sender, send_and_hear
 from beewire.mesh.qualify.stand import Finding, Pair, Stand
 
-_ROUNDS = 6
+_ROUNDS = 3
+_TIMES = 2
 _BURST = 600_000
 _CONNECTIONS = 6
 
 
 class _Flow:
-    """One direction of a connection, with bytes queued all the time."""
+    """One direction of a connection, with bytes queued all the time: small messages."""
 
     def __init__(self, pair: Pair, seed: int) -> None:
         self._random = Random(seed)
-        self.ends = Sender(pair.other), Hearer(pair.subject)
+        self.ends = Sender(pair.other, small=sys.maxsize), Hearer(pair.subject)
 
     def move(self) -> None:
         """Send some, read some of it."""
@@ -33,24 +35,35 @@ class _Flow:
 
 def switched_off(stand: Stand) -> str:
     """`beewire mesh bypass off` while bytes lie queued: all arrive, what follows by TCP."""
-    with stand.pair() as pair:
-        flows = [_Flow(each, 3) for each in pair.both()]
-        for number in range(_ROUNDS):
-            stand.step(f"switch off with bytes queued, {number + 1} of {_ROUNDS}")
-            _move(flows, 3)
+    size = 0
+    for number in range(_ROUNDS):
+        with stand.pair() as pair:
+            flows = [_Flow(each, number) for each in pair.both()]
+            for time in range(_TIMES):
+                stand.step(f"switch off with bytes queued, {number + 1}.{time + 1}")
+                _switch_off(stand, flows)
+            size += sum(flow.end() for flow in flows)
+            if stand.parts:
+                continue
+            stand.step("back on the short path")
             before = stand.counted()
-            stand.switch(off=True)
-            _move(flows, 3)
-            if late := stand.counted().since(before).short:
-                raise Finding(f"{late:,} bytes took the short path after it was off")
-            stand.switch(off=False)
-            _move(flows, 3)
-        size = sum(flow.end() for flow in flows)
-        stand.step("back on the short path")
-        before = stand.counted()
-        send_and_hear(*flows[0].ends, CHUNK)
-        stand.prove(before, CHUNK, "on again, and everything read")
-    return f"{size:,} bytes arrived in order, switched off {_ROUNDS} times among them"
+            send_and_hear(*flows[0].ends, CHUNK)
+            stand.prove(before, CHUNK, "on again, and everything read")
+    return (
+        f"{size:,} bytes arrived in order, switched off {_ROUNDS * _TIMES} times among"
+        " them"
+    )
+
+
+def _switch_off(stand: Stand, flows: list[_Flow]) -> None:
+    _move(flows, 3)
+    before = stand.counted()
+    stand.switch(off=True)
+    _move(flows, 3)
+    if late := stand.counted().since(before).short:
+        raise Finding(f"{late:,} bytes took the short path after it was off")
+    stand.switch(off=False)
+    _move(flows, 3)
 
 
 def detached(stand: Stand) -> str:

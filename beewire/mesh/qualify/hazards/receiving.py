@@ -24,6 +24,7 @@ from beewire.mesh.qualify.stand import Dialled, Finding, Pair, Stand
 
 _MESSAGES = 200
 _SHUT = 40
+_QUESTIONS = 3
 _SIZE = 5000
 _LOW = 4000
 _WAIT_S = 0.2
@@ -66,12 +67,15 @@ def _by_epoll(pair: Pair, flags: int) -> None:
 
 
 def blocking(stand: Stand) -> str:
-    """A socket that blocks: recv() waits, also behind shutdown(), and never says EAGAIN."""
+    """A socket that blocks: recv() waits, also behind shutdown(), and never says EAGAIN.
+
+    One that dials asks, and shuts its half; one that was accepted serves.
+    """
     early = 0
     for number in range(_SHUT):
         with stand.pair(Dialled(blocking=True)) as pair:
-            stand.step(f"block in recv() behind shutdown(), {number + 1} of {_SHUT}")
-            early += _answered(pair)
+            stand.step(f"block in recv(), {number + 1} of {_SHUT}")
+            early += _answered(pair) if stand.leg.dials else _served(pair)
     if early:
         raise Finding(f"recv() on a blocking socket said EAGAIN in {early} of {_SHUT}")
     return (
@@ -131,6 +135,30 @@ def _answered(pair: Pair) -> bool:
     if failures or got != answer:
         raise Finding(f"the answer is not what was sent {failures or ''}")
     return False
+
+
+def _served(pair: Pair) -> bool:
+    """Block for questions, and answer, until no more come; whether recv() gave up early."""
+    sender, hearer = Sender(pair.other), Hearer(pair.other)
+    given_up: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            while question := pair.subject.recv(CHUNK):
+                pair.subject.sendall(question)
+        except OSError as error:
+            given_up.append(error)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    for _ in range(_QUESTIONS):
+        sender.push_all(_SIZE)
+        hearer.pull_all(sender.at)
+    pair.other.shutdown(socket.SHUT_WR)
+    thread.join(exchange.WAIT_S)
+    if thread.is_alive():
+        raise Finding("recv() on a blocking socket does not see the end of the stream")
+    return bool(given_up)
 
 
 def rcvtimeo(stand: Stand) -> str:

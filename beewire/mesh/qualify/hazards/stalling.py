@@ -2,21 +2,24 @@
 
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from beewire.mesh.qualify import exchange
 from beewire.mesh.qualify.exchange import (
+    AT_FIRST,
     CHUNK,
     Hearer,
     Sender,
+    fill,
     send_and_hear,
 )
-from beewire.mesh.qualify.stand import Finding, Stand, by_tcp
+from beewire.mesh.qualify.stand import Finding, Pair, Stand, by_tcp
 
 MOST = 64 << 20
-"""Nobody accepts so much for a reader that sleeps, unless it has no bound."""
+"""Nobody accepts so much for two readers that sleep, unless they have no bound."""
 _WHO = ("the judged end", "the other end")
 _SO_MEMINFO = 55  # since Linux 4.12 (a2d133b1d465)
 _CARRIED = 8 << 20
@@ -39,8 +42,8 @@ class _Cost(NamedTuple):
 def stalled_reader(stand: Stand) -> str:
     """Send to a reader that sleeps, until no more is taken: it costs what TCP costs.
 
-    On connections that have carried nothing yet, and on such whose buffers have grown, at
-    both ends. What TCP allows a reader to cost is the most that it takes in any of them.
+    On connections that have carried nothing yet, on such whose buffers have grown, and on
+    such whose reader was never behind, at both ends. What TCP allows a reader to cost is the most that it takes in any of them.
     """
     with by_tcp(stand):
         usual = _most(list(_costs(stand, "by TCP")))
@@ -62,18 +65,38 @@ def stalled_reader(stand: Stand) -> str:
 
 
 def _costs(stand: Stand, way: str) -> Iterator[_Cost]:
-    for carried in (0, _CARRIED):
-        with stand.pair() as made:
-            for pair in made.both():
-                sender, hearer = Sender(pair.other), Hearer(pair.subject)
-                stand.step(f"move {carried:,} bytes {way}")
-                send_and_hear(sender, hearer, carried)
-                stand.step(f"send {way} to a reader that sleeps")
-                sender.fill(MOST)
-                memory = _received(pair.subject) + _unsent(pair.other)
-                yield _Cost(sender.at - carried, memory)
-                stand.step(f"read what was kept {way}")
-                hearer.pull_all(sender.at)
+    with stand.pair() as fresh, stand.pair() as grown, stand.pair() as used:
+        for end in range(2):
+            streams = [
+                _stream(fresh.both()[end], AT_FIRST),
+                # An application that was sent one large message is on TCP: these are not.
+                _stream(grown.both()[end], sys.maxsize),
+                _stream(used.both()[end], sys.maxsize),
+            ]
+            stand.step(f"move {_CARRIED:,} bytes {way}")
+            send_and_hear(*streams[1], _CARRIED)
+            stand.step(f"move {_CARRIED:,} bytes {way}, each message read as it comes")
+            for _ in range(_CARRIED // CHUNK):
+                send_and_hear(*streams[2], CHUNK)
+            yield from _stalled(stand, way, streams)
+
+
+def _stream(pair: Pair, small: int) -> tuple[Sender, Hearer]:
+    return Sender(pair.other, small), Hearer(pair.subject)
+
+
+def _stalled(
+    stand: Stand, way: str, streams: list[tuple[Sender, Hearer]]
+) -> Iterator[_Cost]:
+    stand.step(f"send {way} to readers that sleep")
+    before = [sender.at for sender, _ in streams]
+    fill([sender for sender, _ in streams], MOST)
+    for (sender, hearer), carried in zip(streams, before, strict=True):
+        memory = _received(hearer.sock) + _unsent(sender.sock)
+        yield _Cost(sender.at - carried, memory)
+    stand.step(f"read what was kept {way}")
+    for sender, hearer in streams:
+        hearer.pull_all(sender.at)
 
 
 def _most(costs: list[_Cost]) -> _Cost:

@@ -15,13 +15,17 @@ from beewire.mesh.qualify.hazards import (
     recognising,
     stalling,
 )
-from beewire.mesh.qualify.stand import Leg, Stand
+from beewire.mesh.qualify.stand import IN_LIFE, UNPARTED, Leg, Limits, Stand
 from beewire.mesh.qualify.verdicts import HazardClass, Role
 
 A, B = HazardClass.A, HazardClass.B
 _LEGS: Final = MappingProxyType(
     {Role.SIDECAR: (Leg.BETWEEN,), Role.APPLICATION: (Leg.OUT, Leg.IN)}
 )
+_STRAIGHT_TOO: Final = MappingProxyType(
+    {**_LEGS, Role.SHORTCUT: (Leg.SHORTCUT,), Role.SPLICE: (Leg.SPLICE,)}
+)
+_APPLICATIONS: Final = MappingProxyType({Role.APPLICATION: (Leg.OUT, Leg.IN)})
 _NOBODY: Final = MappingProxyType(dict[Role, str]())
 
 
@@ -36,9 +40,11 @@ class Way(StrEnum):
 class Hazard(NamedTuple):
     """One hazard; `meet` does it, and returns one sentence about what was seen.
 
-    `short` is how many bytes have to take the short path at least, where `way` is not TCP.
-    `legs` are those on which it is met, by the role that is judged; `unmet` says why a
-    role's sockets cannot meet it, in life.
+    `short` is how many bytes have to take the short path at least, where `way` is not TCP;
+    `before` is that where an application parts on the way, if it does. `legs` are those on
+    which it is met, by the role that is judged; `unmet` says why a role's sockets cannot
+    meet it, in life. `limits` are those of life unless the hazard is met without parting,
+    too: what it looks for could not be met, or not for long, by an application that parts.
     """
 
     name: str
@@ -47,9 +53,19 @@ class Hazard(NamedTuple):
     meet: Callable[[Stand], str]
     way: Way = Way.SHORT
     short: int = 1
+    before: int = 0
     legs: MappingProxyType[Role, tuple[Leg, ...]] = _LEGS
     unmet: MappingProxyType[Role, str] = _NOBODY
     limit_s: float = 60.0
+    limits: Limits = IN_LIFE
+
+    def parts(self, leg: Leg) -> bool:
+        """Whether an application on this leg may part."""
+        return self.limits.large > 0 and leg is not Leg.BETWEEN
+
+    def least(self, leg: Leg) -> int:
+        """How many bytes have to take the short path at least."""
+        return self.before if self.before and self.parts(leg) else self.short
 
 
 def _sidecars(why: str) -> MappingProxyType[Role, str]:
@@ -57,8 +73,12 @@ def _sidecars(why: str) -> MappingProxyType[Role, str]:
 
 
 _ENVOY_WAITS_IN_EPOLL: Final = _sidecars("Envoy's sockets never block")
-_ONLY_OUT: Final = MappingProxyType(
-    {Role.SIDECAR: (Leg.OUT,), Role.APPLICATION: (Leg.OUT,)}
+_IN_TWO_PODS: Final = MappingProxyType(
+    {
+        **_STRAIGHT_TOO,
+        Role.SIDECAR: (Leg.OUT, Leg.BETWEEN),
+        Role.APPLICATION: (Leg.OUT,),
+    }
 )
 
 STALLED: Final = "stalled_reader"
@@ -70,6 +90,8 @@ HAZARDS: Final = (
         "a reader sleeps while its peer sends: memory stays within twice of TCP's",
         stalling.stalled_reader,
         way=Way.BOTH,
+        short=2_000_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "tiny_messages",
@@ -84,7 +106,9 @@ HAZARDS: Final = (
         "the queue overflows and is read, again and again: short path and TCP in turn",
         ordering.order,
         way=Way.BOTH,
-        limit_s=60.0,
+        short=5_000_000,
+        before=2_000_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "equal_counts",
@@ -92,6 +116,8 @@ HAZARDS: Final = (
         "as many bytes by the short path, read, as by TCP, unread, then a short one",
         ordering.equal_counts,
         way=Way.BOTH,
+        short=200_000,
+        before=100_000,
     ),
     Hazard(
         "first_bytes",
@@ -99,20 +125,25 @@ HAZARDS: Final = (
         "who dials speaks at once, before the other end is accepted",
         ordering.first_bytes,
         short=100_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "half_close",
         A,
         "one half is shut behind data, and the answer comes on the other",
         ending.half_close,
+        way=Way.BOTH,
         short=1_000_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "close_queued",
         A,
         "close() behind data that nobody has read; and SIGKILL",
         ending.close_queued,
+        way=Way.BOTH,
         short=3_000_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "reset",
@@ -120,6 +151,7 @@ HAZARDS: Final = (
         "a connection is aborted behind data that nobody has read",
         ending.reset,
         short=300_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "eof_unread",
@@ -142,7 +174,6 @@ HAZARDS: Final = (
         receiving.blocking,
         way=Way.TCP,
         unmet=_ENVOY_WAITS_IN_EPOLL,
-        limit_s=60.0,
     ),
     Hazard(
         "blocking_later",
@@ -156,7 +187,6 @@ HAZARDS: Final = (
                 " they do not block",
             }
         ),
-        limit_s=60.0,
     ),
     Hazard(
         "rcvtimeo",
@@ -215,6 +245,7 @@ HAZARDS: Final = (
         "sendfile() to the socket",
         feeding.sendfile,
         short=1_000_000,
+        before=500_000,
     ),
     Hazard(
         "zerocopy",
@@ -261,17 +292,17 @@ HAZARDS: Final = (
     Hazard(
         "equal_tuples",
         A,
-        "equal addresses and ports in two pods: each hears its own",
+        "equal addresses and ports, in two pods or one after the other: each hears its own",
         carrying.equal_tuples,
         short=5_000,
-        legs=_ONLY_OUT,
+        legs=_IN_TWO_PODS,
     ),
     Hazard(
         "families",
         A,
         "IPv4, IPv6 and IPv4 by IPv6 sockets take the short path",
         carrying.families,
-        short=2_000_000,
+        short=800_000,
     ),
     Hazard(
         "bodies",
@@ -279,6 +310,8 @@ HAZARDS: Final = (
         "64 MB each way, by SHA-256",
         carrying.bodies,
         short=60_000_000,
+        before=500_000,
+        legs=_STRAIGHT_TOO,
         limit_s=120.0,
     ),
     Hazard(
@@ -294,6 +327,8 @@ HAZARDS: Final = (
         "`beewire mesh bypass off` while bytes lie queued",
         leaving.switched_off,
         way=Way.BOTH,
+        short=2_000_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "detached",
@@ -301,5 +336,46 @@ HAZARDS: Final = (
         "every program is detached while bytes lie queued",
         leaving.detached,
         short=1_000_000,
+        legs=_STRAIGHT_TOO,
+    ),
+    Hazard(
+        "order_unparted",
+        A,
+        "`order` by an application that does not part: it would at the first turn",
+        ordering.order,
+        way=Way.BOTH,
+        short=5_000_000,
+        legs=_APPLICATIONS,
+        limits=UNPARTED,
+    ),
+    Hazard(
+        "counts_unparted",
+        A,
+        "`equal_counts` by one that does not part: it would when TCP's bytes come",
+        ordering.equal_counts,
+        way=Way.BOTH,
+        short=200_000,
+        legs=_APPLICATIONS,
+        limits=UNPARTED,
+    ),
+    Hazard(
+        "bodies_unparted",
+        A,
+        "`bodies` by one that does not part: it would at the first large message",
+        carrying.bodies,
+        short=60_000_000,
+        legs=_APPLICATIONS,
+        limit_s=120.0,
+        limits=UNPARTED,
+    ),
+    Hazard(
+        "switch_unparted",
+        A,
+        "`switched_off` by one that does not part: it would not come back",
+        leaving.switched_off,
+        way=Way.BOTH,
+        short=2_000_000,
+        legs=_APPLICATIONS,
+        limits=UNPARTED,
     ),
 )
