@@ -18,6 +18,7 @@ from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.programs.bypass import state
 
 _POLL_S = 0.05
+_PATIENCE_S = 1.0  # with the readers of a pod that is withdrawn
 _TOLD = 5
 
 
@@ -43,6 +44,27 @@ def drain(directories: Directories, at_most_s: float) -> Drained:
         done = _drained(path, at_most_s)
         _take_out(path.loaded)
         return done
+
+
+def part(path: ShortPath, netns: int) -> None:
+    """Make a pod's sockets TCP's own again, before nobody follows them any more.
+
+    One whose reader does not read keeps what waits there, and gets the rest by TCP.
+    """
+    loaded = path.found()
+    if loaded is None or netns not in loaded[state.tiers]:
+        return
+    if not any(each.peer_netns for each in bypass.connections(path, netns)):
+        return
+    bypass.switch_off(path, netns)
+    wait_for_programs()
+    with contextlib.suppress(MeshError):
+        _drained(path, _PATIENCE_S, netns)
+    sockets = loaded[state.peers]
+    for row in path.rows():
+        if row.flow.own.netns == netns and not row.waits:
+            with contextlib.suppress(KeyError):  # it was none of them, or has closed
+                del sockets[row.flow.own]
 
 
 def give_up(directories: Directories) -> None:
@@ -72,13 +94,13 @@ def _take_out(loaded: Loaded) -> None:
             del sockets[end]
 
 
-def _drained(path: ShortPath, at_most_s: float) -> Drained:
+def _drained(path: ShortPath, at_most_s: float, netns: int = 0) -> Drained:
     begun = time.monotonic()
     met: set[tuple[int, str, str]] = set()
     # A message that was judged before it was switched off may be queued after a look.
     quiet = 0
     while quiet < 2:
-        waiting = [each for each in bypass.connections(path) if each.waits]
+        waiting = [each for each in bypass.connections(path, netns) if each.waits]
         met |= {(each.netns, each.local, each.remote) for each in waiting}
         quiet = 0 if waiting else quiet + 1
         passed = time.monotonic() - begun

@@ -17,6 +17,7 @@ from beewire.mesh.agent import notices, older, places, processes, records, statu
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
+from beewire.mesh.agent.draining import part
 from beewire.mesh.agent.gates import Gates
 from beewire.mesh.agent.processes import Listener
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
@@ -285,6 +286,7 @@ class Operations:
         if record.state == ENROLLED:
             if record.cut_over_at and inode_of(Path(record.netns)):
                 shadow.give_back(Path(record.netns))
+            part(node.short_path, int(record.id))
             self._found(node, record).close()
         self.gates.open(record.id, Path(record.netns))
         self.bypass.switch.forget(record.id)

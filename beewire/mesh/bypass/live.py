@@ -1,6 +1,5 @@
 """The connections that are there, as the programs and TCP have counted them."""
 
-from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ from beewire.bpf import ntohs
 from beewire.mesh.bypass.words import REASONS
 from beewire.mesh.enrol import ShortPath
 from beewire.mesh.programs.addresses import Address
-from beewire.mesh.programs.bypass import live, state
+from beewire.mesh.programs.bypass import state
 from beewire.mesh.programs.bypass.live import Row
 from beewire.mesh.programs.bypass.state import Mode, Role, Tier, Why
 
@@ -68,18 +67,11 @@ def connections(short_path: ShortPath, netns: int = 0) -> list[Connection]:
     if (loaded := short_path.found()) is None:
         return []
     tiers = {key: Tier(known.tier) for key, known in loaded[state.tiers].items()}
-    content = loaded[live.live].read(map=loaded[state.flows])
     return [
         _connection(row, tiers.get(row.flow.own.netns, Tier.OFF))
-        for row in _rows(content)
+        for row in short_path.rows()
         if row.state != _TCP_CLOSE and netns in (0, row.flow.own.netns)
     ]
-
-
-def _rows(content: bytes) -> Iterator[Row]:
-    size = len(Row().to_bytes())
-    for start in range(0, len(content), size):
-        yield Row.from_bytes(content[start : start + size])
 
 
 def _connection(row: Row, tier: Tier) -> Connection:

@@ -15,6 +15,7 @@ from beewire.mesh.enrol.entries import Entries, Listening, own_bits
 from beewire.mesh.enrol.hooks import (
     BYPASS_HOOKS,
     EVERY_HOOK,
+    FOLLOWED,
     INBOUND,
     Hook,
     Place,
@@ -138,13 +139,28 @@ class Enrolment:
         tier = tier_of(config) if is_acting else Tier.OFF
         self._short_path.set_tier(self.netns, known.number, tier, flags_of(config))
         wanted = hooks_of_tier(tier)
-        for hook in BYPASS_HOOKS:
-            if hook not in wanted:
-                self._links.remove(hook.name)
+        self._detach_unless(wanted)
         lost = [hook for hook in wanted if not self._links.has(hook.name)]
         self._attach(lost, places, alone=True)
-        if not wanted:
-            self._short_path.sweep(self.netns)
+
+    def _detach_unless(self, wanted: Sequence[Hook]) -> None:
+        """Detach the other hooks of the short path, but for those that sockets need yet.
+
+        Who has joined goes by TCP where the tier allows no more, and is followed to its
+        end: an application's socket has to be TCP's again, and what it carried be counted.
+        """
+        others = [
+            hook
+            for hook in BYPASS_HOOKS
+            if hook not in wanted and self._links.has(hook.name)
+        ]
+        if not others:
+            return
+        wait_for_programs()  # whoever joins by the tier that was, has joined
+        followed = self._short_path.followed(self.netns)
+        for hook in others:
+            if FOLLOWED[hook] not in followed:
+                self._links.remove(hook.name)
 
     @property
     def tier(self) -> Tier:
@@ -217,7 +233,12 @@ class Enrolment:
             KernelError: The kernel refused an attachment.
         """
         self.pod = self.pod._replace(proxy_cgroup=cgroup)
-        hooks = (*EVERY_HOOK, *hooks_of_tier(self.tier))
+        bypass = [
+            hook
+            for hook in BYPASS_HOOKS
+            if hook in hooks_of_tier(self.tier) or self._links.has(hook.name)
+        ]
+        hooks = (*EVERY_HOOK, *bypass)
         moved = [hook for hook in hooks if hook.place is Place.PROXY_CGROUP]
         with self.pod.opened() as places:
             known = self._known()

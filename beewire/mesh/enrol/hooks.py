@@ -15,7 +15,7 @@ from beewire.mesh.programs import (
     view,
 )
 from beewire.mesh.programs.bypass import joining
-from beewire.mesh.programs.bypass.state import Tier
+from beewire.mesh.programs.bypass.state import Role, Tier
 from beewire.mesh.programs.state import PodMode
 
 
@@ -65,6 +65,7 @@ PROGRAMS = tuple(hook.program for hook in EVERY_HOOK)
 BYPASS_SIDECAR = Hook("bypass_sidecar", joining.bypass_sidecar, Place.PROXY_CGROUP)
 BYPASS_APPLICATION = Hook("bypass_app", joining.bypass_application, Place.CGROUP)
 BYPASS_HOOKS = (BYPASS_SIDECAR, BYPASS_APPLICATION)
+FOLLOWED = {BYPASS_SIDECAR: Role.SIDECAR, BYPASS_APPLICATION: Role.APPLICATION}
 
 
 def hooks_of_tier(tier: Tier) -> tuple[Hook, ...]:

@@ -4,7 +4,7 @@ They are loaded when the first pod wants them, and cost nothing where none does.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -19,8 +19,10 @@ from beewire.mesh.config import Bypass, PodConfig
 from beewire.mesh.enrol.configurations import wait_for_programs
 from beewire.mesh.enrol.entries import delete_of
 from beewire.mesh.programs.bypass import joining, live, message, state
+from beewire.mesh.programs.bypass.live import Row
 from beewire.mesh.programs.bypass.state import (
     PodTier,
+    Role,
     Tier,
     TierFlag,
     Totals,
@@ -139,6 +141,25 @@ class ShortPath:
             return Totals()
         found: Totals = loaded[state.totals][known.number]
         return found
+
+    def rows(self) -> Iterator[Row]:
+        """Every socket that was considered and is still there, of all pods.
+
+        Raises:
+            KernelError: The kernel refuses to list them.
+        """
+        if (loaded := self.found()) is None:
+            return
+        content = loaded[live.live].read(map=loaded[state.flows])
+        size = len(Row().to_bytes())
+        for start in range(0, len(content), size):
+            yield Row.from_bytes(content[start : start + size])
+
+    def followed(self, netns: int) -> frozenset[Role]:
+        """Whose sockets of a pod the programs have to do with: until they have closed."""
+        return frozenset(
+            Role(row.flow.role) for row in self.rows() if row.flow.own.netns == netns
+        )
 
     def set_tier(self, netns: int, number: int, tier: Tier, flags: TierFlag) -> None:
         """Write a pod's tier; `number` is its place among the counters.

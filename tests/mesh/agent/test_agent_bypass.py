@@ -1,15 +1,17 @@
 """The short path switched off and on, under a stream whose every byte is compared."""
 
 import contextlib
+import fcntl
 import json
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,7 @@ from beewire.mesh.agent.cni_entries import CniPaths
 from beewire.mesh.agent.uninstall import uninstall
 from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab, Place
+from beewire.mesh.programs.bypass.state import LARGE
 from beewire.mesh.qualify import (
     HazardClass,
     Outcome,
@@ -33,7 +36,7 @@ from beewire.mesh.qualify import (
     write,
 )
 from tests.mesh.agent.conftest import CHECKOUT, StartAgent, environment, target
-from tests.mesh.bypass.joined import INBOUND, Pair, Way, accept, dial, flow, read
+from tests.mesh.bypass.joined import INBOUND, PORT, Pair, Way, accept, dial, flow, read
 
 ASKS = "bypass: {{tier: {}}}\n"
 
@@ -107,6 +110,50 @@ def test_a_live_connection_goes_back_to_tcp_and_again_to_the_short_path(
         assert before > 0
         assert while_off == before
         assert short(directories, pair) > while_off
+
+
+@contextlib.contextmanager
+def application(mesh: Mesh, lab: Lab) -> Iterator[Pair]:
+    """From pod b's sidecar to its application, which allows it."""
+    mesh.update("lab/b", change=ASKS.format("all"))
+    with lab.b.app.listen("0.0.0.0", PORT) as listener:
+        near = dial(lab.b.proxy, Way(lab.b.address, source="127.0.0.6"))
+        pair = Pair(near, accept(listener))
+        try:
+            pair.exchange()
+            yield pair
+        finally:
+            pair.close()
+
+
+def unread(sock: socket.socket) -> int:
+    """How many bytes wait there, as FIONREAD tells it."""
+    told = fcntl.ioctl(sock, termios.FIONREAD, bytes(4))
+    return int.from_bytes(told, "little")
+
+
+@pytest.mark.parametrize(
+    "takes_away",
+    [
+        lambda mesh: mesh.bypass_off(),
+        lambda mesh: mesh.bypass_off("lab/b"),
+        lambda mesh: mesh.update("lab/b", change=ASKS.format("off")),
+        lambda mesh: mesh.update("lab/b", change=ASKS.format("sidecars")),
+        lambda mesh: mesh.down("lab/b"),
+    ],
+    ids=["node_off", "pod_off", "tier_off", "sidecars", "down"],
+)
+def test_an_application_has_its_socket_back(
+    mesh: Mesh, enrolled: Lab, takes_away: Callable[[Mesh], object]
+) -> None:
+    with application(mesh, enrolled) as pair:
+        takes_away(mesh)
+        pair.near.sendall(bytes(LARGE))  # what parts by itself, too
+
+        # Of a socket that is not TCP's, FIONREAD does not tell what came by TCP.
+        assert unread(pair.far) == LARGE
+        assert read(pair.far, LARGE) == bytes(LARGE)
+        pair.exchange()
 
 
 def test_what_waits_on_the_short_path_is_read_before_what_comes_by_tcp(
@@ -383,7 +430,7 @@ def test_status_says_why_a_connection_was_not_considered(
     assert reasons == {
         "outside": "the other end is on no pod of this node",
         "refused": "lab/b has no short path",
-        "own": "sidecars leaves connections within a pod on TCP",
+        "own": "tier sidecars leaves connections within a pod on TCP",
     }
     for pod in lab.pods:
         mesh.down(f"lab/{pod.name}")
