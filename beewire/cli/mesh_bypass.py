@@ -14,6 +14,7 @@ from beewire.cli.mesh_common import add_usual, bypass_lines, counted
 from beewire.cli.parser import tell
 from beewire.cli.style import Ink, paint, wants_colour
 from beewire.cli.table import print_json
+from beewire.errors import UsageError
 
 EPILOG = """\
 examples:
@@ -30,12 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `beewire mesh bypass`."""
     parser.epilog = EPILOG
     parser.add_argument("what", choices=("status", "off", "on"), help="what to do")
-    parser.add_argument("--pod", default="", metavar="POD", help="one pod only")
+    parser.add_argument("--pod", metavar="POD", help="one pod only")
     add_usual(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Tell it, or switch it."""
+    if (
+        args.pod == ""
+    ):  # of a script whose variable is empty: all of the node is not meant
+        raise UsageError("--pod '' names no pod; without --pod it is every one")
+    args.pod = args.pod or ""
     does = {"status": status, "off": off, "on": on}
     return does[args.what](args)
 

@@ -161,7 +161,7 @@ class Neighbourhood(NamedTuple):
             return "the other end is on no pod of this node"
         if beyond == netns:
             if own.tier is not Bypass.ALL:
-                return f"{own.tier.value} leaves connections within a pod on TCP"
+                return f"tier {own.tier.value} leaves connections within a pod on TCP"
         elif self.tierings[beyond].tier is Bypass.OFF:
             return f"{self.name(beyond)} has no short path"
         return "it is older than its pod's tier, or of no sidecar"
