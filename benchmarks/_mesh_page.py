@@ -46,6 +46,7 @@ class Page(Tables, Pictures):
     def _head(self) -> str:
         machine, settings = self.store.machine, self.store.settings
         today = dt.datetime.now(dt.UTC).date().isoformat()
+        begun = machine.get("begun", today)
         facts = {
             "CPU": f"{machine['cpu']}, {machine['cpus']} in use",
             "memory": f"{machine['memory_mb'] / 1024:.0f} GiB",
@@ -68,7 +69,7 @@ class Page(Tables, Pictures):
             "<h1>What a mesh costs, and what the short path saves</h1>"
             '<p class="lead">Two pods on one machine, an Envoy beside each application. '
             "Every figure is a ratio to Istio's iptables rules, of measurements in the "
-            f"same round: median, and quartiles over the rounds. Made on {today} by "
+            f"same round: median, and quartiles over the rounds. Begun on {begun} by "
             "<code>beewire bench mesh</code>.</p>"
             f'<table class="words">{rows}</table>{_legend(self.variants)}'
         )
@@ -93,9 +94,16 @@ class Page(Tables, Pictures):
             "sidecars they pass. Pods use the congestion control named above, whatever "
             "the machine's is.</p>"
             f'<table class="words">{variants}</table>{absent}'
-            "<p>To repeat it: <code>make setup</code>, then <code>beewire bench mesh "
-            "--json mesh.json --html mesh.html</code>.</p></section>"
+            "<p>To repeat it: <code>make setup</code>, then <code>beewire bench mesh"
+            f"{self._options()} --json mesh.json --html mesh.html</code>.</p></section>"
         )
+
+    def _options(self) -> str:
+        # Of the command that has measured this.
+        settings = self.store.settings
+        given = {"rounds": self.store.rounds(), **settings}
+        names = ("rounds", "seconds", "congestion", "placement")
+        return "".join(f" --{name} {escape(str(given[name]))}" for name in names)
 
 
 def report(

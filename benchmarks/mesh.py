@@ -10,6 +10,7 @@ the same command is given again; --html writes a report that needs nothing else.
 """
 
 import argparse
+import datetime as dt
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -106,7 +107,8 @@ def main(argv: Sequence[str]) -> int:
     for path in (asked.json, asked.html):
         writable(path and str(path))
     beside = Beside.read(asked.beside) if asked.beside else None
-    store = Store(asked.json, machine() | versions(), settings)
+    today = {"begun": dt.datetime.now(dt.UTC).date().isoformat()}
+    store = Store(asked.json, machine() | versions() | today, settings)
 
     def save() -> None:
         store.write(_figures(store, plan))
@@ -151,9 +153,12 @@ def _positive(text: str) -> int:
 def _whole(text: str) -> int:
     # wrk measures for whole seconds.
     try:
-        return max(1, round(float(text)))
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
+        seconds = float(text)
+        if seconds > 0:
+            return max(1, round(seconds))
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def _lists() -> str:

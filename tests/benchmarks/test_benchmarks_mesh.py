@@ -197,7 +197,7 @@ SETTINGS = {
     "placement": "spread",
 }
 MACHINE = {"cpu": "a cpu", "cpus": 2, "memory_mb": 2048, "kernel": "6.18", "envoy": "1"}
-MACHINE |= {"architecture": "x86_64", "load_before": 0.5}
+MACHINE |= {"architecture": "x86_64", "load_before": 0.5, "begun": "2026-11-26"}
 
 
 def store(path: Path, **changed: object) -> Any:
@@ -312,6 +312,13 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert checker.from_elsewhere == []
 
 
+def test_the_page_says_when_and_how_it_was_measured(tmp_path: Path) -> None:
+    html = page(tmp_path)
+
+    assert "Begun on 2026-11-26 by" in html
+    assert "beewire bench mesh --rounds 2 --seconds 1 --congestion reno" in html
+
+
 def test_every_picture_of_the_page_is_well_formed(tmp_path: Path) -> None:
     html = page(tmp_path)
     pictures = html.split("<svg ")[1:]
@@ -350,6 +357,7 @@ def test_an_axis_keeps_everything_inside(
         (["--variants", "none,absent"], "there is no absent among variants"),
         (["--workloads", "http_c17"], "there is no http_c17 among workloads"),
         (["--seconds", "soon"], "'soon' is no number of seconds"),
+        (["--seconds", "-1"], "'-1' is no number of seconds above 0"),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--json", "/does/not/exist"], "/does/not/exist cannot be written"),
     ],
