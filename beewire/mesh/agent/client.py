@@ -9,7 +9,7 @@ from typing import Any
 
 from beewire.errors import MeshError
 from beewire.mesh.agent import protocol
-from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.directories import Directories, is_roots
 
 TIMEOUT_S = 60.0
 
@@ -76,10 +76,7 @@ def check_socket(node: Directories) -> None:
     except FileNotFoundError as error:
         raise NoAgent(f"no agent listens on {node.socket}") from error
     except PermissionError as error:
-        raise MeshError(
-            f"{node.run} is root's: run this as root, as whoever may change a pod's"
-            " connections is as powerful"
-        ) from error
+        raise is_roots(node.run) from error
     if not stat.S_ISSOCK(found.st_mode):
         raise MeshError(f"{node.socket} is no socket: remove it")
     for path, status in ((node.run, folder), (node.socket, found)):

@@ -69,6 +69,14 @@ class Directories(NamedTuple):
         pins.ensure_directory(str(self.pins / "pods"))
 
 
+def is_roots(path: Path) -> MeshError:
+    """What to tell somebody who may not look into the state of a node."""
+    return MeshError(
+        f"{path} is root's: run this as root, as whoever may change a pod's connections is"
+        " as powerful"
+    )
+
+
 def node_of(environment: "os._Environ[str] | dict[str, str]") -> Directories:
     """The node that BEEWIRE_PINS and BEEWIRE_RUN name; the usual one without them."""
     usual = Directories()

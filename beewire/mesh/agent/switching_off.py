@@ -12,7 +12,7 @@ from beewire.errors import MeshError
 from beewire.mesh import bypass
 from beewire.mesh.agent import records
 from beewire.mesh.agent.bypassing import NODE, Switch
-from beewire.mesh.agent.directories import Directories
+from beewire.mesh.agent.directories import Directories, is_roots
 from beewire.mesh.agent.records import PodRecord
 from beewire.mesh.enrol import ShortPath
 from beewire.mesh.programs.bypass import state
@@ -56,9 +56,12 @@ def switch_on(directories: Directories, pod: str = "") -> list[PodRecord]:
 
 
 def _meant(directories: Directories, pod: str) -> list[PodRecord]:
-    if pod:
-        return [records.get(directories, pod)]
-    return list(records.every(directories))
+    try:
+        if pod:
+            return [records.get(directories, pod)]
+        return list(records.every(directories))
+    except PermissionError as error:
+        raise is_roots(directories.run) from error
 
 
 def _switch(

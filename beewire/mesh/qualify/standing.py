@@ -117,6 +117,8 @@ def read(directory: Path) -> Standing:
         found = Qualification.from_json(told)
     except FileNotFoundError:
         return Standing(None, f"this kernel was not judged yet: {_RUN}")
+    except PermissionError:
+        return Standing(None, f"{directory / FILE} is root's: run this as root")
     except (OSError, KeyError, TypeError, ValueError) as error:
         why = f"{directory / FILE} cannot be read ({error}): {_RUN} again"
         return Standing(None, why)
