@@ -129,6 +129,8 @@ class Samples:
 
     def reason(self, variant: str, workload: str, kind: Kind) -> str:
         """Why there is no cell with an answer."""
+        if kind not in WORKLOADS[workload].ports:
+            return "mutual TLS has no way past a sidecar"
         for key in ((variant, ""), (variant, workload)):
             if key in self._absent:
                 return self._absent[key]

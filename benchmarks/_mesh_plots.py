@@ -188,6 +188,7 @@ class Curve(NamedTuple):
 
 
 CURVES_HEIGHT = 210
+LABEL = 42  # what a time takes below the axis, with room to the next
 QUANTILES = {50: "50", 90: "90", 99: "99", 99.9: "99.9"}
 
 
@@ -214,10 +215,13 @@ def latency_curves(curves: Sequence[Curve], percents: Sequence[float]) -> str:
         lines.append(_line(LEFT, up(percent), right, up(percent), "grid"))
         said = f"{label} %"
         lines.append(_text(LEFT - 8, up(percent) + 4, said, "end", "muted"))
+    free = 0.0  # up to where nothing is written yet
     for tick in _decades(low, high):
-        lines.append(_line(across(tick), 8, across(tick), bottom, "grid"))
-        said = _time(tick)
-        lines.append(_text(across(tick), bottom + 14, said, "middle", "muted"))
+        at = across(tick)
+        lines.append(_line(at, 8, at, bottom, "grid"))
+        if at >= free:
+            lines.append(_text(at, bottom + 14, _time(tick), "middle", "muted"))
+            free = at + LABEL
     for place, curve in enumerate(curves):
         points = " ".join(
             f"{across(us):.1f},{up(percent):.1f}"

@@ -12,7 +12,7 @@ compared was measured within a minute.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from _mesh_cells import Cell
 from _mesh_workloads import Kind
@@ -48,12 +48,22 @@ class Store:
         if path is not None and path.exists() and path.stat().st_size:
             self._read(path)
 
+    @classmethod
+    def kept(cls, path: Path | None) -> Self:
+        """What stands in a file, whatever it was made with.
+
+        Raises:
+            UsageError: there is no such file, or it is none of this benchmark.
+        """
+        if path is None:
+            raise UsageError("--render: of which run? --json FILE names it")
+        if not path.exists():
+            raise UsageError(f"--render: there is no {path}")
+        return cls(path, {}, _content(path)["settings"])
+
     def _read(self, path: Path) -> None:
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            settings, cells = found["settings"], found["cells"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is no file of this benchmark") from error
+        found = _content(path)
+        settings, cells = found["settings"], found["cells"]
         if different := _differences(settings, self.settings):
             raise UsageError(
                 f"{path} is of a run with {different}: give the same options to go on"
@@ -88,6 +98,10 @@ class Store:
             }
             self.cells.append(key | cell)
 
+    def workloads(self) -> list[str]:
+        """The workloads that there is something of."""
+        return list(dict.fromkeys(cell["workload"] for cell in self.cells))
+
     def rounds(self) -> int:
         """How many rounds have been begun."""
         return len({cell["round"] for cell in self.cells})
@@ -109,6 +123,16 @@ class Store:
         beside = self.path.with_name(self.path.name + ".part")
         beside.write_text(f'{text},\n  "cells": [\n{lines}\n]}}\n', encoding="utf-8")
         beside.replace(self.path)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if {"settings", "cells", "machine"} <= found.keys():
+            return dict(found)
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is no file of this benchmark") from error
+    raise UsageError(f"{path} is no file of this benchmark")
 
 
 def _of(cell: Cell, round_number: int, workload: str) -> bool:

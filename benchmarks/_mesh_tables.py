@@ -1,6 +1,6 @@
 """The sections of a report that are tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 
 from _mesh_figures import ABSOLUTE, FLOORS, REDIRECT, TIERS, Floor
@@ -53,7 +53,7 @@ class Tables(View):
                     f"<td>{three(requests)}x, {three(cpu)}" if both else "<td>-"
                 )
             rows.append(f"<tr><td>{workload}{''.join(words)}</tr>")
-        return f'<div class="scroll"><table><tr><th>{head}</tr>{"".join(rows)}</table></div>'
+        return _table(f"<th>{head}", rows)
 
     def floors(self) -> str:
         """What the variants have to reach."""
@@ -62,13 +62,13 @@ class Tables(View):
             for name, floor in FLOORS.items()
             if name in self.figures and "_to_" not in name
         }
-        rows = "".join(self._reached(name, floor) for name, floor in floors.items())
+        rows = [self._reached(name, floor) for name, floor in floors.items()]
         if not rows:
             return ""
+        head = "<th>variant<th>workload<th>figure<th>floor<th>measured<th>quartiles<th>"
         return (
             "<section><h2>What it has to reach</h2>"
-            '<div class="scroll"><table class="words"><tr><th>variant<th>workload<th>figure'
-            f"<th>floor<th>measured<th>quartiles<th></tr>{rows}</table></div></section>"
+            f"{_table(head, rows, 'words')}</section>"
         )
 
     def _reached(self, name: str, floor: Floor) -> str:
@@ -102,8 +102,7 @@ class Tables(View):
             "<section><h2>What the short path adds to redirection</h2><p>Requests a second "
             "to those of <i>redirect</i> in the same round. Never slower is the aim: at "
             "least 0.95 where every connection is new on every leg, 0.97 elsewhere.</p>"
-            f'<div class="scroll"><table><tr><th>{head}</tr>{"".join(rows)}</table></div>'
-            "</section>"
+            f"{_table(f'<th>{head}', rows)}</section>"
         )
 
     def _held(self, name: str) -> str:
@@ -133,15 +132,17 @@ class Tables(View):
                 )
         if not rows:
             return ""
+        head = (
+            "<th>variant<th>workload<th>requests, usual<th>requests, equal"
+            "<th>CPU, usual<th>CPU, equal"
+        )
         return (
             "<section><h2>The same, with equal configurations</h2><p>The variants that "
             "pass sidecars by need ones that do nothing but pass bytes on, and such ones "
             "are faster by themselves. Here both ratios stand side by side: to iptables "
             "with HTTP in both sidecars, as a mesh has it, and to iptables with what the "
             "variant needs.</p>"
-            '<div class="scroll"><table><tr><th>variant<th>workload'
-            "<th>requests, usual<th>requests, equal<th>CPU, usual<th>CPU, equal</tr>"
-            f"{''.join(rows)}</table></div></section>"
+            f"{_table(head, rows, 'pairs')}</section>"
         )
 
     def absolute(self) -> str:
@@ -149,7 +150,9 @@ class Tables(View):
         head = "".join(f"<th>{said(name)}" for name in (*ABSOLUTE, "errors"))
         rows = []
         for workload in self.workloads:
-            rows.append(f'<tr><th colspan="{len(ABSOLUTE) + 2}">{workload}</th></tr>')
+            rows.append(
+                f'<tbody><tr><th colspan="{len(ABSOLUTE) + 2}">{workload}</th></tr>'
+            )
             for variant in self.variants:
                 name = f"{variant}.{workload}"
                 found = [
@@ -157,14 +160,22 @@ class Tables(View):
                 ]
                 words = "".join(f"<td>{_plain(figure)}</td>" for figure in found)
                 rows.append(f"<tr><td>{variant}</td>{words}</tr>")
+            rows.append("</tbody>")
         return (
             "<section><h2>In numbers</h2><p>Medians over the rounds, as this machine did "
             "it then: ratios travel, these do not. Context switches and CPU are a "
             "request's; memory is that of the four processes; sockets that of queued data "
             "on the whole machine.</p>"
-            f'<div class="scroll"><table><tr><th>{head}</tr>{"".join(rows)}</table></div>'
-            "</section>"
+            f"{_table(f'<th>{head}', rows, 'groups')}</section>"
         )
+
+
+def _table(head: str, rows: Iterable[str], kind: str = "") -> str:
+    # In print each page has the head.
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"{''.join(rows)}</table></div>"
+    )
 
 
 def _plain(figure: Figure) -> str:

@@ -69,7 +69,7 @@ def spread(figure: Figure) -> str:
 
 def said(name: str) -> str:
     """A figure's name, in words."""
-    return name.replace("_ratio", "").replace("_", " ")
+    return name.replace("_ratio", "").replace("_mb", "_MiB").replace("_", " ")
 
 
 def figure(name: str, caption: str, picture: str) -> str:

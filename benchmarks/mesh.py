@@ -13,7 +13,7 @@ import argparse
 import datetime as dt
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from _mesh_figures import Samples, figures
@@ -27,10 +27,10 @@ from _mesh_variants import VARIANTS, Asked
 from _mesh_versions import versions
 from _mesh_view import Beside
 from _mesh_workloads import WORKLOADS
-from _report import Figure, machine
+from _report import Figure, Json, machine
 
 from beewire.cli.demo import writable
-from beewire.errors import BeewireError
+from beewire.errors import BeewireError, UsageError
 from beewire.interrupts import Stopped, unwinding
 from beewire.mesh.lab.tools import require_all, require_root
 
@@ -90,32 +90,22 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Measure, print and write."""
     asked = arguments(argv)
-    plan = Plan(
-        asked.variants,
-        asked.workloads,
-        asked.rounds,
-        asked.seconds,
-        Asked(asked.congestion, asked.placement, asked.merbridge, asked.envoy_sockmap),
-    )
-    settings = {
-        "variants": ",".join(asked.variants),
-        "seconds": asked.seconds,
-        "congestion": asked.congestion,
-        "placement": asked.placement,
-        "kernel": platform.release(),
-    }
     for path in (asked.json, asked.html):
         writable(path and str(path))
     beside = Beside.read(asked.beside) if asked.beside else None
-    today = {"begun": dt.datetime.now(dt.UTC).date().isoformat()}
-    store = Store(asked.json, machine() | versions() | today, settings)
-
-    def save() -> None:
-        store.write(_figures(store, plan))
-
-    if not asked.render:
-        _measure(plan, store, save)
-    save()
+    if asked.render:
+        store = Store.kept(asked.json)
+        variants = str(store.settings["variants"]).split(",")
+        plan = _plan(asked)._replace(
+            variants=_known(asked.variants, variants),
+            workloads=_known(asked.workloads, store.workloads()),
+            rounds=store.rounds(),
+        )
+    else:
+        today = {"begun": dt.datetime.now(dt.UTC).date().isoformat()}
+        machine_ = machine() | versions() | today
+        plan, store = _plan(asked), Store(asked.json, machine_, _settings(asked))
+        _measure(plan, store)
     if asked.html:
         page = report(store, plan, _figures(store, plan), beside)
         asked.html.write_text(page, encoding="utf-8")
@@ -123,12 +113,41 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _measure(plan: Plan, store: Store, save: Callable[[], None]) -> None:
+def _plan(asked: argparse.Namespace) -> Plan:
+    return Plan(
+        asked.variants,
+        asked.workloads,
+        asked.rounds,
+        asked.seconds,
+        Asked(asked.congestion, asked.placement, asked.merbridge, asked.envoy_sockmap),
+    )
+
+
+def _settings(asked: argparse.Namespace) -> Json:
+    return {
+        "variants": ",".join(asked.variants),
+        "seconds": asked.seconds,
+        "congestion": asked.congestion,
+        "placement": asked.placement,
+        "kernel": platform.release(),
+    }
+
+
+def _known(wanted: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in wanted if name in there)
+
+
+def _measure(plan: Plan, store: Store) -> None:
+    def save() -> None:
+        store.write(_figures(store, plan))
+
     require_root()
     require_all(PROGRAMS)
-    whole = plan.cells() * plan.rounds * (plan.seconds + CELL_S)
-    _tell(f"{plan.cells()} cells a round, {plan.rounds} rounds: about {span(whole)}")
+    whole = span(plan.cells() * plan.rounds * (plan.seconds + CELL_S))
+    rounds = f"{plan.rounds} round" + ("s" if plan.rounds > 1 else "")
+    _tell(f"{plan.cells()} cells a round, {rounds}: about {whole}")
     Run(plan, store, save, _tell).measure()
+    save()
 
 
 def _figures(store: Store, plan: Plan) -> dict[str, Figure]:
@@ -180,4 +199,5 @@ if __name__ == "__main__":
         print("mesh: stopped; the same command goes on with --json", file=sys.stderr)
         sys.exit(stopped.exit_code)
     except BeewireError as error:
-        sys.exit(f"mesh: {error}")
+        print(f"mesh: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -360,6 +360,8 @@ def test_an_axis_keeps_everything_inside(
         (["--seconds", "-1"], "'-1' is no number of seconds above 0"),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--json", "/does/not/exist"], "/does/not/exist cannot be written"),
+        (["--render"], "--render: of which run? --json FILE names it"),
+        (["--render", "--json", "/tmp/absent"], "--render: there is no /tmp/absent"),
     ],
 )
 def test_mistakes_are_told(words: list[str], said: str) -> None:
@@ -374,6 +376,30 @@ def test_mistakes_are_told(words: list[str], said: str) -> None:
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_report_is_made_of_any_run_whatever_it_was_measured_with(
+    tmp_path: Path,
+) -> None:
+    path, html = tmp_path / "run.json", tmp_path / "run.html"
+    kept = store(path, kernel="4.4", seconds=7, variants="iptables,redirect,all")
+    for each in ROUNDS:
+        kept.put(each["round"], f"{each['workload']}", {usual(each["variant"]): each})
+    kept.write({})
+    before = path.read_bytes()
+
+    command = [sys.executable, str(BENCHMARKS / "mesh.py"), "--render"]
+    done = subprocess.run(
+        [*command, "--json", str(path), "--html", str(html)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "--seconds 7" in html.read_text()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.mesh
