@@ -103,11 +103,13 @@ def on_lines(args: argparse.Namespace, told: dict[str, Any]) -> list[str]:
     """What is on again, and what is not."""
     if args.pod:
         return [f"{name}: {each['says']}" for name, each in told.items()]
-    still = [name for name, each in told.items() if each["off"]]
-    lines = [f"the short path is on for {counted(len(told) - len(still), 'pod')}"]
+    have = sum(each["tier"] != "off" for each in told.values())
+    lines = [f"the short path is on for {counted(have, 'pod')}"]
     for name, each in told.items():
-        if name in still:
+        if each["off"]:
             lines.append(f"{name} stays off: `beewire mesh bypass on --pod {name}`")
+        elif each["tier"] == "off":
+            lines.append(f"{name}: {each['says']}")
         else:
             tell(args, f"{name}: {each['says']}")
     return lines

@@ -224,6 +224,25 @@ def test_one_pod_can_be_switched_off_alone(
     )
 
 
+def test_who_has_no_tier_is_told_when_the_short_path_is_switched_on(
+    directories: Directories, mesh: Mesh, lab: Lab
+) -> None:
+    mesh.up(target(lab.a))
+
+    told = command(directories, "on").stdout.splitlines()
+
+    assert told[0] == "the short path is on for 0 pods"
+    assert told[1].startswith("lab/a: short path: off; not sidecars: this kernel was")
+    mesh.down("lab/a")
+
+
+def test_an_empty_name_is_not_all_of_the_node(directories: Directories) -> None:
+    told = command(directories, "off", "--pod", "")
+
+    assert told.returncode == 2
+    assert "--pod '' names no pod; without --pod it is every one" in told.stderr
+
+
 @pytest.mark.usefixtures("enrolled")
 def test_a_pod_is_not_switched_on_where_the_node_is_off(
     directories: Directories, mesh: Mesh
