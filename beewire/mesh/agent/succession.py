@@ -137,7 +137,7 @@ class Succession:
         if self.loaded is None:
             return
         for name in self.maps:
-            if name not in ("peers", "flows", "greetings"):
+            if name not in ("peers", "flows", "unread", "greetings"):
                 carry_over(self._old[name], self.loaded.maps[name])
 
     def take_over(self) -> None:

@@ -19,7 +19,7 @@ REASONS: dict[Why, str] = {
     Why.ULP: "TLS in the kernel, or another layer above TCP",
     Why.STRANGER: "what answers to its name is another connection",
     Why.UNKNOWN: "how long connections to this destination live is not known yet",
-    Why.BULK: "the application's socket is TCP's again: much was sent, or it was off",
+    Why.BULK: "the application's socket is TCP's again: it was sent much, was behind, or was off",
     Why.NO_ROOM: "the node's maps are full",
 }
 """For each Why a clause that follows "by TCP: "."""

@@ -24,7 +24,7 @@ from beewire.mesh.enrol.scene import read
 from beewire.mesh.enrol.short_path import ShortPath
 from beewire.mesh.network import Network
 from beewire.mesh.programs import state
-from beewire.mesh.programs.bypass.state import BOUND, LARGE, PAYS
+from beewire.mesh.programs.bypass.state import BOUND, LARGE, OVERDUE, PAYS
 from beewire.mesh.programs.state import Decision, PodMode
 
 NAME = "mesh"
@@ -50,6 +50,7 @@ class Node:
         bound: int = BOUND,
         pays: int = PAYS,
         large: int = LARGE,
+        overdue: int = OVERDUE,
     ) -> Self:
         """Load the programs, or find them below `pins`, a directory on a bpffs.
 
@@ -58,14 +59,15 @@ class Node:
         Those of the short path come when a pod first wants them (`PodConfig.bypass`);
         `bound` is how many bytes of memory may wait for a reader there, `pays` how many
         messages, in sixteenths, make a connection worth it (of 0 every one is), and of how
-        many bytes a message makes an application part (0: it never does).
+        many bytes a message makes an application part (0: it never does). `overdue` is how
+        many nanoseconds TCP's bytes may lie unread before an application is told again.
 
         Raises:
             NotSupported: The kernel lacks what the data path stands on.
             KernelError: The kernel refused a program, a map or a pin.
             SpecError: The maps below `pins` are those of another version.
         """
-        limits = {"bound": bound, "pays": pays, "large": large}
+        limits = {"bound": bound, "pays": pays, "large": large, "overdue": overdue}
         if pins is None:
             loaded = _load()
             return cls(loaded, ShortPath(loaded, None, limits))

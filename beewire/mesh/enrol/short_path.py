@@ -60,7 +60,8 @@ class ShortPath:
     """The short path of the node whose programs are `shared`.
 
     `pins` is the node's directory of pins, if it has one. `limits` are constants of the
-    programs that are to be others than they are: "bound", "pays", "large".
+    programs that are to be others than they are: "bound", "pays", "large",
+    "overdue".
     """
 
     def __init__(

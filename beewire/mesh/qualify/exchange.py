@@ -10,7 +10,7 @@ from typing import Final
 
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.programs.bypass.state import LARGE
-from beewire.mesh.qualify.stand import Finding
+from beewire.mesh.qualify.stand import Finding, Stand
 
 # A prime, and no power of two: what is moved by a buffer's length looks different.
 _PERIOD: Final = 1_048_573
@@ -170,6 +170,13 @@ def send_and_hear(sender: Sender, hearer: Hearer, size: int) -> None:
         if not sender.push(min(CHUNK, end - sender.at)) and hearer.pull(1 << 18) == 0:
             _stuck(sender, hearer)
     hearer.pull_all(end)
+
+
+def past_the_bound(stand: Stand, sender: Sender) -> None:
+    """Send small messages that nobody reads, until one goes by TCP, or there is no room."""
+    before = stand.counted()
+    while not stand.counted().since(before).tcp and sender.push(SMALL):
+        pass
 
 
 def _stuck(sender: Sender, hearer: "Hearer | _Body", *, may_send: bool = True) -> None:

@@ -79,10 +79,19 @@ MUTANTS = {
         "bulk",
     ),
     "who has parted stays in the map": Mutant(
-        "parting.py", "        peers.delete(flow.peer)", "        pass", "bulk"
+        "parting.py", "    peers.delete(flow.peer)", "    pass", "bulk"
     ),
     "who has not read yet parts": Mutant(
         "parting.py", "is_empty(flow.address)", "True", "bulk"
+    ),
+    "who has missed an edge is not told again": Mutant(
+        "waking.py", "            tell(ctx, flow)", "            pass", "waking"
+    ),
+    "who has missed an edge stays in the map": Mutant(
+        "waking.py", "        peers.delete(flow.own)", "        pass", "waking"
+    ),
+    "keepalives stay": Mutant(
+        "waking.py", "        end(ctx, sk, found)", "        pass", "waking"
     ),
     "a greeting is anybody's with its name": Mutant(
         "joining.py", "or not is_same(greeting, ctx)", "", "strangers"

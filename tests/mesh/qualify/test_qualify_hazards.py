@@ -11,7 +11,15 @@ from tests.mesh.qualify.broken import FAULTS, Broken, Fault
 MEET = {hazard.name: hazard.meet for hazard in HAZARDS}
 CARRY = (
     *("order", "equal_counts", "half_close", "close_queued", "nonblocking", "peek"),
-    *("first_bytes", "handed_on", "families", "switched_off", "detached", "bodies"),
+    *(
+        "missed_edge",
+        "first_bytes",
+        "handed_on",
+        "families",
+        "switched_off",
+        "detached",
+        "bodies",
+    ),
 )
 DATA = ("loses", "repeats", "alters", "swaps", "ends early", "stops")
 

@@ -3,13 +3,16 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from beewire.mesh.enrol import Node
 from beewire.mesh.lab.cgroups import mount_point
 from beewire.mesh.lab.namespaces import DIRECTORY as NAMESPACES
-from beewire.mesh.qualify import HAZARDS, Outcome, Role
+from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.qualify import HAZARDS, Outcome, Role, exchange
 from beewire.mesh.qualify.battery import judge, twin
 from beewire.mesh.qualify.enrolled import Enrolled, Lacking
 from beewire.mesh.qualify.ground import Ground
@@ -18,6 +21,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parents[3] / "docs" / "mesh" / "qualify.md"
 BY_NAME = {hazard.name: hazard for hazard in HAZARDS}
+NEVER = 1 << 62
 
 
 def documented() -> dict[tuple[str, str], str]:
@@ -78,6 +82,21 @@ def test_without_a_bound_the_battery_finds_the_stalled_reader(
     verdicts = twin(ground, programs, BY_NAME["stalled_reader"])
 
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS] * len(Role)
+
+
+def test_without_being_told_again_who_has_missed_an_edge_waits_for_ever(
+    ground: Ground, programs: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs.detach()
+    monkeypatch.setattr(Node, "load", partial(Node.load, overdue=NEVER))
+    monkeypatch.setattr(exchange, "WAIT_S", 3.0 * PATIENCE)
+
+    with Enrolled(ground) as silent:
+        verdicts = judge(ground, silent, BY_NAME["missed_edge"])
+
+    told = {verdict.role: verdict.says for verdict in verdicts if verdict.binds}
+    assert set(told) == set(Role) - {Role.SIDECAR}
+    assert all("waits for ever" in says for says in told.values())
 
 
 @pytest.mark.host

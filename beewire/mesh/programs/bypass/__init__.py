@@ -9,6 +9,7 @@
     admission  which destinations are worth it
     message    sk_msg: this message by the short path, or by TCP
     parting    an application that is sent much goes back to TCP
+    waking     one that has stopped before nothing is left is told of it again
     live       iterator: every connection that is there, and its counters
 
 A connection is on the short path, or on TCP, from message to message; never on both in an

@@ -37,8 +37,8 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import dialled_by, refusal
 from beewire.mesh.programs.bypass.keys import mirror, name, netns_beyond
-from beewire.mesh.programs.bypass.leaving import count, go_on, leave
-from beewire.mesh.programs.bypass.parting import part
+from beewire.mesh.programs.bypass.leaving import count, forgo, go_on, leave
+from beewire.mesh.programs.bypass.parting import has_parted
 from beewire.mesh.programs.bypass.sockets import has_ulp, is_mptcp, waits
 from beewire.mesh.programs.bypass.state import (
     Destination,
@@ -56,6 +56,7 @@ from beewire.mesh.programs.bypass.state import (
     tiers,
 )
 from beewire.mesh.programs.bypass.switching import is_off
+from beewire.mesh.programs.bypass.waking import has_woken
 from beewire.mesh.programs.state import pods
 
 
@@ -223,7 +224,7 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     own.socket = socket_cookie(ctx)
     begin(flow, own, pod, role)
     watch(ctx, SockOpsFlag.STATE_CB)
-    if greeting.role == Role.APPLICATION:
+    if Role.APPLICATION in (role, greeting.role):
         watch(ctx, SockOpsFlag.WRITE_HDR_OPT_CB)
     if not enter(ctx, own):
         flow.why = Why.NO_ROOM
@@ -240,6 +241,17 @@ def answer(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     greeting.answered = own.socket
 
 
+def write(ctx: SockOps, sk: BpfSock, role: u32) -> None:
+    """A segment leaves by TCP: there may be something to do before, for either end."""
+    if (flow := flows.get(sk)) is None or flow.role != role:
+        return
+    is_done = has_parted(flow)
+    if role == Role.APPLICATION and not has_woken(ctx, sk, flow):
+        is_done = False
+    if is_done:
+        forgo(ctx, SockOpsFlag.WRITE_HDR_OPT_CB)
+
+
 def follow(ctx: SockOps, role: u32) -> None:
     """Follow a connection of one end's owner; most of what is told is none of it."""
     op = ctx.op
@@ -254,7 +266,7 @@ def follow(ctx: SockOps, role: u32) -> None:
     elif op == SockOp.RTT_CB:
         go_on(ctx, sk, role)
     elif op == SockOp.HDR_OPT_LEN_CB:
-        part(ctx, sk, role)
+        write(ctx, sk, role)
 
 
 @sock_ops

@@ -13,7 +13,6 @@ from beewire.bpf import (
 )
 from beewire.mesh.programs.bypass.admission import LONG, dialled_by, learn
 from beewire.mesh.programs.bypass.keys import whoever
-from beewire.mesh.programs.bypass.parting import FLAGS
 from beewire.mesh.programs.bypass.state import (
     Destination,
     End,
@@ -25,6 +24,8 @@ from beewire.mesh.programs.bypass.state import (
     totals,
 )
 from beewire.mesh.programs.straight import Between, Straight, carried
+
+FLAGS = 0x7F  # BPF_SOCK_OPS_ALL_CB_FLAGS
 
 
 def teach(ctx: SockOps, flow: Flow) -> None:
@@ -41,6 +42,11 @@ def teach(ctx: SockOps, flow: Flow) -> None:
     learn(destination, messages if flow.why != Why.UNMET else 0)
 
 
+def forgo(ctx: SockOps, flag: u32) -> None:
+    """Be told less of a socket."""
+    sock_ops_cb_flags_set(ctx, ctx.bpf_sock_ops_cb_flags & (FLAGS ^ flag))
+
+
 def go_on(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     """A connection that stays on TCP has gone round: it may have lived for long by now."""
     if ctx.data_segs_out < LONG and ctx.data_segs_in < LONG:
@@ -48,8 +54,7 @@ def go_on(ctx: SockOps, sk: BpfSock, role: u32) -> None:
     if (flow := flows.get(sk)) is None or flow.role != role:
         return
     teach(ctx, flow)
-    flags = ctx.bpf_sock_ops_cb_flags
-    sock_ops_cb_flags_set(ctx, flags & (FLAGS ^ SockOpsFlag.RTT_CB))
+    forgo(ctx, SockOpsFlag.RTT_CB)
 
 
 def count(flow: Flow) -> None:

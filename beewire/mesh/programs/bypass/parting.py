@@ -16,10 +16,10 @@ this end has sent was read then, and the other end's own messages are read befor
 send by TCP.
 
 So does one whose pod is switched off, and one whose owner waits inside recv() after all.
-One that stops to read altogether is still sent the bound, and the rest by TCP.
+One that stops to read altogether is still sent the bound, and the rest by TCP: `waking`.
 """
 
-from beewire.bpf import BpfSock, SockOps, SockOpsFlag, sock_ops_cb_flags_set, u32, u64
+from beewire.bpf import u32, u64
 from beewire.mesh.programs.bypass.sockets import is_empty
 from beewire.mesh.programs.bypass.state import (
     Flow,
@@ -27,12 +27,9 @@ from beewire.mesh.programs.bypass.state import (
     Role,
     Why,
     bound,
-    flows,
     large,
     peers,
 )
-
-FLAGS = 0x7F  # BPF_SOCK_OPS_ALL_CB_FLAGS
 
 
 def must_part(flow: Flow, why: u32) -> None:
@@ -41,6 +38,8 @@ def must_part(flow: Flow, why: u32) -> None:
         return
     if why in (Why.SWITCHED_OFF, Why.BLOCKING):
         flow.parts = 1
+    if why == Why.GONE:
+        flow.parted = 1  # by itself: see `waking`
 
 
 def parts(flow: Flow, size: u32, waiting: u64) -> bool:
@@ -52,16 +51,15 @@ def parts(flow: Flow, size: u32, waiting: u64) -> bool:
     return flow.parts != 0 and is_empty(flow.address)
 
 
-def part(ctx: SockOps, sk: BpfSock, role: u32) -> None:
-    """Before bytes leave by TCP: take the other end out, if it is to go."""
-    if (flow := flows.get(sk)) is None or flow.role != role or flow.address == 0:
-        return
-    if flow.peer_role == Role.APPLICATION:
-        # In that mode no message of this end can be on its way there.
-        if flow.parts == 0 or flow.mode != Mode.TCP or not is_empty(flow.address):
-            return
-        flow.parted = 1
-        peers.delete(flow.peer)
-    # Once, or not at all: a sidecar never parts.
-    flags = ctx.bpf_sock_ops_cb_flags
-    sock_ops_cb_flags_set(ctx, flags & (FLAGS ^ SockOpsFlag.WRITE_HDR_OPT_CB))
+def has_parted(flow: Flow) -> bool:
+    """Take the other end out, if it is to go; whether that is done, or will never be."""
+    if flow.address == 0:
+        return False
+    if flow.peer_role != Role.APPLICATION or flow.parted != 0:
+        return True
+    # In that mode no message of this end can be on its way there.
+    if flow.parts == 0 or flow.mode != Mode.TCP or not is_empty(flow.address):
+        return False
+    flow.parted = 1
+    peers.delete(flow.peer)
+    return True

@@ -5,6 +5,7 @@
     greetings  End, its `socket` 0       -> Greeting, while two ends look for each other
     peers      End                       -> the socket at this end of a connection
     flows      socket                    -> Flow: its other end, its counters
+    unread     socket                    -> Unread: an application's that TCP has filled
     habits     Destination               -> Habit: how long its connections live
     totals     PodTier.number            -> Totals of connections that have closed
 
@@ -43,6 +44,8 @@ BOUND = 2 << 20
 MOST_MESSAGES = 1 << 10
 # A message to who serves of which one is not likely to be all: many will come.
 LARGE = 16 << 10
+# How long bytes of TCP may lie unread before their owner is told of them again: half a second.
+OVERDUE = 500_000_000
 # Messages in one direction, in sixteenths, from which it is worth to join.
 PAYS = 4 * 16
 
@@ -173,6 +176,22 @@ class Flow(Struct):
     parted: u32 = 0  # whether the other end was taken out of `peers`
 
 
+class Unread(Struct):
+    """On an application's socket in `peers` while it has bytes of TCP unread.
+
+    Since when (ktime) no byte of them was read and nothing waited in front of them; and
+    what its owner has set of its keepalives.
+    """
+
+    since: u64 = 0
+    copied: u32 = 0  # copied_seq then
+    alive: u32 = 0  # SO_KEEPALIVE
+    idle: u32 = 0  # TCP_KEEPIDLE
+    interval: u32 = 0  # TCP_KEEPINTVL
+    count: u32 = 0  # TCP_KEEPCNT
+    unused: u32 = 0
+
+
 class Destination(Struct):
     """What the sockets of one role in one pod dial."""
 
@@ -217,9 +236,11 @@ off = Array[u32](max_entries=MAX_PODS)
 greetings = HashMap[End, Greeting](max_entries=MAX_GREETINGS, flags=NO_PREALLOC)
 peers = SockHash[End](max_entries=MAX_ENDS)
 flows = SkStorage[Flow]()
+unread = SkStorage[Unread]()
 habits = LruHash[Destination, Habit](max_entries=MAX_DESTINATIONS)
 totals = Array[Totals](max_entries=MAX_PODS)
 
 bound = Const(u64, BOUND)
 pays = Const(u32, PAYS)
 large = Const(u32, LARGE)
+overdue = Const(u64, OVERDUE)

@@ -13,6 +13,7 @@ from beewire.mesh.qualify.exchange import (
     CHUNK,
     Hearer,
     Sender,
+    past_the_bound,
     send_and_hear,
     wait,
 )
@@ -116,6 +117,28 @@ def _after_reset(hearer: Hearer, sent: int) -> str:
             " were sent before a reset"
         )
     return "the end of the stream"
+
+
+def reset_unread(stand: Stand) -> str:
+    """Close with bytes of TCP unread, behind what was sent: what had arrived is read."""
+    ends = set()
+    for end in range(2):
+        with stand.pair() as made:
+            pair = made.both()[end]
+            sender, hearer = Sender(pair.other), Hearer(pair.subject)
+            send_and_hear(sender, hearer, CHUNK)
+            stand.step("send by both ways to who does not read")
+            past_the_bound(stand, Sender(pair.subject))
+            sender.push_all(_QUEUED)
+            stand.step("close with bytes of TCP unread, behind data")
+            pair.other.close()
+            ends.add(_after_reset(hearer, sender.at))
+            if hearer.at < sender.at:
+                raise Finding(
+                    f"a reset takes away what had arrived: {hearer.at:,} of {sender.at:,}"
+                    " bytes are read"
+                )
+    return f"what had arrived before a reset was read; then {' or '.join(sorted(ends))}"
 
 
 def eof_unread(stand: Stand) -> str:

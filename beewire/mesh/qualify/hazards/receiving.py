@@ -14,13 +14,15 @@ from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.qualify import exchange
 from beewire.mesh.qualify.exchange import (
     CHUNK,
+    SMALL,
     Hearer,
     Sender,
+    past_the_bound,
     send_and_hear,
     text,
     wait,
 )
-from beewire.mesh.qualify.stand import Dialled, Finding, Pair, Stand
+from beewire.mesh.qualify.stand import Dialled, Finding, Leg, Pair, Stand, by_tcp
 
 _MESSAGES = 200
 _SHUT = 40
@@ -29,6 +31,7 @@ _SIZE = 5000
 _LOW = 4000
 _WAIT_S = 0.2
 _TIMEVAL = struct.Struct("ll")
+_ROOM = 16 << 10
 
 
 def nonblocking(stand: Stand) -> str:
@@ -64,6 +67,50 @@ def _by_epoll(pair: Pair, flags: int) -> None:
                 pass
             if hearer.at < sender.at:  # it was told in two parts
                 hearer.pull_all(sender.at)
+
+
+def missed_edge(stand: Stand) -> str:
+    """A reader of edges stops for a while, and is sent bytes by both ways meanwhile.
+
+    It had its edges before it reads on. What follows depends on whose it is: an application
+    may wait for the next edge as soon as a read gives less than there is room for (nginx,
+    tokio); a sidecar reads until nothing is left.
+    """
+    for send in (past_the_bound, _and_then_by_tcp):
+        with stand.pair() as pair, select.epoll() as poll:
+            poll.register(
+                pair.subject, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+            )
+            sender, hearer = Sender(pair.other), Hearer(pair.subject)
+            stand.step("send by both ways to a reader that has stopped")
+            send(stand, sender)
+            while poll.poll(exchange.QUIET_S):
+                pass
+            stand.step("read on, by edges")
+            _by_edges(poll, hearer, sender.at, stops=stand.leg is not Leg.BETWEEN)
+    return (
+        "a reader of edges that had stopped, and was sent bytes by both ways, was told of"
+        " all of them when it read on"
+    )
+
+
+def _and_then_by_tcp(stand: Stand, sender: Sender) -> None:
+    sender.push_all(SMALL)
+    with by_tcp(stand):
+        sender.push_all(SMALL)
+
+
+def _by_edges(poll: select.epoll, hearer: Hearer, until: int, *, stops: bool) -> None:
+    while hearer.at < until:
+        while (got := hearer.pull(_ROOM)) > 0 and (got == _ROOM or not stops):
+            pass
+        if got < 0:
+            raise Finding(f"the stream ends after {hearer.at:,} of {until:,} bytes")
+        if hearer.at < until and not poll.poll(exchange.WAIT_S):
+            raise Finding(
+                f"whoever waits for an edge after a short read waits for ever: {hearer.at:,}"
+                f" of {until:,} bytes are read"
+            )
 
 
 def blocking(stand: Stand) -> str:

@@ -154,6 +154,15 @@ HAZARDS: Final = (
         legs=_STRAIGHT_TOO,
     ),
     Hazard(
+        "reset_unread",
+        A,
+        "close() with bytes of TCP unread, a reset, behind data that nobody has read",
+        ending.reset_unread,
+        way=Way.BOTH,
+        short=4_000_000,
+        legs=_STRAIGHT_TOO,
+    ),
+    Hazard(
         "eof_unread",
         B,
         "close() with data unread, which TCP answers by a reset",
@@ -166,6 +175,15 @@ HAZARDS: Final = (
         "epoll (level and edge), poll and select tell of every message, and of no other",
         receiving.nonblocking,
         short=50_000,
+    ),
+    Hazard(
+        "missed_edge",
+        A,
+        "a reader of edges stops past the bound, and reads on: an application by short reads",
+        receiving.missed_edge,
+        way=Way.BOTH,
+        short=1_500_000,
+        legs=_STRAIGHT_TOO,
     ),
     Hazard(
         "blocking",
