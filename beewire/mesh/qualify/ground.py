@@ -15,7 +15,14 @@ from beewire.mesh.lab.tools import require_root
 from beewire.mesh.qualify import wiring
 from beewire.mesh.qualify.doors import Dial, Door, Listen
 from beewire.mesh.qualify.exchange import WAIT_S, wait
-from beewire.mesh.qualify.stand import Dialled, Family, Finding, Impossible, Leg
+from beewire.mesh.qualify.stand import (
+    TCP_MEMORY,
+    Dialled,
+    Family,
+    Finding,
+    Impossible,
+    Leg,
+)
 
 OUTBOUND, INBOUND, SERVER, STRAIGHT = 15001, 15006, 8080, 8082
 _INBOUND_SOURCE = {socket.AF_INET: "127.0.0.6", socket.AF_INET6: "::6"}
@@ -90,6 +97,8 @@ class Ground:
         ipv6 = Family.IPV6 in self.families
         for pod in self.pods:
             pod.namespace.create()
+            for name, limits in TCP_MEMORY.items():
+                pod.namespace.sysctl(f"ipv4/{name}", " ".join(map(str, limits)))
             for place in (pod.app, pod.proxy):
                 place.cgroup.create()
         wiring.join(self.pods[0].namespace, self.pods[1].namespace)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from beewire.mesh.programs.bypass.state import BOUND, LARGE, PAYS
@@ -31,6 +32,15 @@ UNPARTED: Final = Limits(large=0)
 """An application stays on the short path, whatever it is sent."""
 UNBOUNDED: Final = Limits(bound=1 << 62, large=0)
 """A bound that no queue reaches."""
+
+
+TCP_MEMORY: Final = MappingProxyType(
+    {"tcp_rmem": (4096, 128 << 10, 6 << 20), "tcp_wmem": (4096, 16 << 10, 4 << 20)}
+)
+"""What TCP may take for a socket (net.ipv4, bytes: least, first, most): Linux's own limits.
+
+A machine may allow so much more that what TCP takes is anybody's guess.
+"""
 
 
 class Leg(Enum):
