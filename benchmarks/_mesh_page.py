@@ -58,6 +58,7 @@ class Page(Tables, Pictures):
             ),
             "congestion control": settings["congestion"],
             "placement": PLACEMENTS[str(settings["placement"])],
+            "workers of a sidecar": settings["workers"],
             "rounds": f"{self.store.rounds()}, {settings['seconds']} s a measurement",
             "load before": f"{machine['load_before']:.2f}",
         }

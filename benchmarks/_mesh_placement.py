@@ -7,6 +7,7 @@ there are more CPUs than busy processes.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
@@ -18,6 +19,7 @@ PLACEMENTS = {
     ONE: "all processes on one CPU",
     FREE: "wherever the scheduler puts the processes",
 }
+WORKER = re.compile(r"wrk:worker_(\d+)\n")  # Envoy's name of the thread
 
 
 def cpus(placement: str, passes: Sequence[bool]) -> list[set[int]]:
@@ -40,6 +42,17 @@ def place(cgroup: Path, where: set[int]) -> None:
             for thread in Path("/proc", pid, "task").iterdir():
                 with suppress(ProcessLookupError):
                     os.sched_setaffinity(int(thread.name), where)
+
+
+def spread_workers(cgroup: Path, first: int) -> None:
+    """Give each worker of the Envoy in a cgroup a CPU: `first`, and so on by turns."""
+    there = sorted(os.sched_getaffinity(0))
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        for thread in Path("/proc", pid, "task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if worker := WORKER.fullmatch((thread / "comm").read_text()):
+                    turn = there.index(first) + int(worker[1])
+                    os.sched_setaffinity(int(thread.name), {there[turn % len(there)]})
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _mesh_peers import check_accelerated, merbridge
-from _mesh_placement import SPREAD, cpus, place
+from _mesh_placement import SPREAD, cpus, place, spread_workers
 from _mesh_workloads import (
     CLIENT,
     L4_INBOUND_PORTS,
@@ -97,6 +97,7 @@ class Asked(NamedTuple):
 
     congestion: str = "reno"
     placement: str = SPREAD
+    workers: int = 1
     merbridge: Path | None = None
     envoy_sockmap: str = ""
 
@@ -149,15 +150,20 @@ class Variant(NamedTuple):
             (lab.a.proxy, lab.b.proxy, lab.b.app), others, strict=True
         ):
             place(part.cgroup.path, where)
+        if asked.placement == SPREAD and asked.workers > 1:
+            for pod, (first, *_) in zip(lab.pods, others[:2], strict=True):
+                spread_workers(pod.proxy.cgroup.path, first)
         return client
 
     def _sidecars(self, asked: Asked, lab: Lab) -> tuple[SidecarConfig, SidecarConfig]:
+        client = replace(CLIENT, workers=asked.workers)
+        server = replace(SERVER, workers=asked.workers)
         if not self.socket_map:
-            return CLIENT, SERVER
+            return client, server
         # Envoy says whether it has it only when it is to load something.
         program = asked.envoy_sockmap or "--envoy-sockmap"
         used = SocketMap(program, lab.run.cgroup().path)
-        return replace(CLIENT, socket_map=used), replace(SERVER, socket_map=used)
+        return replace(client, socket_map=used), replace(server, socket_map=used)
 
 
 def _plain(plug: Interception | None) -> Callable[[Asked], Plug]:

@@ -61,6 +61,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="; ".join(f"{name}: {what}" for name, what in PLACEMENTS.items())
         + " (default: %(default)s)",
     )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="worker threads of each sidecar, 2 in Istio's (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
     parser.add_argument(
@@ -119,7 +126,13 @@ def _plan(asked: argparse.Namespace) -> Plan:
         asked.workloads,
         asked.rounds,
         asked.seconds,
-        Asked(asked.congestion, asked.placement, asked.merbridge, asked.envoy_sockmap),
+        Asked(
+            congestion=asked.congestion,
+            placement=asked.placement,
+            workers=asked.workers,
+            merbridge=asked.merbridge,
+            envoy_sockmap=asked.envoy_sockmap,
+        ),
     )
 
 
@@ -129,6 +142,7 @@ def _settings(asked: argparse.Namespace) -> Json:
         "seconds": asked.seconds,
         "congestion": asked.congestion,
         "placement": asked.placement,
+        "workers": asked.workers,
         "kernel": platform.release(),
     }
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,6 +196,7 @@ SETTINGS = {
     "seconds": 1,
     "congestion": "reno",
     "placement": "spread",
+    "workers": 1,
 }
 MACHINE = {"cpu": "a cpu", "cpus": 2, "memory_mb": 2048, "kernel": "6.18", "envoy": "1"}
 MACHINE |= {"architecture": "x86_64", "load_before": 0.5, "begun": "2026-11-26"}
@@ -455,6 +457,39 @@ def test_every_hop_goes_to_another_cpu(
     assert placement.cpus("spread", passes) == expected
     assert placement.cpus("free", passes) == [there] * 4
     assert {*map(len, placement.cpus("one", (True, True)))} == {1}
+
+
+def test_workers_of_a_sidecar_have_cpus_by_turns(tmp_path: Path) -> None:
+    placement = module("_mesh_placement")
+    there = sorted(os.sched_getaffinity(0))
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    done, named = threading.Event(), threading.Barrier(4)
+    threads: dict[str, int] = {}
+
+    def work(name: str) -> None:
+        threads[name] = threading.get_native_id()
+        Path(f"/proc/self/task/{threads[name]}/comm").write_text(name)
+        named.wait()
+        done.wait()
+
+    names = ("wrk:worker_0", "wrk:worker_1", "wrk:worker_x")
+    workers = [threading.Thread(target=work, args=(name,)) for name in names]
+    for each in workers:
+        each.start()
+    try:
+        named.wait()
+        placement.spread_workers(tmp_path, there[-1])
+        where = {name: os.sched_getaffinity(id_) for name, id_ in threads.items()}
+    finally:
+        done.set()
+        for each in workers:
+            each.join()
+
+    assert where == {
+        "wrk:worker_0": {there[-1]},
+        "wrk:worker_1": {there[0]},
+        "wrk:worker_x": {*there},
+    }
 
 
 def test_what_is_started_in_the_block_stays_on_its_cpus() -> None:
