@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import subprocess
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
@@ -132,7 +133,8 @@ class Place:
         """Run `function()` in a child process of ours, here, until the block ends.
 
         The child has none of our descriptors but `keep`: what they hold must not outlive
-        us in it. Gives its process id.
+        us in it. Gives its process id. What ends it by itself it tells on standard error;
+        see `has_ended`.
         """
         with self._entrance() as enter:
             child = os.fork()
@@ -256,6 +258,11 @@ def _opened(program: str) -> Iterator[int]:
         os.close(fd)
 
 
+def has_ended(child: int) -> bool:
+    """Whether a child of ours has ended by itself; it is left to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _serve(
     enter: Callable[[], None], function: Callable[[], None], keep: int
 ) -> NoReturn:
@@ -265,6 +272,8 @@ def _serve(
         os.closerange(3, keep)
         os.closerange(max(3, keep + 1), os.sysconf("SC_OPEN_MAX"))
         function()
+    except Exception:  # noqa: BLE001 - the child ends with it
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(1)
 

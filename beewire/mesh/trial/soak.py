@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beewire.bpf.kernel import Map
-from beewire.errors import KernelError
+from beewire.errors import KernelError, MeshError
 from beewire.mesh.enrol import ShortPath
 from beewire.mesh.lab.board import Board
+from beewire.mesh.lab.place import has_ended
 from beewire.mesh.programs.bypass import state
 from beewire.mesh.trial import streaming
 from beewire.mesh.trial.asking import Asking, ask
@@ -86,6 +87,7 @@ class Soak:
         self.changes: dict[str, int] = {}
         self.samples: list[dict[str, float]] = []
         self.leaked: int | None = None
+        self._children: dict[int, str] = {}
         self._begun = time.monotonic()
 
     def found(self) -> Soaked:
@@ -125,9 +127,16 @@ class Soak:
                     self._change(next(changes))
                     change_at = time.monotonic() - self._begun + PACE_S
                 time.sleep(0.1)
-                self.rig.check()
+                self._check()
             self._end_streams()
         self.leaked = self._left()
+
+    def _check(self) -> None:
+        # What is no part of the mesh must not be taken for its fault.
+        self.rig.check()
+        for child, name in self._children.items():
+            if has_ended(child):
+                raise MeshError(f"the {name} has ended by itself, see above")
 
     @contextlib.contextmanager
     def _load(self) -> Iterator[None]:
@@ -135,7 +144,7 @@ class Soak:
         log = lab.run.state / "faults.log"
         with contextlib.ExitStack() as stack:
             serve = lab.b.app.running(lambda: streaming.echo("0.0.0.0", ECHO_PORT))
-            stack.enter_context(serve)
+            self._children[stack.enter_context(serve)] = "echo"
             time.sleep(1)  # the echo begins to listen
             asks = [
                 Asking(lab.b.address, HTTP_PORT, log, 0, 8, AGES, 0.02, True, 1),
@@ -146,11 +155,13 @@ class Soak:
                 def run(wanted: Asking = wanted, place: int = place) -> None:
                     ask(wanted, counts, place, "restarting")
 
-                stack.enter_context(lab.a.app.running(run))
+                asking = stack.enter_context(lab.a.app.running(run))
+                self._children[asking] = "client that asks"
             streams = Streaming(lab.b.address, ECHO_PORT, log, ages=LIVES)
-            stack.enter_context(
-                lab.a.app.running(lambda: stream(streams, counts, 2, "restarting"))
+            streaming_ = lab.a.app.running(
+                lambda: stream(streams, counts, 2, "restarting")
             )
+            self._children[stack.enter_context(streaming_)] = "client that streams"
             yield
 
     def _end_streams(self) -> None:

@@ -60,7 +60,10 @@ def echo(host: str, port: int) -> None:
         while True:
             for fd, events in epoll.poll():
                 if fd == listener.fileno():
-                    sock, _ = listener.accept()
+                    try:
+                        sock, _ = listener.accept()
+                    except (BlockingIOError, ConnectionAbortedError):
+                        continue  # gone before it was taken: accept(2)
                     sock.setblocking(False)
                     open_[sock.fileno()] = _Echoing(sock)
                     epoll.register(sock, select.EPOLLIN)
@@ -78,9 +81,10 @@ class _Echoing:
         """Read and write what is possible; whether there is more to come."""
         try:
             if events & (select.EPOLLIN | select.EPOLLHUP) and not self.is_over:
-                data = self.sock.recv(READ)
-                self.held += data
-                self.is_over = not data
+                with contextlib.suppress(BlockingIOError):
+                    data = self.sock.recv(READ)
+                    self.held += data
+                    self.is_over = not data
             with contextlib.suppress(BlockingIOError):
                 if self.held:
                     del self.held[: self.sock.send(self.held)]

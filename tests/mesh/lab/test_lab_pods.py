@@ -13,7 +13,7 @@ import pytest
 
 from beewire.errors import MeshError
 from beewire.mesh.lab import Lab, LabConfig, conntrack_entries, iptables_rules
-from beewire.mesh.lab.place import stopping
+from beewire.mesh.lab.place import has_ended, stopping
 
 pytestmark = [pytest.mark.mesh, pytest.mark.usefixtures("machine")]
 
@@ -52,6 +52,21 @@ def test_mapped_address_is_dialled_through_an_ipv6_socket(lab: Lab) -> None:
 def test_refused_connection_is_an_ordinary_refusal(lab: Lab) -> None:
     with pytest.raises(ConnectionRefusedError):
         lab.a.app.connect(lab.b.address, 9)
+
+
+def test_a_child_that_ends_by_itself_says_why(
+    lab: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "no descriptors left")
+
+    with lab.a.app.running(fail) as child:
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert has_ended(child)
+    with lab.a.app.running(signal.pause) as child:
+        assert not has_ended(child)
+
+    assert "OSError: [Errno 24] no descriptors left" in capfd.readouterr().err
 
 
 def test_process_runs_in_its_place(lab: Lab) -> None:
