@@ -1,6 +1,7 @@
 """A stand whose connections pass through somebody who is not careful with them."""
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -110,7 +111,8 @@ def connected() -> tuple[socket.socket, socket.socket]:
 
 
 def relay(source: socket.socket, target: socket.socket, fault: Fault) -> None:
-    with contextlib.suppress(OSError):
+    # A socket that was closed meanwhile has no number: that is a ValueError to select().
+    with contextlib.suppress(OSError, ValueError):
         try:
             pump(source, target, fault)
         except ConnectionResetError:
@@ -123,17 +125,28 @@ def relay(source: socket.socket, target: socket.socket, fault: Fault) -> None:
 
 
 def pump(source: socket.socket, target: socket.socket, fault: Fault) -> None:
-    hoard = bytearray()
+    if fault.hoards:
+        hoard(source, target)
+        return
     while chunk := source.recv(1 << 16):
-        if fault.hoards:  # and nobody is kept from sending
-            hoard += chunk
-            with contextlib.suppress(BlockingIOError):
-                sent = target.send(hoard[: 1 << 16], socket.MSG_DONTWAIT)
-                del hoard[:sent]
-            continue
         target.sendall(fault.chunk(chunk))
         if fault.ends_early:
             return
         if fault.stops:
             threading.Event().wait(1)
-    target.sendall(hoard)
+
+
+def hoard(source: socket.socket, target: socket.socket) -> None:
+    """Take whatever comes, so that nobody is kept from sending."""
+    kept = bytearray()
+    while True:
+        wants = [target] if kept else []
+        readable, writable, _ = select.select([source], wants, [])
+        if writable:
+            del kept[: target.send(kept[: 1 << 16], socket.MSG_DONTWAIT)]
+        if readable:
+            chunk = source.recv(1 << 16)
+            if not chunk:
+                break
+            kept += chunk
+    target.sendall(kept)
