@@ -11,6 +11,7 @@ from typing import NamedTuple
 from beewire.mesh.qualify.stand import USUAL, Counted, Dialled, Family, Leg, Pair
 
 ABORT = struct.pack("ii", 1, 0)
+_BUFFER = 1 << 20
 
 
 class Fault(NamedTuple):
@@ -107,7 +108,11 @@ class Broken:
 def connected() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dialled = socket.create_connection(listener.getsockname())
-        return dialled, listener.accept()[0]
+        made = dialled, listener.accept()[0]
+    for sock in made:  # how far TCP's own buffers grow is the machine's
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    return made
 
 
 def relay(source: socket.socket, target: socket.socket, fault: Fault) -> None:
@@ -142,8 +147,9 @@ def hoard(source: socket.socket, target: socket.socket) -> None:
     while True:
         wants = [target] if kept else []
         readable, writable, _ = select.select([source], wants, [])
-        if writable:
-            del kept[: target.send(kept[: 1 << 16], socket.MSG_DONTWAIT)]
+        with contextlib.suppress(BlockingIOError):  # there may be no room after all
+            if writable:
+                del kept[: target.send(kept[: 1 << 16], socket.MSG_DONTWAIT)]
         if readable:
             chunk = source.recv(1 << 16)
             if not chunk:
