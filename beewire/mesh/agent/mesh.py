@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
+from beewire.errors import MeshError
 from beewire.mesh.agent import client, status, switching_off
 from beewire.mesh.agent.directories import Directories, node_of
 from beewire.mesh.agent.protocol import NOTHING, Request
@@ -129,11 +130,18 @@ class Mesh:
         waits on the short path is read first.
 
         Raises:
-            MeshError: there is none of that name. Or the agent does not answer: new
-                connections of pods may still try the short path, and stay on TCP there.
+            MeshError: there is none of that name. Or the agent does not answer: it is off
+                all the same, and says so in a note.
         """
         found = switching_off.switch_off(self.directories, pod)
-        self.do("retier")
+        try:
+            self.do("retier")
+        except MeshError as error:
+            error.add_note(
+                "all connections are on TCP nevertheless, but new ones may still go past"
+                " sidecars: restart the agent"
+            )
+            raise
         return [each.name for each in found]
 
     def bypass_on(self, pod: str = "") -> list[str]:

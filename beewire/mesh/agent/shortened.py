@@ -33,21 +33,23 @@ _COUNTERS = (
 SHORT, TCP = "short", "tcp"
 _PAST = "past the sidecars by TCP: the short path asks for tier all of both pods"
 _ADDRESS = IPv4Address | IPv6Address
+_Ends = tuple[str, str]  # of a connection, as one of them sees them
 
 
 class Neighbourhood(NamedTuple):
     """The pods of a node, as one of them sees the others.
 
     `pods` are those that are enrolled, by the cookies of their namespaces, and `tierings`
-    what they get; `owners` has the pod of each address. `past` has the way of each
-    connection that goes past a sidecar, by its ends as either of them sees them.
+    what they get; `owners` has the pod of each address. `considered` has the ends that the
+    short path has looked at, of each pod; `past` the way of each connection that goes past
+    a sidecar, by its ends as either of them sees them.
     """
 
     pods: Mapping[int, PodRecord]
     tierings: Mapping[int, Tiering]
     owners: Mapping[str, int]
-    considered: Mapping[int, list[Connection]]
-    past: Mapping[tuple[str, str], str]
+    considered: Mapping[int, Mapping[_Ends, Connection]]
+    past: Mapping[_Ends, str]
     totals: Mapping[int, Totals]
 
     @classmethod
@@ -56,9 +58,9 @@ class Neighbourhood(NamedTuple):
     ) -> "Neighbourhood":
         """Of these pods, which are all of the node's."""
         enrolled = {int(each.id): each for each in pods if each.state == ENROLLED}
-        considered: dict[int, list[Connection]] = {}
+        considered: dict[int, dict[_Ends, Connection]] = {}
         for each in connections(node.short_path) if node else ():
-            considered.setdefault(each.netns, []).append(each)
+            considered.setdefault(each.netns, {})[each.local, each.remote] = each
         return cls(
             enrolled,
             {netns: tierings[each.id] for netns, each in enrolled.items()},
@@ -79,9 +81,7 @@ class Neighbourhood(NamedTuple):
     def told(self, record: PodRecord) -> list[dict[str, Any]]:
         """The live connections of a pod, each of its ends there, as JSON."""
         netns = int(record.id)
-        known = {
-            (each.local, each.remote): each for each in self.considered.get(netns, ())
-        }
+        known = self.considered.get(netns, {})
         found = [self._considered(each) for each in known.values()]
         if inode_of(Path(record.netns)) != record.netns_inode:
             return found
@@ -141,7 +141,7 @@ class Neighbourhood(NamedTuple):
             "mode": TCP,
             "reason": _PAST
             if (local, remote) in self.past
-            else self._why(netns, beyond),
+            else self._why(netns, beyond, (local, remote)),
             "is_final": True,
             **dict.fromkeys(_COUNTERS),
         }
@@ -153,7 +153,10 @@ class Neighbourhood(NamedTuple):
             return netns
         return self.owners.get(str(ends[1]), 0)
 
-    def _why(self, netns: int, beyond: int) -> str:
+    def _why(self, netns: int, beyond: int, ends: _Ends) -> str:
+        other = self.considered.get(beyond, {}).get((ends[1], ends[0]))
+        if other is not None and other.reason:
+            return other.reason  # it has dialled, and stays on TCP with this end
         own = self.tierings[netns]
         if own.tier is Bypass.OFF:
             return next(iter(own.why), "the pod asks for no short path")
@@ -167,7 +170,7 @@ class Neighbourhood(NamedTuple):
         return "it is older than its pod's tier, or of no sidecar"
 
 
-def _past(node: Node) -> Iterator[tuple[tuple[str, str], str]]:
+def _past(node: Node) -> Iterator[tuple[_Ends, str]]:
     for each in Tables(node.loaded).passing():
         source, target = _end(*each.source), _end(*each.target)
         way = (each.kind.name or "").lower()
@@ -189,7 +192,7 @@ def _tier(each: Connection) -> str:
     return "sidecars" if each.role == each.peer_role else "shortcut"
 
 
-def _ends(each: SocketState) -> tuple[str, str]:
+def _ends(each: SocketState) -> _Ends:
     return (
         _end(each.local, each.local_port),
         _end(each.remote, each.remote_port),

@@ -455,6 +455,20 @@ def test_status_says_why_a_connection_was_not_considered(
         mesh.down(f"lab/{pod.name}")
 
 
+def test_both_ends_tell_the_reason_that_one_of_them_has(
+    mesh: Mesh, enrolled: Lab
+) -> None:
+    with (
+        enrolled.b.proxy.listen("0.0.0.0", INBOUND) as listener,
+        dial(enrolled.a.proxy, Way(enrolled.b.address, blocking=True)) as near,
+        accept(listener) as far,
+    ):
+        told = [ends(mesh, "lab/a", near), ends(mesh, "lab/b", far)]
+
+    reasons = {each["reason"] for each in told}
+    assert reasons == {"one end's owner waits inside recv()"}
+
+
 def test_status_in_text_shows_a_few_connections(
     directories: Directories, enrolled: Lab
 ) -> None:
