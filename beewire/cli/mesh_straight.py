@@ -46,7 +46,8 @@ def _ways(told: dict[str, Any]) -> list[str]:
         f"{_between(each)}{_port(each['port'])}": each for each in told["traffic"]
     }
     lines = []
-    for key in dict.fromkeys((*dialled, *carried)):
+    keys = dict.fromkeys((*dialled, *carried))
+    for key in sorted(keys, key=lambda key: key not in carried):  # what is used, first
         places = f" ({', '.join(dialled[key])})" if key in dialled else " (closed)"
         lines.append(f"{key}{places}: {_carried(carried.get(key))}")
     return lines
