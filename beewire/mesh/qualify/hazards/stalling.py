@@ -2,11 +2,11 @@
 
 import socket
 import struct
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from beewire.mesh.programs.bypass.state import BOUND
 from beewire.mesh.qualify import exchange
 from beewire.mesh.qualify.exchange import (
     AT_FIRST,
@@ -25,7 +25,7 @@ _TCP_MOST = sum(limits[-1] for limits in TCP_MEMORY.values())
 _WHO = ("the judged end", "the other end")
 _SO_MEMINFO = 55  # since Linux 4.12 (a2d133b1d465)
 _CARRIED = 8 << 20
-_USED = 2 << 20
+_USED = 1 << 20
 _WORDS = struct.Struct(
     "=9I"
 )  # SK_MEMINFO_VARS: rmem, rcvbuf, wmem, sndbuf, fwd, wmem queued
@@ -71,22 +71,21 @@ def stalled_reader(stand: Stand) -> str:
 def _costs(stand: Stand, way: str) -> Iterator[_Cost]:
     with stand.pair() as fresh, stand.pair() as grown, stand.pair() as used:
         for end in range(2):
-            streams = [
-                _stream(fresh.both()[end], AT_FIRST),
-                # An application that was sent one large message is on TCP: these are not.
-                _stream(grown.both()[end], sys.maxsize),
-                _stream(used.both()[end], sys.maxsize),
-            ]
+            streams = [_stream(fresh, end), _stream(grown, end)]
             stand.step(f"move {_CARRIED:,} bytes {way}")
             send_and_hear(*streams[1], _CARRIED)
+            # An application that was sent a large message, or was behind, is on TCP; not so
+            # one that reads small ones as they come.
+            streams.append(_stream(used, end, small=_USED + 2 * BOUND))
             stand.step(f"move {_USED:,} bytes {way}, each message read as it comes")
             for _ in range(_USED // SMALL):
                 send_and_hear(*streams[2], SMALL)
             yield from _stalled(stand, way, streams)
 
 
-def _stream(pair: Pair, small: int) -> tuple[Sender, Hearer]:
-    return Sender(pair.other, small), Hearer(pair.subject)
+def _stream(pair: Pair, end: int, small: int = AT_FIRST) -> tuple[Sender, Hearer]:
+    to = pair.both()[end]
+    return Sender(to.other, small), Hearer(to.subject)
 
 
 def _stalled(
