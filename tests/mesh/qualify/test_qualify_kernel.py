@@ -17,7 +17,7 @@ from beewire.mesh.qualify.battery import judge, twin
 from beewire.mesh.qualify.enrolled import Enrolled, Lacking
 from beewire.mesh.qualify.ground import Ground
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 
 PAGE = Path(__file__).parents[3] / "docs" / "mesh" / "qualify.md"
 BY_NAME = {hazard.name: hazard for hazard in HAZARDS}
