@@ -98,7 +98,7 @@ def test_ps_counts_runs_for_as_long_as_it_is_told(
     )
     caller.start()
     try:
-        programs = told("ps", "--seconds", "0.3")["programs"]
+        programs = told("ps", "--seconds", "2")["programs"]
     finally:
         stop.set()
         caller.join()

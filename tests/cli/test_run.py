@@ -196,7 +196,7 @@ def test_a_cgroup_that_is_not_there_is_named(beewire: Run, write: Write) -> None
 @pytest.mark.kernel
 @pytest.mark.usefixtures("programs_start")
 def test_what_is_in_the_maps_is_printed_at_the_end(beewire: Run, write: Write) -> None:
-    told = beewire("run", write(COUNTS), "--seconds", "0.5")
+    told = beewire("run", write(COUNTS), "--seconds", "3")
 
     assert told.returncode == 0, told.stderr
     assert "runs (HashMap): " in told.stdout
@@ -368,7 +368,7 @@ def on_exec(ctx: Tracepoint) -> None:
 def test_zero_is_an_entry_of_a_hash_and_none_of_an_array(
     beewire: Run, write: Write
 ) -> None:
-    told = beewire("run", write(ZEROS), "--seconds", "0.3").stdout
+    told = beewire("run", write(ZEROS), "--seconds", "3").stdout
 
     assert "states (HashMap): 1 entry\n  5  0\n" in told
     assert "points (Array): 1 entry\n  7  x=1 y=2\n" in told
