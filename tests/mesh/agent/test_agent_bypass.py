@@ -35,7 +35,13 @@ from beewire.mesh.qualify import (
     fingerprint,
     write,
 )
-from tests.mesh.agent.conftest import CHECKOUT, StartAgent, environment, target
+from tests.mesh.agent.conftest import (
+    CHECKOUT,
+    StartAgent,
+    environment,
+    eventually,
+    target,
+)
 from tests.mesh.bypass.joined import INBOUND, PORT, Pair, Way, accept, dial, flow, read
 
 ASKS = "bypass: {{tier: {}}}\n"
@@ -151,7 +157,7 @@ def test_an_application_has_its_socket_back(
         pair.near.sendall(bytes(LARGE))  # what parts by itself, too
 
         # Of a socket that is not TCP's, FIONREAD does not tell what came by TCP.
-        assert unread(pair.far) == LARGE
+        eventually(lambda: unread(pair.far) == LARGE)
         assert read(pair.far, LARGE) == bytes(LARGE)
         pair.exchange()
 

@@ -89,11 +89,11 @@ class Edges:
         while self.poll.poll(0.2):
             pass
 
-    def reads(self, size: int) -> bytes:
+    def reads(self, size: int, patience_s: float = PATIENCE_S) -> bytes:
         """What comes until there are so many bytes, or no edge comes."""
         while True:
             self._read()
-            if len(self.got) >= size or not self.poll.poll(PATIENCE_S):
+            if len(self.got) >= size or not self.poll.poll(patience_s):
                 return bytes(self.got)
 
     def _read(self) -> None:
@@ -162,7 +162,7 @@ def test_without_that_it_waits_for_ever(lab: Lab) -> None:
         sent = past_the_bound(node, pair)
         reader.sees()
 
-        got = reader.reads(len(sent))
+        got = reader.reads(len(sent), 5)
 
         assert len(got) == len(sent) - PIECE
         assert waits(pair.far)

@@ -45,6 +45,14 @@ def test_bytes_that_arrive_otherwise_are_found(name: str, fault: str) -> None:
         MEET[name](Broken(FAULTS[fault]))
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to come first has its time on a busy machine."""
+    monkeypatch.setattr(exchange, "WAIT_S", 3.0)
+    monkeypatch.setattr(exchange, "QUIET_S", 3.0)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("name", ["half_close", "close_queued"])
 def test_an_end_that_does_not_come_is_found(name: str) -> None:
     with pytest.raises(Finding, match="no end of the stream"):
@@ -56,6 +64,7 @@ def test_a_reset_that_looks_like_a_proper_end_is_found() -> None:
         MEET["reset"](Broken(FAULTS["ends properly"]))
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_missing_bound_is_found() -> None:
     with pytest.raises(Finding, match="were accepted for a reader that sleeps"):
         MEET["stalled_reader"](Broken(FAULTS["hoards"]))
@@ -78,6 +87,7 @@ def test_bytes_of_the_connection_before_are_found() -> None:
         MEET["equal_tuples"](Broken(haunted))
 
 
+@pytest.mark.usefixtures("patient")
 def test_bytes_on_the_short_path_after_it_was_off_are_found() -> None:
     class Late(Broken):
         def counted(self) -> Counted:
