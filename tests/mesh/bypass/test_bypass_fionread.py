@@ -1,7 +1,7 @@
 """FIONREAD of a joined application's socket: how nginx knows that there is more to read.
 
 nginx waits for edges of epoll and reads no further once FIONREAD says 0: what it does not
-count is never read, and the connection hangs.
+count is read when it is told again, a second later (test_bypass_waking).
 """
 
 import fcntl

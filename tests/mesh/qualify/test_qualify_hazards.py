@@ -13,6 +13,7 @@ CARRY = (
     *("order", "equal_counts", "half_close", "close_queued", "nonblocking", "peek"),
     *(
         "missed_edge",
+        "counted_edge",
         "first_bytes",
         "handed_on",
         "families",

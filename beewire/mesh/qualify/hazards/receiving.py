@@ -9,6 +9,7 @@ import struct
 import termios
 import threading
 import time
+from collections.abc import Callable
 
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.qualify import exchange
@@ -31,7 +32,8 @@ _SIZE = 5000
 _LOW = 4000
 _WAIT_S = 0.2
 _TIMEVAL = struct.Struct("ll")
-_ROOM = 16 << 10
+_ROOM = 5000  # the last read of messages is shorter
+_HALF = SMALL // 2  # every read is full
 
 
 def nonblocking(stand: Stand) -> str:
@@ -73,25 +75,39 @@ def missed_edge(stand: Stand) -> str:
     """A reader of edges stops for a while, and is sent bytes by both ways meanwhile.
 
     It had its edges before it reads on. What follows depends on whose it is: an application
-    may wait for the next edge as soon as a read gives less than there is room for (nginx,
-    tokio); a sidecar reads until nothing is left.
+    may wait for the next edge as soon as a read gives less than there is room for (tokio);
+    a sidecar reads until nothing is left.
     """
+
+    def read(hearer: Hearer) -> bool:
+        got = hearer.pull(_ROOM)
+        return got == _ROOM or (got > 0 and stand.leg is Leg.BETWEEN)
+
     for send in (past_the_bound, _and_then_by_tcp):
-        with stand.pair() as pair, select.epoll() as poll:
-            poll.register(
-                pair.subject, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
-            )
-            sender, hearer = Sender(pair.other), Hearer(pair.subject)
-            stand.step("send by both ways to a reader that has stopped")
-            send(stand, sender)
-            while poll.poll(exchange.QUIET_S):
-                pass
-            stand.step("read on, by edges")
-            _by_edges(poll, hearer, sender.at, stops=stand.leg is not Leg.BETWEEN)
+        _by_edges(stand, send, read, exchange.WAIT_S)
     return (
         "a reader of edges that had stopped, and was sent bytes by both ways, was told of"
         " all of them when it read on"
     )
+
+
+def counted_edge(stand: Stand) -> str:
+    """The same by who waits for the next edge once FIONREAD tells of no more, as nginx does."""
+
+    def read(hearer: Hearer) -> bool:
+        return hearer.pull(_HALF) == _HALF and _counted(hearer.sock) > 0
+
+    # Nobody tells again of what is all there by the short path.
+    _by_edges(stand, _one_message, read, exchange.WAIT_S / 10)
+    for send in (past_the_bound, _and_then_by_tcp):
+        _by_edges(stand, send, read, exchange.WAIT_S)
+    return (
+        "a reader of edges that believes FIONREAD was told of everything that was sent"
+    )
+
+
+def _one_message(stand: Stand, sender: Sender) -> None:  # noqa: ARG001 - one of three
+    sender.push_all(SMALL)
 
 
 def _and_then_by_tcp(stand: Stand, sender: Sender) -> None:
@@ -100,17 +116,29 @@ def _and_then_by_tcp(stand: Stand, sender: Sender) -> None:
         sender.push_all(SMALL)
 
 
-def _by_edges(poll: select.epoll, hearer: Hearer, until: int, *, stops: bool) -> None:
-    while hearer.at < until:
-        while (got := hearer.pull(_ROOM)) > 0 and (got == _ROOM or not stops):
+def _by_edges(
+    stand: Stand,
+    send: Callable[[Stand, Sender], None],
+    read: Callable[[Hearer], bool],
+    wait_s: float,
+) -> None:
+    """Send, and `read` on at each edge as long as it says that there may be more."""
+    with stand.pair() as pair, select.epoll() as poll:
+        poll.register(pair.subject, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        sender, hearer = Sender(pair.other), Hearer(pair.subject)
+        stand.step("send to a reader that has stopped")
+        send(stand, sender)
+        while poll.poll(exchange.QUIET_S):
             pass
-        if got < 0:
-            raise Finding(f"the stream ends after {hearer.at:,} of {until:,} bytes")
-        if hearer.at < until and not poll.poll(exchange.WAIT_S):
-            raise Finding(
-                f"whoever waits for an edge after a short read waits for ever: {hearer.at:,}"
-                f" of {until:,} bytes are read"
-            )
+        stand.step("read on, by edges")
+        while hearer.at < sender.at:
+            while read(hearer):
+                pass
+            if hearer.at < sender.at and not poll.poll(wait_s):
+                raise Finding(
+                    "whoever waits for the next edge, as it seems to have read all, waits"
+                    f" for ever: {hearer.at:,} of {sender.at:,} bytes are read"
+                )
 
 
 def blocking(stand: Stand) -> str:
@@ -270,12 +298,17 @@ def fionread(stand: Stand) -> str:
 def _waiting(sock: socket.socket, expected: int) -> None:
     deadline = time.monotonic() + 0.2 * PATIENCE
     while True:
-        told = array.array("i", [0])
-        fcntl.ioctl(sock, termios.FIONREAD, told)
-        if told[0] == expected:
+        told = _counted(sock)
+        if told == expected:
             return
         if time.monotonic() > deadline:
-            raise Finding(f"FIONREAD tells {told[0]:,} bytes where {expected:,} wait")
+            raise Finding(f"FIONREAD tells {told:,} bytes where {expected:,} wait")
+
+
+def _counted(sock: socket.socket) -> int:
+    told = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, told)
+    return told[0]
 
 
 def rcvlowat(stand: Stand) -> str:

@@ -26,6 +26,9 @@ _STRAIGHT_TOO: Final = MappingProxyType(
     {**_LEGS, Role.SHORTCUT: (Leg.SHORTCUT,), Role.SPLICE: (Leg.SPLICE,)}
 )
 _APPLICATIONS: Final = MappingProxyType({Role.APPLICATION: (Leg.OUT, Leg.IN)})
+_ALL_APPLICATIONS: Final = MappingProxyType(
+    {role: legs for role, legs in _STRAIGHT_TOO.items() if role is not Role.SIDECAR}
+)
 _NOBODY: Final = MappingProxyType(dict[Role, str]())
 
 
@@ -184,6 +187,15 @@ HAZARDS: Final = (
         way=Way.BOTH,
         short=1_500_000,
         legs=_STRAIGHT_TOO,
+    ),
+    Hazard(
+        "counted_edge",
+        A,
+        "the same, by who believes FIONREAD: an application that waits once it says 0",
+        receiving.counted_edge,
+        way=Way.BOTH,
+        short=1_500_000,
+        legs=_ALL_APPLICATIONS,
     ),
     Hazard(
         "blocking",
