@@ -2,7 +2,7 @@
 
     standing = read(directory)                # what is known already
     if not standing.is_current:
-        write(directory, qualify())           # half a minute
+        write(directory, qualify())           # less than a minute
     standing.allowed_tiers(), standing.why_not(Tier.ALL)
 
 A tier is allowed where every class A hazard that its sockets can meet passes.
