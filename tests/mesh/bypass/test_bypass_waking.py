@@ -183,10 +183,14 @@ def test_what_came_by_tcp_before_accept_is_read_by_who_believes_fionread(
         pair = Pair(near, accept(listener))
         stack.callback(pair.close)
 
+        # Some kernels count what TCP has brought: nobody has to wake such a reader.
+        is_counted = waiting(pair.far) == 3 * ROOM
+
         got = Edges(pair.far, counts=True).reads(3 * ROOM)
 
         assert got == bytes(3 * ROOM)
-        assert len(list(node.short_path.loaded[state.peers])) == 1
+        joined = len(list(node.short_path.loaded[state.peers]))
+        assert joined == (2 if is_counted else 1)
 
 
 def test_its_socket_is_tcps_own_then_and_both_ways_go_on(
