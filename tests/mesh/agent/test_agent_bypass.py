@@ -25,6 +25,7 @@ from beewire.mesh.agent.cni_entries import CniPaths
 from beewire.mesh.agent.uninstall import uninstall
 from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab, Place
+from beewire.mesh.lab.cgroups import Cgroup
 from beewire.mesh.programs.bypass.state import LARGE
 from beewire.mesh.qualify import (
     HazardClass,
@@ -160,6 +161,29 @@ def test_an_application_has_its_socket_back(
         eventually(lambda: unread(pair.far) == LARGE)
         assert read(pair.far, LARGE) == bytes(LARGE)
         pair.exchange()
+
+
+def test_a_sidecar_that_was_started_anew_while_it_was_off_has_it_again(
+    directories: Directories, mesh: Mesh, enrolled: Lab
+) -> None:
+    pod = enrolled.b
+    with connection(enrolled) as pair:
+        pair.exchange(20)
+        mesh.bypass_off()  # what follows this connection stays
+    cgroup = Cgroup(pod.cgroup.path / "anew")
+    cgroup.create()
+    mesh.up(target(pod)._replace(proxy_cgroup=str(cgroup.path)))
+    mesh.bypass_on()
+
+    anew = Place(pod.namespace, cgroup, pod.proxy.uid)
+    with anew.listen("0.0.0.0", INBOUND) as listener:
+        near = dial(enrolled.a.proxy, Way(pod.address))
+        pair = Pair(near, accept(listener))
+        pair.exchange()
+        told = short(directories, pair)
+        pair.close()
+
+    assert told == 6
 
 
 def test_what_waits_on_the_short_path_is_read_before_what_comes_by_tcp(
