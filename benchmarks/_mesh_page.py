@@ -103,7 +103,7 @@ class Page(Tables, Pictures):
         # Of the command that has measured this.
         settings = self.store.settings
         given = {"rounds": self.store.rounds(), **settings}
-        names = ("rounds", "seconds", "congestion", "placement")
+        names = ("rounds", "seconds", "congestion", "placement", "workers")
         return "".join(f" --{name} {escape(str(given[name]))}" for name in names)
 
 

@@ -20,6 +20,9 @@ from _report import Figure, Json
 
 from beewire.errors import UsageError
 
+# What settings were that files did not tell at first.
+BEFORE: Json = {"placement": "free", "workers": 1}
+
 
 class Entry(NamedTuple):
     """Which cell of a group: the variant, and by which kind of ports."""
@@ -59,11 +62,11 @@ class Store:
             raise UsageError("--render: of which run? --json FILE names it")
         if not path.exists():
             raise UsageError(f"--render: there is no {path}")
-        return cls(path, {}, _content(path)["settings"])
+        return cls(path, {}, BEFORE | _content(path)["settings"])
 
     def _read(self, path: Path) -> None:
         found = _content(path)
-        settings, cells = found["settings"], found["cells"]
+        settings, cells = BEFORE | found["settings"], found["cells"]
         if different := _differences(settings, self.settings):
             raise UsageError(
                 f"{path} is of a run with {different}: give the same options to go on"

@@ -27,7 +27,21 @@ def table(
         there = [name for name in variants if not absent[name]]
         lines += [_line(figures, name, workload) for name in there]
     lines += [f"{name}: {reason}" for name, reason in absent.items() if reason]
-    return lines
+    there = [name for name in variants if not absent[name]]
+    return lines + [f"no ratio to {why}" for why in _unbased(figures, there, workloads)]
+
+
+def _unbased(
+    figures: Mapping[str, Figure], variants: Sequence[str], workloads: Sequence[str]
+) -> list[str]:
+    # Why what was measured has no ratio: what it is compared with was not.
+    names = [f"{variant}.{workload}" for variant in variants for workload in workloads]
+    reasons = [
+        figures[f"{name}.requests_ratio"].reason
+        for name in names
+        if not why_not(figures, name)
+    ]
+    return [reason for reason in dict.fromkeys(reasons) if reason]
 
 
 def _absent(

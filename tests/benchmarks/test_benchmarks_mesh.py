@@ -280,6 +280,16 @@ def test_the_table_says_which_floor_is_not_reached() -> None:
     assert "0.69 " in line
 
 
+def test_the_table_says_why_there_are_no_ratios() -> None:
+    without = [each for each in ROUNDS if each["variant"] != "iptables"]
+
+    lines = module("_mesh_table").table(
+        figures(without, ("redirect", "all")), ("redirect", "all"), ("http_c16",)
+    )
+
+    assert lines[-1] == "no ratio to iptables: not measured"
+
+
 class Checker(HTMLParser):
     """What a page takes from elsewhere, and its pictures."""
 
