@@ -241,6 +241,10 @@ def rcvtimeo(stand: Stand) -> str:
     with stand.pair(Dialled(blocking=True)) as pair:
         spec = _TIMEVAL.pack(0, int(_WAIT_S * 1e6))
         pair.subject.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, spec)
+        # By its first message it is found out that who has accepted blocks.
+        sender, hearer = Sender(pair.other), Hearer(pair.subject)
+        sender.push_all(_SIZE)
+        hearer.pull_all(_SIZE)
         stand.step("recv() with SO_RCVTIMEO, and nothing comes")
         began = time.monotonic()
         with contextlib.suppress(BlockingIOError):
@@ -249,9 +253,8 @@ def rcvtimeo(stand: Stand) -> str:
         took = time.monotonic() - began
         if not _WAIT_S * 0.5 < took < exchange.WAIT_S:
             raise Finding(f"recv() gave up after {took:.2f} s, and not {_WAIT_S} s")
-        sender = Sender(pair.other)
         sender.push_all(_SIZE)
-        Hearer(pair.subject).pull_all(_SIZE)
+        hearer.pull_all(sender.at)
     return f"recv() gave up after {_WAIT_S} s as it was told, and heard what came then"
 
 
