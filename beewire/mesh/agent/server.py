@@ -86,7 +86,9 @@ class Agent:
         return await loop.run_in_executor(self._worker, function, *arguments)
 
     async def _look_after(self) -> None:
-        while True:
+        # Before Python 3.12 wait_for() forgets that it is cancelled where what it waits
+        # for comes in the same moment: so this is asked, too.
+        while not self._stop.is_set():
             try:
                 waiting = await self._do(self._requests.look)
             except Exception as error:  # noqa: BLE001 - the next look may find better

@@ -126,6 +126,24 @@ def test_a_sidecar_that_is_started_anew_is_followed_when_it_is(
     with_agent(directories, change)
 
 
+def test_it_ends_where_news_come_in_the_same_moment(directories: Directories) -> None:
+    agent = Agent(directories, lambda _: None, judges=False)
+
+    async def end() -> None:
+        serving = asyncio.create_task(agent.run())
+        while not agent._news._waiters:
+            await asyncio.sleep(0.01)
+        agent._news.set()
+        agent._stop.set()
+        done, _ = await asyncio.wait({serving}, timeout=10)
+        assert done
+
+    try:
+        asyncio.run(end())
+    finally:
+        agent.close()
+
+
 def with_agent(directories: Directories, function: Callable[[], None]) -> None:
     """Call `function` in a thread while an agent serves in this one."""
     agent = Agent(directories, lambda _: None, judges=False)
