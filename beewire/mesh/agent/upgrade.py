@@ -126,12 +126,12 @@ class _Change:
             # On maps of their own: nothing of a pod's is touched.
             with Node.load() as trial:
                 try_programs(trial)
-            # What takes long is done while the pods run; what has come since, in the
-            # moment in which they do not.
-            carried = self._carry_sockets(set(), processes.all_pids())
+            # What takes long is done before, pod by pod; what has come since, in the
+            # moment in which none of them runs.
+            carried = self._carry_ahead()
             with _frozen(self._pods if self._others else ()) as frozen:
                 self._carry_entries()
-                self._carry_sockets(carried)
+                self._carry_sockets(self._pods, map(_pids_of, self._pods), carried)
                 self._bypass.carry()
                 node = Node(self._loaded, self._bypass.short_path())
                 for record in self._pods:
@@ -156,29 +156,48 @@ class _Change:
             if old.spec.kind not in (*SOCKETS, MapKind.SK_STORAGE):
                 carry_over(old, self._loaded.maps[name])
 
-    def _carry_sockets(self, done: set[int], strangers: Iterable[int] = ()) -> set[int]:
-        """Copy what is stored in the pods' sockets; the inodes of all that were looked at.
-
-        Sockets may be handed to processes of no pod, `strangers`; few are.
-        """
-        storage = [
+    def _storage(self) -> list[tuple[AnyMap, AnyMap]]:
+        # What is stored in sockets: the map that was, and the one that is to be.
+        return [
             (old, self._loaded.maps[name])
             for name, old in self._others.items()
             if old.spec.kind is MapKind.SK_STORAGE
         ]
-        if not storage:
-            return done
-        wanted = _inodes(self._pods) - done
-        own = [
-            pid for each in self._pods for pid in processes.pids_in(Path(each.cgroup))
-        ]
-        found = done | wanted
-        for pid in itertools.chain(own, strangers):
+
+    def _carry_ahead(self) -> set[int]:
+        """Copy what is stored in all sockets there are; their inodes.
+
+        Of a socket that is closed while there is a copy, epoll still tells, by a number
+        that may be another's by then (epoll(7)). So a pod is frozen while it is looked
+        into. Sockets may be handed to processes of no pod, too: few are.
+        """
+        done: set[int] = set()
+        if self._storage():
+            for each in self._pods:
+                with _frozen([each]):
+                    done |= self._carry_sockets([each], [_pids_of(each)], done)
+            done |= self._carry_sockets(self._pods, [processes.all_pids()], done)
+        return done
+
+    def _carry_sockets(
+        self,
+        pods: Iterable[PodRecord],
+        holders: Iterable[Iterable[int]],
+        done: set[int],
+    ) -> set[int]:
+        """Copy what is stored in those sockets of pods that processes hold; their inodes.
+
+        Those in `done` are left alone.
+        """
+        storage = self._storage()
+        wanted = _inodes(pods) - done if storage else set()
+        found = set(wanted)
+        for pid in itertools.chain.from_iterable(holders):
             if not wanted:
                 break
-            with _copies(pid, wanted) as sockets:
+            for socket in _copies(pid, wanted):
                 for old, new in storage:
-                    carry_over_sockets(old, new, sockets)
+                    carry_over_sockets(old, new, [socket])
         return found - wanted
 
     def _switch(self, node: Node, record: PodRecord) -> None:
@@ -299,20 +318,21 @@ def _inodes(pods: Iterable[PodRecord]) -> set[int]:
     return found - {0}
 
 
-@contextlib.contextmanager
-def _copies(pid: int, wanted: set[int]) -> Iterator[list[int]]:
-    """Copies of those sockets that a process holds, which are not wanted any more."""
-    copies: list[int] = []
-    try:
-        for inode, number in processes.sockets_of(pid).items():
-            if inode in wanted:
-                with contextlib.suppress(MeshError):  # closed meanwhile
-                    copies.append(processes.copy_of(pid, number))
-                    wanted.discard(inode)
-        yield copies
-    finally:
-        for fd in copies:
-            os.close(fd)
+def _pids_of(record: PodRecord) -> list[int]:
+    return processes.pids_in(Path(record.cgroup))
+
+
+def _copies(pid: int, wanted: set[int]) -> Iterator[int]:
+    """A copy of each of those sockets that a process holds; they are wanted no more."""
+    for inode, number in processes.sockets_of(pid).items():
+        if inode in wanted:
+            with contextlib.suppress(MeshError):  # closed meanwhile
+                copy = processes.copy_of(pid, number)
+                wanted.discard(inode)
+                try:
+                    yield copy
+                finally:
+                    os.close(copy)
 
 
 def _fill(enrolment: Enrolment, record: PodRecord) -> None:

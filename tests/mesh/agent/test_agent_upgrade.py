@@ -134,6 +134,47 @@ def test_entries_sockets_and_listeners_are_carried_over(
     mesh.down("a")
 
 
+CLOSER = """
+import select, socket, sys
+listener, epoll, heard = socket.create_server(("127.0.0.1", 0)), select.epoll(), 0
+print("begun", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    pairs = []
+    for _ in range(50):
+        client = socket.create_connection(listener.getsockname())
+        pairs.append((client, listener.accept()[0]))
+        client.sendall(b"x")
+        epoll.register(pairs[-1][1], select.EPOLLIN)
+    for client, served in pairs:
+        client.close()
+        served.close()
+    heard += len(epoll.poll(0))
+print(heard)
+"""
+
+
+def test_of_what_is_closed_meanwhile_nothing_is_heard_any_more(
+    lab: Lab, mesh: Mesh, directories: Directories, start_older: StartOlder
+) -> None:
+    agent = start_older()
+    mesh.up(target(lab.a)._replace(sidecar_later=True))
+    process = lab.a.app.start(
+        [sys.executable, "-c", CLOSER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with stopping(process):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        agent.end()
+        with Operations(directories) as operations:
+            assert operations.renew() is not None
+        process.stdin.close()
+
+        # A copy of a socket would be one more that holds it in an epoll.
+        assert int(process.stdout.read()) == 0
+    mesh.down("a")
+
+
 def test_who_has_the_programs_open_notices_that_they_are_others(
     lab: Lab, mesh: Mesh, directories: Directories, start_older: StartOlder
 ) -> None:
