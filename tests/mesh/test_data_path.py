@@ -125,7 +125,7 @@ def test_the_connection_keeps_its_source_address(mesh: Mesh) -> None:
 
 
 def test_a_source_that_the_application_bound_stays(mesh: Mesh) -> None:
-    source = (mesh.lab.a.address, 45678)
+    source = (mesh.lab.a.address, 25678)
     with mesh.lab.a.app.connect(mesh.lab.b.address, 80, source=source) as sock:
         headers, _ = get(sock, "/")
         assert sock.getsockname() == source

@@ -163,7 +163,7 @@ def len_of_a_row() -> int:
 
 
 def test_a_tuple_that_is_used_again_meets_its_own(lab: Lab, node: Node) -> None:
-    port = 45123
+    port = 25123
     for _ in range(3):
         with listening(lab.b) as listener:
             near = lab.a.proxy.call(lambda: from_port(port, lab.b.address))

@@ -25,7 +25,7 @@ from tests.mesh.bypass.joined import (
 
 pytestmark = pytest.mark.mesh
 
-SOURCE = 45321
+SOURCE = 25321  # of nobody who has it by chance (ip_local_port_range)
 
 
 @pytest.fixture(scope="module")

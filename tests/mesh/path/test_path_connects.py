@@ -112,7 +112,7 @@ def by_mptcp() -> socket.socket:
 
 def from_a_port() -> socket.socket:
     sock = socket.socket()
-    sock.bind(("", 45679))
+    sock.bind(("", 25679))
     sock.connect((B, PORT))
     return sock
 

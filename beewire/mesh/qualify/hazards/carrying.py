@@ -18,7 +18,7 @@ from beewire.mesh.qualify.stand import Dialled, Family, Finding, Stand
 
 _BODY = 64 << 20
 _SIZE = 400_000
-_PORT = 40_961
+_PORT = 20_961  # of no connection that has its port by chance (ip_local_port_range)
 _ROUNDS = 3
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, after which the tuple is free
 
