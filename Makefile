@@ -3,6 +3,8 @@
 BIN := .venv/bin
 NAME ?=
 ARGS ?=
+# Tests run in any order; the same commit has the same one until another is asked for.
+SEED ?= 788979844
 
 .PHONY: help
 help: ## say what each target does
@@ -18,9 +20,9 @@ demo: ## run the main job: Envoy sidecars under iptables and under Beewire (ARGS
 	@$(BIN)/beewire demo $(ARGS)
 
 .PHONY: test
-test: ## run the tests; those that need root or a tool say so when they skip
+test: ## run the tests; those that need root or a tool say so when they skip (SEED=random)
 	@scripts/bootstrap test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --randomly-seed=$(if $(filter random,$(SEED)),default,$(SEED)) $(ARGS)
 
 .PHONY: test-kernels
 test-kernels: ## run the kernel's tests under 5.10, 6.1, 6.12, 6.18 and the newest Linux
