@@ -12,18 +12,17 @@ to the server, past the sidecar.
 
 import contextlib
 import socket
-import struct
 
 from beewire.mesh.lab.interception import Interception
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.place import Place
 from beewire.mesh.lab.pods import Lab
+from beewire.mesh.lab.tcp import reset_at_close
 
 FIRST_SOURCE = 30001  # below ip_local_port_range: nobody else gets it
 CONNECTIONS = 20
 OUTBOUND, PORT = 15001, 80
 TIMEOUT_S = 25.0 * PATIENCE
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 def escapes(lab: Lab, interception: Interception) -> int:
@@ -42,7 +41,7 @@ def escapes(lab: Lab, interception: Interception) -> int:
         sources = range(FIRST_SOURCE, FIRST_SOURCE + CONNECTIONS)
         for source in sources:
             with _dial(lab, lab.a.proxy, source), server.accept()[0] as accepted:
-                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+                reset_at_close(accepted)
         for source in sources:
             stack.enter_context(_dial(lab, lab.a.app, source))
         # A connection that is made waits here already.

@@ -25,6 +25,7 @@ from beewire.mesh.lab.board import Board
 from beewire.mesh.lab.interception import Interception
 from beewire.mesh.lab.patience import PATIENCE
 from beewire.mesh.lab.pods import Lab
+from beewire.mesh.lab.tcp import reset_at_close
 
 FIRST_PORT = 8001
 PORTS = 20
@@ -35,7 +36,6 @@ ESTABLISHED_S = 1
 EXPIRED_S = 2.5
 TIMEOUT_S = 25.0 * PATIENCE
 TIMEOUT = "netfilter/nf_conntrack_tcp_timeout_established"
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 TOTAL_RETRANS = 100  # where tcpi_total_retrans is in struct tcp_info
 
 
@@ -214,7 +214,7 @@ def _race(lab: Lab, board: Board, place: int, pairs: int) -> None:
             failures[place] += 1
             continue
         stalls[place] += _sent_again(sock) > 0
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        reset_at_close(sock)
         sock.close()
     board["ended"][place] = 1
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,11 @@ from beewire.mesh.lab.place import Place
 Handler = Callable[[socket.socket], None]
 CHUNK = 1 << 16
 IDLE_S = 30.0
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """Let close() reset the connection (SO_LINGER of 0 s): its tuple is free at once."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def received(sock: socket.socket) -> bytes:

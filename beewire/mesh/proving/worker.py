@@ -10,13 +10,13 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from beewire.mesh import netns
 from beewire.mesh.decision import AGENT_DNS_PORT, UDP
 from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.lab.tcp import reset_at_close
 from beewire.mesh.proving.attempts import ANY, PORTS, UDP_PORTS, Attempt
 
 SIDECAR_PORTS = (15001, 15006, AGENT_DNS_PORT)
@@ -25,7 +25,6 @@ LOST = "lost"
 
 # Options of SOL_IP and SOL_IPV6 that `socket` does not name.
 _TRANSPARENT = {4: (socket.SOL_IP, 19), 6: (socket.IPPROTO_IPV6, 75)}
-_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, and no TIME_WAIT
 _PATIENCE_S = 10.0 * PATIENCE
 _FIRST_PORT = 20_000  # of datagrams: conntrack never sees the same ones twice
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -111,7 +110,7 @@ class _Ears:
                     return name
                 continue  # of an attempt that was given up
             accepted, _ = sock.accept()
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            reset_at_close(accepted)
             accepted.close()
             return name
         return LOST
@@ -149,7 +148,7 @@ def _prepare(
     source = own.get(attempt.source, attempt.source)
     port = _FIRST_PORT + number if attempt.protocol == UDP else 0
     if attempt.protocol != UDP:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        reset_at_close(sock)
     if attempt.inbound:  # visitors have addresses that nobody has
         sock.setsockopt(*_TRANSPARENT[attempt.version], 1)
     if source or port:

@@ -5,7 +5,6 @@ import errno
 import resource
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,13 +14,13 @@ from beewire.mesh.enrol import Enrolment, Node, Pod
 from beewire.mesh.lab import Lab
 from beewire.mesh.lab.board import Board
 from beewire.mesh.lab.patience import PATIENCE
+from beewire.mesh.lab.tcp import reset_at_close
 from beewire.mesh.programs import state
 
 CLIENTS = ACCEPTORS = 2
 OUTBOUND = 15001
 DESTINATIONS = 20_000  # more than there are aliases: most of them need a handshake
 FIRST = 0x0AC80000  # 10.200.0.0
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 BACKLOG = 4096
 NEGLECTED = 1  # the backlog of a listener that never accepts
 SYNS = 1  # the kernel gives up after as many more: some 3 s
@@ -182,7 +181,7 @@ def _close(number: int) -> str:
 
 def _reset(number: int) -> str:
     with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        reset_at_close(sock)
         sock.settimeout(30 * PATIENCE)
         sock.connect(_destination(number))
     return "reset"

@@ -2,10 +2,10 @@
 
 import os
 import socket
-import struct
 import traceback
 from collections.abc import Callable
 
+from beewire.mesh.lab.tcp import reset_at_close
 from beewire.mesh.qualify.exchange import (
     CHUNK,
     Hearer,
@@ -20,7 +20,6 @@ _BODY = 64 << 20
 _SIZE = 400_000
 _PORT = 20_961  # of no connection that has its port by chance (ip_local_port_range)
 _ROUNDS = 3
-_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, after which the tuple is free
 
 
 def bodies(stand: Stand) -> str:
@@ -148,7 +147,7 @@ def _in_turn(stand: Stand) -> None:
             for one, other in (pair, pair.swapped()):
                 _own(one, other, f"{number}: its own ".encode() * 50)
                 one.send(b"of the one before ")  # nobody reads it
-            pair.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            reset_at_close(pair.other)
             pair.other.close()
 
 

@@ -5,10 +5,10 @@ import os
 import select
 import signal
 import socket
-import struct
 from collections.abc import Callable
 from itertools import product
 
+from beewire.mesh.lab.tcp import reset_at_close
 from beewire.mesh.qualify.exchange import (
     CHUNK,
     Hearer,
@@ -23,7 +23,6 @@ _SIZE = 300_000
 _QUEUED = 200_000
 _OVERFULL = 8 << 20  # more than the short path takes: the rest goes by TCP, if it fits
 _TIMES = 8
-_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a reset instead of an end
 
 
 def half_close(stand: Stand) -> str:
@@ -97,7 +96,7 @@ def reset(stand: Stand) -> str:
             sender, hearer = Sender(pair.other), Hearer(pair.subject)
             send_and_hear(sender, hearer, CHUNK)
             sender.push_all(_QUEUED)
-            pair.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            reset_at_close(pair.other)
             stand.step("abort a connection with data unread")
             pair.other.close()
             ends.add(_after_reset(hearer, sender.at))
