@@ -72,13 +72,17 @@ def run(args: argparse.Namespace) -> int:
         return _show_kept(args)
     from beewire.mesh.qualify import qualify  # noqa: PLC0415 - it needs all of the mesh
 
+    said = 0
+
     def say(verdict: "Verdict") -> None:
+        nonlocal said
         if not args.json:  # each as it is found: the whole takes a while
+            if not said:
+                print(_heading())
+            said += 1
             print("\n".join(_verdict_lines(verdict)), flush=True)
         tell(args, _detail(verdict))
 
-    if not args.json:
-        print(_heading())
     found = qualify(hazards, say)
     if found.lacking and not args.json:
         _print_verdicts(found)
@@ -144,12 +148,12 @@ def _show_kept(args: argparse.Namespace) -> int:
             print(standing.why_not(Tier.SIDECARS))
         return 1
     if not args.json:
-        print(_heading())
         _print_verdicts(standing.found)
     return _end(args, standing.found, whole=True)
 
 
 def _print_verdicts(found: "Qualification") -> None:
+    print(_heading())
     for verdict in found.verdicts:
         print("\n".join(_verdict_lines(verdict, lacking=bool(found.lacking))))
 

@@ -4,14 +4,17 @@ import contextlib
 import os
 import socket
 import stat
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from beewire.errors import MeshError
 from beewire.mesh.agent import protocol
-from beewire.mesh.agent.directories import Directories, is_roots
+from beewire.mesh.agent.directories import Directories, agent_pid, is_roots
 
 TIMEOUT_S = 60.0
+BEGINNING_S = 30.0  # an agent may have programs to load, and an upgrade to do
+_POLL_S = 0.02
 
 
 def ask(
@@ -35,6 +38,19 @@ def ask(
             ) from error
         except OSError as error:
             raise MeshError(f"the agent went away: {error.strerror}") from error
+
+
+def comes(node: Directories) -> bool:
+    """Wait for an agent that begins, or ends, to have done so; whether one listens."""
+    deadline = time.monotonic() + BEGINNING_S
+    while agent_pid(node) and time.monotonic() < deadline:
+        try:
+            connect(node).close()
+        except NoAgent:
+            time.sleep(_POLL_S)
+        else:
+            return True
+    return False
 
 
 class NoAgent(MeshError):  # noqa: N818 - a fact, read as one

@@ -1,5 +1,6 @@
 """`Mesh`: the pods of this node, from Python, as `beewire mesh` has them."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -9,7 +10,7 @@ from beewire.mesh.agent import client, status, switching_off
 from beewire.mesh.agent.directories import Directories, node_of
 from beewire.mesh.agent.protocol import NOTHING, Request
 from beewire.mesh.agent.records import PodRecord, from_json
-from beewire.mesh.agent.requests import Requests
+from beewire.mesh.agent.requests import READING, Requests
 from beewire.mesh.agent.target import Target
 from beewire.mesh.config import PodConfig, write_file
 from beewire.mesh.shadow import ENOUGH
@@ -176,10 +177,11 @@ class Mesh:
 
     def do(self, request: str, arguments: Mapping[str, object] = NOTHING) -> Any:
         """The answer to one request of the agent's protocol."""
-        try:
+        # What goes wrong here has nothing to do with what goes wrong below.
+        with contextlib.suppress(client.NoAgent):
             return client.ask(self.directories, request, arguments)
-        except client.NoAgent:
-            pass  # what goes wrong below has nothing to do with it
+        if request not in READING and client.comes(self.directories):
+            return client.ask(self.directories, request, arguments)
         if self._own is None:
             self._own = Requests(self.directories)
         return self._own.do(Request(request, dict(arguments)))

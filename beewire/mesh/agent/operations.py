@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from beewire.errors import MeshError
 from beewire.mesh import shadow
-from beewire.mesh.agent import notices, older, places, processes, records, status
+from beewire.mesh.agent import notices, older, past, places, processes, records, status
 from beewire.mesh.agent.adopting import Adopted, Hands, adopt
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
@@ -246,8 +246,9 @@ class Operations:
             MeshError: there is no such pod, or the maps are full; nothing has changed.
             UsageError: the configuration is not one.
         """
-        with self.alone() as node:
+        with self._locked():
             before = records.get(self.directories, name)
+            node = self.node()
             config = changed(config or before.config, change)
             if before.proxy_cgroup:
                 config = with_resolvers(config, Path(before.proxy_cgroup))
@@ -275,9 +276,9 @@ class Operations:
         Raises:
             MeshError: there is no such pod.
         """
-        with self.alone() as node:
+        with self._locked():
             record = records.get(self.directories, name)
-            self.withdraw(node, record)
+            self.withdraw(self.node(), record)
         self.log(f"{record.name}: withdrawn")
         return record
 
@@ -426,6 +427,12 @@ class Operations:
                 for record in self.every()
                 if record.state == ENROLLED and self._retier(node, record)
             ]
+
+    def sweep(self) -> None:
+        """Detach what an older version's connections needed until now."""
+        if past.is_left(self.directories):
+            with self._locked():
+                past.sweep(self.directories)
 
     def wants_judging(self) -> bool:
         """Whether a pod would have more of the short path if the kernel had been judged."""

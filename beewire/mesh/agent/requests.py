@@ -147,6 +147,7 @@ class Requests:
         waits = self._tending.look()
         if self._qualifying.look(wanted=self._judges and self.pods.wants_judging()):
             self.pods.retier()
+        self.pods.sweep()
         self._straightening.look()
         return waits
 

@@ -7,8 +7,8 @@ there are two ways:
   joined goes on under the old program, who joins meets the new one, and the switch serves
   both.
 - One has another layout. Then all of them are new, and the old ones are switched off:
-  connections that have joined go by TCP from then on, what waits being read first. The
-  kernel keeps what they need until the last of them has closed.
+  connections that have joined go by TCP from then on, what waits being read first. The old
+  hooks stay beside the new ones until the last of their sockets has gone (`past`).
 
 What else there is (tiers, habits, totals) is shared or carried over in any case.
 """
@@ -27,8 +27,8 @@ from beewire.mesh.enrol import short_path
 from beewire.mesh.programs.bypass.switching import EVERY_POD
 
 # What the two ends of a connection and the programs that follow it have in common.
-KIN = ("peers", "flows", "greetings", "off")
-
+_ENDS = ("peers", "flows", "unread", "greetings")
+KIN = (*_ENDS, "off")
 
 # What a program is that is only put into a link's place, or looked at.
 ANY = ProgramSpec("present", kind=ProgramKind.UNSPEC, section="", insns=())
@@ -62,19 +62,20 @@ class Succession:
         self._pins = pins
         self._old: dict[str, AnyMap] = {}
         self._kept: dict[str, AnyMap] = {}
+        self._are_kin = True
         self.loaded: Loaded | None = None
         if not pins.is_dir():
             return
         fitting, others = open_maps(
             short_path.PROGRAMS, str(pins), name=short_path.NAME
         )
-        kin = all(name in fitting for name in KIN)
+        self._are_kin = all(name in fitting for name in KIN)
         for name, live in (fitting | others).items():
             if name in shared.maps:
                 live.close()  # the node's, which it carries over itself
                 continue
             self._old[name] = live
-            if name in fitting and (kin or name not in KIN):
+            if name in fitting and (self._are_kin or name not in KIN):
                 self._kept[name] = live
         try:
             self.loaded = short_path.load_on({**shared.maps, **self._kept})
@@ -119,6 +120,11 @@ class Succession:
             return ()
         return tuple(name for name in self._old if name not in self._kept)
 
+    @property
+    def left(self) -> AnyMap | None:
+        """The sockets that new programs cannot serve, if there may be any."""
+        return None if self._are_kin else self._old.get("peers")
+
     def pin(self, directory: Path) -> None:
         """Pin the new programs and maps.
 
@@ -137,7 +143,7 @@ class Succession:
         if self.loaded is None:
             return
         for name in self.maps:
-            if name not in ("peers", "flows", "unread", "greetings"):
+            if name not in _ENDS:
                 carry_over(self._old[name], self.loaded.maps[name])
 
     def take_over(self) -> None:

@@ -24,7 +24,7 @@ from beewire.bpf import Loaded, open_maps
 from beewire.bpf.kernel import AnyMap, Link, Program, ids
 from beewire.bpf.object import MapKind
 from beewire.errors import BeewireError, KernelError, MeshError
-from beewire.mesh.agent import processes, records
+from beewire.mesh.agent import past, processes, records
 from beewire.mesh.agent.canary import try_programs
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.agent.migrate import SOCKETS, carry_over, carry_over_sockets
@@ -92,6 +92,8 @@ def _finish(directories: Directories) -> None:
     """Put right what somebody left who was killed between two renames."""
     if not directories.set.is_dir() and _beside(directories, "old").is_dir():
         _beside(directories, "new").rename(directories.set)
+    past.recover(directories)
+    past.sweep(directories)
     _remove_pins(_beside(directories, "old"))
 
 
@@ -122,6 +124,8 @@ class _Change:
         self._loaded.pin(str(fresh))
         self._bypass.pin(fresh / PINS)
         before = _programs_of_links(self._directories)
+        left = self._bypass.left
+        aside = None if left is None else past.Aside(self._directories, left)
         try:
             # On maps of their own: nothing of a pod's is touched.
             with Node.load() as trial:
@@ -133,12 +137,16 @@ class _Change:
                 self._carry_entries()
                 self._carry_sockets(self._pods, map(_pids_of, self._pods), carried)
                 self._bypass.carry()
+                if aside is not None:
+                    aside.step()
                 node = Node(self._loaded, self._bypass.short_path())
                 for record in self._pods:
                     self._switch(node, record)
                 self._verify(node)
                 self._bypass.take_over()
         except BaseException:
+            if aside is not None:
+                aside.back()
             _put_back(before, self._directories)
             self._bypass.put_back()
             _remove_pins(fresh)
@@ -260,7 +268,7 @@ def _remove_other_hooks(directories: Directories) -> None:
     """Detach what this version has no hook for any more."""
     known = {hook.name for hook in (*EVERY_HOOK, *BYPASS_HOOKS)}
     for path in (directories.pins / "pods").glob("*/*"):
-        if path.name not in known:
+        if path.name not in known and not past.is_past(path):
             with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
                 link.detach()
             path.unlink()

@@ -15,11 +15,13 @@ import pytest
 
 from beewire.errors import MeshError, UsageError
 from beewire.mesh.agent import Directories, Mesh, client, protocol
+from beewire.mesh.agent.directories import agent_pid
 from beewire.mesh.lab import Lab
 from beewire.mesh.netns import interfaces
 from tests.mesh.agent.conftest import (
     CHECKOUT,
     PATIENCE_S,
+    AgentProcess,
     StartAgent,
     environment,
     eventually,
@@ -55,6 +57,21 @@ def test_pods_are_enrolled_through_it(
         assert mesh.status("a")["decisions"] == {"inbound_captured": 1}
     mesh.down("a")
     assert mesh.pods() == []
+
+
+def test_who_asks_while_it_begins_waits_for_it(
+    directories: Directories, lab: Lab, mesh: Mesh, tmp_path: Path
+) -> None:
+    agent = AgentProcess(directories, tmp_path / "agent.log")
+    try:
+        eventually(lambda: agent_pid(directories) == agent.process.pid)
+
+        mesh.up(target(lab.a))
+
+        assert mesh.do("hello")["pid"] == agent.process.pid
+        mesh.down("a")
+    finally:
+        agent.end()
 
 
 def test_errors_arrive_as_sentences(

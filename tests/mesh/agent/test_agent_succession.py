@@ -22,7 +22,8 @@ from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass.state import Mode, Why
 from tests.mesh.agent.conftest import CHECKOUT, AgentProcess, target
-from tests.mesh.bypass.joined import INBOUND, Pair, Way, accept, dial, read
+from tests.mesh.bypass.edges import ROOM, Edges
+from tests.mesh.bypass.joined import INBOUND, PORT, Pair, Way, accept, dial, read
 
 pytestmark = pytest.mark.mesh
 
@@ -168,6 +169,69 @@ def test_no_byte_is_lost_and_new_connections_meet(
     assert after == [*kept, *[(Mode.SHORT, Why.NOTHING)] * 2]
 
 
+@pytest.fixture
+def inbound(lab: Lab, mesh: Mesh) -> Iterator[Callable[[], Pair]]:
+    """A sidecar and the application that it has dialled, in a pod of tier all."""
+    with ExitStack() as stack:
+
+        def connect() -> Pair:
+            mesh.up(target(lab.b)._replace(change="bypass: {tier: all}\n"))
+            stack.callback(mesh.down, "lab/b")
+            listener = stack.enter_context(lab.b.app.listen("0.0.0.0", PORT))
+            way = Way(lab.b.address, source="127.0.0.6")
+            made = Pair(dial(lab.b.proxy, way), accept(listener))
+            stack.callback(made.close)
+            made.exchange()
+            return made
+
+        yield connect
+
+
+def hooks(directories: Directories) -> dict[str, int]:
+    """How many links each hook of the short path has."""
+    names = [each.name for each in (directories.pins / "pods").glob("*/bypass_*")]
+    return {
+        name: sum(each.startswith(name) for each in names)
+        for name in ("bypass_sidecar", "bypass_app")
+    }
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_who_has_stopped_to_read_is_told_of_what_comes_after_it(
+    directories: Directories,
+    start_older: StartOlder,
+    inbound: Callable[[], Pair],
+    what: str,
+    counts: bool,
+) -> None:
+    agent = start_older(what)
+    pair = inbound()
+    agent.end()
+    allow(directories, CHECKOUT)
+    reader = Edges(pair.far, counts=counts)
+    first, second = b"a" * (ROOM - 1), b"b" * 3 * ROOM
+
+    with Operations(directories) as operations:
+        pair.near.sendall(first)
+        operations.renew()
+        operations.adopt()
+        pair.near.sendall(second)
+        reader.sees()
+        got = reader.reads(len(first + second))
+        operations.sweep()
+        meanwhile = hooks(directories)
+        pair.exchange()
+        pair.close()
+        operations.sweep()
+
+    assert got == first + second
+    others = 1 if what == "program" else 2
+    assert meanwhile == {"bypass_sidecar": others, "bypass_app": others}
+    assert hooks(directories) == {"bypass_sidecar": 1, "bypass_app": 1}
+    assert not (directories.pins / "past").exists()
+
+
 def received_by_tcp(sock: socket.socket) -> int:
     """How many bytes TCP has received: `tcpi_bytes_received`."""
     told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
@@ -201,5 +265,6 @@ def test_what_fails_is_put_back(
     new = sidecars.connect()
 
     assert [received_by_tcp(sock) for sock in (*old, *new)] == [0, 0, 0, 0]
+    assert hooks(directories) == {"bypass_sidecar": 2, "bypass_app": 0}
     with Operations(directories) as operations:
         assert operations.renew() is not None

@@ -1,9 +1,7 @@
 """Readers of edges that stop before nothing is left, and were sent bytes by both ways."""
 
-import fcntl
 import select
 import socket
-import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -16,9 +14,9 @@ from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass import state
 from beewire.mesh.programs.bypass.state import BOUND, Mode, Why
+from tests.mesh.bypass.edges import ROOM, Edges, waiting
 from tests.mesh.bypass.joined import (
     OUTBOUND,
-    PATIENCE_S,
     PORT,
     Pair,
     Way,
@@ -33,7 +31,6 @@ from tests.mesh.bypass.joined import (
 pytestmark = pytest.mark.mesh
 
 PIECE = 8000  # none that makes an application part
-ROOM = 4096
 NEVER = 1 << 62
 KEEPALIVES = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0),
@@ -73,45 +70,6 @@ def outbound(lab: Lab, node: Node) -> Iterator[Pair]:
 def pair(lab: Lab, node: Node, request: pytest.FixtureRequest) -> Iterator[Pair]:
     with request.param(lab, node) as made:
         yield made
-
-
-class Edges:
-    """Reads by edges, and not before it is told to; `counts` as nginx does, by FIONREAD."""
-
-    def __init__(self, sock: socket.socket, *, counts: bool) -> None:
-        self.sock, self.counts = sock, counts
-        self.got = bytearray()
-        self.poll = select.epoll()
-        self.poll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
-
-    def sees(self) -> None:
-        """Have all edges that there are, and do nothing."""
-        while self.poll.poll(0.2):
-            pass
-
-    def reads(self, size: int, patience_s: float = PATIENCE_S) -> bytes:
-        """What comes until there are so many bytes, or no edge comes."""
-        while True:
-            self._read()
-            if len(self.got) >= size or not self.poll.poll(patience_s):
-                return bytes(self.got)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                piece = self.sock.recv(ROOM)
-            except BlockingIOError:
-                return
-            self.got += piece
-            if len(piece) < ROOM or (self.counts and waiting(self.sock) == 0):
-                return
-
-
-def waiting(sock: socket.socket) -> int:
-    """How many bytes wait, as FIONREAD tells it."""
-    told = bytearray(4)
-    fcntl.ioctl(sock, termios.FIONREAD, told)
-    return int.from_bytes(told, "little")
 
 
 def keepalives(sock: socket.socket) -> list[int]:
