@@ -61,6 +61,8 @@ def node_lines(told: dict[str, Any], verbose: bool) -> list[str]:  # noqa: FBT00
         lines += ["", *pod_lines(pod, verbose)]
     for each in told["uncaptured"]:
         lines += ["", f"{each['kind']} {each['what']}: {each['why']}"]
+    for each in told["advice"]:
+        lines += ["", f"advice: {each}"]
     return lines
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from beewire.bpf.kernel import Link, pins
 from beewire.errors import KernelError, MeshError, SpecError
-from beewire.mesh.agent import older
+from beewire.mesh.agent import older, page_lists
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.shortened import Neighbourhood
 from beewire.mesh.agent.view import inode_of
+from beewire.mesh.config import Bypass
 from beewire.mesh.enrol import Neighbour, Node, Pod
 from beewire.mesh.enrol.hooks import hooks_in
 from beewire.mesh.enrol.links import Links
@@ -45,7 +46,14 @@ def of_node(
         "problems": [
             f"{pod['name']}: {each}" for pod in told for each in pod["problems"]
         ],
+        "advice": _advice(told),
     }
+
+
+def _advice(pods: list[dict[str, Any]]) -> list[str]:
+    if all(pod["bypass"]["tier"] == Bypass.OFF.value for pod in pods):
+        return []
+    return page_lists.advice(page_lists.ZONES.read_text())
 
 
 def of_pod(
