@@ -59,6 +59,7 @@ class Page(Tables, Pictures):
             "congestion control": settings["congestion"],
             "placement": PLACEMENTS[str(settings["placement"])],
             "workers of a sidecar": settings["workers"],
+            "lists of free pages": settings["page_lists"],
             "rounds": f"{self.store.rounds()}, {settings['seconds']} s a measurement",
             "load before": f"{machine['load_before']:.2f}",
         }

@@ -21,7 +21,7 @@ from _report import Figure, Json
 from beewire.errors import UsageError
 
 # What settings were that files did not tell at first.
-BEFORE: Json = {"placement": "free", "workers": 1}
+BEFORE: Json = {"placement": "free", "workers": 1, "page_lists": "as-is"}
 
 
 class Entry(NamedTuple):

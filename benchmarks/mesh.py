@@ -14,6 +14,7 @@ import datetime as dt
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from _mesh_figures import Samples, figures
@@ -32,10 +33,12 @@ from _report import Figure, Json, machine
 from beewire.cli.demo import writable
 from beewire.errors import BeewireError, UsageError
 from beewire.interrupts import Stopped, unwinding
+from beewire.mesh.agent.page_lists import kept_short
 from beewire.mesh.lab.tools import require_all, require_root
 
 PROGRAMS = ("envoy", "nginx", "wrk", "h2load", "iptables-legacy-restore")
 ROUNDS, SECONDS = 8, 2
+PAGE_LISTS = ("short", "as-is")
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -67,6 +70,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         default=1,
         metavar="N",
         help="worker threads of each sidecar, 2 in Istio's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--page-lists",
+        choices=PAGE_LISTS,
+        default=PAGE_LISTS[0],
+        help="the machine's lists of free pages, for as long as it takes: short, as the"
+        " agent's unit keeps them, or as they are (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
@@ -112,7 +122,8 @@ def main(argv: Sequence[str]) -> int:
         today = {"begun": dt.datetime.now(dt.UTC).date().isoformat()}
         machine_ = machine() | versions() | today
         plan, store = _plan(asked), Store(asked.json, machine_, _settings(asked))
-        _measure(plan, store)
+        with kept_short() if asked.page_lists == PAGE_LISTS[0] else nullcontext():
+            _measure(plan, store)
     if asked.html:
         page = report(store, plan, _figures(store, plan), beside)
         asked.html.write_text(page, encoding="utf-8")
@@ -143,6 +154,7 @@ def _settings(asked: argparse.Namespace) -> Json:
         "congestion": asked.congestion,
         "placement": asked.placement,
         "workers": asked.workers,
+        "page_lists": asked.page_lists,
         "kernel": platform.release(),
     }
 

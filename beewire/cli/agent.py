@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not judge this kernel for the short path: `beewire mesh qualify` does",
     )
+    parser.add_argument(
+        "--short-page-lists",
+        action="store_true",
+        help="set vm.percpu_pagelist_high_fraction=8000 where it is 0 and lists of free"
+        " pages may outgrow caches, which makes large bodies dear; until uninstalled",
+    )
     add_verbose(parser)
 
 
@@ -77,11 +83,14 @@ def serve(args: argparse.Namespace, directories: "Directories") -> int:
     """Be the agent until SIGTERM."""
     import asyncio  # noqa: PLC0415 - it takes 50 ms
 
+    from beewire.mesh.agent.page_lists import keep_short  # noqa: PLC0415 - as above
     from beewire.mesh.agent.server import Agent  # noqa: PLC0415 - as above
 
     async def live() -> None:
         agent = Agent(directories, say, judges=args.qualify)
         try:
+            if args.short_page_lists:
+                keep_short(directories, say)
             await agent.run()
         finally:
             agent.close()

@@ -6,9 +6,10 @@ from typing import Any
 
 from beewire.bpf.kernel import Link, pins
 from beewire.errors import KernelError, MeshError, SpecError
-from beewire.mesh.agent import older, page_lists
+from beewire.mesh.agent import older
 from beewire.mesh.agent.bypassing import Bypassing
 from beewire.mesh.agent.directories import Directories, agent_pid
+from beewire.mesh.agent.page_lists import PageLists
 from beewire.mesh.agent.records import CLOSED, ENROLLED, PodRecord
 from beewire.mesh.agent.shortened import Neighbourhood
 from beewire.mesh.agent.view import inode_of
@@ -53,7 +54,7 @@ def of_node(
 def _advice(pods: list[dict[str, Any]]) -> list[str]:
     if all(pod["bypass"]["tier"] == Bypass.OFF.value for pod in pods):
         return []
-    return page_lists.advice(page_lists.ZONES.read_text())
+    return PageLists().advice()
 
 
 def of_pod(

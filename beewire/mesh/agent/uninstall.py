@@ -21,7 +21,7 @@ from beewire.bpf.kernel.inspection.pins import object_of
 from beewire.bpf.kernel.pins import open_any
 from beewire.errors import BeewireError, KernelError, MeshError
 from beewire.mesh import shadow
-from beewire.mesh.agent import client, cni_entries, records
+from beewire.mesh.agent import client, cni_entries, page_lists, records
 from beewire.mesh.agent.directories import Directories, agent_pid, locked
 from beewire.mesh.agent.draining import Drained, drain, give_up
 from beewire.mesh.agent.view import inode_of
@@ -105,6 +105,7 @@ def _removed(
         if kind == ids.LINK:
             _detach(number)
     pins = _remove_pins(directories.pins)
+    page_lists.give_back(directories)
     known = len(list((directories.run / "pods").glob("*.json")))
     shutil.rmtree(directories.run, ignore_errors=True)
     left = (*_still_there(ours), *_on_disk(directories, cni))
