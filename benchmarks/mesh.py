@@ -38,7 +38,7 @@ from beewire.mesh.lab.tools import require_all, require_root
 
 PROGRAMS = ("envoy", "nginx", "wrk", "h2load", "iptables-legacy-restore")
 ROUNDS, SECONDS = 8, 2
-PAGE_LISTS = ("short", "as-is")
+AS_IS, SHORT = "as-is", "short"
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -73,10 +73,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--page-lists",
-        choices=PAGE_LISTS,
-        default=PAGE_LISTS[0],
-        help="the machine's lists of free pages, for as long as it takes: short, as the"
-        " agent's unit keeps them, or as they are (default: %(default)s)",
+        choices=(AS_IS, SHORT),
+        default=AS_IS,
+        help="the machine's lists of free pages, for as long as it takes: as they are, or"
+        " as `beewire agent --short-page-lists` keeps them (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all cells")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report")
@@ -122,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
         today = {"begun": dt.datetime.now(dt.UTC).date().isoformat()}
         machine_ = machine() | versions() | today
         plan, store = _plan(asked), Store(asked.json, machine_, _settings(asked))
-        with kept_short() if asked.page_lists == PAGE_LISTS[0] else nullcontext():
+        with kept_short() if asked.page_lists == SHORT else nullcontext():
             _measure(plan, store)
     if asked.html:
         page = report(store, plan, _figures(store, plan), beside)

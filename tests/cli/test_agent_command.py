@@ -15,7 +15,7 @@ def test_the_unit_starts_this_beewire(beewire: Beewire) -> None:
     unit.read_string(told.stdout)
     assert told.returncode == 0
     assert unit["Service"]["Type"] == "notify"
-    assert unit["Service"]["ExecStart"].endswith(" agent --short-page-lists")
+    assert unit["Service"]["ExecStart"].endswith(" agent")
     assert "@" not in unit["Service"]["ExecStart"]
 
 
