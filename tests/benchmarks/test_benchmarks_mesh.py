@@ -197,6 +197,7 @@ SETTINGS = {
     "congestion": "reno",
     "placement": "spread",
     "workers": 1,
+    "page_lists": "as-is",
 }
 MACHINE = {"cpu": "a cpu", "cpus": 2, "memory_mb": 2048, "kernel": "6.18", "envoy": "1"}
 MACHINE |= {"architecture": "x86_64", "load_before": 0.5, "begun": "2026-11-26"}
