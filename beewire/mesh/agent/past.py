@@ -13,10 +13,10 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from beewire.bpf.kernel import AnyMap, Link, Map
-from beewire.errors import KernelError
+from beewire.bpf.kernel import AnyMap, Map
 from beewire.mesh.agent.directories import Directories
 from beewire.mesh.enrol.hooks import BYPASS_HOOKS
+from beewire.mesh.enrol.links import unpin
 from beewire.mesh.enrol.short_path import PINS
 from beewire.mesh.programs.bypass.state import peers
 
@@ -47,7 +47,7 @@ class Aside:
         """Take the names again, and what is attached by them away."""
         for name in _NAMES:
             for path in _hooks(self._pods, (f"{name}_{self._number}",)):
-                _detach(path.with_name(name))
+                unpin(path.with_name(name))
                 path.rename(path.with_name(name))
         (self._folder / str(self._number)).unlink(missing_ok=True)
 
@@ -77,7 +77,7 @@ def sweep(directories: Directories) -> None:
     for sockets in list(folder.iterdir()) if folder.is_dir() else ():
         if not _has_entries(sockets):
             for path in _hooks(pods, [f"{name}_{sockets.name}" for name in _NAMES]):
-                _detach(path)
+                unpin(path)
             sockets.unlink()
     with contextlib.suppress(OSError):  # one is needed yet, or there is none
         folder.rmdir()
@@ -91,9 +91,3 @@ def _has_entries(pin: Path) -> bool:
 def _hooks(pods: Path, names: Iterable[str]) -> Iterator[Path]:
     for name in names:
         yield from pods.glob(f"*/{name}")
-
-
-def _detach(pin: Path) -> None:
-    with contextlib.suppress(KernelError), Link.from_pin(str(pin)) as link:
-        link.detach()
-    pin.unlink(missing_ok=True)

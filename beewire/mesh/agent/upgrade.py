@@ -40,6 +40,7 @@ from beewire.mesh.enrol.hooks import (
     hooks_in,
     hooks_of_tier,
 )
+from beewire.mesh.enrol.links import unpin
 from beewire.mesh.enrol.short_path import PINS
 from beewire.mesh.lab.cgroups import Cgroup
 
@@ -269,9 +270,7 @@ def _remove_other_hooks(directories: Directories) -> None:
     known = {hook.name for hook in (*EVERY_HOOK, *BYPASS_HOOKS)}
     for path in (directories.pins / "pods").glob("*/*"):
         if path.name not in known and not past.is_past(path):
-            with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
-                link.detach()
-            path.unlink()
+            unpin(path)
 
 
 def _remove_pins(directory: Path) -> None:

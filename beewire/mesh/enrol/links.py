@@ -1,7 +1,6 @@
 """The links of one pod: kept by this process, or pinned beyond it."""
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Self
 
@@ -95,7 +94,7 @@ class Links:
             if (link := self._held.pop(name, None)) is not None:
                 link.close()
         elif self.has(name):
-            self._unpin(self.pins / name)
+            unpin(self.pins / name)
 
     def close(self) -> None:
         """Detach all of them, the last one first, and remove their pins."""
@@ -105,13 +104,15 @@ class Links:
             return
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.pins.iterdir(), key=_last_attached_first):
-                self._unpin(path)
+                unpin(path)
             self.pins.rmdir()
 
-    def _unpin(self, path: Path) -> None:
-        with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
-            link.detach()
-        os.unlink(path)  # noqa: PTH108 - as everywhere with pins
+
+def unpin(path: Path) -> None:
+    """Detach the link that is pinned there, and remove its pin; neither need be there."""
+    with contextlib.suppress(KernelError), Link.from_pin(str(path)) as link:
+        link.detach()
+    path.unlink(missing_ok=True)
 
 
 def _last_attached_first(path: Path) -> int:
