@@ -1,14 +1,12 @@
 """The short path switched off and on, under a stream whose every byte is compared."""
 
 import contextlib
-import fcntl
 import json
 import select
 import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +41,17 @@ from tests.mesh.agent.conftest import (
     eventually,
     target,
 )
-from tests.mesh.bypass.joined import INBOUND, PORT, Pair, Way, accept, dial, flow, read
+from tests.mesh.bypass.joined import (
+    INBOUND,
+    PORT,
+    Pair,
+    Way,
+    accept,
+    dial,
+    flow,
+    read,
+    waiting,
+)
 
 ASKS = "bypass: {{tier: {}}}\n"
 
@@ -133,12 +141,6 @@ def application(mesh: Mesh, lab: Lab) -> Iterator[Pair]:
             pair.close()
 
 
-def unread(sock: socket.socket) -> int:
-    """How many bytes wait there, as FIONREAD tells it."""
-    told = fcntl.ioctl(sock, termios.FIONREAD, bytes(4))
-    return int.from_bytes(told, "little")
-
-
 @pytest.mark.parametrize(
     "takes_away",
     [
@@ -158,7 +160,7 @@ def test_an_application_has_its_socket_back(
         pair.near.sendall(bytes(LARGE))  # what parts by itself, too
 
         # Of a socket that is not TCP's, FIONREAD does not tell what came by TCP.
-        eventually(lambda: unread(pair.far) == LARGE)
+        eventually(lambda: waiting(pair.far) == LARGE)
         assert read(pair.far, LARGE) == bytes(LARGE)
         pair.exchange()
 

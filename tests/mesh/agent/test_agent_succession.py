@@ -23,7 +23,7 @@ from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass.state import Mode, Why
 from tests.mesh.agent.conftest import CHECKOUT, AgentProcess, target
 from tests.mesh.bypass.edges import ROOM, Edges
-from tests.mesh.bypass.joined import INBOUND, PORT, Pair, Way, accept, dial, read
+from tests.mesh.bypass.joined import INBOUND, Pair, Way, accept, dial, inbound, read
 
 pytestmark = pytest.mark.mesh
 
@@ -170,19 +170,14 @@ def test_no_byte_is_lost_and_new_connections_meet(
 
 
 @pytest.fixture
-def inbound(lab: Lab, mesh: Mesh) -> Iterator[Callable[[], Pair]]:
+def connect(lab: Lab, mesh: Mesh) -> Iterator[Callable[[], Pair]]:
     """A sidecar and the application that it has dialled, in a pod of tier all."""
     with ExitStack() as stack:
 
         def connect() -> Pair:
             mesh.up(target(lab.b)._replace(change="bypass: {tier: all}\n"))
             stack.callback(mesh.down, "lab/b")
-            listener = stack.enter_context(lab.b.app.listen("0.0.0.0", PORT))
-            way = Way(lab.b.address, source="127.0.0.6")
-            made = Pair(dial(lab.b.proxy, way), accept(listener))
-            stack.callback(made.close)
-            made.exchange()
-            return made
+            return stack.enter_context(inbound(lab.b))
 
         yield connect
 
@@ -201,12 +196,12 @@ def hooks(directories: Directories) -> dict[str, int]:
 def test_who_has_stopped_to_read_is_told_of_what_comes_after_it(
     directories: Directories,
     start_older: StartOlder,
-    inbound: Callable[[], Pair],
+    connect: Callable[[], Pair],
     what: str,
     counts: bool,
 ) -> None:
     agent = start_older(what)
-    pair = inbound()
+    pair = connect()
     agent.end()
     allow(directories, CHECKOUT)
     reader = Edges(pair.far, counts=counts)

@@ -1,11 +1,9 @@
 """Readers that wait for the next edge of epoll, and stop before nothing is left."""
 
-import fcntl
 import select
 import socket
-import termios
 
-from tests.mesh.bypass.joined import PATIENCE_S
+from tests.mesh.bypass.joined import PATIENCE_S, waiting
 
 ROOM = 4096  # in a read
 
@@ -40,10 +38,3 @@ class Edges:
             self.got += piece
             if len(piece) < ROOM or (self.counts and waiting(self.sock) == 0):
                 return
-
-
-def waiting(sock: socket.socket) -> int:
-    """How many bytes wait, as FIONREAD tells it."""
-    told = bytearray(4)
-    fcntl.ioctl(sock, termios.FIONREAD, told)
-    return int.from_bytes(told, "little")

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
+import termios
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -124,6 +126,13 @@ class Pair(NamedTuple):
                 assert read(other, len(said)) == said
 
 
+def waiting(sock: socket.socket) -> int:
+    """How many bytes wait, as FIONREAD tells it."""
+    told = bytearray(4)
+    fcntl.ioctl(sock, termios.FIONREAD, told)
+    return int.from_bytes(told, "little")
+
+
 def flow(node: Node, sock: socket.socket) -> Flow:
     """What the programs know of a socket."""
     found: Flow | None = node.short_path.loaded[state.flows].live.get(sock)
@@ -133,6 +142,18 @@ def flow(node: Node, sock: socket.socket) -> Flow:
 def is_short(node: Node, sock: socket.socket) -> bool:
     """Whether its last message took the short path."""
     return flow(node, sock).mode == Mode.SHORT
+
+
+@contextlib.contextmanager
+def inbound(pod: LabPod) -> Iterator[Pair]:
+    """A pod's sidecar and the application that it has dialled."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(pod.app.listen("0.0.0.0", PORT))
+        way = Way(pod.address, source="127.0.0.6")
+        made = Pair(dial(pod.proxy, way), accept(listener))
+        stack.callback(made.close)
+        made.exchange()
+        yield made
 
 
 def listening(pod: LabPod, host: str = "0.0.0.0") -> socket.socket:

@@ -1,13 +1,10 @@
 """Applications that are sent much, and stop to read before nothing is left."""
 
-import fcntl
 import hashlib
 import select
 import socket
-import termios
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -17,17 +14,15 @@ from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass import state
 from beewire.mesh.programs.bypass.state import LARGE, Mode, Why
+from tests.mesh.bypass import joined
 from tests.mesh.bypass.joined import (
     PATIENCE_S,
-    PORT,
     Pair,
-    Way,
-    accept,
-    dial,
     enrolled,
     flow,
     is_short,
     read,
+    waiting,
 )
 
 pytestmark = pytest.mark.mesh
@@ -38,21 +33,8 @@ BODY = bytes(range(256)) * (8 << 12)  # 8 MB
 @pytest.fixture
 def pair(lab: Lab, node: Node) -> Iterator[Pair]:
     """A sidecar and the application that it has dialled."""
-    with ExitStack() as stack:
-        stack.enter_context(enrolled(node, lab.b, Bypass.ALL))
-        listener = stack.enter_context(lab.b.app.listen("0.0.0.0", PORT))
-        way = Way(lab.b.address, source="127.0.0.6")
-        made = Pair(dial(lab.b.proxy, way), accept(listener))
-        stack.callback(made.close)
-        made.exchange()
+    with enrolled(node, lab.b, Bypass.ALL), joined.inbound(lab.b) as made:
         yield made
-
-
-def waiting(sock: socket.socket) -> int:
-    """How many bytes wait, as FIONREAD tells it."""
-    told = bytearray(4)
-    fcntl.ioctl(sock, termios.FIONREAD, told)
-    return int.from_bytes(told, "little")
 
 
 class LikeNginx(threading.Thread):

@@ -14,7 +14,8 @@ from beewire.mesh.enrol import Node
 from beewire.mesh.lab import Lab
 from beewire.mesh.programs.bypass import state
 from beewire.mesh.programs.bypass.state import BOUND, Mode, Why
-from tests.mesh.bypass.edges import ROOM, Edges, waiting
+from tests.mesh.bypass import joined
+from tests.mesh.bypass.edges import ROOM, Edges
 from tests.mesh.bypass.joined import (
     OUTBOUND,
     PORT,
@@ -26,6 +27,7 @@ from tests.mesh.bypass.joined import (
     flow,
     is_short,
     read,
+    waiting,
 )
 
 pytestmark = pytest.mark.mesh
@@ -43,13 +45,7 @@ KEEPALIVES = (
 @contextmanager
 def inbound(lab: Lab, node: Node) -> Iterator[Pair]:
     """A sidecar and the application that it has dialled."""
-    with ExitStack() as stack:
-        stack.enter_context(enrolled(node, lab.b, Bypass.ALL))
-        listener = stack.enter_context(lab.b.app.listen("0.0.0.0", PORT))
-        way = Way(lab.b.address, source="127.0.0.6")
-        made = Pair(dial(lab.b.proxy, way), accept(listener))
-        stack.callback(made.close)
-        made.exchange()
+    with enrolled(node, lab.b, Bypass.ALL), joined.inbound(lab.b) as made:
         yield made
 
 
