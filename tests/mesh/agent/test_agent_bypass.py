@@ -43,12 +43,12 @@ from tests.mesh.agent.conftest import (
 )
 from tests.mesh.bypass.joined import (
     INBOUND,
-    PORT,
     Pair,
     Way,
     accept,
     dial,
     flow,
+    inbound,
     read,
     waiting,
 )
@@ -131,14 +131,8 @@ def test_a_live_connection_goes_back_to_tcp_and_again_to_the_short_path(
 def application(mesh: Mesh, lab: Lab) -> Iterator[Pair]:
     """From pod b's sidecar to its application, which allows it."""
     mesh.update("lab/b", change=ASKS.format("all"))
-    with lab.b.app.listen("0.0.0.0", PORT) as listener:
-        near = dial(lab.b.proxy, Way(lab.b.address, source="127.0.0.6"))
-        pair = Pair(near, accept(listener))
-        try:
-            pair.exchange()
-            yield pair
-        finally:
-            pair.close()
+    with inbound(lab.b) as pair:
+        yield pair
 
 
 @pytest.mark.parametrize(
